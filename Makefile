@@ -1,0 +1,62 @@
+# The two commands a newcomer needs are `make lab` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs-lint test test-lab test-galaxy test-all bench clean
+
+# Everything below works without an activated environment, and two checkouts do not share state.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_HOME := $(CURDIR)/.ansible
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.ansible/collections
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+venv: .venv/.ready  ## Python environment with Ansible, Molecule and the linters in .venv
+.venv/.ready: requirements/dev.txt
+	tests/tools/venv.sh .venv requirements/dev.txt
+	touch $@
+
+engine:  ## A Docker engine that answers (started, or installed on Debian and Ubuntu as root)
+	molecule/shared/engine.sh
+
+lab-hosts: venv engine  ## Four empty hosts at 192.168.56.101-104, reachable over verified SSH
+	molecule/shared/lab.sh up
+
+lab: lab-hosts  ## Four hosts, the main job on them, and the cluster's status
+	ansible-playbook site.yml -i inventories/lab
+	ansible-playbook playbooks/status.yml -i inventories/lab
+
+lab-down:  ## Remove the lab's hosts and network
+	molecule/shared/lab.sh down
+
+check: lint sanity units docs-lint  ## Lint, sanity, units and docs lint: needs no host
+
+lint: venv  ## yamllint, ansible-lint (production profile), shellcheck
+	tests/tools/lint.sh
+
+sanity: venv  ## ansible-test sanity on every Python that is here
+	tests/tools/sanity.sh
+
+units: venv  ## Unit tests on every Python that is here
+	tests/tools/units.sh
+
+docs-lint: venv  ## antsibull-docs lint and the changelog fragments
+	tests/tools/docs-lint.sh
+
+test: venv  ## Every check there is
+	tests/tools/test.sh
+
+test-lab: venv engine  ## The acceptance tests on a lab made from nothing
+	tests/tools/test-lab.sh
+
+test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
+	tests/tools/test-galaxy.sh
+
+test-all: test bench  ## make test and what takes too long for every run
+
+bench: venv engine  ## By hand against site.yml, in one run
+	tests/bench/bench.sh
+
+clean: lab-down  ## The lab, the environment and caches
+	rm -rf .venv .cache .lab build

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# test.sh: every check there is, each part timed; the other parts run when one fails. The last lines
+# say what was left out and the totals.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+mkdir -p .cache/counts
+rm -f .cache/counts/* .cache/left-out
+touch .cache/left-out
+begin=$SECONDS
+rows=()
+total_passed=0
+total_failed=0
+running=
+image=
+
+# An interrupted run ends the part that is running, which then takes its lab down.
+stop() {
+    trap - INT TERM HUP
+    if [ -n "$running" ]; then
+        kill "$running" 2>/dev/null || true
+        wait "$running" || true
+    fi
+    [ -z "$image" ] || kill "$image" 2>/dev/null || true
+    exit 130
+}
+trap stop INT TERM HUP
+
+# run_part NAME MINUTES: the minutes are for a part that hangs; it should then still clean up.
+run_part() {
+    local name=$1 minutes=$2 start=$SECONDS rc=0 passed failed
+    printf '\n=== %s\n' "$name"
+    timeout --kill-after=120 "${minutes}m" "tests/tools/$name.sh" </dev/null &
+    running=$!
+    wait "$running" || rc=$?
+    running=
+    [ "$rc" != 124 ] && [ "$rc" != 137 ] || echo "$name: ended after $minutes minutes"
+    touch ".cache/counts/$name"
+    read -r passed failed < <(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' ".cache/counts/$name")
+    # what ended early or ran nothing has failed, whatever it counted until then
+    if [ "$failed" = 0 ] && { [ "$rc" != 0 ] || [ "$passed" = 0 ]; }; then failed=1; fi
+    total_passed=$((total_passed + passed))
+    total_failed=$((total_failed + failed))
+    rows+=("$(printf '%-12s %-5s %6d s  %4d passed  %3d failed' "$name" \
+        "$([ "$failed" = 0 ] && echo ok || echo FAIL)" $((SECONDS - start)) "$passed" "$failed")")
+}
+
+# The lab's image is mostly downloads, the checks are mostly computing: they get on well together. A
+# failure shows again, and is counted, where the lab is made.
+{ molecule/shared/engine.sh && molecule/shared/image.sh; } > .cache/image-ahead.log 2>&1 </dev/null &
+image=$!
+
+run_part lint 10
+run_part sanity 20
+run_part units 15
+run_part docs-lint 10
+wait "$image" || tail -n 5 .cache/image-ahead.log
+image=
+run_part test-lab 35
+run_part test-galaxy 15
+
+printf '\n=== summary\n'
+printf '%s\n' "${rows[@]}"
+printf '%-12s %-5s %6d s\n' total "$([ "$total_failed" = 0 ] && echo ok || echo FAIL)" $((SECONDS - begin))
+sort -u .cache/left-out | sed 's/^/left out: /'
+echo "$total_passed passed, $total_failed failed"
+[ "$total_failed" = 0 ]
