@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# The lab's four hosts, base-centos-1..4 at 192.168.56.101-104:
+#   lab.sh up              create what is missing, start what is stopped, and see that SSH answers
+#   lab.sh down            remove the hosts and their network
+#   lab.sh recreate NAME.. these hosts again, empty, with new host keys; the others are not touched
+#   lab.sh reset           all four again, empty
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cd "$root"
+export PATH=$root/.venv/bin:$PATH
+export ANSIBLE_HOME=${ANSIBLE_HOME:-$root/.ansible}
+export ANSIBLE_COLLECTIONS_PATH=${ANSIBLE_COLLECTIONS_PATH:-$root/.ansible/collections}
+export ANSIBLE_CONFIG=$root/ansible.cfg
+export MOLECULE_PROJECT_DIRECTORY=$root
+
+network=pgfleet-lab
+subnet=192.168.56.0/24
+gateway=192.168.56.1
+hosts=(base-centos-1 base-centos-2 base-centos-3 base-centos-4)
+addresses=(192.168.56.101 192.168.56.102 192.168.56.103 192.168.56.104)
+key=$root/.lab/id_ed25519
+sockets=$HOME/.ansible/cp-lab
+
+say() { printf 'lab: %s\n' "$*"; }
+fail() { printf 'lab: %s\n' "$*" >&2; exit 1; }
+
+exists() { docker container inspect "$1" >/dev/null 2>&1; }
+runs() { [ "$(docker container inspect -f '{{.State.Running}}' "$1" 2>/dev/null)" = true ]; }
+
+# Its output only matters when it fails.
+quietly() {
+    local log=$root/.cache/lab.log
+    mkdir -p "$root/.cache"
+    "$@" >"$log" 2>&1 || { tail -n 40 "$log" >&2; fail "this failed: $*"; }
+}
+
+# Molecule finds the shared configuration by itself only in a git checkout.
+scenario() { NO_COLOR=1 molecule -c .config/molecule/config.yml "$1" -s default; }
+
+make_key() {
+    [ -s "$key" ] && return
+    install -d -m 0700 "$root/.lab"
+    ssh-keygen -q -t ed25519 -N '' -C pgfleet-lab -f "$key"
+}
+
+# While the lab is not there, a run against it must fail at once, and must not reach a real network that
+# happens to have these addresses. The route of the lab's own network, with its lower metric, wins while it is.
+block_route() {
+    command -v ip >/dev/null || return 0
+    ip route replace unreachable "$subnet" metric 4096 2>/dev/null ||
+        say "not allowed to add a route: while the lab is down, $subnet is whatever this machine's network makes of it"
+}
+
+make_network() {
+    local found
+    found=$(docker network inspect -f '{{range .IPAM.Config}}{{.Subnet}}{{end}}' "$network" 2>/dev/null) || found=
+    if [ -z "$found" ]; then
+        quietly docker network create --subnet "$subnet" --gateway "$gateway" "$network"
+    elif [ "$found" != "$subnet" ]; then
+        fail "there is a Docker network $network, but with $found instead of $subnet; remove it: docker network rm $network"
+    fi
+}
+
+# A connection that is kept open to a host that is gone would hang the next run until it times out.
+close_connections() {
+    local name socket
+    for name in "$@"; do
+        # How Ansible names the socket of a connection.
+        socket=$sockets/$(printf '%s-None-root' "$name" | sha1sum | cut -c1-10)
+        [ -S "$socket" ] || continue
+        ssh -o ControlPath="$socket" -O exit "$name" >/dev/null 2>&1 || true
+        rm -f "$socket"
+    done
+}
+
+address_of() {
+    local i
+    for i in "${!hosts[@]}"; do
+        [ "${hosts[$i]}" != "$1" ] || { echo "${addresses[$i]}"; return; }
+    done
+    fail "there is no host $1; the lab's hosts are ${hosts[*]}"
+}
+
+use_image() {
+    LAB_IMAGE=$("$here/image.sh" "${LAB_SUITE:-bookworm}")
+    export LAB_IMAGE
+}
+
+prepare() { quietly ansible-playbook -i inventories/lab molecule/default/prepare.yml --limit "$(IFS=,; echo "$*"),localhost"; }
+
+ping() { quietly ansible "$(IFS=,; echo "$*")" -i inventories/lab -m ansible.builtin.ping; }
+
+up() {
+    local name missing=()
+    docker info >/dev/null 2>&1 || "$here/engine.sh"
+    make_key
+    use_image
+    block_route
+    make_network
+    for name in "${hosts[@]}"; do
+        exists "$name" || missing+=("$name")
+    done
+    if [ ${#missing[@]} = ${#hosts[@]} ]; then
+        close_connections "${addresses[@]}"
+        # What Molecule remembers of hosts that are gone would keep it from making new ones.
+        if grep -qs '^created: true' "$ANSIBLE_HOME"/tmp/molecule.*.default/state.yml; then
+            quietly scenario destroy
+            make_network
+        fi
+        quietly scenario create
+        ping "${hosts[@]}"
+        say "${hosts[*]} answer over SSH"
+        return
+    elif [ ${#missing[@]} != 0 ]; then
+        say "missing: ${missing[*]}"
+        close_connections "${addresses[@]}"
+        quietly python3 "$here/recreate.py" "${missing[@]}"
+    fi
+    for name in "${hosts[@]}"; do
+        runs "$name" || quietly docker start "$name"
+    done
+    prepare "${hosts[@]}"
+    ping "${hosts[@]}"
+    say "${hosts[*]} answer over SSH"
+}
+
+recreate() {
+    local name
+    [ $# != 0 ] || fail "usage: lab.sh recreate NAME..."
+    for name in "$@"; do
+        close_connections "$(address_of "$name")"
+    done
+    use_image
+    quietly python3 "$here/recreate.py" "$@"
+    prepare "$@"
+    ping "$@"
+    say "$* made again, empty"
+}
+
+down() {
+    close_connections "${addresses[@]}"
+    block_route
+    if ! docker info >/dev/null 2>&1; then
+        say "no Docker engine answers, so there is no lab"
+        return
+    fi
+    quietly scenario destroy
+    rm -f "$root/.lab/known_hosts"
+    # Left in place while hosts that a test added still use it.
+    if docker network inspect "$network" >/dev/null 2>&1; then
+        docker network rm "$network" >/dev/null 2>&1 || say "the network $network is still in use and stays"
+    fi
+    say "removed"
+}
+
+case ${1:-} in
+    up) up ;;
+    down) down ;;
+    recreate) shift; recreate "$@" ;;
+    reset) recreate "${hosts[@]}" ;;
+    *) fail "usage: lab.sh up|down|recreate NAME...|reset" ;;
+esac
