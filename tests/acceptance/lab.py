@@ -1,0 +1,328 @@
+"""What the acceptance tests do to the lab's hosts: look, load data, run playbooks, take hosts away.
+
+Hosts are looked at over SSH and with psql, not through the collection's own modules: a test must not
+believe the thing that it tests.
+"""
+import csv
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LAB = ROOT / ".lab"
+INVENTORY = "inventories/lab"
+
+ADDRESS = {"base-centos-%d" % n: "192.168.56.10%d" % n for n in (1, 2, 3, 4)}
+HOSTS = sorted(ADDRESS)
+PRIMARY, STANDBY, OTHER_STANDBY, WITNESS = HOSTS
+DATA_HOSTS = [PRIMARY, STANDBY, OTHER_STANDBY]
+
+VERSION = "15"
+BIN = "/usr/lib/postgresql/%s/bin" % VERSION
+DATA = "/var/lib/postgresql/%s/main" % VERSION
+UNIT = "postgresql@%s-main" % VERSION
+REPMGR = BIN + "/repmgr -f /etc/repmgr.conf"
+
+APP_PASSWORD = "pgbench-of-the-lab"
+# The line that an application's clients get, through the collection's own variable.
+APP_ACCESS = {
+    "repmgr_pg_hba_extra": [
+        {"contype": "host", "databases": "app", "users": "app", "address": "192.168.56.0/24", "method": "scram-sha-256"},
+    ],
+}
+APP_DSN = "host=%s dbname=app user=app password=%s target_session_attrs=read-write connect_timeout=2" % (
+    ",".join(ADDRESS[host] for host in DATA_HOSTS), APP_PASSWORD)
+
+
+def _ssh_options():
+    return [
+        "-i", str(LAB / "id_ed25519"), "-o", "UserKnownHostsFile=%s" % (LAB / "known_hosts"),
+        "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR",
+        "-o", "ControlMaster=auto", "-o", "ControlPersist=30s", "-o", "ControlPath=/tmp/.acceptance-%C",
+    ]
+
+
+def ssh(host, command, check=True, stdin=""):
+    """Run a shell command as root on a host; its standard output, or with check=False the finished process."""
+    done = subprocess.run(
+        ["ssh"] + _ssh_options() + ["root@" + ADDRESS[host], command],
+        input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=180,
+    )
+    if not check:
+        return done
+    assert done.returncode == 0, "%s: '%.200s' ended with %d\n%s%s" % (host, command, done.returncode, done.stdout, done.stderr)
+    return done.stdout
+
+
+def as_postgres(host, command, check=True):
+    return ssh(host, "cd / && runuser -u postgres -- sh -c %s" % shlex.quote(command), check=check)
+
+
+def sql(host, query, database="postgres"):
+    """All rows of a query as lists of strings, as the superuser on the host itself."""
+    separator = "\x1f"
+    output = ssh(host, "cd / && runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -F %s -d %s -f -" % (
+        shlex.quote(separator), database), stdin=query)
+    return [line.split(separator) for line in output.splitlines() if line]
+
+
+def value(host, query, database="postgres"):
+    rows = sql(host, query, database)
+    assert len(rows) == 1 and len(rows[0]) == 1, "%s: expected one value of '%s', got %s" % (host, query, rows)
+    return rows[0][0]
+
+
+def wait_until(what, seconds, probe, pause=0.5):
+    """Wait until probe() is true and return how long that took; a probe that raises is a no."""
+    started = time.monotonic()
+    last = None
+    while True:
+        try:
+            last = probe()
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            last = error
+        else:
+            if last:
+                return time.monotonic() - started
+        assert time.monotonic() - started < seconds, "%s: not within %d s; seen last: %s" % (what, seconds, last)
+        time.sleep(pause)
+
+
+# --- what lives -----------------------------------------------------------------------------------
+
+def service_status(host):
+    """repmgr's own word from one node: {name: {'type': ..., 'running': '1', 'repmgrd': '1', 'paused': '0'}}."""
+    output = as_postgres(host, REPMGR + " service status --csv 2>/dev/null")
+    names = ("id", "name", "type", "running", "repmgrd", "pid", "paused", "priority", "upstream_last_seen", "location")
+    return {row[1]: dict(zip(names, row)) for row in csv.reader(output.splitlines()) if len(row) == len(names)}
+
+
+def nodes(host):
+    """repmgr.nodes as one node knows it: {name: {...}}."""
+    rows = sql(host, "select node_name, node_id, type, active, coalesce(upstream_node_id, 0) from repmgr.nodes", "repmgr")
+    return {row[0]: {"id": row[1], "type": row[2], "active": row[3], "upstream": row[4]} for row in rows}
+
+
+def primaries(hosts=None):
+    """Hosts of a cluster's data nodes that accept writes right now."""
+    found = []
+    for host in hosts or DATA_HOSTS:
+        answer = ssh(host, "cd / && runuser -u postgres -- psql -XAtqc 'select pg_is_in_recovery()'", check=False)
+        if answer.returncode == 0 and answer.stdout.strip() == "f":
+            found.append(host)
+    return found
+
+
+def assert_healthy(primary, standbys, witness):
+    """One primary, everybody attached and streaming, four daemons at work: seen from every node."""
+    members = [primary] + standbys + ([witness] if witness else [])
+    for host in members:
+        status = service_status(host)
+        assert sorted(status) == sorted(members), "%s sees %s" % (host, sorted(status))
+        for name, row in status.items():
+            expected = "primary" if name == primary else "witness" if name == witness else "standby"
+            assert row["type"] == expected, "%s sees %s as %s, expected %s" % (host, name, row["type"], expected)
+            assert (row["running"], row["repmgrd"], row["paused"]) == ("1", "1", "0"), "%s sees %s" % (host, row)
+    assert primaries([primary] + standbys) == [primary]
+
+    streaming = sql(primary, "select application_name, state from pg_stat_replication")
+    assert sorted(streaming) == sorted([name, "streaming"] for name in standbys)
+    for host in standbys:
+        receiving = sql(host, "select status, sender_host from pg_stat_wal_receiver")
+        assert receiving in ([["streaming", ADDRESS[primary]]], [["streaming", primary]]), "%s: %s" % (host, receiving)
+    assert sql(primary, "select active from pg_replication_slots") == [["t"]] * len(standbys)
+    for host in standbys:
+        assert sql(host, "select slot_name from pg_replication_slots where active") == []
+
+    # Registered once by the primary, and the witness's own copy agrees with it.
+    known = nodes(primary)
+    for host in members:
+        assert nodes(host) == known, "%s knows %s, expected %s" % (host, nodes(host), known)
+        assert known[host]["active"] == "t"
+        assert known[host]["upstream"] == ("0" if host == primary else known[primary]["id"])
+
+
+def healthy(primary=PRIMARY, standbys=None, witness=WITNESS, within=60):
+    """Wait for a healthy cluster; return how long it took."""
+    if standbys is None:
+        standbys = [host for host in DATA_HOSTS if host != primary]
+
+    def probe():
+        assert_healthy(primary, standbys, witness)
+        return True
+
+    return wait_until("healthy cluster with primary %s" % primary, within, probe)
+
+
+def replayed(primary, standbys, seconds=60):
+    """Wait until the standbys have replayed everything that the primary has written by now."""
+    position = value(primary, "select pg_current_wal_lsn()")
+    for host in standbys:
+        wait_until("%s has replayed %s" % (host, position), seconds,
+                   lambda host=host: value(host, "select pg_last_wal_replay_lsn() >= '%s'" % position) == "t", pause=0.1)
+
+
+def lives(host):
+    """What must stay as it is on a host that nobody touches: its server, that server's history, its daemon."""
+    row = sql(host, "select pg_postmaster_start_time(), timeline_id, system_identifier"
+                    " from pg_control_checkpoint(), pg_control_system()")[0]
+    since = ssh(host, "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic repmgrd").split()
+    created = ssh(host, "stat -c '%%i %%Y' %s/PG_VERSION" % DATA).split()
+    return {"server": row, "repmgrd": since, "data": created}
+
+
+# What a run could leave behind: packages, units, files of the system and of the server's user. The contents of
+# a data directory change all the time; who wrote its configuration does not.
+_FINGERPRINT = r"""
+find /etc /usr/local /var/lib/postgresql /var/lib/repmgr /var/spool /root -xdev \
+    \( -path '%(data)s/*' -o -path /root/.ansible -o -path /var/lib/postgresql/.ansible \) -prune -o -printf 'file %%p %%y %%m %%u:%%g %%T@ %%l\n' 2>/dev/null
+find /var/log -xdev -printf 'log %%p %%m %%u:%%g\n'
+sha256sum %(data)s/postgresql.auto.conf %(data)s/standby.signal %(data)s/PG_VERSION 2>/dev/null | sed 's/^/data /'
+dpkg-query -W -f 'package ${Package} ${Version} ${Status}\n'
+systemctl show -p Id -p MainPID -p UnitFileState %(unit)s repmgrd ssh | xargs -n 3 echo unit
+cut -d: -f1,3,7 /etc/passwd | sed 's/^/user /'
+runuser -u postgres -- psql -XAtq -d repmgr -c "select 'node', * from repmgr.nodes order by node_id" 2>/dev/null
+true
+""" % {"data": DATA, "unit": UNIT}
+
+
+def fingerprint(host):
+    """What a host is, line by line; two of them differ by what was changed in between."""
+    return set(ssh(host, _FINGERPRINT).splitlines())
+
+
+def fingerprints(hosts=None):
+    return {host: fingerprint(host) for host in hosts or HOSTS}
+
+
+def differences(before, after):
+    """{host: lines} of everything that is not as it was."""
+    return {host: sorted(before[host] ^ after[host]) for host in before if before[host] != after[host]}
+
+
+# --- playbooks ------------------------------------------------------------------------------------
+
+class Run(object):
+    """One finished ansible-playbook: what it said, what it changed, how long it took."""
+
+    def __init__(self, argv, rc, stdout, stderr, seconds):
+        self.argv, self.rc, self.stdout, self.stderr, self.seconds = argv, rc, stdout, stderr, seconds
+        start = stdout.find("{\n")
+        report = json.loads(stdout[start:]) if start >= 0 else {"stats": {}, "plays": []}
+        self.stats = report["stats"]
+        self.results = [
+            (task["task"]["name"], host, result)
+            for play in report["plays"] for task in play["tasks"] for host, result in task["hosts"].items()
+        ]
+
+    def count(self, what):
+        return {host: numbers[what] for host, numbers in self.stats.items()}
+
+    @property
+    def changed(self):
+        """{host: names of the tasks that changed it}."""
+        changed = {}
+        for name, host, result in self.results:
+            if result.get("changed"):
+                changed.setdefault(host, []).append(name)
+        return changed
+
+    @property
+    def failures(self):
+        """Every message of a task that failed or of a host that could not be reached."""
+        return [
+            (host, name, str(result.get("msg", "")))
+            for name, host, result in self.results
+            if (result.get("failed") and not result.get("ignored")) or result.get("unreachable")
+        ]
+
+    @property
+    def message(self):
+        return "\n".join(message for _host, _name, message in self.failures) or self.stderr
+
+    @property
+    def text(self):
+        return "\n".join("%s" % result.get("msg", "") for _name, _host, result in self.results)
+
+    def __str__(self):
+        lines = ["'%s' ended with %d after %.1f s" % (" ".join(self.argv), self.rc, self.seconds)]
+        lines += ["%s: %s" % pair for pair in sorted(self.stats.items())]
+        lines += ["changed %s: %s" % pair for pair in sorted(self.changed.items())]
+        for host, name, message in self.failures:
+            lines.append("failed %s, %s: %s" % (host, name, message))
+            details = [r for n, h, r in self.results if (n, h) == (name, host)][-1]
+            lines += ["    %s" % str(details[key])[-3000:] for key in ("stdout", "stderr", "module_stderr") if details.get(key)]
+        if not self.stats:
+            lines.append(self.stdout[-3000:])
+        lines.append(self.stderr[-3000:])
+        return "\n".join(lines)
+
+    def assert_ok(self):
+        assert self.rc == 0, str(self)
+        return self
+
+    def assert_nothing_changed(self, hosts=None):
+        self.assert_ok()
+        assert sorted(self.stats) == sorted(hosts or HOSTS), str(self)
+        assert not any(self.count("changed").values()), str(self)
+        return self
+
+
+def playbook(name, *options, **keywords):
+    """ansible-playbook from the repository, as the README types it, with a machine-readable report."""
+    argv = ["ansible-playbook", name, "-i", str(keywords.pop("inventory", INVENTORY))] + list(options)
+    assert not keywords, keywords
+    environment = dict(
+        os.environ, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json", ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false",
+        PATH="%s:%s" % (ROOT / ".venv/bin", os.environ["PATH"]),
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        argv, cwd=str(ROOT), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        universal_newlines=True, timeout=600,
+    )
+    return Run(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def site(*options, **keywords):
+    return playbook("site.yml", *options, **keywords)
+
+
+# --- hosts ----------------------------------------------------------------------------------------
+
+def lab(*arguments):
+    """molecule/shared/lab.sh: the one mechanism that makes hosts and takes them away."""
+    done = subprocess.run(
+        [str(ROOT / "molecule/shared/lab.sh")] + list(arguments), cwd=str(ROOT), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def docker(*arguments):
+    """The Docker client, on containers of this lab alone."""
+    assert set(argument for argument in arguments[1:] if not argument.startswith("-") and not argument.isdigit()) <= set(HOSTS)
+    done = subprocess.run(["docker"] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True, timeout=180)
+    assert done.returncode == 0, done.stdout
+
+
+def answers(host):
+    return ssh(host, "true", check=False).returncode == 0
+
+
+class Wall(object):
+    """While it stands, `host` cannot reach one port of a peer; the packets vanish, as behind a firewall."""
+
+    def __init__(self, host, peer, port):
+        self.host = host
+        self.rule = "OUTPUT -p tcp -d %s --dport %d -j DROP" % (ADDRESS[peer], port)
+
+    def __enter__(self):
+        ssh(self.host, "iptables -A " + self.rule)
+
+    def __exit__(self, *dummy):
+        ssh(self.host, "iptables -D " + self.rule)

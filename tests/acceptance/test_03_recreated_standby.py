@@ -1,0 +1,35 @@
+"""One standby's host is lost whole and replaced by an empty one of the same name and address."""
+import re
+
+import lab
+
+LOST = lab.OTHER_STANDBY
+OTHERS = [host for host in lab.HOSTS if host != LOST]
+# A new host has new keys, and its peers must know them. Nothing else is theirs to change.
+TRUST = re.compile(r"file /var/lib/postgresql/\.ssh(/authorized_keys|/known_hosts)? ")
+
+
+def test_site_brings_it_back_and_touches_nobody_else(figure):
+    before = {host: lab.lives(host) for host in OTHERS}
+    files = lab.fingerprints(OTHERS)
+    rows = lab.value(lab.PRIMARY, "select count(*) from pgbench_history", "app")
+
+    lab.lab("recreate", LOST)
+    assert lab.ssh(LOST, "test -e /var/lib/postgresql", check=False).returncode != 0, "the new host is not empty"
+
+    run = lab.site().assert_ok()
+    took = lab.healthy(within=30)
+    figure("empty standby brought back", "%.1f s, healthy %.1f s later" % (run.seconds, took))
+
+    assert {host: lab.lives(host) for host in OTHERS} == before, "a server or daemon of another host was touched"
+    touched = {host: [line for line in lines if not TRUST.match(line)]
+               for host, lines in lab.differences(files, lab.fingerprints(OTHERS)).items()}
+    assert not any(touched.values()), touched
+    assert all(len(run.changed.get(host, [])) <= 2 for host in OTHERS), str(run)
+
+    lab.replayed(lab.PRIMARY, [lab.STANDBY, LOST])
+    assert lab.value(LOST, "select count(*) from pgbench_history", "app") == rows
+
+
+def test_then_nothing_is_left_to_do():
+    lab.site().assert_nothing_changed()

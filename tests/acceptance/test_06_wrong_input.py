@@ -1,0 +1,119 @@
+"""Wrong input on a living cluster stops the run before anything changes, and says why.
+
+Wrong input that only a new cluster can have is in test_08_fresh_hosts.py.
+"""
+import contextlib
+
+import pytest
+
+import lab
+from refusal import assert_refused, inventory, nothing_changes
+
+
+def _host(inventory_, group, name):
+    return inventory_["children"][group]["hosts"][name]
+
+
+def missing_node_id(hosts):
+    del _host(hosts, "standby", "base-centos-3")["repmgr_node_id"]
+
+
+def duplicate_node_id(hosts):
+    _host(hosts, "standby", "base-centos-3")["repmgr_node_id"] = 102
+
+
+def unusable_node_id(hosts):
+    _host(hosts, "standby", "base-centos-3")["repmgr_node_id"] = "three"
+
+
+def missing_cluster_name(hosts):
+    del hosts["vars"]["repmgr_cluster_name"]
+
+
+def unknown_profile(hosts):
+    hosts["vars"]["repmgr_failover_profile"] = "quick"
+
+
+def unsupported_version(hosts):
+    hosts["vars"]["repmgr_postgresql_version"] = "9.3"
+
+
+def witness_as_standby(hosts):
+    children = hosts["children"]
+    children["standby"]["hosts"]["base-centos-4"] = children["witness"]["hosts"].pop("base-centos-4")
+
+
+def standby_as_witness(hosts):
+    children = hosts["children"]
+    children["witness"]["hosts"]["base-centos-3"] = children["standby"]["hosts"].pop("base-centos-3")
+
+
+def host_in_two_roles(hosts):
+    children = hosts["children"]
+    children["witness"]["hosts"]["base-centos-3"] = children["standby"]["hosts"]["base-centos-3"]
+
+
+def renumbered(hosts):
+    _host(hosts, "standby", "base-centos-3")["repmgr_node_id"] = 113
+
+
+@pytest.mark.parametrize("change,said", [
+    (missing_node_id, ["base-centos-3", "repmgr_node_id"]),
+    (duplicate_node_id, ["base-centos-2", "base-centos-3", "102", "repmgr_node_id"]),
+    (unusable_node_id, ["base-centos-3", "repmgr_node_id", "three"]),
+    (missing_cluster_name, ["base-centos-1", "repmgr_cluster_name"]),
+    (unknown_profile, ["repmgr_failover_profile", "quick", "fast", "safe", "wan"]),
+    (unsupported_version, ["9.3", "repmgr_postgresql_version"]),
+    (witness_as_standby, ["base-centos-4", "witness", "standby"]),
+    (standby_as_witness, ["base-centos-3", "witness", "standby"]),
+    (host_in_two_roles, ["base-centos-3", "standby", "witness"]),
+    (renumbered, ["base-centos-3", "113", "103"]),
+], ids=lambda item: getattr(item, "__name__", ""))
+def test_inventory(tmp_path, change, said):
+    with nothing_changes():
+        assert_refused(lab.site(inventory=inventory(tmp_path, change)), *said)
+
+
+def test_part_of_a_cluster():
+    with nothing_changes():
+        assert_refused(lab.site("--limit", "base-centos-1,base-centos-2"), "base-centos-3", "base-centos-4", "--limit")
+
+
+@contextlib.contextmanager
+def alpine(host):
+    """The host says that it is an Alpine Linux, in the files that say what a host is."""
+    lab.ssh(host, "mkdir /root/kept && cp -a /etc/os-release /etc/debian_version /root/kept"
+                  " && rm /etc/os-release /etc/debian_version && echo 3.20.1 >/etc/alpine-release && cat >/etc/os-release",
+            stdin='NAME="Alpine Linux"\nID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME="Alpine Linux v3.20"\n')
+    try:
+        yield
+    finally:
+        lab.ssh(host, "rm /etc/alpine-release /etc/os-release && cp -a /root/kept/. /etc && rm -r /root/kept")
+
+
+def test_unsupported_operating_system():
+    with alpine(lab.OTHER_STANDBY), nothing_changes():
+        assert_refused(lab.site(), lab.OTHER_STANDBY, "Alpine", "Debian")
+
+
+@pytest.mark.parametrize("port,said", [(22, "SSH"), (5432, "PostgreSQL")], ids=["ssh", "postgresql"])
+def test_a_peer_that_cannot_be_reached(port, said):
+    with lab.Wall(lab.OTHER_STANDBY, lab.STANDBY, port), nothing_changes():
+        assert_refused(lab.site(), lab.OTHER_STANDBY, lab.STANDBY, said, str(port))
+    lab.healthy(within=30)
+
+
+def test_a_data_directory_of_another_cluster():
+    host = lab.OTHER_STANDBY
+    system = lab.value(lab.PRIMARY, "select system_identifier from pg_control_system()")
+    lab.ssh(host, "systemctl stop repmgrd %s && mv %s %s.kept" % (lab.UNIT, lab.DATA, lab.DATA))
+    try:
+        lab.as_postgres(host, "%s/initdb -D %s >/dev/null" % (lab.BIN, lab.DATA))
+        foreign = lab.as_postgres(
+            host, "%s/pg_controldata %s | sed -n 's/^Database system identifier: *//p'" % (lab.BIN, lab.DATA)).strip()
+        with nothing_changes():
+            assert_refused(lab.site(), host, lab.DATA, foreign, system)
+        assert foreign in lab.as_postgres(host, "%s/pg_controldata %s" % (lab.BIN, lab.DATA)), "the foreign data is gone"
+    finally:
+        lab.ssh(host, "rm -rf %s && mv %s.kept %s && systemctl start %s repmgrd" % (lab.DATA, lab.DATA, lab.DATA, lab.UNIT))
+    lab.healthy(within=60)
