@@ -1,0 +1,60 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _verdict
+
+
+def _listed(value, name):
+    if isinstance(value, (str, bytes, dict)) or not hasattr(value, '__iter__'):
+        raise AnsibleFilterError('%s needs a list of dictionaries' % name)
+    return list(value)
+
+
+def libpq_conninfo(values):
+    if not isinstance(values, dict):
+        raise AnsibleFilterError('libpq_conninfo needs a dictionary')
+    return _conninfo.build(values)
+
+
+def parse_conninfo(text):
+    try:
+        return _conninfo.parse(text)
+    except ValueError as exc:
+        raise AnsibleFilterError('parse_conninfo: %s' % exc)
+
+
+def multihost_dsn(hosts, dbname=None, user=None, target_session_attrs='read-write', **options):
+    return _conninfo.multihost(
+        _listed(hosts, 'multihost_dsn'), dbname=dbname, user=user, target_session_attrs=target_session_attrs, **options)
+
+
+def passfile_password(text, user):
+    return _conninfo.passfile_password(text, user)
+
+
+def contract_problems(hosts):
+    return _contract.contract_problems(_listed(hosts, 'contract_problems'))
+
+
+def cluster_verdict(hosts):
+    return _verdict.from_inventory(_listed(hosts, 'cluster_verdict'))
+
+
+class FilterModule(object):
+    def filters(self):
+        return {
+            'libpq_conninfo': libpq_conninfo,
+            'parse_conninfo': parse_conninfo,
+            'multihost_dsn': multihost_dsn,
+            'passfile_password': passfile_password,
+            'contract_problems': contract_problems,
+            'cluster_verdict': cluster_verdict,
+        }

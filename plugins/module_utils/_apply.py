@@ -1,0 +1,331 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Action name -> what is done. Decides nothing: whatever a plan names is carried out in that order, or fails."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+import time
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
+
+# A primary that was promoted a moment ago is not yet registered as such everywhere.
+_REJOIN_ATTEMPTS = 5
+_REJOIN_PAUSE = 3
+
+
+class ApplyError(Exception):
+    """An action that did not do what it should; carries what the program said, if it was one."""
+
+    def __init__(self, action, text, result=None):
+        super(ApplyError, self).__init__(text)
+        self.action = action
+        self.text = text
+        self.result = result
+
+
+class Context:
+    """What the actions need to know."""
+
+    def __init__(self, runner, psql, repmgr, place, desired, config, primary_conninfo='', upstream_conninfo='',
+                 upstream_node_id=None, wanted_upstream_id=None, actual_upstream_id=None, clone_options=(), clone_timeout=0, start_timeout=60,
+                 register_timeout=60, data_state='', has_rows=False):
+        self.runner = runner
+        self.psql = psql
+        self.repmgr = repmgr
+        self.place = place
+        self.desired = desired
+        self.config = config
+        self.primary_conninfo = primary_conninfo
+        self.upstream_conninfo = upstream_conninfo or primary_conninfo
+        self.upstream_node_id = upstream_node_id
+        self.wanted_upstream_id = wanted_upstream_id
+        self.actual_upstream_id = actual_upstream_id
+        self.clone_options = list(clone_options)
+        self.clone_timeout = clone_timeout
+        self.start_timeout = start_timeout
+        self.register_timeout = register_timeout
+        self.data_state = data_state
+        self.has_rows = has_rows
+        self.done = []
+        self.warnings = []
+
+
+def apply(context, actions):
+    """Carry out the actions. What was done is in context.done, also when an ApplyError ends it early."""
+    for action in actions:
+        step = {'action': action}
+        context.done.append(step)
+        try:
+            found = ACTIONS[action](context)
+        except CommandError as exc:
+            step['result'] = exc.to_dict()
+            raise ApplyError(action, _repmgr.summary(exc.result.stdout, exc.result.stderr) or exc.message, exc.to_dict())
+        except PsqlError as exc:
+            raise ApplyError(action, '%s' % exc)
+        except (IOError, OSError) as exc:
+            raise ApplyError(action, '%s' % exc)
+        if found is not None:
+            step['result'] = found
+
+
+def dry_run(context, actions):
+    """repmgr's own answer for the first action that has a dry run; the later ones depend on its effect."""
+    for action in actions:
+        command = DRY_RUNS.get(action)
+        if command is None:
+            continue
+        try:
+            result = command(context)
+        except (CommandError, IOError, OSError) as exc:
+            return {'action': action, 'ok': False, 'error': '%s' % exc}
+        answer = result.to_dict()
+        answer.update(action=action, ok=result.rc == 0)
+        return answer
+    return None
+
+
+# -- actions
+
+def _check_space(context):
+    sizes = context.psql.sizes(context.upstream_conninfo)
+    if sizes is None:
+        context.warnings.append('The size of the source could not be read, so free space was not checked.')
+        return None
+    needs = {}
+    for space in sizes:
+        directory = _existing(space['location'] or context.place.data_directory)
+        # The same file system is one purse, however many tablespaces share it.
+        entry = needs.setdefault(os.stat(directory).st_dev, {'directory': directory, 'bytes': 0})
+        entry['bytes'] += space['bytes']
+    for entry in needs.values():
+        # WAL that is written meanwhile is copied too.
+        entry['bytes'] += max(64 * 1024 * 1024, entry['bytes'] // 20)
+        stat = os.statvfs(entry['directory'])
+        entry['free'] = stat.f_bavail * stat.f_frsize
+        if entry['free'] < entry['bytes']:
+            raise ApplyError('check_space', '%s has %d MB free; a clone needs %d MB' % (
+                entry['directory'], entry['free'] // 1048576, entry['bytes'] // 1048576))
+    return {'needed': [entry for entry in needs.values()]}
+
+
+def _existing(path):
+    while not os.path.isdir(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
+
+
+def _move_aside(context):
+    source = context.place.data_directory.rstrip('/')
+    word = 'partial' if context.data_state == 'partial' else 'old'
+    target = '%s.%s-%s' % (source, word, time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()))
+    if os.path.lexists(target):
+        raise ApplyError('move_aside', '%s exists already' % target)
+    mode = os.stat(source).st_mode & 0o7777
+    os.rename(source, target)
+    os.mkdir(source, mode)
+    return {'from': source, 'to': target}
+
+
+def _clone(context):
+    marker = _observe.marker_path(context.place.data_directory, context.place.user)
+    if marker is None:
+        raise ApplyError('clone', 'there is no user %s' % context.place.user)
+    directory = os.path.dirname(marker)
+    if not os.path.isdir(directory):
+        os.mkdir(directory, 0o700)
+    content = _observe.process_identity()
+    content['source'] = redacted(context.upstream_conninfo)
+    content['begun'] = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+    _write(marker, json.dumps(content))
+    result = context.repmgr.standby_clone(
+        context.upstream_conninfo, upstream_node_id=context.upstream_node_id, extra=context.clone_options,
+        timeout=context.clone_timeout or None)
+    os.unlink(marker)
+    return result.to_dict()
+
+
+def _write(path, text):
+    temporary = path + '.new'
+    with open(temporary, 'w') as handle:
+        handle.write(text)
+        handle.flush()
+        # A marker that is lost in a power failure would let a partial directory pass for a whole one.
+        os.fsync(handle.fileno())
+    os.rename(temporary, path)
+
+
+def _service(context, verb):
+    command = context.config.get('service_%s_command' % verb)
+    if command:
+        return context.runner.run(_repmgr.split_command(command))
+    argv = [os.path.join(context.place.bin_dir, 'pg_ctl'), '-D', context.place.data_directory, '-w']
+    if verb == 'start':
+        # Without a log file the server would keep this task's own output open.
+        argv += ['-t', str(context.start_timeout), '-l', os.path.join(context.place.data_directory, 'pg_ctl.log')]
+        options = context.config.get('pg_ctl_options')
+        if options:
+            argv += _repmgr.split_command(options)
+    else:
+        argv += ['-m', 'fast']
+    return context.runner.run(argv + [verb])
+
+
+def _start(context):
+    result = _service(context, 'start')
+    wait_for_sql(context)
+    return result.to_dict()
+
+
+def wait_for_sql(context):
+    """Until the server answers; a start command may return before that."""
+    deadline = time.time() + context.start_timeout
+    while True:
+        try:
+            return context.psql.tags(context.desired.conninfo, "SELECT 'up', to_jsonb(1);\n")
+        except PsqlError as exc:
+            if time.time() > deadline:
+                raise ApplyError('start', 'the server does not answer %d s after its start: %s' % (
+                    context.start_timeout, redacted('%s' % exc)))
+        time.sleep(0.5)
+
+
+def _stop(context):
+    return _service(context, 'stop').to_dict()
+
+
+def _register_primary(context, force=False):
+    return context.repmgr.primary_register(force=force).to_dict()
+
+
+def _register(context, force=False, upstream=None):
+    return context.repmgr.standby_register(
+        force=force, upstream_node_id=upstream or context.wanted_upstream_id, wait_sync=context.register_timeout).to_dict()
+
+
+def _register_as_is(context):
+    # repmgr refuses to follow before there is a record; the record that is true now is the one to make.
+    return _register(context, force=True, upstream=context.actual_upstream_id)
+
+
+def _follow(context):
+    return context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id).to_dict()
+
+
+def _rejoin(context, rewind):
+    attempts = 0
+    while True:
+        attempts += 1
+        result = context.repmgr.node_rejoin(
+            context.primary_conninfo, rewind=rewind, accept=None, timeout=context.clone_timeout or None)
+        if result.rc == 0:
+            answer = result.to_dict()
+            answer['attempts'] = attempts
+            return answer
+        settling = 'not registered as primary' in result.stderr or result.rc in (6, 7)
+        if attempts >= _REJOIN_ATTEMPTS or not settling:
+            raise CommandError('repmgr node rejoin ended with exit code %s (%s)' % (
+                result.rc, _repmgr.EXIT_CODES.get(result.rc, 'unknown')), result)
+        time.sleep(_REJOIN_PAUSE)
+
+
+def _register_witness(context, force=False):
+    # A witness that was unregistered keeps its copy of the metadata, and repmgr wants to be told to overwrite it.
+    return context.repmgr.witness_register(context.primary_conninfo, force=force or context.has_rows).to_dict()
+
+
+def _unregister_standby(context):
+    return context.repmgr.standby_unregister().to_dict()
+
+
+def _unregister_witness(context):
+    return context.repmgr.witness_unregister().to_dict()
+
+
+def _unregister_primary(context):
+    return context.repmgr.primary_unregister(force=True).to_dict()
+
+
+def _drop_slot(context):
+    slot = context.desired.slot_name
+    if not slot:
+        return None
+    dropped = context.psql.drop_slot(context.upstream_conninfo, slot)
+    if not dropped:
+        context.warnings.append(
+            'Slot %s was left: it is still in use, or not on the upstream. Stop this server and drop the slot there, '
+            'or the upstream keeps WAL for it.' % slot)
+    return {'slot': slot, 'dropped': dropped}
+
+
+ACTIONS = {
+    'check_space': _check_space,
+    'move_aside': _move_aside,
+    'clone': _clone,
+    'start': _start,
+    'stop': _stop,
+    'register_primary': _register_primary,
+    'register_primary_force': lambda context: _register_primary(context, force=True),
+    'register': _register,
+    'register_force': lambda context: _register(context, force=True),
+    'register_as_is': _register_as_is,
+    'follow': _follow,
+    'rejoin_attach': lambda context: _rejoin(context, rewind=False),
+    'rejoin_rewind': lambda context: _rejoin(context, rewind=True),
+    'register_witness': _register_witness,
+    'register_witness_force': lambda context: _register_witness(context, force=True),
+    'unregister_standby': _unregister_standby,
+    'unregister_witness': _unregister_witness,
+    'unregister_primary': _unregister_primary,
+    'drop_slot': _drop_slot,
+}
+
+_TRY = {'dry_run': True, 'accept': None}
+
+DRY_RUNS = {
+    'clone': lambda context: context.repmgr.standby_clone(
+        context.upstream_conninfo, upstream_node_id=context.upstream_node_id, extra=context.clone_options, **_TRY),
+    'register_primary': lambda context: context.repmgr.primary_register(**_TRY),
+    'register_primary_force': lambda context: context.repmgr.primary_register(force=True, **_TRY),
+    'register': lambda context: context.repmgr.standby_register(upstream_node_id=context.wanted_upstream_id, **_TRY),
+    'register_force': lambda context: context.repmgr.standby_register(
+        force=True, upstream_node_id=context.wanted_upstream_id, **_TRY),
+    'follow': lambda context: context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id, **_TRY),
+    'rejoin_attach': lambda context: context.repmgr.node_rejoin(context.primary_conninfo, **_TRY),
+    'rejoin_rewind': lambda context: context.repmgr.node_rejoin(context.primary_conninfo, rewind=True, **_TRY),
+    'register_witness': lambda context: context.repmgr.witness_register(context.primary_conninfo, force=context.has_rows, **_TRY),
+    'register_witness_force': lambda context: context.repmgr.witness_register(context.primary_conninfo, force=True, **_TRY),
+    'unregister_witness': lambda context: context.repmgr.witness_unregister(**_TRY),
+    'unregister_primary': lambda context: context.repmgr.primary_unregister(force=True, **_TRY),
+}
+
+# What a person reads in check mode.
+TEXTS = {
+    'check_space': 'check that the source fits into the free space',
+    'move_aside': 'move the data directory aside, keeping it',
+    'clone': 'repmgr standby clone --fast-checkpoint',
+    'start': 'start the server and wait until it answers',
+    'stop': 'stop the server',
+    'register_primary': 'repmgr primary register',
+    'register_primary_force': 'repmgr primary register --force',
+    'register': 'repmgr standby register --wait-sync',
+    'register_force': 'repmgr standby register --force --wait-sync',
+    'register_as_is': 'repmgr standby register --force --wait-sync, with the upstream that it has now',
+    'follow': 'repmgr standby follow',
+    'rejoin_attach': 'repmgr node rejoin',
+    'rejoin_rewind': 'repmgr node rejoin --force-rewind',
+    'register_witness': 'repmgr witness register',
+    'register_witness_force': 'repmgr witness register --force',
+    'unregister_standby': 'repmgr standby unregister',
+    'unregister_witness': 'repmgr witness unregister',
+    'unregister_primary': 'repmgr primary unregister --force',
+    'drop_slot': 'drop its slot on the upstream if nobody uses it',
+}

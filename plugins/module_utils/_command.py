@@ -1,0 +1,86 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The only caller of run_command: argument lists, one locale, errors that carry what happened."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import re
+
+_PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE)
+_URI_PASSWORD = re.compile(r"(postgres(?:ql)?://[^:/@\s]*):([^@\s]*)@", re.IGNORECASE)
+
+
+def redacted(text):
+    """The text without the passwords of any connection string in it."""
+    if not text:
+        return text
+    return _URI_PASSWORD.sub(r'\1:********@', _PASSWORD.sub(r'\1********', text))
+
+
+class Result:
+    def __init__(self, cmd, rc, stdout, stderr):
+        self.cmd = cmd
+        self.rc = rc
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def to_dict(self):
+        return {
+            'cmd': [redacted(word) for word in self.cmd],
+            'rc': self.rc,
+            'stdout': redacted(self.stdout),
+            'stderr': redacted(self.stderr),
+        }
+
+
+class CommandError(Exception):
+    """A program that could not be started or ended with an exit code that was not expected."""
+
+    def __init__(self, message, result):
+        super(CommandError, self).__init__(message)
+        self.message = message
+        self.result = result
+
+    def to_dict(self):
+        return self.result.to_dict()
+
+
+class Runner:
+    """Runs programs through an AnsibleModule. Everything else in the collection is given one of these."""
+
+    def __init__(self, module, run_as=None):
+        self._module = module
+        self._run_as = run_as
+
+    def run(self, argv, stdin=None, env=None, accept=(0,), timeout=None, run_as=None, cwd=None):
+        """accept: the exit codes that are no error, or None for any."""
+        cmd = list(argv)
+        user = run_as or self._run_as
+        if user and os.geteuid() == 0:
+            cmd = ['runuser', '-u', user, '--'] + cmd
+        if timeout:
+            # -k: a program that ignores the polite signal would hold the task for ever.
+            cmd = ['timeout', '-k', '10', str(timeout)] + cmd
+        variables = {'LC_ALL': 'C', 'LANG': 'C', 'LC_MESSAGES': 'C', 'PGCLIENTENCODING': 'UTF8'}
+        variables.update(env or {})
+        rc, stdout, stderr = self._module.run_command(
+            cmd, data=stdin, binary_data=True, environ_update=variables, handle_exceptions=True, encoding=None,
+            # The caller's directory may be one that the user may not enter, and psql warns about it.
+            cwd=cwd or '/')
+        result = Result(cmd, rc, _text(stdout), _text(stderr))
+        if accept is not None and rc not in accept:
+            last = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+            raise CommandError('%s ended with exit code %s: %s' % (
+                os.path.basename(argv[0]), rc, redacted(last[-1].strip()) if last else 'no output'), result)
+        return result
+
+
+def _text(value):
+    # Server output may hold bytes of any encoding; a replacement character is better than a traceback.
+    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else (value or '')

@@ -1,0 +1,173 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: libpq's connection strings and password files."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import re
+
+try:
+    from urllib.parse import unquote
+except ImportError:
+    from urllib import unquote
+
+_PLAIN = re.compile(r"^[^\s'\\=]+$")
+# What comes first is what a reader looks for first; the rest follows in alphabetical order.
+_ORDER = ('host', 'hostaddr', 'port', 'user', 'dbname')
+
+
+def build(values):
+    """{'host': 'a', ...} -> "host=a ...", quoted as libpq wants it."""
+    names = [name for name in _ORDER if name in values] + sorted(name for name in values if name not in _ORDER)
+    return ' '.join('%s=%s' % (name, quote(values[name])) for name in names if values[name] is not None)
+
+
+def quote(value):
+    text = '%s' % (value,)
+    if _PLAIN.match(text):
+        return text
+    return "'%s'" % text.replace('\\', '\\\\').replace("'", "\\'")
+
+
+def parse(text):
+    """A connection string in keyword or URI form -> dictionary. ValueError says what is wrong with it."""
+    text = text or ''
+    if text.startswith('postgresql://') or text.startswith('postgres://'):
+        return _parse_uri(text)
+    values = {}
+    position = 0
+    end = len(text)
+    while True:
+        while position < end and text[position].isspace():
+            position += 1
+        if position >= end:
+            return values
+        start = position
+        while position < end and text[position] != '=' and not text[position].isspace():
+            position += 1
+        name = text[start:position]
+        while position < end and text[position].isspace():
+            position += 1
+        if position >= end or text[position] != '=':
+            raise ValueError('missing "=" after "%s" in connection string' % name)
+        position += 1
+        while position < end and text[position].isspace():
+            position += 1
+        value = []
+        if position < end and text[position] == "'":
+            position += 1
+            while True:
+                if position >= end:
+                    raise ValueError('unterminated quoted string in connection string')
+                char = text[position]
+                position += 1
+                if char == "'":
+                    break
+                if char == '\\' and position < end:
+                    char = text[position]
+                    position += 1
+                value.append(char)
+        else:
+            while position < end and not text[position].isspace():
+                char = text[position]
+                position += 1
+                if char == '\\' and position < end:
+                    char = text[position]
+                    position += 1
+                value.append(char)
+        values[name] = ''.join(value)
+
+
+def _parse_uri(text):
+    rest = text.split('://', 1)[1]
+    rest, dummy, query = rest.partition('?')
+    authority, dummy, dbname = rest.partition('/')
+    values = {}
+    if '@' in authority:
+        credentials, dummy, authority = authority.rpartition('@')
+        user, colon, password = credentials.partition(':')
+        if user:
+            values['user'] = unquote(user)
+        if colon:
+            values['password'] = unquote(password)
+    hosts, ports = [], []
+    for part in authority.split(',') if authority else []:
+        match = re.match(r'^(\[[^\]]*\]|[^:]*)(?::(\d*))?$', part)
+        if not match:
+            raise ValueError('cannot read host "%s" in connection URI' % part)
+        hosts.append(unquote(match.group(1).strip('[]')))
+        ports.append(match.group(2) or '')
+    if any(hosts):
+        values['host'] = ','.join(hosts)
+    if any(ports):
+        values['port'] = ','.join(ports)
+    if dbname:
+        values['dbname'] = unquote(dbname)
+    for pair in query.split('&') if query else []:
+        name, dummy, value = pair.partition('=')
+        values[unquote(name)] = unquote(value)
+    return values
+
+
+def same(one, other):
+    """Whether two connection strings say the same. Order, quoting and passwords do not count."""
+    try:
+        first, second = parse(one), parse(other)
+    except ValueError:
+        return one == other
+    first.pop('password', None)
+    second.pop('password', None)
+    return first == second
+
+
+def without_password(text):
+    """(the connection string without its password, the password or None)"""
+    try:
+        values = parse(text)
+    except ValueError:
+        return text, None
+    if 'password' not in values:
+        return text, None
+    password = values.pop('password')
+    return build(values), password
+
+
+def multihost(hosts, **options):
+    """One DSN over several hosts: libpq tries them in turn until one has the wanted session attributes."""
+    values = dict((name, value) for name, value in options.items() if value is not None)
+    values['host'] = ','.join('%s' % host['address'] for host in hosts)
+    values['port'] = ','.join('%s' % (host.get('port') or 5432) for host in hosts)
+    return build(values)
+
+
+def passfile_fields(line):
+    """host, port, database, user, password of one line, or None. ":" and "\\" are escaped by a backslash."""
+    if not line.strip() or line.lstrip().startswith('#'):
+        return None
+    fields, field, escaped = [], [], False
+    for char in line.rstrip('\r\n'):
+        if escaped:
+            field.append(char)
+            escaped = False
+        elif char == '\\':
+            escaped = True
+        elif char == ':' and len(fields) < 4:
+            fields.append(''.join(field))
+            field = []
+        else:
+            field.append(char)
+    fields.append(''.join(field))
+    return fields if len(fields) == 5 else None
+
+
+def passfile_password(text, user):
+    for line in (text or '').splitlines():
+        fields = passfile_fields(line)
+        if fields and fields[3] in (user, '*'):
+            return fields[4]
+    return ''

@@ -1,0 +1,183 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: what the inventory says, checked before any host is changed. Whether a cluster exists is not asked here."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+
+PROFILES = ('fast', 'safe', 'wan')
+PACKAGE_SOURCES = ('pgdg', 'distro', 'none')
+VERSIONS = (10, 18)
+OLDEST = {'Debian': 11, 'Ubuntu': 20}
+OLDEST_EL = 7
+
+
+def contract_problems(hosts):
+    """hosts: one dictionary for each host of one cluster -> messages. Values that are not defined are null or empty."""
+    found = []
+    for host in hosts:
+        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority):
+            found += check(host)
+        # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
+        if not host.get('unreachable'):
+            for check in (_system, _version, _service_manager):
+                found += check(host)
+    found += _unique(hosts, _number_id, 'node id', 'Give each host its own repmgr_node_id.')
+    found += _unique(hosts, lambda host: host.get('node_name') or None, 'node name', 'Give each host its own repmgr_node_name.')
+    found += _unique(hosts, _endpoint, 'address and port', 'Set repmgr_address or repmgr_port so that each node has its own.')
+    found += _one_version(hosts)
+    return found
+
+
+def _say(host, seen, expected, command):
+    return [message(host.get('name') or '(no name)', seen, expected, command)]
+
+
+def _empty(value):
+    return value is None or '%s' % (value,) == ''
+
+
+def _integer(value):
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return int('%s' % (value,))
+    except ValueError:
+        return None
+
+
+def _number_id(host):
+    number = _integer(host.get('node_id'))
+    return number if number is not None and number > 0 else None
+
+
+def _endpoint(host):
+    return None if _empty(host.get('address')) else '%s port %s' % (host.get('address'), host.get('port') or 5432)
+
+
+def _cluster_name(host):
+    if _empty(host.get('cluster')):
+        return _say(host, 'repmgr_cluster_name is not set', 'the name of the cluster that the host belongs to',
+                    'Set repmgr_cluster_name for the host or its group.')
+    return []
+
+
+def _node_id(host):
+    value = host.get('node_id')
+    if _empty(value):
+        return _say(host, 'repmgr_node_id is not set', 'a positive number that is unique in the cluster and never changes',
+                    'Set repmgr_node_id for the host.')
+    if _number_id(host) is None:
+        return _say(host, 'repmgr_node_id is "%s"' % (value,), 'a positive number that is unique in the cluster and never changes',
+                    'Correct repmgr_node_id of the host.')
+    return []
+
+
+def _group(host):
+    groups = list(host.get('groups') or [])
+    if not groups:
+        return _say(host, 'is in no role group', 'exactly one of the groups primary, standby and witness',
+                    'Put the host into one of them.')
+    if len(groups) > 1:
+        return _say(host, 'is in the groups %s' % ' and '.join(groups), 'exactly one of the groups primary, standby and witness',
+                    'Leave the host in one of them.')
+    return []
+
+
+def _one_of(host, key, variable, allowed):
+    value = host.get(key)
+    if value in allowed:
+        return []
+    return _say(host, '%s is "%s"' % (variable, '' if value is None else value), 'one of %s' % ', '.join(allowed),
+                'Correct %s.' % variable)
+
+
+def _profile(host):
+    return _one_of(host, 'profile', 'repmgr_failover_profile', PROFILES)
+
+
+def _package_source(host):
+    # Known only once the host was asked.
+    return [] if host.get('unreachable') and _empty(host.get('package_source')) else _one_of(
+        host, 'package_source', 'repmgr_package_source', PACKAGE_SOURCES)
+
+
+def _port(host):
+    value = host.get('port')
+    number = _integer(value)
+    if _empty(value) or (number is not None and 0 < number < 65536):
+        return []
+    return _say(host, 'repmgr_port is "%s"' % (value,), 'a number from 1 to 65535', 'Correct repmgr_port.')
+
+
+def _priority(host):
+    value = host.get('priority')
+    number = _integer(value)
+    if _empty(value) or (number is not None and number >= 0):
+        return []
+    return _say(host, 'repmgr_priority is "%s"' % (value,), 'a number, 0 for a node that is never promoted', 'Correct repmgr_priority.')
+
+
+def _system(host):
+    family, distribution = host.get('os_family'), host.get('distribution') or ''
+    major = _integer(('%s' % (host.get('distribution_major') or '')).split('.')[0])
+    shown = ('%s %s' % (distribution or family or 'unknown', host.get('distribution_major') or '')).strip()
+    expected = 'Enterprise Linux 7 or later, Debian 11 or later, or Ubuntu 20.04 or later'
+    supported = False
+    if family == 'RedHat':
+        supported = major is not None and major >= OLDEST_EL
+    elif family == 'Debian':
+        # A release that has no number yet is newer than any that has one.
+        supported = (major is None and distribution == 'Debian') or (major is not None and major >= OLDEST.get(distribution, 0))
+    return [] if supported else _say(host, 'runs %s' % shown, expected, 'Take the host out of the inventory, or upgrade it.')
+
+
+def _version(host):
+    value = host.get('postgresql_version')
+    number = _integer(value)
+    if number is not None and VERSIONS[0] <= number <= VERSIONS[1]:
+        return []
+    return _say(host, 'repmgr_postgresql_version is "%s"' % ('' if value is None else value), 'a major version from %d to %d' % VERSIONS,
+                'Correct repmgr_postgresql_version.')
+
+
+def _service_manager(host):
+    value = host.get('service_mgr')
+    if value == 'systemd':
+        return []
+    return _say(host, 'services are managed by %s' % (value or 'nothing that is known'), 'systemd', 'Take the host out of the inventory.')
+
+
+def _unique(hosts, key, what, command):
+    holders = {}
+    for host in hosts:
+        value = key(host)
+        if value is not None:
+            holders.setdefault(value, []).append(host.get('name') or '(no name)')
+    found = []
+    for value in sorted(holders, key=lambda item: '%s' % (item,)):
+        names = holders[value]
+        if len(names) > 1:
+            found.append(message(', '.join(names), '%s %s is used %s' % (what, value, 'twice' if len(names) == 2 else '%d times' % len(names)),
+                                 'a different one for each host', command))
+    return found
+
+
+def _one_version(hosts):
+    versions = {}
+    for host in hosts:
+        number = _integer(host.get('postgresql_version'))
+        if number is not None and not host.get('unreachable'):
+            versions.setdefault(number, []).append(host.get('name') or '(no name)')
+    if len(versions) < 2:
+        return []
+    shown = '; '.join('%d on %s' % (number, ', '.join(versions[number])) for number in sorted(versions))
+    return [message(', '.join(name for number in sorted(versions) for name in versions[number]),
+                    'different major versions of PostgreSQL: %s' % shown, 'one version in the whole cluster',
+                    'Set repmgr_postgresql_version once for the cluster.')]

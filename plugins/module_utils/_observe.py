@@ -1,0 +1,589 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What one node can see of itself and of its peers, read in one go, changing nothing."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import errno
+import json
+import os
+import pwd
+import struct
+import threading
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _reach, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server
+
+# The directory of a file system's own is no data.
+_NO_DATA = frozenset(['lost+found'])
+
+
+class Place:
+    """Where the things of one node are."""
+
+    def __init__(self, name='', config_file=None, bin_dir=None, data_directory=None, port=5432, conninfo=None, user='postgres'):
+        self.name = name
+        self.config_file = config_file
+        self.bin_dir = bin_dir
+        self.data_directory = data_directory
+        self.port = port
+        self.conninfo = conninfo
+        self.user = user
+
+
+# -- files
+
+def read_config(path):
+    """repmgr.conf as {name: value}, or None where there is none that can be read."""
+    if not path:
+        return None
+    try:
+        with open(path, 'rb') as handle:
+            values = _repmgr.parse_config(handle.read().decode('utf-8', 'replace'))
+    except (IOError, OSError):
+        return None
+    # A number where it is one; what is none is shown as it stands.
+    if values.get('node_id', '').isdigit():
+        values['node_id'] = int(values['node_id'])
+    return values
+
+
+def public_config(values):
+    """The same as it may be shown and compared: typed, without passwords, with repmgr's defaults."""
+    if values is None:
+        return None
+    shown = dict((name, redacted(value) if hasattr(value, 'lower') else value) for name, value in values.items()
+                 if 'password' not in name)
+    try:
+        shown['priority'] = int(values.get('priority', 100))
+    except ValueError:
+        pass
+    shown.setdefault('location', 'default')
+    for name in ('node_id', 'node_name', 'conninfo', 'data_directory'):
+        shown.setdefault(name, None)
+    return shown
+
+
+def marker_path(data_directory, user):
+    """The file that says that a clone into this directory was begun. Outside of it: repmgr wants it empty."""
+    try:
+        home = pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return None
+    return os.path.join(home, '.repmgr_node', 'clone-%s.json' % os.path.abspath(data_directory).strip('/').replace('/', '-'))
+
+
+def read_marker(path):
+    if not path:
+        return None
+    try:
+        with open(path) as handle:
+            found = json.load(handle)
+            return found if isinstance(found, dict) else {}
+    except (IOError, OSError):
+        return None
+    except ValueError:
+        return {}
+
+
+def cloning_process(data_directory, marker):
+    """The process that still writes into a directory, because it outlived the task that began the clone."""
+    wanted = os.path.abspath(data_directory)
+    for entry in _listdir('/proc'):
+        if not entry.isdigit():
+            continue
+        words = _cmdline(int(entry))
+        if words and os.path.basename(words[0]) in ('pg_basebackup', 'pg_rewind') and any(
+                os.path.abspath(word.split('=', 1)[-1]) == wanted for word in words[1:] if '/' in word):
+            return int(entry)
+    if marker and isinstance(marker.get('pid'), int) and marker['pid'] != os.getpid():
+        if _start_time(marker['pid']) == marker.get('started') and marker.get('started') is not None:
+            return marker['pid']
+    return None
+
+
+def current_user():
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def process_identity():
+    """What tells this process from a later one with the same number."""
+    return {'pid': os.getpid(), 'started': _start_time(os.getpid())}
+
+
+def _listdir(path):
+    try:
+        return os.listdir(path)
+    except (IOError, OSError):
+        return []
+
+
+def _cmdline(pid):
+    try:
+        with open('/proc/%d/cmdline' % pid, 'rb') as handle:
+            return [word.decode('utf-8', 'replace') for word in handle.read().split(b'\0') if word]
+    except (IOError, OSError):
+        return []
+
+
+def _start_time(pid):
+    try:
+        with open('/proc/%d/stat' % pid) as handle:
+            return int(handle.read().rpartition(')')[2].split()[19])
+    except (IOError, OSError, IndexError, ValueError):
+        return None
+
+
+def observe_data(runner, place):
+    path = place.data_directory
+    data = Data(path=path or '')
+    if not path:
+        data.reason = 'no data directory is configured'
+        return data
+    try:
+        names = [name for name in os.listdir(path) if name not in _NO_DATA]
+    except (IOError, OSError) as exc:
+        if exc.errno == errno.ENOENT:
+            data.state = 'missing'
+        else:
+            data.reason = 'cannot be read: %s' % os.strerror(exc.errno)
+        return data
+    marker = read_marker(marker_path(path, place.user))
+    if not names:
+        if marker is not None and cloning_process(path, marker):
+            data.reason = 'process %d is cloning into it' % cloning_process(path, marker)
+            return data
+        data.state = 'empty'
+        return data
+    if marker is not None and not _alive(os.path.join(path, 'postmaster.pid'), path):
+        busy = cloning_process(path, marker)
+        if busy:
+            data.reason = 'process %d is still cloning into it' % busy
+            return data
+        data.state = 'partial'
+        data.reason = 'a clone into it was begun and never finished'
+        return data
+    has_version = 'PG_VERSION' in names
+    control = os.path.join(path, 'global', 'pg_control')
+    if has_version:
+        try:
+            with open(os.path.join(path, 'PG_VERSION')) as handle:
+                data.major = handle.read().strip() or None
+        except (IOError, OSError) as exc:
+            data.reason = 'PG_VERSION cannot be read: %s' % os.strerror(exc.errno)
+            return data
+    if not os.path.exists(control):
+        if has_version or 'backup_label' in names:
+            data.state = 'partial'
+            data.reason = 'has no global/pg_control'
+        else:
+            data.state = 'unrecognised'
+            data.reason = 'holds %s but no PG_VERSION' % _some(names)
+        return data
+    if not has_version:
+        data.state = 'partial'
+        data.reason = 'has no PG_VERSION'
+        return data
+    data.state = 'valid'
+    data.standby_signal = 'standby.signal' in names or 'recovery.conf' in names
+    _read_control(runner, place, control, data)
+    return data
+
+
+def _some(names):
+    shown = sorted(names)[:4]
+    return ', '.join(shown) + (' and %d more' % (len(names) - 4) if len(names) > 4 else '')
+
+
+def _read_control(runner, place, control, data):
+    try:
+        # The one field whose place never changed; enough when the programs of the server are not there.
+        with open(control, 'rb') as handle:
+            data.system_identifier = str(struct.unpack('=Q', handle.read(8))[0])
+    except (IOError, OSError, struct.error) as exc:
+        data.state = 'unknown'
+        data.reason = 'global/pg_control cannot be read: %s' % exc
+        return
+    program = os.path.join(place.bin_dir or '', 'pg_controldata')
+    if not os.path.exists(program):
+        return
+    try:
+        values = parse_controldata(runner.run([program, '-D', place.data_directory]).stdout)
+    except CommandError as exc:
+        data.state = 'unknown'
+        data.reason = exc.message
+        return
+    data.system_identifier = values.get('Database system identifier', data.system_identifier)
+    data.cluster_state = values.get('Database cluster state')
+    timeline = values.get("Latest checkpoint's TimeLineID", '')
+    data.timeline = int(timeline) if timeline.isdigit() else None
+    if 'wal_log_hints setting' in values:
+        data.wal_log_hints = values['wal_log_hints setting'] == 'on'
+    if 'Data page checksum version' in values:
+        data.checksums = values['Data page checksum version'] != '0'
+
+
+def parse_controldata(text):
+    values = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(':')
+        if colon:
+            values[name.strip()] = value.strip()
+    return values
+
+
+# -- the local server
+
+def _postmaster(path):
+    """The lines of postmaster.pid, or None."""
+    try:
+        with open(path) as handle:
+            return handle.read().splitlines()
+    except (IOError, OSError):
+        return None
+
+
+def _alive(path, data_directory):
+    """Whether the process of a postmaster.pid is there and is that server's, without starting a process."""
+    lines = _postmaster(path)
+    if not lines or not lines[0].strip().lstrip('-').isdigit():
+        return None
+    pid = abs(int(lines[0]))
+    try:
+        os.kill(pid, 0)
+    except OSError as exc:
+        if exc.errno == errno.ESRCH:
+            return None
+    try:
+        # After a crash and a reboot the number may belong to anything, even to another server.
+        if os.path.realpath('/proc/%d/cwd' % pid) != os.path.realpath(data_directory) and os.readlink('/proc/%d/cwd' % pid):
+            return None
+    except (IOError, OSError):
+        pass
+    return pid
+
+
+def observe_server(place, data):
+    server = Server()
+    if data.state in ('missing', 'empty'):
+        server.state = 'stopped'
+        return server, None
+    if not data.path or not os.access(data.path, os.X_OK | os.R_OK):
+        server.error = 'its data directory cannot be read'
+        return server, None
+    path = os.path.join(data.path, 'postmaster.pid')
+    pid = _alive(path, data.path)
+    if pid is None:
+        server.state = 'stopped'
+        return server, None
+    lines = _postmaster(path) or []
+    server.pid = pid
+    status = lines[7].strip() if len(lines) > 7 else ''
+    server.state = {'ready': 'running', 'standby': 'running', 'starting': 'starting', 'stopping': 'starting'}.get(status, 'running')
+    if status == 'stopping':
+        server.error = 'is shutting down'
+    if server.state == 'running':
+        # What SQL would say, for the case that it does not answer.
+        server.in_recovery = {
+            'in production': False, 'in archive recovery': True, 'shut down in recovery': True,
+        }.get(data.cluster_state)
+    socket_dir = lines[4].strip() if len(lines) > 4 else ''
+    port = lines[3].strip() if len(lines) > 3 else ''
+    return server, {'host': socket_dir, 'port': port} if socket_dir else None
+
+
+def _ways(place, config, sockets):
+    """The connections to try, in turn: (conninfo, user to run psql as or None)."""
+    ways = []
+    conninfo = place.conninfo or (config or {}).get('conninfo')
+    database = None
+    if conninfo:
+        ways.append((conninfo, None))
+        try:
+            database = _conninfo.parse(conninfo).get('dbname')
+        except ValueError:
+            pass
+    # The server's own user over the socket: the way in before repmgr's role exists. Root has to become that user.
+    user = None
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam(place.user)
+        except KeyError:
+            return ways
+        user = place.user
+    elif pwd.getpwuid(os.geteuid()).pw_name != place.user:
+        return ways
+    local = dict(sockets or {'port': str(place.port)})
+    local['user'] = place.user
+    if not sockets and conninfo:
+        return ways
+    for name in [database, 'postgres']:
+        if name and (_conninfo.build(dict(local, dbname=name)), user) not in ways:
+            ways.append((_conninfo.build(dict(local, dbname=name)), user))
+    return ways
+
+
+def observe_sql(psql, ways, events):
+    """(tags, errors) of the first way that is answered."""
+    errors = []
+    for conninfo, user in ways:
+        try:
+            return psql.observe(conninfo, events=events, run_as=user), errors
+        except PsqlError as exc:
+            errors.append(redacted('%s' % exc))
+    return None, errors
+
+
+def take_sql(observed, tags, database=None):
+    """What the server answered, into the observation."""
+    server = observed.server
+    answer = tags.get('server') or {}
+    position = tags.get('position') or {}
+    settings = tags.get('settings') or {}
+    if 'primary_conninfo' in settings:
+        settings['primary_conninfo'] = redacted(settings['primary_conninfo'])
+    server.sql = bool(answer)
+    server.in_recovery = answer.get('in_recovery', server.in_recovery)
+    server.version = (answer.get('version') or '').split(' ')[0] or None
+    server.version_num = answer.get('version_num')
+    server.system_identifier = answer.get('system_identifier')
+    server.checkpoint_timeline = answer.get('checkpoint_timeline')
+    server.started_at = answer.get('started_at')
+    for name in ('current_lsn', 'received_lsn', 'replayed_lsn', 'replay_paused', 'lag_bytes', 'lag_seconds'):
+        setattr(server, name, position.get(name))
+    server.settings = settings
+    receiver = tags.get('receiver')
+    if receiver and receiver.get('status'):
+        receiver['conninfo'] = redacted(receiver.get('conninfo'))
+        receiver['received_lsn'] = receiver.get('flushed_lsn') or receiver.get('received_lsn')
+        observed.receiver = receiver
+    # The control data lags behind a promotion until the next checkpoint; what is written or received does not.
+    if position.get('wal_timeline'):
+        server.timeline = int(position['wal_timeline'], 16)
+    else:
+        server.timeline = (receiver or {}).get('received_tli') or server.checkpoint_timeline
+    observed.replication = tags.get('replication') or []
+    observed.slots = tags.get('slots') or []
+    databases = tags.get('databases')
+    repmgrd = tags.get('repmgrd') or {}
+    absent = databases is not None and database is not None and database not in databases
+    nodes = tags.get('nodes')
+    here = answer.get('database') is not None and answer.get('database') == database
+    if nodes is None and (absent or (here and 'extension' not in tags)):
+        nodes = []
+    if nodes is not None:
+        for row in nodes:
+            row['conninfo'] = redacted(row.get('conninfo'))
+    observed.repmgr = {
+        'database': None if databases is None or database is None else database in databases,
+        'extension': tags.get('extension'),
+        'nodes': nodes,
+        'repmgrd': {'running': repmgrd.get('running'), 'paused': repmgrd.get('paused'), 'pid': _known(repmgrd.get('pid'))},
+        'upstream_last_seen': _known(tags.get('upstream_last_seen')),
+        'upstream_node_id': _known(tags.get('upstream_node_id')),
+    }
+    observed.events = tags.get('events') or []
+
+
+def _known(number):
+    # repmgr's functions say -1 where they know nothing.
+    return None if number == -1 else number
+
+
+def observe_local(runner, psql, place, events=0):
+    """This node: two processes at most, pg_controldata and psql, where the server answers at the first try."""
+    config = read_config(place.config_file)
+    if not place.data_directory and config:
+        place.data_directory = config.get('data_directory')
+    observed = Observed(
+        name=place.name,
+        installed=_exists(place.bin_dir, 'postgres'),
+        repmgr_installed=_exists(place.bin_dir, 'repmgr'),
+        config=public_config(config),
+        repmgr=no_repmgr(),
+    )
+    observed.data = observe_data(runner, place)
+    observed.server, sockets = observe_server(place, observed.data)
+    if observed.server.state == 'running' and _exists(place.bin_dir, 'psql'):
+        ways = _ways(place, config, sockets)
+        tags, errors = observe_sql(psql, ways, events)
+        observed.server.error = '; '.join(errors[:1])
+        if tags is not None:
+            conninfo = place.conninfo or (config or {}).get('conninfo')
+            take_sql(observed, tags, _database(conninfo) or 'repmgr')
+    elif observed.server.state == 'running':
+        observed.server.error = 'there is no psql in %s' % place.bin_dir
+    return observed
+
+
+def no_repmgr():
+    return {'database': None, 'extension': None, 'nodes': None, 'upstream_last_seen': None, 'upstream_node_id': None,
+            'repmgrd': {'running': None, 'paused': None, 'pid': None}}
+
+
+def observe_remote(psql, name, conninfo, events=0):
+    """A node over its SQL connection alone. None and the reason where it does not answer."""
+    try:
+        tags = psql.observe(conninfo, events=events)
+    except PsqlError as exc:
+        return None, redacted('%s' % exc)
+    observed = Observed(name=name, repmgr=no_repmgr())
+    take_sql(observed, tags, _database(conninfo))
+    if not observed.server.sql:
+        return None, 'the server answered with nothing'
+    observed.server.state = 'running'
+    observed.data = Data(
+        path=observed.server.settings.get('data_directory') or '', state='valid',
+        system_identifier=observed.server.system_identifier, timeline=observed.server.checkpoint_timeline,
+        cluster_state='in archive recovery' if observed.server.in_recovery else 'in production',
+        standby_signal=bool(observed.server.in_recovery))
+    return observed, ''
+
+
+def observe_peers(psql, observed, place, peers, timeout):
+    """{name: observation or None} of every registered node and every given peer, in parallel."""
+    own = place.conninfo or (read_config(place.config_file) or {}).get('conninfo') or ''
+    base = _parsed(own)
+    targets = {}
+    own_id = (observed.config or {}).get('node_id')
+    for peer in peers:
+        if peer['name'] != place.name:
+            targets[peer['name']] = dict(base, host=peer['address'], port=str(peer['port']))
+    for node in observed.nodes or []:
+        if node.node_id != own_id and node.node_name not in targets:
+            targets[node.node_name] = _parsed(usable(node.conninfo, own))
+    endpoints = dict((name, {
+        'name': name, 'address': values.get('hostaddr') or values.get('host') or 'localhost',
+        'port': int(values.get('port') or 5432), 'ssh_port': int(values.get('port') or 5432),
+    }) for name, values in targets.items())
+    reached = dict((entry['name'], entry) for entry in _reach.reach(list(endpoints.values()), timeout))
+    found = {}
+
+    def ask(name):
+        values = dict(targets[name])
+        values.setdefault('connect_timeout', str(timeout))
+        found[name] = observe_remote(psql, name, _conninfo.build(values))
+
+    threads = []
+    for name in targets:
+        if reached[name]['postgresql'] == 'open':
+            threads.append(threading.Thread(target=ask, args=(name,)))
+            threads[-1].start()
+        else:
+            found[name] = (None, reached[name]['error'] or reached[name]['postgresql'])
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def _parsed(conninfo):
+    try:
+        return _conninfo.parse(conninfo)
+    except ValueError:
+        return {}
+
+
+def usable(conninfo, own):
+    """A recorded connection string; the password that is never recorded in an observation is this node's own."""
+    values = _parsed(conninfo)
+    if values.get('password'):
+        values['password'] = _parsed(own).get('password')
+    return _conninfo.build(values)
+
+
+def _database(conninfo):
+    values = _parsed(conninfo)
+    return values.get('dbname') or values.get('user')
+
+
+def _exists(directory, name):
+    return bool(directory) and os.path.exists(os.path.join(directory, name))
+
+
+# -- who is whose upstream
+
+def sender_node_id(observed, nodes, resolve_timeout=2):
+    """The registered node that this standby streams from, or is configured to: (id or None, streaming).
+
+    The address is compared as text first and by what it resolves to second: names and addresses are mixed freely.
+    """
+    receiver = observed.receiver or {}
+    streaming = receiver.get('status') == 'streaming'
+    values = _parsed(receiver.get('conninfo') or observed.server.settings.get('primary_conninfo') or '')
+    host = receiver.get('sender_host') or values.get('hostaddr') or values.get('host')
+    port = str(receiver.get('sender_port') or values.get('port') or '5432')
+    if not host:
+        return None, streaming
+    candidates = []
+    for node in nodes:
+        target = _parsed(node.conninfo)
+        if str(target.get('port') or '5432') == port:
+            candidates.append((node.node_id, target.get('hostaddr') or target.get('host') or ''))
+    for node_id, address in candidates:
+        if address == host:
+            return node_id, streaming
+    resolved = _reach.resolve([host] + [address for dummy, address in candidates if address], resolve_timeout)
+    wanted = set(resolved[host][0])
+    for node_id, address in candidates:
+        if address and wanted & set(resolved[address][0]):
+            return node_id, streaming
+    return None, streaming
+
+
+
+
+class View:
+    """All that a plan for one node is made from."""
+
+    def __init__(self, observed, primary, primary_error, metadata, upstream_id, streaming, primary_conninfo):
+        self.observed = observed
+        self.primary = primary
+        self.primary_error = primary_error
+        self.metadata = metadata
+        self.upstream_id = upstream_id
+        self.streaming = streaming
+        self.primary_conninfo = primary_conninfo
+
+    def summary(self, node_id):
+        """What a person wants to see before and after."""
+        server = self.observed.server
+        own = [row for row in self.metadata or [] if row.node_id == node_id]
+        return {
+            'data': self.observed.data.state,
+            'server': server.state,
+            'in_recovery': server.in_recovery,
+            'timeline': server.timeline,
+            'system_identifier': self.observed.system_identifier,
+            'streaming_from': self.upstream_id if self.streaming else None,
+            'record': own[0].to_dict() if own else None,
+        }
+
+
+def view(runner, psql, place, role, node_id, primary_conninfo=None):
+    """Observe a node, the live primary and the metadata that count for it."""
+    observed = observe_local(runner, psql, place)
+    own = (read_config(place.config_file) or {}).get('conninfo') or ''
+    rows = observed.nodes
+    if not primary_conninfo:
+        known = [row for row in rows or [] if row.type == 'primary' and row.active and row.node_id != node_id]
+        if known:
+            primary_conninfo = usable(known[0].conninfo, own)
+    primary, error = None, ''
+    if primary_conninfo:
+        primary, error = observe_remote(psql, 'primary', primary_conninfo)
+        if primary is None:
+            primary = False
+    metadata = rows
+    if role != 'primary':
+        metadata = primary.nodes if primary else rows
+    upstream_id, streaming = None, False
+    if observed.server.sql and observed.server.in_recovery:
+        upstream_id, streaming = sender_node_id(observed, metadata or [])
+    return View(observed, primary, error, metadata, upstream_id, streaming, primary_conninfo)

@@ -1,0 +1,366 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: what will happen to a node. One table; the first rule that matches decides, and no match means refuse.
+
+To read the table: `situate` condenses desired and observed to the words of `Situation`, a rule names the words it needs.
+Refusals that protect data come first in each part, so that a rule that acts further down needs no exceptions.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Plan, Rule, Situation
+
+# Actions that replace or rewrite the contents of a data directory.
+DESTRUCTIVE = ('clone', 'rejoin_rewind', 'move_aside')
+
+_ALL = ('primary', 'standby', 'witness')
+_CLONE = ('check_space', 'clone', 'start', 'register')
+_REDO = ('move_aside',) + _CLONE
+_ACTIVE = ('running',)
+
+
+def _rule(number, role, why, actions=(), refuse=None, **when):
+    """refuse: (what was expected, what to type next)."""
+    return Rule(id=number, role=role if isinstance(role, tuple) else (role,), when=when, actions=tuple(actions), why=why, refuse=refuse)
+
+
+RULES = (
+    # 1xx: what cannot be told is never acted on
+    _rule(100, _ALL, 'the state of the data directory cannot be told', data=('unknown',),
+          refuse=('a data directory that can be read and that nobody is writing to',
+                  'Look at {data_directory} and run again.')),
+    _rule(101, _ALL, 'the state of the server cannot be told', server=('unknown',),
+          refuse=('a server that is either running or stopped', 'Look at the server\'s log and run again.')),
+    _rule(102, _ALL, 'the server is starting or stopping', server=('starting',),
+          refuse=('a server that is either running or stopped', 'Wait until it has settled and run again.')),
+    _rule(103, _ALL, 'the server runs but does not answer', server=('silent',),
+          refuse=('a server that answers over {conninfo}',
+                  'Try: psql -d "{conninfo}" -c "select 1" as the server\'s user.')),
+    _rule(104, _ALL, 'the data directory holds something that is no PostgreSQL cluster', data=('unrecognised',), state=('present',),
+          refuse=('an empty data directory or one of this cluster', 'Look at {data_directory}; move it away if nobody needs it.')),
+    _rule(105, _ALL, 'the running server does not say whether it is in recovery', server=_ACTIVE, recovery=('unknown',),
+          refuse=('an answer from pg_is_in_recovery()', 'Look at the server\'s log and run again.')),
+    _rule(106, _ALL, 'a server runs, but not out of this data directory', data=('absent', 'partial'), server=_ACTIVE,
+          refuse=('one server, and its data directory', 'Compare data_directory in {config_file} with the running server.')),
+
+    # 2xx: leaving
+    _rule(200, _ALL, 'the metadata cannot be read, so nothing can be removed from it', state=('absent',), record=('unknown',),
+          refuse=('a primary that answers', 'Give primary_conninfo of the live primary, or start it, and run again.')),
+    _rule(201, _ALL, 'the node is not registered', state=('absent',), record=('absent',)),
+    _rule(202, _ALL, 'its id or name is registered for another node', state=('absent',), record=('foreign',),
+          refuse=('a record of this node', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
+    _rule(203, _ALL, 'a server that is stopped cannot unregister itself', state=('absent',), server=('stopped',),
+          refuse=('a running server', 'Start it, or on another node type: repmgr {role} unregister --node-id={node_id}')),
+    _rule(204, 'standby', 'the node leaves the cluster', ('unregister_standby', 'drop_slot'), state=('absent',), recovery=('yes',)),
+    _rule(205, 'standby', 'the node is no standby any more', state=('absent',), recovery=('no',),
+          refuse=('a server in recovery', 'Look at `repmgr cluster show`; a primary leaves after a switchover.')),
+    _rule(206, 'witness', 'the witness leaves the cluster', ('unregister_witness',), state=('absent',)),
+    _rule(207, 'primary', 'the node is no primary', state=('absent',), recovery=('yes',),
+          refuse=('a primary', 'Set role to standby.')),
+    _rule(208, 'primary', 'the cluster is dissolved', ('unregister_primary',), state=('absent',)),
+
+    # 3xx: primary
+    _rule(300, 'primary', 'there is no data to be primary of', data=('absent', 'partial'),
+          refuse=('an initialised server', 'Initialise and start the server first.')),
+    _rule(301, 'primary', 'the data is another cluster\'s', identity=('other',),
+          refuse=('system identifier {expected_identifier}', 'Check that the inventory names the right host.')),
+    _rule(302, 'primary', 'another primary lives', primary=('live',),
+          refuse=('this node to be the only primary',
+                  'A role changes by: ansible-playbook playbooks/switchover.yml -e target={node_name}')),
+    _rule(303, 'primary', 'whether another primary lives cannot be told', primary=('silent', 'unknown', 'recovery'),
+          refuse=('the registered primary to be this node, or to answer', 'Look at `repmgr cluster show` on every node.')),
+    _rule(304, 'primary', 'the server is stopped, and whether it may start as primary is not for this module to say',
+          server=('stopped',), refuse=('a running primary', 'Look at `repmgr cluster show` on the other nodes, then start the server.')),
+    _rule(305, 'primary', 'the server is in recovery', recovery=('yes',),
+          refuse=('a server that is not in recovery',
+                  'A role changes by: ansible-playbook playbooks/switchover.yml -e target={node_name}')),
+    _rule(306, 'primary', 'its id or name is registered for another node', record=('foreign',),
+          refuse=('a record of this node', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
+    _rule(307, 'primary', 'the metadata cannot be read', record=('unknown',),
+          refuse=('a repmgr database with the extension', 'Create role, database and extension, and run again.')),
+    _rule(308, 'primary', 'the node is not registered', ('register_primary',), record=('absent',)),
+    _rule(309, 'primary', 'its record differs from its configuration', ('register_primary_force',), record=('differs',)),
+    _rule(310, 'primary', 'running, registered, record as configured', record=('same',)),
+
+    # 4xx: witness
+    _rule(400, 'witness', 'there is no server of its own', data=('absent', 'partial'),
+          refuse=('an initialised server', 'Initialise and start the witness\'s own server first.')),
+    _rule(401, 'witness', 'the server is stopped', server=('stopped',),
+          refuse=('a running server', 'Start the witness\'s own server first.')),
+    _rule(402, 'witness', 'the server is a standby', recovery=('yes',),
+          refuse=('a server of its own, not in recovery', 'Move the host to the standby group, or give it an own server.')),
+    _rule(403, 'witness', 'its data is the cluster\'s own', identity=('same',),
+          refuse=('a server of its own', 'Move the host to the standby group, or give it an own server.')),
+    _rule(404, 'witness', 'the primary does not answer as primary', primary=('silent', 'unknown', 'recovery', 'none', 'self'),
+          refuse=('a live primary at primary_conninfo', 'Look at `repmgr cluster show`; give primary_conninfo of the live primary.')),
+    _rule(405, 'witness', 'its id or name is registered for another node', record=('foreign',),
+          refuse=('a record of this node as witness', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
+    _rule(406, 'witness', 'the metadata cannot be read', record=('unknown',),
+          refuse=('a primary with the repmgr extension', 'Register the primary first.')),
+    _rule(407, 'witness', 'the witness is not registered', ('register_witness',), record=('absent',)),
+    _rule(408, 'witness', 'its record differs from its configuration', ('register_witness_force',), record=('differs',)),
+    _rule(409, 'witness', 'its upstream is not the live primary', ('register_witness_force',), upstream=('wrong', 'detached')),
+    _rule(410, 'witness', 'whom it watches cannot be told', upstream=('unknown',),
+          refuse=('a witness that says who its upstream is', 'Look at `repmgr service status`.')),
+    _rule(411, 'witness', 'running, registered, watching the live primary', record=('same',)),
+
+    # 5xx: standby
+    _rule(500, 'standby', 'the server is a primary', server=_ACTIVE, recovery=('no',),
+          refuse=('a server in recovery',
+                  'A role changes by: ansible-playbook playbooks/switchover.yml; two primaries by: '
+                  'ansible-playbook playbooks/rejoin.yml -e target={node_name}')),
+    _rule(501, 'standby', 'the primary does not answer as primary', primary=('silent', 'unknown', 'recovery', 'none', 'self'),
+          refuse=('a live primary at primary_conninfo', 'Look at `repmgr cluster show`; give primary_conninfo of the live primary.')),
+    _rule(502, 'standby', 'its id or name is registered for another node', record=('foreign',),
+          refuse=('a record of this node as standby', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
+    _rule(503, 'standby', 'the metadata cannot be read', record=('unknown',),
+          refuse=('a primary with the repmgr extension', 'Register the primary first.')),
+    _rule(504, 'standby', 'the data directory is empty', _CLONE, data=('absent',), server=('stopped',)),
+    _rule(505, 'standby', 'a clone was begun and never finished; a partial directory is never started', _REDO,
+          data=('partial',), server=('stopped',)),
+    _rule(506, 'standby', 'the data is another cluster\'s', data=('valid',), identity=('other',),
+          refuse=('system identifier {expected_identifier}',
+                  'Check that the inventory names the right host; move {data_directory} away if nobody needs it.')),
+    _rule(507, 'standby', 'whose data this is cannot be told', data=('valid',), identity=('unknown',),
+          refuse=('system identifier {expected_identifier}', 'Look at pg_controldata {data_directory}.')),
+    _rule(510, 'standby', 'the server is stopped and was a standby', ('start', 'register_if_differs'),
+          data=('valid',), server=('stopped',), recovery=('yes',), rejoin=('never',)),
+    _rule(511, 'standby', 'the server is stopped and was a primary', data=('valid',), server=('stopped',), recovery=('no',),
+          rejoin=('never',), refuse=('a standby, because another primary lives',
+                                     'Bring it back by: ansible-playbook playbooks/rejoin.yml -e target={node_name}')),
+    _rule(512, 'standby', 'the server is stopped and what it was cannot be told', data=('valid',), server=('stopped',),
+          recovery=('unknown',), refuse=('a standby', 'Look at pg_controldata {data_directory}.')),
+    _rule(513, 'standby', 'the server is stopped and may be attached to the live primary', ('rejoin_attach', 'register_if_differs'),
+          data=('valid',), server=('stopped',), rejoin=('attach',)),
+    _rule(514, 'standby', 'the server is stopped and may be rewound to the live primary', ('rejoin_rewind', 'register_if_differs'),
+          data=('valid',), server=('stopped',), rejoin=('rewind',)),
+    _rule(515, 'standby', 'the server is stopped and may be cloned again', _REDO,
+          data=('valid',), server=('stopped',), rejoin=('reclone',)),
+    _rule(520, 'standby', 'it is not attached to its upstream and may be attached', ('stop', 'rejoin_attach', 'register_if_differs'),
+          server=_ACTIVE, upstream=('detached',), rejoin=('attach',)),
+    _rule(521, 'standby', 'it is not attached to its upstream and may be rewound', ('stop', 'rejoin_rewind', 'register_if_differs'),
+          server=_ACTIVE, upstream=('detached',), rejoin=('rewind',)),
+    _rule(522, 'standby', 'it is not attached to its upstream and may be cloned again', ('stop',) + _REDO,
+          server=_ACTIVE, upstream=('detached',), rejoin=('reclone',)),
+    _rule(530, 'standby', 'the node is not registered and does not stream from the node that it should',
+          ('register_as_is', 'follow'), server=_ACTIVE, record=('absent',), upstream=('wrong', 'detached')),
+    _rule(531, 'standby', 'the node is not registered', ('register',), server=_ACTIVE, record=('absent',), upstream=('right',)),
+    _rule(532, 'standby', 'it follows another node than it should', ('follow', 'register_if_differs'), server=_ACTIVE,
+          record=('same', 'differs'), upstream=('wrong',)),
+    _rule(533, 'standby', 'it is not attached to its upstream', ('follow', 'register_if_differs'), server=_ACTIVE,
+          record=('same', 'differs'), upstream=('detached',)),
+    _rule(534, 'standby', 'its record differs from its configuration', ('register_force',), server=_ACTIVE,
+          record=('differs',), upstream=('right',)),
+    _rule(535, 'standby', 'streaming from its upstream, registered, record as configured', server=_ACTIVE,
+          record=('same',), upstream=('right',)),
+    _rule(536, 'standby', 'whom it follows cannot be told', server=_ACTIVE, upstream=('unknown',),
+          refuse=('a standby that says who its upstream is', 'Grant pg_monitor to the repmgr role, or look at pg_stat_wal_receiver.')),
+)
+
+
+# -- from records to the words of the table
+
+def situate(desired, observed, primary=None, upstream_id=None, streaming=False, metadata=None, local_sql=None):
+    """The situation of a node.
+
+    observed: what the node sees of itself. primary: the observation of the server at primary_conninfo, False where it does
+    not answer, None where none was given. upstream_id, streaming: whom the node follows, as far as it can be told.
+    metadata: the rows of repmgr.nodes that count, None where they cannot be read.
+    """
+    server, data = observed.server, observed.data
+    return Situation(
+        role=desired.role,
+        state=desired.state,
+        data={'missing': 'absent', 'empty': 'absent'}.get(data.state, data.state),
+        server='silent' if server.state == 'running' and not server.sql else server.state,
+        recovery=_recovery(observed),
+        identity=_identity(desired, observed, primary),
+        primary=_primary(desired, observed, primary, metadata),
+        record=_record(desired, metadata),
+        upstream=_upstream(desired, observed, primary, upstream_id, streaming, metadata),
+        rejoin=desired.rejoin,
+    )
+
+
+def _recovery(observed):
+    if observed.server.state == 'running':
+        return _word(observed.server.in_recovery)
+    if observed.data.state != 'valid':
+        return 'unknown'
+    # A clean or unclean stop of a primary leaves no signal file; the control data agrees or has the last word.
+    if observed.data.standby_signal:
+        return 'yes'
+    if observed.data.cluster_state in ('in archive recovery', 'shut down in recovery'):
+        return 'unknown'
+    return 'no'
+
+
+def _word(value):
+    return 'unknown' if value is None else ('yes' if value else 'no')
+
+
+def _identity(desired, observed, primary):
+    expected = desired.system_identifier or (primary.system_identifier if primary else None)
+    found = observed.system_identifier
+    if not expected or not found:
+        return 'unknown'
+    return 'same' if '%s' % expected == '%s' % found else 'other'
+
+
+def _primary(desired, observed, primary, metadata):
+    if primary is None:
+        rows = [row for row in metadata or [] if row.type == 'primary' and row.active and row.node_id != desired.node_id]
+        # A record that names another primary is a claim that has to be looked at.
+        return 'unknown' if rows else 'none'
+    if primary is False:
+        return 'silent'
+    if primary.server.in_recovery is None:
+        return 'unknown'
+    if same_server(observed, primary):
+        return 'self'
+    return 'recovery' if primary.server.in_recovery else 'live'
+
+
+def same_server(one, other):
+    """The system identifier is shared by a whole cluster; the moment of the start is not, to the microsecond."""
+    return (one.server.started_at is not None and one.server.started_at == other.server.started_at
+            and one.server.system_identifier == other.server.system_identifier)
+
+
+def live_primary_id(metadata):
+    """The id of the active primary in the metadata, or None where there is none or more than one."""
+    rows = [row.node_id for row in metadata or [] if row.type == 'primary' and row.active]
+    return rows[0] if len(rows) == 1 else None
+
+
+def own_record(desired, metadata):
+    for row in metadata or []:
+        if row.node_id == desired.node_id:
+            return row
+    return None
+
+
+def _record(desired, metadata):
+    if metadata is None:
+        return 'unknown'
+    own = own_record(desired, metadata)
+    for row in metadata:
+        if row.node_name == desired.node_name and row.node_id != desired.node_id:
+            return 'foreign'
+    if own is None:
+        return 'absent'
+    if own.node_name != desired.node_name or (own.type == 'witness') != (desired.role == 'witness'):
+        return 'foreign'
+    return 'differs' if differences(desired, metadata) else 'same'
+
+
+def wanted_upstream(desired, metadata):
+    if desired.role == 'primary':
+        return None
+    return desired.upstream_node_id if desired.upstream_node_id is not None else live_primary_id(metadata)
+
+
+def differences(desired, metadata):
+    """[(field, recorded, wanted)] of what a registration would change."""
+    own = own_record(desired, metadata)
+    if own is None:
+        return []
+    found = []
+    if own.type != desired.role:
+        found.append(('type', own.type, desired.role))
+    if not same_conninfo(own.conninfo, desired.conninfo):
+        found.append(('conninfo', own.conninfo, desired.conninfo))
+    for name in ('priority', 'location', 'repluser', 'slot_name', 'config_file'):
+        recorded, wanted = getattr(own, name), getattr(desired, name)
+        if desired.role == 'witness' and name in ('priority', 'slot_name', 'repluser'):
+            continue
+        if wanted not in (None, '') and recorded != wanted:
+            found.append((name, recorded, wanted))
+    if own.active is False:
+        found.append(('active', False, True))
+    upstream = wanted_upstream(desired, metadata)
+    if own.upstream_node_id != upstream and (desired.role == 'primary' or upstream is not None):
+        found.append(('upstream_node_id', own.upstream_node_id, upstream))
+    return found
+
+
+def same_conninfo(one, other):
+    """Order and quoting do not count. Kept simple on purpose: what looks different is registered again, no more."""
+    return sorted((one or '').replace("'", '').split()) == sorted((other or '').replace("'", '').split())
+
+
+def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
+    if desired.role == 'primary':
+        return 'right'
+    if observed.server.state != 'running' or not observed.server.sql:
+        return 'unknown'
+    wanted = wanted_upstream(desired, metadata)
+    if desired.role == 'witness':
+        own = own_record(desired, metadata)
+        if own is None:
+            return 'detached'
+        if wanted is None:
+            return 'unknown'
+        return 'right' if own.upstream_node_id == wanted else 'wrong'
+    if wanted is None:
+        return 'unknown'
+    if upstream_id is None:
+        # Streaming from a server that nobody registered, or from an address that nobody knows.
+        return 'wrong' if streaming else 'detached'
+    if upstream_id != wanted:
+        return 'wrong'
+    return 'right' if streaming else 'detached'
+
+
+# -- from the table to a plan
+
+def match(situation, rules=RULES):
+    """The first rule that matches, or None."""
+    for rule in rules:
+        if situation.role not in rule.role:
+            continue
+        if all(getattr(situation, name) in values for name, values in rule.when.items()):
+            return rule
+    return None
+
+
+def make_plan(desired, situation, found, rules=RULES):
+    """The plan for a situation. found: what differs, as `differences` says."""
+    rule = match(situation, rules)
+    shown = [{'field': name, 'before': before, 'after': after} for name, before, after in found]
+    if rule is None:
+        return Plan(
+            rule=0, why='no rule covers this situation', refused=True, seen=describe(situation),
+            expected='a situation that a rule covers', command='Please report this.', situation=situation, differences=shown)
+    if rule.refuse is not None:
+        words = {
+            'node_name': desired.node_name, 'node_id': desired.node_id, 'role': desired.role, 'conninfo': desired.conninfo,
+            'config_file': desired.config_file, 'data_directory': desired.data_directory,
+            'expected_identifier': desired.system_identifier or "the primary's",
+        }
+        return Plan(
+            rule=rule.id, why=rule.why, refused=True, seen=rule.why, expected=rule.refuse[0].format(**words),
+            command=rule.refuse[1].format(**words), situation=situation, differences=shown)
+    actions = []
+    for action in rule.actions:
+        if action == 'register_if_differs':
+            # Following and rejoining set the upstream by themselves, and a start makes the record active.
+            rest = [name for name, dummy, dummy2 in found if name not in ('upstream_node_id', 'active', 'type')]
+            if situation.record == 'absent':
+                actions.append('register')
+            elif rest or (situation.record == 'differs' and 'start' in rule.actions):
+                actions.append('register_force')
+        elif action == 'register' and situation.record != 'absent':
+            actions.append('register_force')
+        else:
+            actions.append(action)
+    return Plan(rule=rule.id, why=rule.why, actions=actions, situation=situation, differences=shown)
+
+
+def describe(situation):
+    return ', '.join('%s %s' % (name, getattr(situation, name)) for name, dummy in Situation.FIELDS)

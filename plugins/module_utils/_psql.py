@@ -1,0 +1,224 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The only file with SQL. One psql process per connection; each statement yields a tag and one line of JSON."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+import threading
+import time
+import uuid
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
+
+# JSON carries any character that a name or a setting may hold. jsonb, because json_agg breaks lines.
+_PROLOGUE = r"""
+SELECT current_setting('server_version_num')::int >= 110000 AS v11,
+       EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'repmgr') AS has_repmgr,
+       pg_catalog.pg_is_in_recovery() AS in_recovery \gset
+"""
+
+_SERVER = r"""
+SELECT 'server', to_jsonb(t) FROM (SELECT
+  pg_catalog.pg_is_in_recovery() AS in_recovery,
+  pg_catalog.current_database() AS database,
+  current_setting('server_version') AS version,
+  current_setting('server_version_num')::int AS version_num,
+  (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system_identifier,
+  (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) AS checkpoint_timeline,
+  pg_catalog.pg_postmaster_start_time()::text AS started_at) t;
+SELECT 'checksums', to_jsonb(data_page_checksum_version > 0) FROM pg_catalog.pg_control_init();
+\if :in_recovery
+SELECT 'position', to_jsonb(t) FROM (SELECT
+  pg_catalog.pg_last_wal_receive_lsn()::text AS received_lsn,
+  pg_catalog.pg_last_wal_replay_lsn()::text AS replayed_lsn,
+  pg_catalog.pg_is_wal_replay_paused() AS replay_paused,
+  pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())::bigint AS lag_bytes,
+  CASE WHEN pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0
+       ELSE round(extract(epoch FROM now() - pg_catalog.pg_last_xact_replay_timestamp())::numeric, 3) END AS lag_seconds) t;
+\else
+SELECT 'position', to_jsonb(t) FROM (SELECT
+  pg_catalog.pg_current_wal_lsn()::text AS current_lsn,
+  substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) AS wal_timeline) t;
+\endif
+SELECT 'settings', jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings WHERE name IN (
+  'archive_command', 'archive_mode', 'checkpoint_timeout', 'cluster_name', 'config_file', 'data_checksums',
+  'data_directory', 'full_page_writes', 'hba_file', 'hot_standby', 'ident_file', 'listen_addresses', 'max_connections',
+  'max_replication_slots', 'max_slot_wal_keep_size', 'max_wal_senders', 'port', 'primary_conninfo', 'primary_slot_name',
+  'shared_preload_libraries', 'ssl', 'synchronous_commit', 'synchronous_standby_names', 'unix_socket_directories',
+  'wal_keep_segments', 'wal_keep_size', 'wal_level', 'wal_log_hints', 'wal_receiver_timeout', 'wal_sender_timeout');
+SELECT 'receiver', to_jsonb(r) FROM pg_catalog.pg_stat_wal_receiver r;
+SELECT 'replication', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (
+  SELECT r.*, pg_catalog.pg_wal_lsn_diff(
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_receive_lsn()
+         ELSE pg_catalog.pg_current_wal_lsn() END, r.replay_lsn)::bigint AS lag_bytes
+  FROM pg_catalog.pg_stat_replication r) x;
+SELECT 'slots', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (
+  SELECT s.*, pg_catalog.pg_wal_lsn_diff(
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_receive_lsn()
+         ELSE pg_catalog.pg_current_wal_lsn() END, s.restart_lsn)::bigint AS retained_bytes
+  FROM pg_catalog.pg_replication_slots s) x;
+SELECT 'databases', coalesce(jsonb_agg(datname), '[]') FROM pg_catalog.pg_database;
+SELECT 'role', to_jsonb(t) FROM (SELECT rolname, rolsuper, rolreplication FROM pg_catalog.pg_roles
+  WHERE rolname = current_user) t;
+"""
+
+_REPMGR = r"""
+\if :has_repmgr
+SELECT 'extension', to_jsonb(extversion) FROM pg_catalog.pg_extension WHERE extname = 'repmgr';
+SELECT 'nodes', coalesce(jsonb_agg(to_jsonb(n) ORDER BY n.node_id), '[]') FROM repmgr.nodes n;
+SELECT 'repmgrd', to_jsonb(t) FROM (SELECT
+  repmgr.repmgrd_is_running() AS running, repmgr.repmgrd_is_paused() AS paused, repmgr.get_repmgrd_pid() AS pid) t;
+SELECT 'upstream_last_seen', to_jsonb(repmgr.get_upstream_last_seen());
+SELECT 'upstream_node_id', to_jsonb(repmgr.get_upstream_node_id());
+{events}
+\endif
+"""
+
+_EVENTS = r"""
+SELECT 'events', coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.event_timestamp DESC), '[]') FROM (
+  SELECT * FROM repmgr.events ORDER BY event_timestamp DESC LIMIT {count}) e;
+"""
+
+_SIZE = r"""
+SELECT 'size', coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM (
+  SELECT spcname AS name, pg_catalog.pg_tablespace_location(oid) AS location,
+         pg_catalog.pg_tablespace_size(oid)::bigint AS bytes
+  FROM pg_catalog.pg_tablespace) t;
+"""
+
+
+class PsqlError(Exception):
+    """The server did not answer; the message is psql's own."""
+
+
+class Psql:
+    """Where and how to reach a server."""
+
+    def __init__(self, runner, bin_dir, passfile=None, connect_timeout=3, run_as=None):
+        self._runner = runner
+        self._bin_dir = bin_dir
+        self._passfile = passfile
+        self._timeout = connect_timeout
+        self._run_as = run_as
+
+    def tags(self, conninfo, script, run_as=None, statement_timeout=15, application_name='repmgr_observe'):
+        """{tag: value} of every statement that could be answered; PsqlError where the connection failed."""
+        target, password = _conninfo.without_password(conninfo)
+        env = {
+            'PGCONNECT_TIMEOUT': str(self._timeout),
+            'PGAPPNAME': application_name,
+            'PGOPTIONS': '-c client_min_messages=error -c statement_timeout=%d' % (statement_timeout * 1000),
+        }
+        if self._passfile:
+            env['PGPASSFILE'] = self._passfile
+        if password is not None:
+            env['PGPASSWORD'] = password
+        result = self._runner.run(
+            [os.path.join(self._bin_dir, 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-P', 'null=null', '-d', target],
+            stdin=script, env=env, accept=None, run_as=run_as or self._run_as)
+        # 2: the connection was lost or never made; 1: psql itself failed. A statement that fails leaves 0 or 3.
+        if result.rc not in (0, 3):
+            raise PsqlError(' '.join((result.stderr or result.stdout).split()) or 'psql ended with %s' % result.rc)
+        return parse_tags(result.stdout)
+
+    def observe(self, conninfo, events=0, run_as=None):
+        script = _PROLOGUE + _SERVER + _REPMGR.replace('{events}', _EVENTS.replace('{count}', str(int(events))) if events else '')
+        return self.tags(conninfo, script, run_as=run_as)
+
+    def sizes(self, conninfo):
+        """[{name, location, bytes}] of every tablespace, or None where that may not be asked."""
+        return self.tags(conninfo, _SIZE, statement_timeout=120).get('size')
+
+    def checkpoint(self, conninfo):
+        """Ask for a checkpoint; whether the role may do so."""
+        done = self.tags(conninfo, "CHECKPOINT;\nSELECT 'before', to_jsonb(1);\n"
+                         "SELECT 'allowed', to_jsonb(CASE WHEN current_setting('server_version_num')::int >= 150000 "
+                         "THEN pg_catalog.pg_has_role(oid, 'USAGE') ELSE false END) "
+                         "FROM pg_catalog.pg_roles WHERE rolname = 'pg_checkpoint';\n"
+                         "SELECT 'super', to_jsonb(rolsuper) FROM pg_catalog.pg_roles WHERE rolname = current_user;",
+                         statement_timeout=600)
+        return bool(done.get('allowed') or done.get('super'))
+
+    def drop_slot(self, conninfo, slot_name):
+        """Drop the slot if nobody uses it. True when it was there and is gone."""
+        name = slot_name.replace("'", "''")
+        done = self.tags(conninfo, "SELECT 'dropped', to_jsonb(true) FROM (SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
+                         "FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s' AND NOT active) t;" % name)
+        return bool(done.get('dropped'))
+
+
+class SwitchoverLock:
+    """An advisory lock on the primary, held by a session of its own that the primary's shutdown ends by itself."""
+
+    KEY = (1919249773, 1936159603)
+
+    def __init__(self, psql, conninfo):
+        self._psql = psql
+        self._conninfo = conninfo
+        self._name = 'repmgr_switchover_%s' % uuid.uuid4().hex[:16]
+        self._thread = None
+        self.held = False
+
+    def holders(self):
+        """Names of the sessions that hold the lock."""
+        return self._psql.tags(self._conninfo, """
+            SELECT 'holders', coalesce(jsonb_agg(coalesce(a.application_name, '')), '[]')
+            FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
+            WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %d AND l.objid = %d AND l.objsubid = 2
+              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database());
+            """ % self.KEY).get('holders')
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=self._hold)
+        self._thread.daemon = True
+        self._thread.start()
+        deadline = time.time() + 15
+        while time.time() < deadline:
+            holders = self.holders() or []
+            if holders:
+                self.held = self._name in holders
+                return self
+            if not self._thread.is_alive():
+                return self
+            time.sleep(0.1)
+        return self
+
+    def _hold(self):
+        try:
+            self._psql.tags(
+                self._conninfo,
+                "SELECT pg_catalog.pg_try_advisory_lock(%d, %d) AS held \\gset\n\\if :held\nSELECT pg_catalog.pg_sleep(3600);\n\\endif\n"
+                % self.KEY, statement_timeout=3600, application_name=self._name)
+        except PsqlError:
+            # The usual end: the old primary was shut down.
+            pass
+
+    def __exit__(self, *dummy):
+        try:
+            self._psql.tags(self._conninfo, "SELECT 'ended', to_jsonb(count(pg_catalog.pg_terminate_backend(pid))) "
+                            "FROM pg_catalog.pg_stat_activity WHERE application_name = '%s';\n" % self._name)
+        except PsqlError:
+            pass
+        self._thread.join(5)
+        return False
+
+
+def parse_tags(text):
+    """Lines "tag<TAB>json" -> dictionary. Other lines are no answer to a question of ours."""
+    found = {}
+    for line in text.splitlines():
+        tag, tab, value = line.partition('\t')
+        if not tab:
+            continue
+        try:
+            found[tag] = json.loads(value)
+        except ValueError:
+            found[tag] = None
+    return found

@@ -1,0 +1,365 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The only file that knows repmgr's flags, exit codes, output and configuration file, per version."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import re
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
+
+EXIT_CODES = {
+    0: 'success',
+    1: 'bad configuration',
+    2: 'bad rsync',
+    4: 'no restart',
+    6: 'database connection failed',
+    7: 'database query failed',
+    8: 'promotion failed',
+    9: 'bad password',
+    10: 'string overflow',
+    11: 'failover failed',
+    12: 'bad ssh',
+    13: 'system failure',
+    14: 'bad base backup',
+    15: 'internal error',
+    16: 'monitoring failed',
+    17: 'bad backup label',
+    18: 'switchover failed',
+    19: 'barman failed',
+    20: 'registration not synchronised',
+    21: 'out of memory',
+    22: 'switchover incomplete',
+    23: 'follow failed',
+    24: 'rejoin failed',
+    25: 'node status has warnings',
+    26: 'repmgrd could not be paused',
+    27: 'repmgrd service failed',
+}
+NODE_STATUS = 25
+
+# What each command answers to --dry-run with; a command that is not listed has no dry run.
+DRY_RUN = frozenset([
+    'primary register', 'primary unregister', 'standby clone', 'standby register', 'standby follow', 'standby promote',
+    'standby switchover', 'witness register', 'witness unregister', 'node rejoin', 'service pause', 'service unpause',
+])
+
+_COLUMNS = {
+    # 4.4 added the last column, 4.3 priority and upstream_last_seen.
+    10: ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority',
+         'upstream_last_seen', 'location'),
+    9: ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority',
+        'upstream_last_seen'),
+    7: ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused'),
+}
+
+_SETTING = re.compile(r"^\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(?:=|\s)\s*(.*?)\s*$")
+_SHELL = re.compile(r"[|;&$`<>(){}*?~\n]")
+_LEVELS = re.compile(r'^(?:\[[^\]]*\]\s*)?\[?(DEBUG|INFO|NOTICE|WARNING|ERROR|ALERT|CRITICAL|EMERG|DETAIL|HINT)\]?:?\s+(.*)$')
+
+
+class ConfigError(Exception):
+    """A configuration file that repmgr itself would not read either."""
+
+
+def parse_config(text):
+    """The text of repmgr.conf -> {name: value}. Values may be bare or in single quotes, '' is a quote."""
+    values = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith('#'):
+            continue
+        match = _SETTING.match(line)
+        if not match:
+            raise ConfigError('line %d is no setting: %s' % (number, stripped))
+        values[match.group(1).lower()] = _config_value(match.group(2), number)
+    return values
+
+
+def _config_value(text, number):
+    if not text.startswith("'"):
+        return re.split(r'\s*#', text, maxsplit=1)[0].strip().strip('"')
+    value, position = [], 1
+    while position < len(text):
+        char = text[position]
+        if char == "'":
+            if text[position + 1:position + 2] != "'":
+                return ''.join(value)
+            position += 1
+        elif char == '\\' and text[position + 1:position + 2] in ("'", '\\'):
+            position += 1
+            char = text[position]
+        value.append(char)
+        position += 1
+    raise ConfigError('line %d has no closing quote' % number)
+
+
+def split_command(command):
+    """A command as repmgr.conf has it -> argument list; repmgr gives it to a shell, so what needs one gets one."""
+    if _SHELL.search(command):
+        return ['/bin/sh', '-c', command]
+    words, word, quote, started = [], [], None, False
+    for char in command:
+        if quote:
+            if char == quote:
+                quote = None
+            else:
+                word.append(char)
+        elif char in '\'"':
+            quote, started = char, True
+        elif char == '\\':
+            return ['/bin/sh', '-c', command]
+        elif char.isspace():
+            if word or started:
+                words.append(''.join(word))
+            word, started = [], False
+        else:
+            word.append(char)
+    if word or started:
+        words.append(''.join(word))
+    return words
+
+
+def parse_version(text):
+    """'repmgr 5.3.3' -> (5, 3, 3); () when there is none in it."""
+    match = re.search(r'(\d+)\.(\d+)(?:\.(\d+))?', text or '')
+    return tuple(int(part) for part in match.groups() if part is not None) if match else ()
+
+
+def parse_service_status(text):
+    """`service status --csv` -> ([row], [lines that are none])"""
+    rows, other = [], []
+    for fields, line in _csv_rows(text):
+        names = _COLUMNS.get(len(fields))
+        if names is None or not _number(fields[0]):
+            other.append(line)
+            continue
+        row = dict(zip(names, fields))
+        for name in ('node_id', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority', 'upstream_last_seen'):
+            if name in row:
+                row[name] = int(row[name]) if _number(row[name]) else None
+        rows.append(row)
+    return rows, other
+
+
+def parse_cluster_show(text):
+    """`cluster show --csv` -> ([{node_id, available, in_recovery}], [lines that are none])"""
+    rows, other = [], []
+    for fields, line in _csv_rows(text):
+        if len(fields) != 3 or not all(_number(field) for field in fields):
+            other.append(line)
+            continue
+        recovery = int(fields[2])
+        rows.append({
+            'node_id': int(fields[0]),
+            'available': int(fields[1]) == 0,
+            'in_recovery': None if recovery == -1 else bool(recovery),
+        })
+    return rows, other
+
+
+def parse_events(text):
+    """`cluster event --csv` -> ([{node_id, node_name, event, successful, timestamp, details}], [other lines])"""
+    rows, other = [], []
+    for fields, line in _csv_rows(text):
+        if len(fields) < 5 or not _number(fields[0]) or fields[3] not in ('t', 'f'):
+            other.append(line)
+            continue
+        rows.append({
+            'node_id': int(fields[0]),
+            'node_name': fields[1],
+            'event': fields[2],
+            'successful': fields[3] == 't',
+            'timestamp': fields[4],
+            # Details are not escaped: commas in them made further fields.
+            'details': ','.join(fields[5:]),
+        })
+    return rows, other
+
+
+def parse_node_check(text):
+    """`node check --csv` -> ([{check, status, details}], [other lines]). Details hold quotes that are not escaped."""
+    rows, other = [], []
+    for line in text.splitlines():
+        match = re.match(r'^"([^"]*)","([A-Z]+)"(?:,"(.*)")?$', line.strip())
+        if match:
+            rows.append({'check': match.group(1), 'status': match.group(2), 'details': match.group(3) or ''})
+        elif line.strip():
+            other.append(line)
+    return rows, other
+
+
+def parse_node_status(text):
+    """`node status --csv` -> ({key: value}, [other lines])"""
+    values, other = {}, []
+    for line in text.splitlines():
+        match = re.match(r'^"([^"]*)",(?:"(.*)"|(\S*))$', line.strip())
+        if match:
+            values[match.group(1)] = match.group(2) if match.group(2) is not None else match.group(3)
+        elif line.strip():
+            other.append(line)
+    return values, other
+
+
+def parse_log(text):
+    """repmgr's messages -> [{level, text}]; a line without a level belongs to the message before it."""
+    found = []
+    for line in text.splitlines():
+        match = _LEVELS.match(line.strip())
+        if match:
+            found.append({'level': match.group(1), 'text': match.group(2).strip()})
+        elif line.strip() and found:
+            found[-1]['text'] += '\n' + line.rstrip()
+        elif line.strip():
+            found.append({'level': '', 'text': line.rstrip()})
+    return found
+
+
+def summary(stdout, stderr):
+    """What a person would quote from repmgr's output: errors with their details and hints, else the last line."""
+    lines = parse_log(stderr) + parse_log(stdout)
+    quoted, taken = [], False
+    for line in lines:
+        if line['level'] in ('ERROR', 'ALERT', 'CRITICAL', 'EMERG'):
+            taken = True
+        elif line['level'] not in ('DETAIL', 'HINT'):
+            taken = False
+        if taken:
+            quoted.append('%s: %s' % (line['level'], line['text']))
+    if not quoted and lines:
+        quoted.append(lines[-1]['text'])
+    return ' '.join(' '.join(line.split()) for line in quoted)
+
+
+def _csv_rows(text):
+    for line in text.splitlines():
+        if line.strip():
+            yield _csv_fields(line.strip()), line
+
+
+def _csv_fields(line):
+    # The csv module of Python 2 does not take text that is not ASCII.
+    fields, field, quoted = [], [], False
+    for char in line:
+        if char == '"' and (quoted or not field):
+            quoted = not quoted
+        elif char == ',' and not quoted:
+            fields.append(''.join(field))
+            field = []
+        else:
+            field.append(char)
+    fields.append(''.join(field))
+    return fields
+
+
+def _number(text):
+    return re.match(r'^-?\d+$', text.strip()) is not None
+
+
+class Repmgr:
+    """The repmgr program with one configuration file."""
+
+    def __init__(self, runner, bin_dir, config_file, passfile=None, run_as=None):
+        self._runner = runner
+        self._program = os.path.join(bin_dir, 'repmgr')
+        self._config_file = config_file
+        self._passfile = passfile
+        self._run_as = run_as
+        self._version = None
+
+    @property
+    def version(self):
+        if self._version is None:
+            self._version = parse_version(self._runner.run([self._program, '--version'], run_as=self._run_as).stdout)
+        return self._version
+
+    def call(self, command, options=(), conninfo=None, dry_run=False, timeout=None, accept=(0,)):
+        """`repmgr -f FILE COMMAND OPTIONS`; a password in conninfo goes by the environment, not the process list."""
+        argv = [self._program, '-f', self._config_file]
+        env = {}
+        if self._passfile:
+            env['PGPASSFILE'] = self._passfile
+        if conninfo:
+            target, password = _conninfo.without_password(conninfo)
+            if password is not None:
+                env['PGPASSWORD'] = password
+            argv += ['-d', target]
+        argv += command.split() + list(options)
+        if dry_run:
+            argv.append('--dry-run')
+        return self._runner.run(argv, env=env, timeout=timeout, accept=accept, run_as=self._run_as)
+
+    # -- one method per command, each with the flags that its version knows
+
+    def primary_register(self, force=False, **kwargs):
+        return self.call('primary register', ['--force'] if force else [], **kwargs)
+
+    def primary_unregister(self, force=False, **kwargs):
+        return self.call('primary unregister', ['--force'] if force else [], **kwargs)
+
+    def standby_clone(self, source, upstream_node_id=None, extra=(), **kwargs):
+        options = ['--fast-checkpoint']
+        if upstream_node_id is not None:
+            options.append('--upstream-node-id=%d' % upstream_node_id)
+        return self.call('standby clone', options + list(extra), conninfo=source, **kwargs)
+
+    def standby_register(self, force=False, upstream_node_id=None, wait_sync=60, **kwargs):
+        options = ['--force'] if force else []
+        if upstream_node_id is not None:
+            options.append('--upstream-node-id=%d' % upstream_node_id)
+        if not kwargs.get('dry_run'):
+            options.append('--wait-sync=%d' % wait_sync)
+        return self.call('standby register', options, **kwargs)
+
+    def standby_follow(self, upstream_node_id=None, **kwargs):
+        options = ['--upstream-node-id=%d' % upstream_node_id] if upstream_node_id is not None else []
+        return self.call('standby follow', options, **kwargs)
+
+    def standby_unregister(self, node_id=None, **kwargs):
+        return self.call('standby unregister', ['--node-id=%d' % node_id] if node_id is not None else [], **kwargs)
+
+    def witness_register(self, primary, force=False, **kwargs):
+        # Some versions insist on -h although -d would do, so the parts are given one by one.
+        target, password = _conninfo.without_password(primary)
+        values = _conninfo.parse(target)
+        options = []
+        for flag, name in (('-h', 'host'), ('-p', 'port'), ('-U', 'user'), ('-d', 'dbname')):
+            if values.get(name):
+                options += [flag, values[name]]
+        return self.call('witness register', options + (['--force'] if force else []), **kwargs)
+
+    def witness_unregister(self, force=False, **kwargs):
+        return self.call('witness unregister', ['--force'] if force else [], **kwargs)
+
+    def node_rejoin(self, target, rewind=False, config_files=(), **kwargs):
+        options = ['--force-rewind'] if rewind else []
+        if rewind and config_files:
+            options.append('--config-files=%s' % ','.join(config_files))
+        return self.call('node rejoin', options, conninfo=target, **kwargs)
+
+    def standby_switchover(self, siblings_follow=True, **kwargs):
+        return self.call('standby switchover', ['--siblings-follow'] if siblings_follow else [], **kwargs)
+
+    def service(self, verb, **kwargs):
+        """pause, unpause or status: `daemon` until 4.4, `service` from 5.0."""
+        return self.call('%s %s' % ('service' if self.version >= (5, 0) else 'daemon', verb), **kwargs)
+
+    def show(self, what):
+        """The text that a person would see. Exit code 25 only says that there are warnings in it."""
+        if what == 'service':
+            return self.service('status', accept=(0, NODE_STATUS))
+        options = ['--limit=20'] if what == 'event' else []
+        return self.call('cluster ' + what if what != 'cluster' else 'cluster show', options, accept=(0, NODE_STATUS))
+
+
+def has_dry_run(command, version):
+    """Whether this version has --dry-run for the command."""
+    if command == 'standby promote':
+        return version >= (4, 3)
+    return command in DRY_RUN

@@ -1,0 +1,291 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps of a switchover: look, preflight, dry run, perform, verify. repmgrd is never left paused."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import time
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError, SwitchoverLock
+
+_UNPAUSE_ATTEMPTS = 3
+
+
+class SwitchoverError(Exception):
+    def __init__(self, problems, expected, command=''):
+        super(SwitchoverError, self).__init__('; '.join(problems))
+        self.problems = problems
+        self.expected = expected
+        self.command = command
+
+
+class Switchover:
+    def __init__(self, runner, psql, repmgr, place, params):
+        self.runner = runner
+        self.psql = psql
+        self.repmgr = repmgr
+        self.place = place
+        self.params = params
+        self.begun = False
+        self.before = None
+        self.target = None
+        self.is_primary = False
+        self.notes = []
+        self._found = {}
+        self._nodes = []
+        self._peers = {}
+        self._observed = None
+        self._primary_conninfo = None
+
+    def result(self):
+        found = dict(self._found)
+        found['before'] = self.before
+        found.setdefault('problems', [])
+        return found
+
+    # -- look
+
+    def look(self):
+        self._observed = observed = _observe.observe_local(self.runner, self.psql, self.place)
+        config = observed.config
+        self.target = {'node_id': config['node_id'], 'node_name': config['node_name']}
+        if not observed.server.sql:
+            raise SwitchoverError(
+                ['the server is %s and does not answer (%s)' % (observed.server.state, observed.server.error or 'no SQL')],
+                'a running standby', 'Start it, and run again.')
+        self._nodes = observed.nodes or []
+        own = [node for node in self._nodes if node.node_id == config['node_id']]
+        if not own:
+            raise SwitchoverError(['the node is not registered'], 'a registered standby', 'Type: ansible-playbook site.yml')
+        if own[0].type == 'witness':
+            raise SwitchoverError(['the node is the witness'], 'a standby', 'Choose another target.')
+        primaries = [node for node in self._nodes if node.type == 'primary' and node.active]
+        if len(primaries) == 1:
+            self.before = {'node_id': primaries[0].node_id, 'node_name': primaries[0].node_name}
+            self._primary_conninfo = _observe.usable(
+                primaries[0].conninfo, (_observe.read_config(self.place.config_file) or {}).get('conninfo'))
+        self.is_primary = observed.server.in_recovery is False
+        if self.is_primary:
+            if self.before != self.target:
+                raise SwitchoverError(
+                    ['the server is not in recovery, but %s is registered as primary' % (self.before or {}).get('node_name', 'nobody')],
+                    'one primary, registered', 'Look at `repmgr cluster show`.')
+            # Nothing to do, and a pause that somebody made is his.
+            return
+        if len(primaries) != 1:
+            raise SwitchoverError(['%d nodes are registered as active primary' % len(primaries)], 'one',
+                                  'Look at `repmgr cluster show`.')
+        self._look_at_peers()
+
+    def _look_at_peers(self):
+        self._peers = _observe.observe_peers(
+            self.psql, self._observed, self.place, [], self.params['connect_timeout'])
+
+    # -- preflight
+
+    def preflight(self):
+        """Everything that can be known before the old primary is touched, all of it, not only the first."""
+        observed, problems = self._observed, []
+        primary, error = self._peers.get(self.before['node_name'], (None, 'not observed'))
+        if primary is None:
+            raise SwitchoverError(
+                ['primary %s does not answer (%s)' % (self.before['node_name'], error)], 'a live primary',
+                'A dead primary is replaced by: ansible-playbook playbooks/failover.yml')
+        if primary.server.in_recovery:
+            raise SwitchoverError(['registered primary %s is in recovery' % self.before['node_name']], 'a live primary',
+                                  'Look at `repmgr cluster show`.')
+        if primary.system_identifier != observed.system_identifier:
+            raise SwitchoverError(['primary %s is another cluster' % self.before['node_name']],
+                                  'system identifier %s' % observed.system_identifier, 'Look at repmgr.conf.')
+        upstream, streaming = _observe.sender_node_id(observed, self._nodes)
+        if not streaming or upstream != self.before['node_id']:
+            problems.append('the node does not stream from primary %s' % self.before['node_name'])
+        mine = [row for row in primary.replication if row.get('application_name') == self.target['node_name']]
+        if mine and (mine[0].get('lag_bytes') or 0) > self.params['max_lag']:
+            problems.append('the node is %d bytes behind' % mine[0]['lag_bytes'])
+        if observed.server.replay_paused:
+            problems.append('replay is paused on the node')
+        if not (observed.data.wal_log_hints or observed.data.checksums or observed.data.wal_log_hints is None):
+            self._warn('neither wal_log_hints nor checksums: the old primary could not be rewound')
+        problems += self._repmgrd_problems(primary)
+        for node in self._nodes:
+            if node.node_id in (self.target['node_id'], self.before['node_id']) or not node.active:
+                continue
+            peer, why = self._peers.get(node.node_name, (None, 'not observed'))
+            if peer is None:
+                problems.append('%s %s does not answer (%s)' % (node.type, node.node_name, why))
+        if problems:
+            raise SwitchoverError(problems, 'a healthy cluster before a switchover',
+                                  'Look at: ansible-playbook playbooks/status.yml')
+
+    def _warn(self, text):
+        self.notes.append(text)
+
+    def _repmgrd_problems(self, primary):
+        problems, running = [], []
+        everyone = [(self.target['node_name'], self._observed), (self.before['node_name'], primary)]
+        everyone += [(name, found[0]) for name, found in sorted(self._peers.items())
+                     if found[0] is not None and name != self.before['node_name']]
+        for name, observed in everyone:
+            repmgrd = observed.repmgr.get('repmgrd') or {}
+            if repmgrd.get('paused'):
+                problems.append('repmgrd of %s is paused already, by somebody or by another switchover' % name)
+            running.append((name, bool(repmgrd.get('running'))))
+        # No repmgrd anywhere is somebody's choice; some with and some without is a fault.
+        missing = [name for name, runs in running if not runs]
+        if missing and len(missing) < len(running):
+            problems.append('repmgrd is not running on %s' % ', '.join(missing))
+        return problems
+
+    # -- dry run
+
+    def dry_run(self):
+        result = self.repmgr.standby_switchover(self.params['siblings_follow'], dry_run=True, accept=None)
+        self._found['dry_run'] = _lines(result)
+        if result.rc != 0:
+            raise SwitchoverError(
+                ['repmgr\'s dry run says: %s' % (_repmgr.summary(result.stdout, result.stderr) or 'exit code %s' % result.rc)],
+                'a dry run without errors', 'Mend what it names, and run again; nothing was changed.')
+
+    # -- perform
+
+    def run(self, check_mode=False):
+        """Everything from preflight to verification, or in check mode up to the dry run."""
+        lock = SwitchoverLock(self.psql, self._primary_conninfo)
+        try:
+            if check_mode:
+                if lock.holders():
+                    self._refuse_second()
+                self.preflight()
+                self.dry_run()
+                return
+            with lock:
+                if not lock.held:
+                    self._refuse_second()
+                # Looked at again: what was seen before the lock may be another switchover's half-way.
+                self.look()
+                self.preflight()
+                self.dry_run()
+                self._checkpoint()
+                self._switch()
+        except PsqlError as exc:
+            raise SwitchoverError(['primary %s does not answer (%s)' % (self.before['node_name'], redacted('%s' % exc))],
+                                  'a live primary', 'A dead primary is replaced by: ansible-playbook playbooks/failover.yml')
+        finally:
+            if self.begun:
+                self._unpause()
+        self.verify()
+
+    def _refuse_second(self):
+        raise SwitchoverError(['another switchover is under way'], 'one switchover at a time', 'Wait for it to end.')
+
+    def _checkpoint(self):
+        # A shutdown writes what a checkpoint has not: the shorter, the shorter the write gap.
+        self._found['checkpoint'] = self.psql.checkpoint(self._primary_conninfo)
+
+    def _switch(self):
+        self.begun = True
+        started = time.time()
+        result = self.repmgr.standby_switchover(self.params['siblings_follow'], accept=None)
+        self._found['duration'] = round(time.time() - started, 3)
+        self._found['switchover'] = _lines(result)
+        if result.rc not in (0, 22):
+            raise SwitchoverError(
+                ['repmgr standby switchover ended with exit code %s (%s): %s' % (
+                    result.rc, _repmgr.EXIT_CODES.get(result.rc, 'unknown'), _repmgr.summary(result.stdout, result.stderr))],
+                'a finished switchover', 'Look at: ansible-playbook playbooks/status.yml')
+
+    def _unpause(self):
+        """repmgr unpauses by itself when all goes well. When not, an unattended cluster would stay without failover."""
+        self._found['unpaused'] = False
+        error = ''
+        for dummy in range(_UNPAUSE_ATTEMPTS):
+            paused, silent = self._paused()
+            # A node that does not answer keeps its pause over a restart, so it is told as well.
+            if not paused and not silent:
+                return
+            try:
+                self.repmgr.service('unpause')
+                self._found['unpaused'] = True
+            except CommandError as exc:
+                error = exc.message
+            time.sleep(1)
+        paused, silent = self._paused()
+        if paused or silent:
+            self._warn('repmgrd may still be paused on %s; type: repmgr service unpause. %s' % (', '.join(paused + silent), error))
+
+    def _paused(self):
+        """(names of the nodes whose repmgrd is paused, names of the nodes that do not answer)"""
+        paused, silent = [], []
+        rows = self._nodes
+        self._observed = _observe.observe_local(self.runner, self.psql, self.place)
+        self._look_at_peers()
+        found = dict((name, peer[0]) for name, peer in self._peers.items())
+        found[self.target['node_name']] = self._observed if self._observed.server.sql else None
+        for node in rows:
+            observed = found.get(node.node_name)
+            if observed is None:
+                if node.active:
+                    silent.append(node.node_name)
+            elif (observed.repmgr.get('repmgrd') or {}).get('paused'):
+                paused.append(node.node_name)
+        return paused, silent
+
+    # -- verify
+
+    def verify(self):
+        deadline = time.time() + self.params['timeout']
+        while True:
+            problems = self._open_points()
+            if not problems:
+                self._found['after'] = self.target
+                return
+            if time.time() > deadline:
+                raise SwitchoverError(problems, 'every node to follow the new primary within %d s' % self.params['timeout'],
+                                      'Look at: ansible-playbook playbooks/status.yml; site.yml lets a standby follow again.')
+            time.sleep(1)
+
+    def _open_points(self):
+        paused, dummy = self._paused()
+        problems = ['repmgrd of %s is paused' % name for name in paused]
+        observed = self._observed
+        if observed.server.in_recovery is not False:
+            problems.append('the node is not primary')
+            return problems
+        rows = dict((node.node_id, node) for node in observed.nodes or [])
+        streaming = set(row.get('application_name') for row in observed.replication if row.get('state') == 'streaming')
+        for node in self._nodes:
+            if node.node_id == self.target['node_id'] or not node.active:
+                continue
+            peer, why = self._peers.get(node.node_name, (None, 'not observed'))
+            if peer is None:
+                problems.append('%s does not answer (%s)' % (node.node_name, why))
+            elif node.type == 'witness':
+                row = rows.get(node.node_id)
+                if self.params['siblings_follow'] and (row is None or row.upstream_node_id != self.target['node_id']):
+                    problems.append('witness %s does not watch the new primary' % node.node_name)
+            elif peer.server.in_recovery is not True:
+                problems.append('%s is not in recovery' % node.node_name)
+            elif node.node_id == self.before['node_id'] or (
+                    self.params['siblings_follow'] and node.upstream_node_id in (self.before['node_id'], self.target['node_id'])):
+                if node.node_name not in streaming:
+                    problems.append('%s does not stream from the new primary' % node.node_name)
+        primary = rows.get(self.target['node_id'])
+        if primary is None or primary.type != 'primary' or not primary.active:
+            problems.append('the node is not registered as active primary')
+        return problems
+
+
+def _lines(result):
+    found = result.to_dict()
+    found['stdout_lines'] = found.pop('stdout').splitlines()
+    found['stderr_lines'] = found.pop('stderr').splitlines()
+    return found
+

@@ -1,0 +1,518 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: the observations of all nodes of a cluster -> who is primary, is it healthy, what is wrong, what to type next."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, plain
+
+STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
+
+_RUN_AGAIN = 'Then run again.'
+_MAX_RETAINED = 1024 * 1024 * 1024
+
+
+class _Cluster:
+    """The hosts of one cluster and what was concluded so far."""
+
+    def __init__(self, hosts):
+        self.hosts = hosts
+        self.problems = []
+        self.seen = [host for host in hosts if host.observed is not None and not host.unreachable]
+        self.registry = {}
+        self.primary = None
+        self.exists = False
+        self.system_identifier = None
+
+    def problem(self, code, node, seen, expected, command='', stop=True):
+        self.problems.append(Problem(code=code, node=node, seen=seen, expected=expected, command=command, stop=stop))
+
+    def has(self, *codes):
+        return any(problem.code in codes for problem in self.problems)
+
+    def is_witness(self, host):
+        row = self.registry.get(host.node_id)
+        if row is not None and row.node_name == host.node_name:
+            return row.type == 'witness'
+        return host.initial_role == 'witness'
+
+    @property
+    def data_hosts(self):
+        return [host for host in self.seen if not self.is_witness(host)]
+
+
+def verdict(hosts, deploying=True):
+    """hosts: [Host] of one cluster -> dictionary, the same for a module and for a filter.
+
+    deploying: whether a cluster that does not exist is about to be made.
+    """
+    cluster = _Cluster(hosts)
+    _find_registry(cluster)
+    _find_primary(cluster)
+    _check_seen(cluster)
+    if cluster.exists or deploying:
+        _check_primary(cluster)
+    _check_data(cluster)
+    _check_metadata(cluster)
+    _check_reach(cluster)
+    if cluster.exists:
+        _check_replication(cluster)
+        _check_repmgrd(cluster)
+    return _answer(cluster)
+
+
+# -- what is there
+
+def _rows(host):
+    return host.observed.nodes or []
+
+
+def _running(host):
+    return host.observed.server.state == 'running'
+
+
+def _writable(host):
+    return _running(host) and host.observed.server.in_recovery is False
+
+
+def _recovering(host):
+    observed = host.observed
+    return bool(_running(host) and observed.server.in_recovery) or bool(
+        observed.data.state == 'valid' and observed.data.standby_signal)
+
+
+def _identifier(host):
+    return host.observed.system_identifier
+
+
+def _find_registry(cluster):
+    """The metadata that count: those of a writable data node on the newest timeline, else of whoever has any."""
+    def rank(host):
+        return (_writable(host) and host.initial_role != 'witness', host.observed.server.timeline or 0, _running(host))
+
+    having = sorted([host for host in cluster.seen if _rows(host)], key=rank, reverse=True)
+    if having:
+        cluster.registry = dict((row.node_id, row) for row in _rows(having[0]))
+    cluster.exists = bool(having) or any(
+        _recovering(host) for host in cluster.seen if host.initial_role != 'witness')
+
+
+def _find_primary(cluster):
+    writable = [host for host in cluster.data_hosts if _writable(host)]
+    if not cluster.exists:
+        # A server that is there before the cluster is: on the host that shall be primary it is adopted.
+        initial = [host for host in cluster.hosts if host.initial_role == 'primary']
+        if len(initial) == 1 and initial[0] in writable:
+            cluster.primary = initial[0]
+        if len(initial) == 1 and initial[0] in cluster.seen:
+            cluster.system_identifier = _identifier(initial[0])
+        return
+    registered = [host for host in writable if cluster.registry.get(host.node_id) is not None
+                  and cluster.registry[host.node_id].node_name == host.node_name]
+    known = set(_identifier(host) for host in cluster.data_hosts if _recovering(host) and _identifier(host))
+    claimants = registered or [host for host in writable if _identifier(host) in known]
+    if claimants:
+        # A host whose data were replaced by a foreign cluster is no claimant: no standby shares its identifier, and its own
+        # metadata do not know it.
+        of_cluster = [host for host in claimants if _identifier(host) in known] or [
+            host for host in claimants if not known or any(row.node_id == host.node_id for row in _rows(host))]
+        # A writable server with the cluster's data counts, registered or not.
+        identifiers = set(_identifier(host) for host in of_cluster)
+        claimants = [host for host in writable if host in of_cluster or _identifier(host) in identifiers]
+        identifiers = identifiers or known
+        cluster.system_identifier = sorted('%s' % item for item in identifiers)[0] if len(identifiers) == 1 else None
+    elif known:
+        cluster.system_identifier = sorted(known)[0] if len(known) == 1 else None
+    else:
+        stopped = set(_identifier(host) for host in cluster.data_hosts
+                      if host.node_id in cluster.registry and _identifier(host))
+        cluster.system_identifier = sorted(stopped)[0] if len(stopped) == 1 else None
+    if len(claimants) == 1:
+        cluster.primary = claimants[0]
+    elif len(claimants) > 1:
+        names = [host.name for host in claimants]
+        for host in claimants:
+            server = host.observed.server
+            others = ', '.join(name for name in names if name != host.name)
+            cluster.problem(
+                'split_brain', host.name,
+                'runs as primary on timeline %s at %s, and so does %s' % (server.timeline, server.current_lsn, others),
+                'one primary',
+                'Find out which one holds the data to keep; stop the server of every other and bring it back by: '
+                'ansible-playbook playbooks/rejoin.yml -e target=HOST')
+
+
+# -- checks
+
+def _check_seen(cluster):
+    hidden = [host for host in cluster.hosts if host not in cluster.seen]
+    for host in hidden:
+        cluster.problem(
+            'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
+            'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
+            'Try: ansible %s -m ansible.builtin.ping' % host.name, stop=not cluster.exists)
+    if cluster.exists and hidden and 2 * len(cluster.seen) <= len(cluster.hosts):
+        cluster.problem(
+            'no_majority', ', '.join(host.name for host in hidden),
+            'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), len(cluster.hosts)),
+            'a majority, because what is not observed may be the primary',
+            'Bring the missing hosts back, or take those that are gone for good out of the inventory.')
+    for host in cluster.seen:
+        server, data = host.observed.server, host.observed.data
+        if data.state == 'unknown':
+            cluster.problem(
+                'data_unknown', host.name, 'data directory %s: %s' % (data.path or '(none)', data.reason or 'cannot be told'),
+                'one that can be read and that nobody is writing to', _RUN_AGAIN)
+        if server.state == 'starting':
+            cluster.problem(
+                'server_starting', host.name, 'its server %s' % (server.error or 'is starting'), 'a server that has settled',
+                'Wait, look at its log, and run again.')
+        elif server.state == 'unknown' and data.state != 'unknown':
+            cluster.problem(
+                'server_unknown', host.name, 'the state of its server cannot be told: %s' % (server.error or 'no reason given'),
+                'running or stopped', _RUN_AGAIN)
+        elif server.state == 'running' and not server.sql:
+            cluster.problem(
+                'server_silent', host.name, 'its server runs but does not answer: %s' % (server.error or 'no reason given'),
+                'an answer over SQL', 'Look at its log and pg_hba.conf.')
+
+
+def _check_primary(cluster):
+    if cluster.exists:
+        if cluster.primary is None and not cluster.has('split_brain'):
+            stopped = ', '.join('%s (%s)' % (host.name, host.observed.data.cluster_state or host.observed.server.state)
+                                for host in cluster.data_hosts)
+            cluster.problem(
+                'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
+                    stopped or 'none seen'),
+                'one primary',
+                'Start the server of the last primary if it was stopped on purpose, else type: ansible-playbook playbooks/failover.yml')
+        return
+    initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
+    if not initial:
+        cluster.problem(
+            'no_initial_primary', ', '.join(host.name for host in cluster.hosts),
+            'no host of the new cluster is in the primary group', 'exactly one', 'Put one data node into the primary group.')
+    elif len(initial) > 1:
+        cluster.problem(
+            'two_initial_primaries', ', '.join(initial), '%d hosts of the new cluster are in the primary group' % len(initial),
+            'exactly one', 'Leave one in the primary group and put the others into the standby group.')
+
+
+def _registered_primary(cluster):
+    names = [row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active]
+    return ', '.join(sorted(names)) or ', '.join(host.name for host in cluster.data_hosts)
+
+
+def _check_data(cluster):
+    for host in cluster.seen:
+        observed = host.observed
+        data = observed.data
+        if data.state == 'unrecognised':
+            cluster.problem(
+                'unrecognised_data', host.name, 'data directory %s %s' % (data.path, data.reason or 'holds something else'),
+                'an empty directory or a PostgreSQL cluster',
+                'Look at it; move it away if nobody needs it, or set repmgr_data_directory.')
+        elif data.state == 'partial' and not _will_be_cloned(cluster, host):
+            cluster.problem(
+                'partial_data', host.name, 'data directory %s %s' % (data.path, data.reason or 'is incomplete'),
+                'an empty directory or a complete PostgreSQL cluster', 'Look at it; move it away if nobody needs it.')
+        elif data.state == 'valid' and not cluster.is_witness(host):
+            _check_valid_data(cluster, host)
+        elif data.state in ('missing', 'empty') and cluster.exists and not cluster.is_witness(host):
+            if host.node_id in cluster.registry:
+                cluster.problem(
+                    'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
+                    'a copy of the primary', 'Type: ansible-playbook site.yml', stop=False)
+    for host in cluster.seen:
+        if cluster.is_witness(host) and host.observed.data.state == 'valid' and cluster.system_identifier is not None and (
+                _identifier(host) == cluster.system_identifier):
+            cluster.problem(
+                'witness_is_copy', host.name, 'is a witness, but holds a copy of the cluster (system identifier %s)' % _identifier(host),
+                'a server of its own', 'Put the host into the standby group, or empty its data directory yourself.')
+
+
+def _will_be_cloned(cluster, host):
+    if cluster.is_witness(host):
+        return False
+    if cluster.exists:
+        return cluster.primary is not None and host is not cluster.primary
+    return host.initial_role == 'standby'
+
+
+def _check_valid_data(cluster, host):
+    observed = host.observed
+    identifier = _identifier(host)
+    if host is cluster.primary:
+        return
+    if not cluster.exists:
+        if host.initial_role == 'primary':
+            return
+        cluster.problem(
+            'foreign_data', host.name, 'data directory %s holds another cluster (system identifier %s)' % (
+                observed.data.path, identifier),
+            'an empty directory on a host that shall become a standby',
+            'Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the host out of the inventory.')
+        return
+    if cluster.system_identifier is not None and identifier is not None and identifier != cluster.system_identifier:
+        cluster.problem(
+            'foreign_data', host.name, 'data directory %s holds another cluster (system identifier %s)' % (
+                observed.data.path, identifier),
+            'system identifier %s' % cluster.system_identifier,
+            'Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the host out of the inventory.')
+    elif cluster.primary is not None and observed.server.state == 'stopped' and not observed.data.standby_signal:
+        cluster.problem(
+            'stopped_ex_primary', host.name, 'its server is stopped and was a primary, while %s is the primary now' % cluster.primary.name,
+            'a standby of %s' % cluster.primary.name,
+            'Bring it back by: ansible-playbook playbooks/rejoin.yml -e target=%s' % host.name)
+    elif cluster.primary is not None and observed.server.state == 'stopped':
+        cluster.problem(
+            'stopped_standby', host.name, 'its server is stopped', 'a running standby',
+            'Type: ansible-playbook site.yml', stop=False)
+
+
+def _check_metadata(cluster):
+    by_name = dict((row.node_name, row) for row in cluster.registry.values())
+    for host in cluster.hosts:
+        row = cluster.registry.get(host.node_id)
+        if row is not None and row.node_name != host.node_name:
+            cluster.problem(
+                'id_taken', host.name, 'node id %s is registered for %s' % (host.node_id, row.node_name),
+                'node %s' % host.node_name, 'Compare repmgr_node_id in the inventory with `repmgr cluster show`; hosts may be swapped.')
+        other = by_name.get(host.node_name)
+        if other is not None and other.node_id != host.node_id:
+            cluster.problem(
+                'name_taken', host.name, 'node name %s is registered with id %s' % (host.node_name, other.node_id),
+                'id %s' % host.node_id, 'Compare repmgr_node_id in the inventory with `repmgr cluster show`; hosts may be swapped.')
+        if row is None or row.node_name != host.node_name:
+            if cluster.exists and host in cluster.seen and other is None:
+                cluster.problem('not_registered', host.name, 'is not registered', 'a record in repmgr.nodes',
+                                'Type: ansible-playbook site.yml', stop=False)
+            continue
+        if row.type == 'witness' and host.initial_role in ('primary', 'standby'):
+            cluster.problem(
+                'witness_as_standby', host.name, 'is registered as witness, but is in the %s group' % host.initial_role,
+                'the witness group', 'Put it into the witness group, or unregister it first: repmgr witness unregister')
+        elif row.type != 'witness' and host.initial_role == 'witness':
+            cluster.problem(
+                'standby_as_witness', host.name, 'is registered as %s, but is in the witness group' % row.type,
+                'the primary or standby group', 'Put it into the standby group, or unregister it first: repmgr standby unregister')
+        if row.active is False:
+            cluster.problem('inactive', host.name, 'its record is inactive', 'an active record',
+                            'Look at `repmgr cluster show`; a node that runs is registered again by: ansible-playbook site.yml', stop=False)
+        elif row.type == 'primary' and cluster.primary is not None and host is not cluster.primary:
+            cluster.problem('stale_record', host.name, 'is registered as primary, while %s is' % cluster.primary.name,
+                            'a record as standby', 'Type: ansible-playbook site.yml', stop=False)
+    for host in cluster.seen:
+        config = host.observed.config or {}
+        if config.get('node_id') is not None and host.node_id is not None and (
+                config.get('node_id') != host.node_id or (config.get('node_name') or host.node_name) != host.node_name):
+            cluster.problem(
+                'config_of_other_node', host.name, 'its repmgr.conf is that of node %s (id %s)' % (
+                    config.get('node_name'), config.get('node_id')),
+                'node %s (id %s)' % (host.node_name, host.node_id),
+                'Hosts or ids may be swapped in the inventory. If it is a new id on purpose, unregister the node first.')
+        _check_own_rows(cluster, host)
+
+
+def _check_own_rows(cluster, host):
+    """Metadata in which nobody of this cluster appears are another cluster's."""
+    rows = _rows(host)
+    if not rows:
+        return
+    ours = set((other.node_id, other.node_name) for other in cluster.hosts)
+    if not any((row.node_id, row.node_name) in ours for row in rows):
+        cluster.problem(
+            'foreign_metadata', host.name, 'its repmgr metadata are those of another cluster (%s)' % ', '.join(
+                sorted(row.node_name for row in rows)),
+            'those of cluster %s' % host.cluster if host.cluster else 'those of this cluster',
+            'Check repmgr_cluster_name of this host.')
+    elif cluster.primary is not None and host is not cluster.primary and cluster.is_witness(host):
+        row = cluster.registry.get(cluster.primary.node_id)
+        if row is not None and (row.node_id, row.node_name) not in [(item.node_id, item.node_name) for item in rows]:
+            cluster.problem(
+                'stale_witness', host.name, 'its copy of the metadata does not know primary %s' % cluster.primary.name,
+                'a current copy', 'Type: ansible-playbook site.yml', stop=False)
+
+
+def _check_reach(cluster):
+    seen = dict((host.name, host) for host in cluster.seen)
+    for host in cluster.seen:
+        for entry in host.observed.reach or []:
+            peer = seen.get(entry.get('name'))
+            if peer is None:
+                continue
+            if entry.get('ssh') == 'unresolved':
+                cluster.problem(
+                    'unresolved', host.name, 'cannot resolve address %s of %s' % (entry.get('address'), peer.name),
+                    'a name that every node resolves, or an address', 'Set repmgr_address of %s.' % peer.name)
+                continue
+            state = entry.get('postgresql')
+            if peer is host:
+                if state == 'open' and host.observed.server.state == 'stopped':
+                    cluster.problem(
+                        'port_taken', host.name, 'something listens on port %s, but not the server of %s' % (
+                            entry.get('port', host.port), host.observed.data.path),
+                        'a free port, or that server', 'Find it by: ss -ltnp; stop it or set repmgr_port or repmgr_data_directory.')
+                continue
+            if entry.get('ssh') != 'open':
+                cluster.problem(
+                    'ssh_unreachable', host.name, 'cannot reach SSH of %s at %s port %s: %s' % (
+                        peer.name, entry.get('address'), entry.get('ssh_port', 22), entry.get('ssh')),
+                    'an open port', 'Check firewall, sshd and repmgr_address of %s.' % peer.name)
+            # Nothing listens yet where a server does not run, and an adopted one may still listen on localhost alone.
+            closed = state == 'refused' and _running(peer) and peer.node_id in cluster.registry
+            if state in ('timeout', 'unreachable', 'error') or closed:
+                cluster.problem(
+                    'postgresql_unreachable', host.name, 'cannot reach PostgreSQL of %s at %s port %s: %s' % (
+                        peer.name, entry.get('address'), entry.get('port', peer.port), state),
+                    'an open port', 'Check firewall, listen_addresses and repmgr_address of %s.' % peer.name)
+
+
+def _check_replication(cluster):
+    primary = cluster.primary
+    if primary is None:
+        return
+    server = primary.observed.server
+    for host in cluster.data_hosts:
+        observed = host.observed
+        if host is primary or not (_running(host) and observed.server.sql and observed.server.in_recovery):
+            continue
+        receiver = observed.receiver or {}
+        if receiver.get('status') != 'streaming':
+            cluster.problem(
+                'not_streaming', host.name, 'is not streaming (%s)' % (receiver.get('status') or 'no WAL receiver'),
+                'streaming from its upstream', 'Look at its log; type: ansible-playbook site.yml', stop=False)
+        elif server.timeline and observed.server.timeline and observed.server.timeline < server.timeline:
+            cluster.problem(
+                'old_timeline', host.name, 'is on timeline %s, the primary on %s' % (observed.server.timeline, server.timeline),
+                'timeline %s' % server.timeline, 'Type: ansible-playbook playbooks/rejoin.yml -e target=%s' % host.name, stop=False)
+    for host in cluster.data_hosts:
+        for slot in host.observed.slots or []:
+            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED:
+                cluster.problem(
+                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (
+                        slot.get('slot_name'), slot.get('retained_bytes') // 1048576),
+                    'no WAL kept for nobody', "If its node is gone for good: select pg_drop_replication_slot('%s')" % slot.get('slot_name'),
+                    stop=False)
+    row = None
+    for host in cluster.seen:
+        row = cluster.registry.get(host.node_id)
+        if row is not None and row.type == 'witness' and row.upstream_node_id != primary.node_id and (
+                cluster.registry.get(primary.node_id) is not None):
+            cluster.problem(
+                'witness_upstream', host.name, 'watches node %s, while %s is the primary' % (row.upstream_node_id, primary.name),
+                'node %s' % primary.node_id, 'Type: ansible-playbook site.yml', stop=False)
+        if cluster.is_witness(host) and not _running(host):
+            cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
+                            'a running server', 'Start it.', stop=False)
+
+
+def _check_repmgrd(cluster):
+    for host in cluster.seen:
+        if not (_running(host) and host.observed.server.sql) or host.node_id not in cluster.registry:
+            continue
+        repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
+        if repmgrd.get('running') is False:
+            cluster.problem('repmgrd_down', host.name, 'repmgrd is not running', 'a running repmgrd',
+                            'Type on it: systemctl start repmgrd', stop=False)
+        elif repmgrd.get('running') is None:
+            cluster.problem('repmgrd_unknown', host.name, 'repmgrd cannot be asked', 'shared_preload_libraries with repmgr',
+                            'Add repmgr to shared_preload_libraries and restart the server.', stop=False)
+        if repmgrd.get('paused'):
+            cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover', 'not paused',
+                            'Type on any node: repmgr service unpause', stop=False)
+
+
+# -- the answer
+
+def _status(cluster):
+    if cluster.has('split_brain'):
+        return 'split_brain'
+    unknown = cluster.has('data_unknown', 'server_starting', 'server_unknown', 'server_silent', 'no_majority')
+    if cluster.has('no_majority') or (unknown and (cluster.exists or cluster.has('server_silent', 'server_starting'))):
+        return 'unknown'
+    if not cluster.exists:
+        return 'unknown' if unknown else 'absent'
+    if cluster.primary is None:
+        return 'no_primary'
+    return 'degraded' if cluster.problems else 'healthy'
+
+
+def _role(cluster, host):
+    row = cluster.registry.get(host.node_id)
+    if cluster.primary is not None and cluster.exists:
+        if host is cluster.primary:
+            return 'primary'
+        return 'witness' if cluster.is_witness(host) else 'standby'
+    if row is not None and row.node_name == host.node_name and row.type in ('primary', 'standby', 'witness'):
+        return row.type
+    return host.initial_role or 'standby'
+
+
+def _answer(cluster):
+    status = _status(cluster)
+    stop = [problem for problem in cluster.problems if problem.stop]
+    primary = cluster.primary.name if cluster.primary is not None and status != 'split_brain' else None
+    return {
+        'exists': cluster.exists,
+        'status': status,
+        'primary': primary,
+        'system_identifier': cluster.system_identifier,
+        'roles': dict((host.name, _role(cluster, host)) for host in cluster.hosts),
+        'problems': [dict(plain(problem), message=problem.message) for problem in cluster.problems],
+        'stop': [problem.message for problem in stop],
+        'summary': '%s: primary %s, %d of %d hosts observed, %d problem%s' % (
+            status, primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems),
+            '' if len(cluster.problems) == 1 else 's'),
+    }
+
+
+# -- ways in
+
+def from_inventory(hosts):
+    """hosts: dictionaries as the roles keep them; ids and ports may be text."""
+    made = []
+    for values in hosts:
+        values = dict(values)
+        for name in ('node_id', 'port'):
+            values[name] = _integer(values.get(name))
+        host = Host.from_dict(values)
+        host.node_name = host.node_name or host.name
+        made.append(host)
+    return verdict(made)
+
+
+def from_one_node(observed):
+    """The verdict that one node can reach: itself, the peers that it observed, and those that it only knows of."""
+    rows = observed.nodes or []
+    for peer in (observed.peers or {}).values():
+        if not rows and peer is not None:
+            rows = peer.nodes or []
+    own_id = (observed.config or {}).get('node_id')
+    hosts, taken = [], set()
+    for row in rows:
+        mine = row.node_id == own_id
+        hosts.append(Host(
+            name=observed.name if mine and observed.name else row.node_name, node_id=row.node_id, node_name=row.node_name,
+            initial_role=row.type, observed=observed if mine else (observed.peers or {}).get(row.node_name)))
+        taken.add(row.node_name)
+    if not any(host.observed is observed for host in hosts):
+        name = (observed.config or {}).get('node_name') or observed.name
+        hosts.append(Host(name=observed.name or name or 'localhost', node_id=own_id, node_name=name or '', observed=observed))
+    for name, peer in sorted((observed.peers or {}).items()):
+        if name not in taken and peer is not None:
+            hosts.append(Host(name=name, node_name=name, observed=peer))
+    return verdict(hosts, deploying=False)
+
+
+def _integer(value):
+    try:
+        return int('%s' % value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,298 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+---
+module: repmgr_cluster_info
+short_description: Observe a node of a repmgr cluster and what it can see of its peers
+version_added: 0.1.0
+description:
+  - Reads what one node knows of itself and of its peers in one go, and says what that means for the cluster.
+  - Works on a host with nothing installed as well as on a running node. Changes nothing.
+  - Starts two processes at most for the node itself, C(pg_controldata) and C(psql), where the server answers at the first try.
+extends_documentation_fragment:
+  - pgfleet.repmgr.attributes
+  - pgfleet.repmgr.attributes.info
+  - pgfleet.repmgr.attributes.actiongroup_repmgr
+author:
+  - The pgfleet authors (@pgfleet)
+options:
+  name:
+    description:
+      - The name of the node in the answer, usually that of the inventory. Default is the node name of C(repmgr.conf).
+    type: str
+  config_file:
+    description:
+      - The path of C(repmgr.conf). It need not exist.
+    type: path
+  bin_dir:
+    description:
+      - The folder of the programs of PostgreSQL and repmgr. It need not exist.
+    type: path
+  data_directory:
+    description:
+      - The data directory. Default is that of C(repmgr.conf).
+    type: path
+  port:
+    description:
+      - The port of the local server.
+    type: int
+    default: 5432
+  conninfo:
+    description:
+      - How to reach the local server. Default is C(conninfo) of C(repmgr.conf).
+      - Where that is not answered, the local socket is tried as O(run_as), if the module runs as that user or as root.
+    type: str
+  passfile:
+    description:
+      - The password file that connections use, instead of C(~/.pgpass) of the current user.
+    type: path
+  run_as:
+    description:
+      - The user that the server runs as. Root becomes this user for C(repmgr) and for the local socket.
+    type: str
+    default: postgres
+  peers:
+    description:
+      - Hosts whose SSH and PostgreSQL ports are tried, all at once.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name of the peer in the answer.
+        type: str
+        required: true
+      address:
+        description: Where this node would connect to.
+        type: str
+        required: true
+      port:
+        description: The port of PostgreSQL.
+        type: int
+        default: 5432
+      ssh_port:
+        description: The port of SSH.
+        type: int
+        default: 22
+  observe_peers:
+    description:
+      - Observe every registered node and every peer over SQL too. Needed for a verdict on the whole cluster.
+    type: bool
+    default: false
+  connect_timeout:
+    description:
+      - Seconds to wait for a connection. Peers are asked at the same time, so any number of dead ones costs this once.
+    type: int
+    default: 3
+  events:
+    description:
+      - How many of repmgr's latest events to return.
+    type: int
+    default: 0
+  show:
+    description:
+      - Texts of repmgr's own to return, as a person would see them.
+    type: list
+    elements: str
+    choices: [cluster, event, service, crosscheck]
+    default: []
+seealso:
+  - module: pgfleet.repmgr.repmgr_node
+"""
+
+EXAMPLES = r"""
+- name: Observe a node
+  pgfleet.repmgr.repmgr_cluster_info:
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+  become: true
+  become_user: postgres
+  register: node
+
+- name: Judge the whole cluster from one node, with repmgr's own view beside it
+  pgfleet.repmgr.repmgr_cluster_info:
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+    observe_peers: true
+    events: 10
+    show: [cluster, service]
+  become: true
+  become_user: postgres
+  register: all
+
+- name: Stop if the cluster is not healthy
+  ansible.builtin.assert:
+    that: all.cluster.status == 'healthy'
+    fail_msg: "{{ all.cluster.problems }}"
+"""
+
+RETURN = r"""
+observed:
+  description: What the node sees. Passwords never appear.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: The name of the node.
+      type: str
+      returned: always
+    installed:
+      description: Whether the programs of PostgreSQL are there.
+      type: bool
+      returned: always
+    repmgr_installed:
+      description: Whether the programs of repmgr are there.
+      type: bool
+      returned: always
+    config:
+      description: The settings of C(repmgr.conf), or V(none) where there is no such file.
+      type: dict
+      returned: always
+    data:
+      description:
+        - The data directory. C(state) is V(missing), V(empty), V(partial), V(valid), V(unrecognised) or V(unknown).
+        - C(timeline), C(cluster_state) and C(system_identifier) are those of the control file.
+      type: dict
+      returned: always
+    server:
+      description:
+        - The server. C(state) is V(running), V(stopped), V(starting) or V(unknown); C(sql) tells whether it answered.
+        - C(timeline) is that of the WAL being written or received, which the control data follow at the next checkpoint only.
+      type: dict
+      returned: always
+    receiver:
+      description: The row of C(pg_stat_wal_receiver), or V(none).
+      type: dict
+      returned: always
+    replication:
+      description: The rows of C(pg_stat_replication), with C(lag_bytes).
+      type: list
+      elements: dict
+      returned: always
+    slots:
+      description: The replication slots, with C(retained_bytes).
+      type: list
+      elements: dict
+      returned: always
+    repmgr:
+      description: Whether the database is there, the version of the extension, the registered nodes, and repmgrd's state.
+      type: dict
+      returned: always
+    reach:
+      description:
+        - Each peer as seen from here. C(ssh) and C(postgresql) are V(open), V(refused), V(timeout), V(unreachable),
+          V(unresolved) or V(error).
+      type: list
+      elements: dict
+      returned: always
+    peers:
+      description: The observation of each peer by name, V(none) where it did not answer.
+      type: dict
+      returned: always
+    events:
+      description: The latest events.
+      type: list
+      elements: dict
+      returned: always
+cluster:
+  description: What this node's observations say of the cluster.
+  returned: always
+  type: dict
+  contains:
+    status:
+      description: One of V(absent), V(healthy), V(degraded), V(no_primary), V(split_brain) or V(unknown).
+      type: str
+      returned: always
+    primary:
+      description: The name of the live primary, or V(none).
+      type: str
+      returned: always
+    problems:
+      description: What is wrong, each with C(node), C(seen), C(expected), C(command), C(code) and C(stop).
+      type: list
+      elements: dict
+      returned: always
+    summary:
+      description: One line.
+      type: str
+      returned: always
+status_text:
+  description: What repmgr itself says, by the names of O(show).
+  returned: when O(show) is not empty
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _reach, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
+
+ARGUMENTS = dict(
+    name=dict(type='str'),
+    config_file=dict(type='path'),
+    bin_dir=dict(type='path'),
+    data_directory=dict(type='path'),
+    port=dict(type='int', default=5432),
+    conninfo=dict(type='str'),
+    passfile=dict(type='path', no_log=False),
+    run_as=dict(type='str', default='postgres'),
+    peers=dict(type='list', elements='dict', default=[], options=dict(
+        name=dict(type='str', required=True),
+        address=dict(type='str', required=True),
+        port=dict(type='int', default=5432),
+        ssh_port=dict(type='int', default=22),
+    )),
+    observe_peers=dict(type='bool', default=False),
+    connect_timeout=dict(type='int', default=3),
+    events=dict(type='int', default=0),
+    show=dict(type='list', elements='str', choices=['cluster', 'event', 'service', 'crosscheck'], default=[]),
+)
+
+
+def status_texts(module, repmgr):
+    texts = {}
+    for what in module.params['show']:
+        try:
+            texts[what] = redacted(repmgr.show(what).stdout)
+        except CommandError as exc:
+            texts[what] = redacted(exc.result.stderr or exc.message)
+            module.warn('repmgr could not show "%s": %s' % (what, exc.message))
+    return texts
+
+
+def main():
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    runner = Runner(module)
+    psql = Psql(runner, params['bin_dir'] or '', params['passfile'], params['connect_timeout'])
+    place = _observe.Place(
+        params['name'] or '', params['config_file'], params['bin_dir'], params['data_directory'], params['port'],
+        params['conninfo'], params['run_as'])
+
+    observed = _observe.observe_local(runner, psql, place, params['events'])
+    observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
+    observed.reach = _reach.reach(params['peers'], params['connect_timeout'])
+    if params['observe_peers']:
+        observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(
+            psql, observed, place, params['peers'], params['connect_timeout']).items())
+
+    result = {'observed': plain(observed), 'cluster': _verdict.from_one_node(observed)}
+    if params['show']:
+        repmgr = Repmgr(runner, params['bin_dir'] or '', params['config_file'] or '', params['passfile'], params['run_as'])
+        result['status_text'] = status_texts(module, repmgr)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,392 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+---
+module: repmgr_node
+short_description: Bring one node of a repmgr cluster to its desired state
+version_added: 0.1.0
+description:
+  - Registers, clones, starts, follows, rejoins or unregisters a node, whichever takes it from what it is to what it shall be.
+  - What will happen is decided by a table of numbered rules over what was observed. The rule that applied is returned, in check mode too.
+  - Roles do not change by this module. Where the live cluster says otherwise, it refuses and names what to do.
+  - Run it as the user that the server runs as. C(repmgr) refuses to be run by root.
+  - What the node shall be is read from C(repmgr.conf), so that there is one source of it.
+extends_documentation_fragment:
+  - pgfleet.repmgr.repmgr
+  - pgfleet.repmgr.attributes
+  - pgfleet.repmgr.attributes.state
+  - pgfleet.repmgr.attributes.actiongroup_repmgr
+author:
+  - The pgfleet authors (@pgfleet)
+options:
+  role:
+    description:
+      - The role that the node has now, or shall get if it is new.
+    type: str
+    choices: [primary, standby, witness]
+    required: true
+  state:
+    description:
+      - With V(absent), the node is unregistered and its slot dropped. Its data are kept.
+    type: str
+    choices: [present, absent]
+    default: present
+  config_file:
+    description:
+      - The path of C(repmgr.conf).
+    type: path
+    required: true
+  data_directory:
+    description:
+      - The data directory. Default is that of O(config_file).
+    type: path
+  primary_conninfo:
+    description:
+      - How to reach the live primary. A standby and a witness need it; a node that is registered can find it by itself.
+    type: str
+  upstream_conninfo:
+    description:
+      - How to reach the node to clone from and to follow. Default is the live primary.
+    type: str
+  upstream_node_id:
+    description:
+      - The id of that node. Default is that of the live primary.
+    type: int
+  rejoin:
+    description:
+      - How far to go for a node that is stopped after it was a primary, or that cannot follow its upstream any more.
+      - V(never) refuses. V(attach) attaches it where its data did not diverge. V(rewind) uses C(pg_rewind) where they did.
+      - V(reclone) moves the data directory aside, keeping it, and clones.
+    type: str
+    choices: [never, attach, rewind, reclone]
+    default: never
+  clone_options:
+    description:
+      - Further options for C(repmgr standby clone).
+    type: list
+    elements: str
+    default: []
+  clone_timeout:
+    description:
+      - Seconds that a clone or a rejoin may take. V(0) is without a limit.
+    type: int
+    default: 0
+  start_timeout:
+    description:
+      - Seconds until a server must answer after its start, and until a standby must stream.
+    type: int
+    default: 60
+  register_timeout:
+    description:
+      - Seconds until the record of a new standby must have reached it.
+    type: int
+    default: 60
+  system_identifier:
+    description:
+      - The system identifier that the data must have. Default is that of the live primary.
+    type: str
+notes:
+  - A clone that was interrupted leaves a note in C(~/.repmgr_node) of the current user. At the next run the partial directory is
+    moved aside and cloned again; it is never started.
+seealso:
+  - module: pgfleet.repmgr.repmgr_cluster_info
+  - module: pgfleet.repmgr.repmgr_switchover
+"""
+
+EXAMPLES = r"""
+- name: The primary is registered
+  pgfleet.repmgr.repmgr_node:
+    role: primary
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+  become: true
+  become_user: postgres
+
+- name: The standby is cloned, running, registered and follows the primary
+  pgfleet.repmgr.repmgr_node:
+    role: standby
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+    primary_conninfo: host=192.168.56.101 user=repmgr dbname=repmgr
+  become: true
+  become_user: postgres
+
+- name: A failed primary comes back as standby of the new one
+  pgfleet.repmgr.repmgr_node:
+    role: standby
+    rejoin: rewind
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+    primary_conninfo: host=192.168.56.102 user=repmgr dbname=repmgr
+  become: true
+  become_user: postgres
+
+- name: The witness leaves the cluster
+  pgfleet.repmgr.repmgr_node:
+    role: witness
+    state: absent
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+    primary_conninfo: host=192.168.56.101 user=repmgr dbname=repmgr
+  become: true
+  become_user: postgres
+"""
+
+RETURN = r"""
+rule:
+  description: The rule that applied, with its C(id) and C(why).
+  returned: always
+  type: dict
+  sample: {id: 504, why: the data directory is empty}
+actions:
+  description:
+    - What was done, or would be done in check mode, in order, each with C(action) and C(text).
+    - After a run each has the C(result) of its program, with C(cmd), C(rc), C(stdout) and C(stderr).
+  returned: always
+  type: list
+  elements: dict
+situation:
+  description: What was observed, condensed to the words that the rules are written in.
+  returned: always
+  type: dict
+differences:
+  description: What a registration changes, each with C(field), C(before) and C(after).
+  returned: always
+  type: list
+  elements: dict
+before:
+  description: The node before.
+  returned: always
+  type: dict
+after:
+  description: The node afterwards, observed again. Not returned in check mode, where nothing has happened.
+  returned: when something was done
+  type: dict
+dry_run:
+  description: In check mode, what repmgr's own C(--dry-run) says to the first action that has one. V(none) where there is none.
+  returned: in check mode
+  type: dict
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _plan
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._conninfo import parse
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Desired, message, plain
+
+ARGUMENTS = dict(
+    role=dict(type='str', choices=['primary', 'standby', 'witness'], required=True),
+    state=dict(type='str', choices=['present', 'absent'], default='present'),
+    config_file=dict(type='path', required=True),
+    bin_dir=dict(type='path', required=True),
+    data_directory=dict(type='path'),
+    primary_conninfo=dict(type='str'),
+    upstream_conninfo=dict(type='str'),
+    upstream_node_id=dict(type='int'),
+    rejoin=dict(type='str', choices=['never', 'attach', 'rewind', 'reclone'], default='never'),
+    clone_options=dict(type='list', elements='str', default=[]),
+    clone_timeout=dict(type='int', default=0),
+    start_timeout=dict(type='int', default=60),
+    register_timeout=dict(type='int', default=60),
+    system_identifier=dict(type='str'),
+    passfile=dict(type='path', no_log=False),
+    connect_timeout=dict(type='int', default=3),
+)
+# A standby needs a moment to attach; until then it looks as if it could not.
+_SETTLE = 10
+
+
+def desired_from(module, config):
+    """What the node shall be: repmgr.conf, and what the task says."""
+    params = module.params
+    role = params['role']
+    slots = config.get('use_replication_slots', 'no').lower() in ('yes', 'true', 'on', '1', 't', 'y')
+    return Desired(
+        role=role,
+        state=params['state'],
+        node_id=config.get('node_id'),
+        node_name=config.get('node_name', ''),
+        conninfo=redacted(config.get('conninfo', '')),
+        priority=int(config.get('priority', 100)),
+        location=config.get('location', 'default'),
+        repluser=config.get('replication_user') or parse(config.get('conninfo', '')).get('user', ''),
+        slot_name='repmgr_slot_%s' % config.get('node_id') if slots else '',
+        config_file=os.path.abspath(params['config_file']),
+        data_directory=params['data_directory'] or config.get('data_directory', ''),
+        upstream_node_id=params['upstream_node_id'],
+        primary_conninfo=redacted(params['primary_conninfo'] or ''),
+        upstream_conninfo=redacted(params['upstream_conninfo'] or ''),
+        system_identifier=params['system_identifier'] or '',
+        rejoin=params['rejoin'],
+    )
+
+
+class Node:
+    """Observe and decide, as often as it takes."""
+
+    def __init__(self, module, runner, psql, place, desired):
+        self.module = module
+        self.runner = runner
+        self.psql = psql
+        self.place = place
+        self.desired = desired
+
+    def look(self):
+        view = _observe.view(
+            self.runner, self.psql, self.place, self.desired.role, self.desired.node_id, self.module.params['primary_conninfo'])
+        situation = _plan.situate(
+            self.desired, view.observed, view.primary, view.upstream_id, view.streaming, view.metadata)
+        found = _plan.differences(self.desired, view.metadata or [])
+        return view, _plan.make_plan(self.desired, situation, found)
+
+    def look_until_settled(self, patience):
+        """A server that is starting, or a standby that is just connecting, is given its time."""
+        started = time.time()
+        while True:
+            view, plan = self.look()
+            server = plan.situation.server
+            limit = self.module.params['start_timeout'] if server in ('starting', 'silent') else patience
+            # A primary that does not answer does not let anyone stream; waiting would not help.
+            waiting = server in ('starting', 'silent') or (
+                server == 'running' and plan.situation.upstream == 'detached' and plan.situation.primary == 'live'
+                and self.desired.role == 'standby')
+            if not waiting or time.time() - started >= limit:
+                return view, plan
+            time.sleep(1)
+
+
+def shown(actions):
+    return [{'action': action, 'text': _apply.TEXTS[action]} for action in actions]
+
+
+def merged(actions, done):
+    texts = shown(actions)
+    for entry, step in zip(texts, done):
+        entry.update(step)
+    return texts
+
+
+def refusal(node, plan, view):
+    seen = plan.seen
+    if plan.situation.primary == 'silent' and view.primary_error:
+        seen += ' (%s)' % view.primary_error
+    elif plan.situation.server == 'silent' and view.observed.server.error:
+        seen += ' (%s)' % view.observed.server.error
+    elif plan.situation.data in ('unknown', 'unrecognised', 'partial') and view.observed.data.reason:
+        seen += ' (%s)' % view.observed.data.reason
+    elif plan.situation.identity == 'other':
+        seen += ' (system identifier %s)' % view.observed.system_identifier
+    expected = plan.expected.replace("the primary's", (view.primary.system_identifier or "the primary's") if view.primary else "the primary's")
+    return message(node.desired.node_name, seen, expected, plan.command)
+
+
+def main():
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    for name in ('primary_conninfo', 'upstream_conninfo'):
+        _hide_password(module, params[name])
+    config = _observe.read_config(params['config_file'])
+    if not config or not config.get('conninfo') or not isinstance(config.get('node_id'), int):
+        module.fail_json(msg='%s has no node_id and conninfo that can be read' % params['config_file'])
+    _hide_password(module, config['conninfo'])
+    try:
+        desired = desired_from(module, config)
+    except ValueError as exc:
+        module.fail_json(msg='%s: %s' % (params['config_file'], exc))
+    runner = Runner(module)
+    psql = Psql(runner, params['bin_dir'], params['passfile'], params['connect_timeout'])
+    place = _observe.Place(
+        desired.node_name, params['config_file'], params['bin_dir'], desired.data_directory, user=_observe.current_user())
+    node = Node(module, runner, psql, place, desired)
+
+    view, plan = node.look_until_settled(_SETTLE)
+    result = {
+        'changed': bool(plan.actions),
+        'rule': {'id': plan.rule, 'why': plan.why},
+        'situation': plain(plan.situation),
+        'differences': plan.differences,
+        'actions': shown(plan.actions),
+        'before': view.summary(desired.node_id),
+    }
+    if plan.refused:
+        module.fail_json(msg=refusal(node, plan, view), **dict(result, changed=False))
+
+    context = _apply.Context(
+        runner, psql, Repmgr(runner, params['bin_dir'], params['config_file'], params['passfile']), place, desired, config,
+        primary_conninfo=view.primary_conninfo, upstream_conninfo=params['upstream_conninfo'],
+        upstream_node_id=desired.upstream_node_id, wanted_upstream_id=_plan.wanted_upstream(desired, view.metadata),
+        actual_upstream_id=view.upstream_id, clone_options=params['clone_options'], clone_timeout=params['clone_timeout'],
+        start_timeout=params['start_timeout'], register_timeout=params['register_timeout'],
+        data_state=view.observed.data.state, has_rows=bool(view.observed.nodes))
+    if module.check_mode:
+        result['dry_run'] = _apply.dry_run(context, plan.actions)
+        if result['dry_run'] and not result['dry_run']['ok']:
+            module.warn('repmgr --dry-run does not agree with %s: %s' % (
+                result['dry_run']['action'], result['dry_run'].get('stderr') or result['dry_run'].get('error')))
+        result['diff'] = _diff(result['before'], plan, desired)
+        module.exit_json(**result)
+    if not plan.actions:
+        module.exit_json(diff=_diff(result['before'], plan, desired), **result)
+
+    try:
+        _apply.apply(context, plan.actions)
+    except _apply.ApplyError as exc:
+        result['actions'] = merged(plan.actions, context.done)
+        module.fail_json(
+            msg=message(desired.node_name, 'rule %s (%s): %s failed: %s' % (plan.rule, plan.why, exc.action, exc.text),
+                        _apply.TEXTS[exc.action], 'See actions in the result for the whole output.'),
+            result=exc.result, **result)
+    view, rest = node.look_until_settled(params['start_timeout'])
+    result['actions'] = merged(plan.actions, context.done)
+    result['after'] = view.summary(desired.node_id)
+    result['diff'] = {'before': result['before'], 'after': result['after']}
+    for warning in context.warnings:
+        module.warn(warning)
+    # A node that was unregistered is done with: what it is otherwise is no business of this task.
+    if rest.actions or rest.refused:
+        result['remaining'] = {'rule': rest.rule, 'why': rest.why, 'actions': rest.actions, 'situation': plain(rest.situation)}
+        module.fail_json(
+            msg=message(desired.node_name, 'rule %s (%s) was applied, but then rule %s applies: %s' % (
+                plan.rule, plan.why, rest.rule, rest.why), 'nothing left to do', 'Look at `repmgr cluster show` and at the server\'s log.'),
+            **result)
+    module.exit_json(**result)
+
+
+def _diff(before, plan, desired):
+    after = dict(before)
+    if plan.actions:
+        after['planned'] = [_apply.TEXTS[action] for action in plan.actions]
+        if desired.state == 'absent':
+            after['record'] = None
+        elif before['record'] is not None:
+            after['record'] = dict(before['record'])
+            for entry in plan.differences:
+                after['record'][entry['field']] = entry['after']
+    return {'before': before, 'after': after}
+
+
+def _hide_password(module, conninfo):
+    try:
+        password = parse(conninfo or '').get('password')
+    except ValueError:
+        return
+    if password:
+        module.no_log_values.add(password)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,155 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+---
+module: repmgr_switchover
+short_description: Make this standby the primary of its repmgr cluster, in good order
+version_added: 0.1.0
+description:
+  - Checks everything that can be known beforehand, asks the old primary for a checkpoint, lets C(repmgr) try and then do the
+    switchover, and verifies the result on every node.
+  - Whatever happens, repmgrd is not left paused.
+  - Run it on the standby that shall become primary, as the user that the server runs as. On the primary itself it changes nothing.
+extends_documentation_fragment:
+  - pgfleet.repmgr.repmgr
+  - pgfleet.repmgr.attributes
+  - pgfleet.repmgr.attributes.state
+  - pgfleet.repmgr.attributes.actiongroup_repmgr
+author:
+  - The pgfleet authors (@pgfleet)
+options:
+  config_file:
+    description:
+      - The path of C(repmgr.conf).
+    type: path
+    required: true
+  siblings_follow:
+    description:
+      - Let the other standbys and the witness follow the new primary.
+    type: bool
+    default: true
+  max_lag:
+    description:
+      - Bytes that the standby may be behind before it is refused. What is behind delays the end of the write gap.
+    type: int
+    default: 16777216
+  timeout:
+    description:
+      - Seconds until every node must have followed.
+    type: int
+    default: 60
+seealso:
+  - module: pgfleet.repmgr.repmgr_node
+  - module: pgfleet.repmgr.repmgr_cluster_info
+"""
+
+EXAMPLES = r"""
+- name: This node becomes the primary
+  pgfleet.repmgr.repmgr_switchover:
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+  become: true
+  become_user: postgres
+"""
+
+RETURN = r"""
+before:
+  description: The primary before, with C(node_id) and C(node_name).
+  returned: when it could be found out
+  type: dict
+after:
+  description: The primary afterwards, with C(node_id) and C(node_name).
+  returned: when the switchover was done
+  type: dict
+dry_run:
+  description: What C(repmgr standby switchover --dry-run) said, with C(cmd), C(rc), C(stdout_lines) and C(stderr_lines).
+  returned: when it was asked
+  type: dict
+switchover:
+  description: What C(repmgr standby switchover) said.
+  returned: when it was run
+  type: dict
+duration:
+  description: Seconds that C(repmgr standby switchover) took.
+  returned: when it was run
+  type: float
+checkpoint:
+  description: Whether the role may ask the old primary for a checkpoint.
+  returned: when it was asked
+  type: bool
+unpaused:
+  description: Whether repmgrd had to be unpaused after the switchover.
+  returned: when the switchover was run
+  type: bool
+problems:
+  description: What stood against the switchover, or what is not as it should be after it.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._switchover import Switchover, SwitchoverError
+
+ARGUMENTS = dict(
+    config_file=dict(type='path', required=True),
+    bin_dir=dict(type='path', required=True),
+    siblings_follow=dict(type='bool', default=True),
+    max_lag=dict(type='int', default=16 * 1024 * 1024),
+    timeout=dict(type='int', default=60),
+    passfile=dict(type='path', no_log=False),
+    connect_timeout=dict(type='int', default=3),
+)
+
+
+def main():
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    config = _observe.read_config(params['config_file'])
+    if not config or not config.get('conninfo') or not isinstance(config.get('node_id'), int):
+        module.fail_json(msg='%s has no node_id and conninfo that can be read' % params['config_file'])
+    runner = Runner(module)
+    switchover = Switchover(
+        runner,
+        Psql(runner, params['bin_dir'], params['passfile'], params['connect_timeout']),
+        Repmgr(runner, params['bin_dir'], params['config_file'], params['passfile']),
+        _observe.Place(config.get('node_name', ''), params['config_file'], params['bin_dir'], user=_observe.current_user()),
+        params)
+    try:
+        switchover.look()
+        if switchover.is_primary:
+            module.exit_json(changed=False, **switchover.result())
+        switchover.run(module.check_mode)
+    except SwitchoverError as exc:
+        _warn(module, switchover)
+        result = switchover.result()
+        result['problems'] = exc.problems
+        module.fail_json(
+            changed=switchover.begun,
+            msg=message(config.get('node_name', ''), '; '.join(exc.problems), exc.expected, exc.command), **result)
+    _warn(module, switchover)
+    result = switchover.result()
+    module.exit_json(changed=True, diff={'before': {'primary': result['before']}, 'after': {'primary': switchover.target}}, **result)
+
+
+def _warn(module, switchover):
+    for note in switchover.notes:
+        module.warn(note)
+
+
+if __name__ == '__main__':
+    main()
