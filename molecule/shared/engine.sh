@@ -16,8 +16,13 @@ fail() { printf 'engine: %s\n' "$*" >&2; exit 1; }
 answers() { command -v docker >/dev/null && timeout 20 docker info >/dev/null 2>&1; }
 under_systemd() { [ -d /run/systemd/system ]; }
 
-# dockerd by that process id, and not another process that was given the number since.
-is_our_dockerd() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = dockerd ]; }
+# dockerd by that process id: not another process that was given the number since, and not the remains of one
+# that an init like a container's `sleep` never collects.
+is_dockerd() {
+    local name='' state=''
+    { read -r name <"/proc/$1/comm" && state=$(awk '/^State:/ { print $2 }' "/proc/$1/status"); } 2>/dev/null || return 1
+    [ "$name" = dockerd ] && [ "$state" != Z ]
+}
 
 install_engine() {
     local id_like packages=(docker.io iptables)
@@ -27,11 +32,8 @@ install_engine() {
         *" debian "* | *" ubuntu "*) ;;
         *) fail "no Docker engine answers and dockerd is not here. Install Docker Engine, start it, and run this again." ;;
     esac
-    [ "$(id -u)" = 0 ] ||
-        fail "no Docker engine answers and dockerd is not here. Run 'apt-get install docker.io' as root, make sure that this user may talk to it (group docker), and run this again."
 
     say "dockerd is not here: installing docker.io"
-    mkdir -p "$cache"
     # Newer releases ship the client apart from the engine; an older one must not replace a client that is here.
     apt-get update -q >"$cache/engine-apt.log" 2>&1 || { tail -n 5 "$cache/engine-apt.log" >&2; fail "apt-get update failed"; }
     if ! command -v docker >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then
@@ -68,6 +70,12 @@ start() {
         say "answers"
         return
     fi
+    if [ "$(id -u)" != 0 ]; then
+        if command -v dockerd >/dev/null; then
+            fail "no Docker engine answers to $(id -un). Start it as root ('systemctl start docker'), or add this user to the group docker."
+        fi
+        fail "no Docker engine answers and dockerd is not here. Install it as root (on Debian and Ubuntu: 'apt-get install docker.io'), let this user talk to it (group docker), and run this again."
+    fi
     mkdir -p "$cache"
     # Two makes at once must not start two daemons.
     exec 9>"$cache/engine.lock"
@@ -77,18 +85,17 @@ start() {
         return
     fi
     command -v dockerd >/dev/null || install_engine
-    if answers; then
-        say "installed, answers"
-        return
-    fi
-    [ "$(id -u)" = 0 ] ||
-        fail "no Docker engine answers to $(id -un). Start it as root ('systemctl start docker'), or add this user to the group docker."
 
     if under_systemd; then
+        # Which the package may have done already.
         systemctl start docker || { systemctl --no-pager status docker >&2 || true; fail "systemctl start docker failed"; }
         echo systemd >"$pid_file"
         wait_until_it_answers ''
     else
+        # Left by a daemon that was killed, the file would keep the next one from starting.
+        if [ -e /var/run/docker.pid ] && ! is_dockerd "$(cat /var/run/docker.pid)"; then
+            rm -f /var/run/docker.pid
+        fi
         # In a session of its own and with nothing of the terminal, or it would end with make.
         setsid nohup dockerd >"$log_file" 2>&1 </dev/null 9>&- &
         echo $! >"$pid_file"
@@ -106,13 +113,13 @@ stop() {
     pid=$(cat "$pid_file")
     if [ "$pid" = systemd ]; then
         systemctl stop docker.socket docker
-    elif is_our_dockerd "$pid"; then
+    elif is_dockerd "$pid"; then
         kill "$pid"
         for _ in $(seq 150); do
-            is_our_dockerd "$pid" || break
+            is_dockerd "$pid" || break
             sleep 0.2
         done
-        ! is_our_dockerd "$pid" || fail "dockerd (process $pid) is still there after 30 seconds"
+        ! is_dockerd "$pid" || fail "dockerd (process $pid) is still there after 30 seconds"
     fi
     rm -f "$pid_file"
     say "stopped"

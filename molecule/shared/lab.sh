@@ -39,6 +39,8 @@ quietly() {
 # Molecule finds the shared configuration by itself only in a git checkout.
 scenario() { NO_COLOR=1 molecule -c .config/molecule/config.yml "$1" -s default; }
 
+remembered() { grep -qs '^created: true' "$ANSIBLE_HOME"/tmp/molecule.*.default/state.yml; }
+
 make_key() {
     [ -s "$key" ] && return
     install -d -m 0700 "$root/.lab"
@@ -90,7 +92,7 @@ use_image() {
 
 prepare() { quietly ansible-playbook -i inventories/lab molecule/default/prepare.yml --limit "$(IFS=,; echo "$*"),localhost"; }
 
-ping() { quietly ansible "$(IFS=,; echo "$*")" -i inventories/lab -m ansible.builtin.ping; }
+greet() { quietly ansible "$(IFS=,; echo "$*")" -i inventories/lab -m ansible.builtin.ping; }
 
 up() {
     local name missing=()
@@ -105,12 +107,12 @@ up() {
     if [ ${#missing[@]} = ${#hosts[@]} ]; then
         close_connections "${addresses[@]}"
         # What Molecule remembers of hosts that are gone would keep it from making new ones.
-        if grep -qs '^created: true' "$ANSIBLE_HOME"/tmp/molecule.*.default/state.yml; then
+        if remembered; then
             quietly scenario destroy
             make_network
         fi
         quietly scenario create
-        ping "${hosts[@]}"
+        greet "${hosts[@]}"
         say "${hosts[*]} answer over SSH"
         return
     elif [ ${#missing[@]} != 0 ]; then
@@ -122,31 +124,39 @@ up() {
         runs "$name" || quietly docker start "$name"
     done
     prepare "${hosts[@]}"
-    ping "${hosts[@]}"
+    greet "${hosts[@]}"
     say "${hosts[*]} answer over SSH"
 }
 
 recreate() {
-    local name
+    local name address
     [ $# != 0 ] || fail "usage: lab.sh recreate NAME..."
     for name in "$@"; do
-        close_connections "$(address_of "$name")"
+        address=$(address_of "$name")
+        close_connections "$address"
     done
     use_image
     quietly python3 "$here/recreate.py" "$@"
     prepare "$@"
-    ping "$@"
+    greet "$@"
     say "$* made again, empty"
 }
 
 down() {
+    local name
     close_connections "${addresses[@]}"
     block_route
     if ! docker info >/dev/null 2>&1; then
         say "no Docker engine answers, so there is no lab"
         return
     fi
-    quietly scenario destroy
+    if remembered && command -v molecule >/dev/null; then
+        quietly scenario destroy
+    fi
+    # Also where there is no environment with Molecule, or it does not remember these hosts.
+    for name in "${hosts[@]}"; do
+        ! exists "$name" || quietly docker rm -f -v "$name"
+    done
     rm -f "$root/.lab/known_hosts"
     # Left in place while hosts that a test added still use it.
     if docker network inspect "$network" >/dev/null 2>&1; then
