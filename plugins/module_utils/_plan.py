@@ -22,6 +22,8 @@ _ALL = ('primary', 'standby', 'witness')
 _CLONE = ('check_space', 'clone', 'start', 'register')
 _REDO = ('move_aside',) + _CLONE
 _ACTIVE = ('running',)
+# Where there are no data that count, there is nothing to say about them.
+_NO_DATA = {'identity': ('none',), 'recovery': ('none',), 'upstream': ('none',)}
 
 
 def _rule(number, role, why, actions=(), refuse=None, **when):
@@ -43,9 +45,9 @@ RULES = (
                   'Try: psql -d "{conninfo}" -c "select 1" as the server\'s user.')),
     _rule(104, _ALL, 'the data directory holds something that is no PostgreSQL cluster', data=('unrecognised',), state=('present',),
           refuse=('an empty data directory or one of this cluster', 'Look at {data_directory}; move it away if nobody needs it.')),
-    _rule(105, _ALL, 'the running server does not say whether it is in recovery', server=_ACTIVE, recovery=('unknown',),
+    _rule(105, _ALL, 'the running server does not say whether it is in recovery', server=_ACTIVE, recovery=('unknown', 'none'),
           refuse=('an answer from pg_is_in_recovery()', 'Look at the server\'s log and run again.')),
-    _rule(106, _ALL, 'a server runs, but not out of this data directory', data=('absent', 'partial'), server=_ACTIVE,
+    _rule(106, _ALL, 'a server runs, but not out of this data directory', data=('absent', 'partial', 'unrecognised'), server=_ACTIVE,
           refuse=('one server, and its data directory', 'Compare data_directory in {config_file} with the running server.')),
 
     # 2xx: leaving
@@ -105,7 +107,7 @@ RULES = (
     _rule(407, 'witness', 'the witness is not registered', ('register_witness',), record=('absent',)),
     _rule(408, 'witness', 'its record differs from its configuration', ('register_witness_force',), record=('differs',)),
     _rule(409, 'witness', 'its upstream is not the live primary', ('register_witness_force',), upstream=('wrong', 'detached')),
-    _rule(410, 'witness', 'whom it watches cannot be told', upstream=('unknown',),
+    _rule(410, 'witness', 'whom it watches cannot be told', upstream=('unknown', 'none'),
           refuse=('a witness that says who its upstream is', 'Look at `repmgr service status`.')),
     _rule(411, 'witness', 'running, registered, watching the live primary', record=('same',)),
 
@@ -120,27 +122,27 @@ RULES = (
           refuse=('a record of this node as standby', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
     _rule(503, 'standby', 'the metadata cannot be read', record=('unknown',),
           refuse=('a primary with the repmgr extension', 'Register the primary first.')),
-    _rule(504, 'standby', 'the data directory is empty', _CLONE, data=('absent',), server=('stopped',)),
+    _rule(504, 'standby', 'the data directory is empty', _CLONE, data=('absent',), server=('stopped',), **_NO_DATA),
     _rule(505, 'standby', 'a clone was begun and never finished; a partial directory is never started', _REDO,
-          data=('partial',), server=('stopped',)),
+          data=('partial',), server=('stopped',), **_NO_DATA),
     _rule(506, 'standby', 'the data is another cluster\'s', data=('valid',), identity=('other',),
           refuse=('system identifier {expected_identifier}',
                   'Check that the inventory names the right host; move {data_directory} away if nobody needs it.')),
-    _rule(507, 'standby', 'whose data this is cannot be told', data=('valid',), identity=('unknown',),
+    _rule(507, 'standby', 'whose data this is cannot be told', data=('valid',), identity=('unknown', 'none'),
           refuse=('system identifier {expected_identifier}', 'Look at pg_controldata {data_directory}.')),
-    _rule(510, 'standby', 'the server is stopped and was a standby', ('start', 'register_if_differs'),
-          data=('valid',), server=('stopped',), recovery=('yes',), rejoin=('never',)),
-    _rule(511, 'standby', 'the server is stopped and was a primary', data=('valid',), server=('stopped',), recovery=('no',),
+    _rule(510, 'standby', 'the server is stopped and what it was cannot be told', data=('valid',), server=('stopped',),
+          recovery=('unknown', 'none'), refuse=('a standby', 'Look at pg_controldata {data_directory}.')),
+    _rule(511, 'standby', 'the server is stopped and was a standby', ('start', 'register_if_differs'),
+          data=('valid',), server=('stopped',), recovery=('yes',), identity=('same',), rejoin=('never',), upstream=('none',)),
+    _rule(512, 'standby', 'the server is stopped and was a primary', data=('valid',), server=('stopped',), recovery=('no',),
           rejoin=('never',), refuse=('a standby, because another primary lives',
                                      'Bring it back by: ansible-playbook playbooks/rejoin.yml -e target={node_name}')),
-    _rule(512, 'standby', 'the server is stopped and what it was cannot be told', data=('valid',), server=('stopped',),
-          recovery=('unknown',), refuse=('a standby', 'Look at pg_controldata {data_directory}.')),
     _rule(513, 'standby', 'the server is stopped and may be attached to the live primary', ('rejoin_attach', 'register_if_differs'),
-          data=('valid',), server=('stopped',), rejoin=('attach',)),
+          data=('valid',), server=('stopped',), identity=('same',), rejoin=('attach',), upstream=('none',)),
     _rule(514, 'standby', 'the server is stopped and may be rewound to the live primary', ('rejoin_rewind', 'register_if_differs'),
-          data=('valid',), server=('stopped',), rejoin=('rewind',)),
+          data=('valid',), server=('stopped',), identity=('same',), rejoin=('rewind',), upstream=('none',)),
     _rule(515, 'standby', 'the server is stopped and may be cloned again', _REDO,
-          data=('valid',), server=('stopped',), rejoin=('reclone',)),
+          data=('valid',), server=('stopped',), identity=('same',), rejoin=('reclone',), upstream=('none',)),
     _rule(520, 'standby', 'it is not attached to its upstream and may be attached', ('stop', 'rejoin_attach', 'register_if_differs'),
           server=_ACTIVE, upstream=('detached',), rejoin=('attach',)),
     _rule(521, 'standby', 'it is not attached to its upstream and may be rewound', ('stop', 'rejoin_rewind', 'register_if_differs'),
@@ -158,8 +160,12 @@ RULES = (
           record=('differs',), upstream=('right',)),
     _rule(535, 'standby', 'streaming from its upstream, registered, record as configured', server=_ACTIVE,
           record=('same',), upstream=('right',)),
-    _rule(536, 'standby', 'whom it follows cannot be told', server=_ACTIVE, upstream=('unknown',),
+    _rule(536, 'standby', 'whom it follows cannot be told', server=_ACTIVE, upstream=('unknown', 'none'),
           refuse=('a standby that says who its upstream is', 'Grant pg_monitor to the repmgr role, or look at pg_stat_wal_receiver.')),
+
+    # 9xx: every situation has a rule
+    _rule(900, _ALL, 'the observations contradict each other',
+          refuse=('observations that fit together', 'Run again; if it stays so, please report it with the situation in the result.')),
 )
 
 
@@ -191,7 +197,7 @@ def _recovery(observed):
     if observed.server.state == 'running':
         return _word(observed.server.in_recovery)
     if observed.data.state != 'valid':
-        return 'unknown'
+        return 'none'
     # A clean or unclean stop of a primary leaves no signal file; the control data agrees or has the last word.
     if observed.data.standby_signal:
         return 'yes'
@@ -205,6 +211,8 @@ def _word(value):
 
 
 def _identity(desired, observed, primary):
+    if observed.data.state != 'valid' and not observed.server.sql:
+        return 'none'
     expected = desired.system_identifier or (primary.system_identifier if primary else None)
     found = observed.system_identifier
     if not expected or not found:
@@ -295,10 +303,8 @@ def same_conninfo(one, other):
 
 
 def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
-    if desired.role == 'primary':
-        return 'right'
-    if observed.server.state != 'running' or not observed.server.sql:
-        return 'unknown'
+    if desired.role == 'primary' or observed.server.state != 'running' or not observed.server.sql:
+        return 'none'
     wanted = wanted_upstream(desired, metadata)
     if desired.role == 'witness':
         own = own_record(desired, metadata)

@@ -210,11 +210,11 @@ class Situation(Record):
         ('state', 'present'),
         ('data', 'unknown'),        # absent, partial, valid, unrecognised, unknown
         ('server', 'unknown'),      # running, silent, starting, stopped, unknown
-        ('recovery', 'unknown'),    # yes, no, unknown
-        ('identity', 'unknown'),    # same, other, unknown: the data's, against the cluster's
-        ('primary', 'unknown'),     # live, self, recovery, silent, none
+        ('recovery', 'unknown'),    # yes, no, unknown, none: there is nothing that could be
+        ('identity', 'unknown'),    # same, other, unknown, none: the data's, against the cluster's
+        ('primary', 'unknown'),     # live, self, recovery, silent, unknown, none
         ('record', 'unknown'),      # absent, same, differs, foreign, unknown
-        ('upstream', 'unknown'),    # right, wrong, detached, unknown
+        ('upstream', 'unknown'),    # right, wrong, detached, unknown, none
         ('rejoin', 'never'),        # never, attach, rewind, reclone
     )
 

@@ -129,15 +129,17 @@ class Switchover:
         self.notes.append(text)
 
     def _repmgrd_problems(self, primary):
-        problems, running = [], []
+        problems, running, paused = [], [], []
         everyone = [(self.target['node_name'], self._observed), (self.before['node_name'], primary)]
         everyone += [(name, found[0]) for name, found in sorted(self._peers.items())
                      if found[0] is not None and name != self.before['node_name']]
         for name, observed in everyone:
             repmgrd = observed.repmgr.get('repmgrd') or {}
             if repmgrd.get('paused'):
-                problems.append('repmgrd of %s is paused already, by somebody or by another switchover' % name)
+                paused.append(name)
             running.append((name, bool(repmgrd.get('running'))))
+        if paused:
+            problems.append('repmgrd is paused already on %s, by somebody or by another switchover' % ', '.join(paused))
         # No repmgrd anywhere is somebody's choice; some with and some without is a fault.
         missing = [name for name, runs in running if not runs]
         if missing and len(missing) < len(running):

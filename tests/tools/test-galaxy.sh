@@ -62,7 +62,7 @@ status() {
 }
 
 on_primary() {
-    elsewhere ansible primary -i inventories/lab -m ansible.builtin.command -a "runuser -u postgres -- $1"
+    elsewhere ansible primary -i inventories/lab -m ansible.builtin.command -a "chdir=/ runuser -u postgres -- $1"
 }
 
 four_nodes_run() {
@@ -70,7 +70,7 @@ four_nodes_run() {
     nodes=$(on_primary 'repmgr -f /etc/repmgr.conf service status --csv' | grep -E '^[0-9]+,') || return 1
     echo "$nodes"
     # id,name,type,running,repmgrd_running,pid,paused,...
-    [ "$(echo "$nodes" | awk -F, '$4 == "running" && $5 == 1 && $7 == 0' | wc -l)" = 4 ]
+    [ "$(echo "$nodes" | awk -F, '$4 == 1 && $5 == 1 && $7 == 0' | wc -l)" = 4 ]
 }
 
 two_stream() {
