@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """recreate.py NAME...: remove containers and make them again, empty, from their own definition.
 
 Molecule makes all hosts of a scenario or none, and takes its time over it. What a container was made with is

@@ -114,7 +114,7 @@ def _check_space(context):
         if entry['free'] < entry['bytes']:
             raise ApplyError('check_space', '%s has %d MB free; a clone needs %d MB' % (
                 entry['directory'], entry['free'] // 1048576, entry['bytes'] // 1048576))
-    return {'needed': [entry for entry in needs.values()]}
+    return {'needed': list(needs.values())}
 
 
 def _existing(path):

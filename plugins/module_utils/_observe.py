@@ -537,8 +537,6 @@ def sender_node_id(observed, nodes, resolve_timeout=2):
     return None, streaming
 
 
-
-
 class View:
     """All that a plan for one node is made from."""
 

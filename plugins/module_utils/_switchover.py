@@ -290,4 +290,3 @@ def _lines(result):
     found['stdout_lines'] = found.pop('stdout').splitlines()
     found['stderr_lines'] = found.pop('stderr').splitlines()
     return found
-

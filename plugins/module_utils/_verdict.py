@@ -206,7 +206,7 @@ def _check_primary(cluster):
 
 def _registered_primary(cluster):
     names = [row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active]
-    return ', '.join(sorted(names)) or ', '.join(host.name for host in cluster.data_hosts)
+    return ', '.join(sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts])
 
 
 def _check_data(cluster):

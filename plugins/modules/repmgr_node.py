@@ -182,7 +182,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _plan
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._conninfo import parse
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
@@ -323,7 +323,8 @@ def main():
         'before': view.summary(desired.node_id),
     }
     if plan.refused:
-        module.fail_json(msg=refusal(node, plan, view), **dict(result, changed=False))
+        result['changed'] = False
+        module.fail_json(msg=refusal(node, plan, view), **result)
 
     context = _apply.Context(
         runner, psql, Repmgr(runner, params['bin_dir'], params['config_file'], params['passfile']), place, desired, config,

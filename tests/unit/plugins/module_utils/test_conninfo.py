@@ -1,0 +1,88 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _command, _conninfo
+
+
+@pytest.mark.parametrize('values, text', [
+    ({}, ''),
+    ({'dbname': 'repmgr', 'user': 'repmgr', 'port': 5432, 'host': 'a'}, 'host=a port=5432 user=repmgr dbname=repmgr'),
+    ({'host': 'a', 'connect_timeout': 2, 'application_name': 'x'}, 'host=a application_name=x connect_timeout=2'),
+    ({'password': "it's"}, r"password='it\'s'"),
+    ({'password': 'a b\\c'}, r"password='a b\\c'"),
+    ({'password': ''}, "password=''"),
+    ({'options': '-c x=y'}, "options='-c x=y'"),
+    ({'host': None, 'port': 1}, 'port=1'),
+])
+def test_build(values, text):
+    assert _conninfo.build(values) == text
+    assert _conninfo.parse(text) == dict((name, '%s' % value) for name, value in values.items() if value is not None)
+
+
+@pytest.mark.parametrize('text, values', [
+    ("  host = a   port= 1 ", {'host': 'a', 'port': '1'}),
+    (r"password=a\ b", {'password': 'a b'}),
+    ('postgresql://u:p%40ss@h:5433/db?sslmode=require', {
+        'user': 'u', 'password': 'p@ss', 'host': 'h', 'port': '5433', 'dbname': 'db', 'sslmode': 'require'}),
+    ('postgres://h1:1,h2:2/db?target_session_attrs=read-write', {
+        'host': 'h1,h2', 'port': '1,2', 'dbname': 'db', 'target_session_attrs': 'read-write'}),
+    ('postgresql://[::1]:5432/', {'host': '::1', 'port': '5432'}),
+    (None, {}),
+])
+def test_parse(text, values):
+    assert _conninfo.parse(text) == values
+
+
+@pytest.mark.parametrize('text', ['host', "host='a", 'host=a port'])
+def test_parse_refuses(text):
+    with pytest.raises(ValueError):
+        _conninfo.parse(text)
+
+
+def test_same():
+    assert _conninfo.same("host=a port='5432'", 'port=5432 host=a password=x')
+    assert not _conninfo.same('host=a', 'host=b')
+
+
+def test_without_password():
+    assert _conninfo.without_password("host=a password='x y' port=1") == ('host=a port=1', 'x y')
+    assert _conninfo.without_password('host=a') == ('host=a', None)
+
+
+def test_multihost():
+    hosts = [{'address': '10.0.0.1', 'port': 5432}, {'address': 'b'}]
+    assert _conninfo.multihost(hosts, dbname='app', target_session_attrs='read-write', user=None) == (
+        'host=10.0.0.1,b port=5432,5432 dbname=app target_session_attrs=read-write')
+
+
+@pytest.mark.parametrize('text, password', [
+    ('', ''),
+    (None, ''),
+    ('# note\nh:5432:db:other:x\nh:5432:db:repmgr:secret\nh:5432:db:repmgr:second\n', 'secret'),
+    ('h:5432:db:repmgr:a\\:b\\\\c', 'a:b\\c'),
+    ('fe80\\:\\:1:5432:db:repmgr:x', 'x'),
+    ('h:5432:db:*:any', 'any'),
+    ('h:5432:db', ''),
+])
+def test_passfile(text, password):
+    assert _conninfo.passfile_password(text, 'repmgr') == password
+
+
+@pytest.mark.parametrize('text, shown', [
+    ('host=a password=secret port=1', 'host=a password=******** port=1'),
+    (r"password='it\'s secret' port=1", 'password=******** port=1'),
+    ('postgresql://u:secret@h/db', 'postgresql://u:********@h/db'),
+    ('no secrets', 'no secrets'),
+    (None, None),
+    ('', ''),
+])
+def test_redacted(text, shown):
+    assert _command.redacted(text) == shown

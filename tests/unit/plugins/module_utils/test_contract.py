@@ -1,0 +1,97 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._contract import contract_problems
+
+OS = 'expected Enterprise Linux 7 or later, Debian 11 or later, or Ubuntu 20.04 or later. Take the host out of the inventory, or upgrade it.'
+ID = 'expected a positive number that is unique in the cluster and never changes.'
+GROUP = 'expected exactly one of the groups primary, standby and witness.'
+
+
+def host(name, number, **changes):
+    found = {
+        'name': name, 'cluster': 'lab', 'node_id': str(number), 'node_name': name, 'address': '10.0.0.%d' % number, 'port': '5432',
+        'groups': ['standby'], 'profile': 'safe', 'package_source': 'distro', 'os_family': 'Debian', 'distribution': 'Debian',
+        'distribution_major': '12', 'postgresql_version': '15', 'service_mgr': 'systemd', 'priority': '100', 'location': 'default',
+        'unreachable': False,
+    }
+    found.update(changes)
+    return found
+
+
+@pytest.mark.parametrize('changes', [
+    {},
+    dict(port=5433, priority=0, node_id=7),
+    dict(port='', priority=None),
+    dict(os_family='RedHat', distribution='CentOS', distribution_major='7'),
+    dict(os_family='RedHat', distribution='Rocky', distribution_major='9.4'),
+    dict(distribution='Ubuntu', distribution_major='20'),
+    dict(distribution_major='n/a'),
+    # Nothing is known of a host that cannot be reached; that it cannot is told elsewhere.
+    dict(unreachable=True, os_family=None, distribution=None, distribution_major=None, service_mgr=None, package_source=None,
+         postgresql_version=None),
+])
+def test_right(changes):
+    assert contract_problems([host('a', 1), host('b', 2, **changes)]) == []
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(cluster=''), 'b: repmgr_cluster_name is not set; expected the name of the cluster that the host belongs to. '
+                       'Set repmgr_cluster_name for the host or its group.'),
+    (dict(node_id=''), 'b: repmgr_node_id is not set; %s Set repmgr_node_id for the host.' % ID),
+    (dict(node_id=None), 'b: repmgr_node_id is not set; %s Set repmgr_node_id for the host.' % ID),
+    (dict(node_id='two'), 'b: repmgr_node_id is "two"; %s Correct repmgr_node_id of the host.' % ID),
+    (dict(node_id=0), 'b: repmgr_node_id is "0"; %s Correct repmgr_node_id of the host.' % ID),
+    (dict(node_id='-3'), 'b: repmgr_node_id is "-3"; %s Correct repmgr_node_id of the host.' % ID),
+    (dict(node_id=1), 'a, b: node id 1 is used twice; expected a different one for each host. Give each host its own repmgr_node_id.'),
+    (dict(node_name='a'), 'a, b: node name a is used twice; expected a different one for each host. '
+                          'Give each host its own repmgr_node_name.'),
+    (dict(address='10.0.0.1'), 'a, b: address and port 10.0.0.1 port 5432 is used twice; expected a different one for each host. '
+                               'Set repmgr_address or repmgr_port so that each node has its own.'),
+    (dict(groups=[]), 'b: is in no role group; %s Put the host into one of them.' % GROUP),
+    (dict(groups=['standby', 'witness']), 'b: is in the groups standby and witness; %s Leave the host in one of them.' % GROUP),
+    (dict(profile='quick'), 'b: repmgr_failover_profile is "quick"; expected one of fast, safe, wan. Correct repmgr_failover_profile.'),
+    (dict(profile=None), 'b: repmgr_failover_profile is ""; expected one of fast, safe, wan. Correct repmgr_failover_profile.'),
+    (dict(package_source='cdrom'), 'b: repmgr_package_source is "cdrom"; expected one of pgdg, distro, none. '
+                                   'Correct repmgr_package_source.'),
+    (dict(port='http'), 'b: repmgr_port is "http"; expected a number from 1 to 65535. Correct repmgr_port.'),
+    (dict(port=70000), 'b: repmgr_port is "70000"; expected a number from 1 to 65535. Correct repmgr_port.'),
+    (dict(priority='high'), 'b: repmgr_priority is "high"; expected a number, 0 for a node that is never promoted. '
+                            'Correct repmgr_priority.'),
+    (dict(priority=-1), 'b: repmgr_priority is "-1"; expected a number, 0 for a node that is never promoted. Correct repmgr_priority.'),
+    (dict(os_family='Suse', distribution='SLES', distribution_major='15'), 'b: runs SLES 15; %s' % OS),
+    (dict(os_family='RedHat', distribution='CentOS', distribution_major='6'), 'b: runs CentOS 6; %s' % OS),
+    (dict(distribution_major='10'), 'b: runs Debian 10; %s' % OS),
+    (dict(distribution='Ubuntu', distribution_major='18'), 'b: runs Ubuntu 18; %s' % OS),
+    (dict(os_family=None, distribution=None, distribution_major=None), 'b: runs unknown; %s' % OS),
+    (dict(postgresql_version=''), 'b: repmgr_postgresql_version is ""; expected a major version from 10 to 18. '
+                                  'Correct repmgr_postgresql_version.'),
+    (dict(service_mgr='openrc'), 'b: services are managed by openrc; expected systemd. Take the host out of the inventory.'),
+    (dict(postgresql_version='16'), 'a, b: different major versions of PostgreSQL: 15 on a; 16 on b; expected one version in the whole '
+                                    'cluster. Set repmgr_postgresql_version once for the cluster.'),
+])
+def test_wrong(changes, message):
+    assert contract_problems([host('a', 1), host('b', 2, **changes)]) == [message]
+
+
+@pytest.mark.parametrize('version', ['9', '19', '9.6'])
+def test_version(version):
+    message = 'a: repmgr_postgresql_version is "%s"; expected a major version from 10 to 18. Correct repmgr_postgresql_version.'
+    assert contract_problems([host('a', 1, postgresql_version=version)]) == [message % version]
+
+
+def test_three_of_a_kind():
+    assert contract_problems([host('a', 1), host('b', 2, node_id='1'), host('c', 3, node_id=1)]) == [
+        'a, b, c: node id 1 is used 3 times; expected a different one for each host. Give each host its own repmgr_node_id.']
+
+
+def test_everything_undefined_is_said_and_does_not_raise():
+    assert len(contract_problems([{}, {}])) > 10

@@ -1,0 +1,248 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+import socket
+import struct
+import time
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _reach
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Node, Observed, Server
+
+
+@pytest.fixture
+def place(tmpdir):
+    return _observe.Place('a', bin_dir=str(tmpdir.join('bin')), data_directory=str(tmpdir.join('data')), user=_observe.current_user())
+
+
+def make(place, *names):
+    for name in names:
+        path = os.path.join(place.data_directory, name)
+        if not os.path.isdir(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path))
+        with open(path, 'wb') as handle:
+            handle.write({'PG_VERSION': b'15\n', 'global/pg_control': struct.pack('=QI', 7711470008436045090, 1300)}.get(name, b''))
+
+
+def observe(place):
+    return _observe.observe_data(None, place)
+
+
+@pytest.mark.parametrize('names, state', [
+    (['lost+found'], 'empty'),
+    (['PG_VERSION'], 'partial'),
+    (['backup_label', 'base'], 'partial'),
+    (['global/pg_control'], 'partial'),
+    (['notes.txt'], 'unrecognised'),
+    (['PG_VERSION', 'global/pg_control'], 'valid'),
+])
+def test_data_directory(place, names, state):
+    make(place, *names)
+    assert observe(place).state == state
+
+
+def test_missing_and_empty(place):
+    assert observe(place).state == 'missing'
+    os.mkdir(place.data_directory)
+    assert observe(place).state == 'empty'
+    place.data_directory = None
+    assert observe(place).state == 'unknown'
+
+
+def test_identifier_without_any_program(place):
+    make(place, 'PG_VERSION', 'global/pg_control', 'standby.signal')
+    data = observe(place)
+    assert (data.system_identifier, data.major, data.standby_signal) == ('7711470008436045090', '15', True)
+
+
+def test_unrecognised_names_what_is_there(place):
+    make(place, 'a', 'b', 'c', 'd', 'e', 'f')
+    assert observe(place).reason == 'holds a, b, c, d and 2 more but no PG_VERSION'
+
+
+@pytest.fixture
+def marker(place, tmpdir, monkeypatch):
+    path = str(tmpdir.join('marker.json'))
+    monkeypatch.setattr(_observe, 'marker_path', lambda *dummy: path)
+
+    def write(**content):
+        with open(path, 'w') as handle:
+            json.dump(content, handle)
+    return write
+
+
+def test_clone_that_was_never_finished(place, marker):
+    marker(pid=2 ** 22 + 1, started=1)
+    make(place, 'PG_VERSION', 'global/pg_control')
+    assert observe(place).state == 'partial'
+
+
+def test_clone_that_another_task_is_making(place, marker):
+    marker(pid=os.getppid(), started=_observe._start_time(os.getppid()))
+    make(place, 'PG_VERSION', 'global/pg_control')
+    data = observe(place)
+    assert data.state == 'unknown' and data.reason == 'process %d is still cloning into it' % os.getppid()
+
+
+def test_marker_without_data_is_no_clone(place, marker):
+    marker(pid=2 ** 22 + 1, started=1)
+    assert observe(place).state == 'missing'
+    os.mkdir(place.data_directory)
+    assert observe(place).state == 'empty'
+
+
+def test_stale_postmaster_pid(place):
+    make(place, 'PG_VERSION', 'global/pg_control')
+    with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
+        # Alive, but not that server.
+        handle.write('%d\n' % os.getppid())
+    server, sockets = _observe.observe_server(place, observe(place))
+    assert (server.state, sockets) == ('stopped', None)
+
+
+@pytest.mark.parametrize('word, state', [('ready', 'running'), ('standby', 'running'), ('starting', 'starting'), ('stopping', 'starting')])
+def test_postmaster_state(place, word, state, monkeypatch):
+    make(place, 'PG_VERSION', 'global/pg_control')
+    with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
+        handle.write('%d\n%s\n1\n5432\n/run/postgresql\n*\n0 0\n%s   \n' % (os.getpid(), place.data_directory, word))
+    monkeypatch.chdir(place.data_directory)
+    server, sockets = _observe.observe_server(place, observe(place))
+    assert (server.state, sockets) == (state, {'host': '/run/postgresql', 'port': '5432'})
+
+
+def test_controldata():
+    assert _observe.parse_controldata('Database cluster state:               in production\nodd\nTime:  10:00:01\n') == {
+        'Database cluster state': 'in production', 'Time': '10:00:01'}
+
+
+TAGS = {
+    'server': {'in_recovery': False, 'version': '15.13 (Debian 15.13-1)', 'version_num': 150013, 'system_identifier': '7',
+               'checkpoint_timeline': 1, 'started_at': 't', 'database': 'repmgr'},
+    'position': {'current_lsn': '0/5', 'wal_timeline': '0000000A'},
+    'settings': {'primary_conninfo': 'host=a password=secret'},
+    'databases': ['postgres', 'repmgr'],
+}
+
+
+def test_timeline_of_the_wal_comes_before_that_of_the_checkpoint():
+    observed = Observed()
+    _observe.take_sql(observed, TAGS, 'repmgr')
+    assert (observed.server.timeline, observed.server.checkpoint_timeline, observed.server.version) == (10, 1, '15.13')
+    assert observed.server.settings['primary_conninfo'] == 'host=a password=********'
+
+
+@pytest.mark.parametrize('changes, nodes', [
+    # No extension in the database: nothing is registered, and that is known.
+    ({}, []),
+    ({'databases': ['postgres']}, []),
+    # Another database than repmgr's was reached, or repmgr's may not be read: nothing is known.
+    ({'server': dict(TAGS['server'], database='postgres')}, None),
+    ({'extension': '5.3'}, None),
+    ({'extension': '5.3', 'nodes': []}, []),
+])
+def test_registered_nodes(changes, nodes):
+    observed = Observed()
+    _observe.take_sql(observed, dict(TAGS, **changes), 'repmgr')
+    assert observed.repmgr['nodes'] == nodes
+
+
+def test_no_row_shows_a_password():
+    observed = Observed()
+    _observe.take_sql(observed, dict(TAGS, extension='5.3', nodes=[{'node_id': 1, 'conninfo': 'host=a password=x'}]), 'repmgr')
+    assert observed.repmgr['nodes'] == [{'node_id': 1, 'conninfo': 'host=a password=********'}]
+    assert _observe.usable(observed.repmgr['nodes'][0]['conninfo'], 'host=b password=mine') == 'host=a password=mine'
+
+
+@pytest.mark.parametrize('receiver, settings, answer', [
+    ({'status': 'streaming', 'sender_host': '10.0.0.1', 'sender_port': 5432}, {}, (1, True)),
+    ({'status': 'streaming', 'sender_host': '10.0.0.2', 'sender_port': 5433}, {}, (2, True)),
+    ({'status': 'streaming', 'sender_host': '10.0.0.9', 'sender_port': 5432}, {}, (None, True)),
+    ({'status': 'streaming', 'conninfo': 'host=10.0.0.1 port=5432'}, {}, (1, True)),
+    (None, {'primary_conninfo': "host='10.0.0.1' user=repmgr"}, (1, False)),
+    (None, {}, (None, False)),
+])
+def test_sender(receiver, settings, answer):
+    nodes = [Node(node_id=1, conninfo='host=10.0.0.1'), Node(node_id=2, conninfo='host=10.0.0.2 port=5433')]
+    assert _observe.sender_node_id(Observed(receiver=receiver, server=Server(settings=settings)), nodes) == answer
+
+
+def test_sender_by_name_and_by_address():
+    nodes = [Node(node_id=1, conninfo='host=localhost')]
+    receiver = {'status': 'streaming', 'sender_host': '127.0.0.1', 'sender_port': 5432}
+    assert _observe.sender_node_id(Observed(receiver=receiver), nodes) == (1, True)
+
+
+def test_config_is_shown_without_passwords(tmpdir):
+    path = tmpdir.join('repmgr.conf')
+    path.write("node_id=7\nnode_name='a'\nconninfo='host=a password=secret'\n")
+    shown = _observe.public_config(_observe.read_config(str(path)))
+    assert (shown['node_id'], shown['priority'], shown['location'], shown['conninfo']) == (7, 100, 'default', 'host=a password=********')
+    assert _observe.read_config(str(tmpdir.join('none'))) is None
+
+
+def test_records_survive_a_round_trip():
+    observed = Observed(data=Data(state='valid'), server=Server(state='running'), repmgr={'nodes': [{'node_id': 1, 'odd': 2}]})
+    again = Observed.from_dict(dict(observed.to_dict(), unknown_key=1))
+    assert again == observed
+    assert again.nodes[0].node_id == 1
+
+
+# -- reach
+
+def peer(name, address, port):
+    return {'name': name, 'address': address, 'port': port, 'ssh_port': port}
+
+
+def test_reach():
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(5)
+    closed = socket.socket()
+    closed.bind(('127.0.0.1', 0))
+    try:
+        started = time.time()
+        entries = _reach.reach([
+            peer('open', '127.0.0.1', listener.getsockname()[1]),
+            peer('closed', '127.0.0.1', closed.getsockname()[1]),
+            peer('name', 'localhost', listener.getsockname()[1]),
+            peer('nobody', 'host.invalid', 1),
+        ], 3)
+        assert time.time() - started < 7
+    finally:
+        listener.close()
+        closed.close()
+    assert [(entry['name'], entry['ssh'], entry['postgresql']) for entry in entries] == [
+        ('open', 'open', 'open'), ('closed', 'refused', 'refused'), ('name', 'open', 'open'), ('nobody', 'unresolved', 'unresolved')]
+    assert entries[0]['addresses'] == ['127.0.0.1'] and entries[0]['error'] == ''
+    assert entries[3]['addresses'] == [] and entries[3]['error']
+
+
+def test_a_full_backlog_costs_the_timeout_once():
+    """Peers that take no connection: many of them cost what one costs."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    clients = []
+    try:
+        for dummy in range(4):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(('127.0.0.1', port))
+            clients.append(client)
+        started = time.time()
+        entries = _reach.reach([peer('p%d' % number, '127.0.0.1', port) for number in range(8)], 1)
+        assert time.time() - started < 3
+        assert set(entry['ssh'] for entry in entries) == set(['timeout'])
+    finally:
+        for client in clients + [listener]:
+            client.close()

@@ -1,0 +1,402 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import random
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
+
+ID = '7000000000000000001'
+WITNESS_ID = '7000000000000000004'
+OTHER_ID = '7000000000000000099'
+PATH = '/var/lib/postgresql/15/main'
+REPMGRD = {'running': True, 'paused': False, 'pid': 1}
+
+
+def row(number, name, kind, upstream=None, active=True):
+    return {'node_id': number, 'node_name': name, 'type': kind, 'upstream_node_id': upstream, 'active': active, 'priority': 100,
+            'location': 'default', 'conninfo': 'host=%s' % name}
+
+
+ROWS = [row(1, 'a', 'primary'), row(2, 'b', 'standby', 1), row(3, 'c', 'standby', 1), row(4, 'w', 'witness', 1)]
+
+
+def running(recovery, identifier=ID, nodes=None, timeline=1, repmgrd=None):
+    return Observed(
+        installed=True, repmgr_installed=True,
+        data=Data(path=PATH, state='valid', system_identifier=identifier, standby_signal=recovery,
+                  cluster_state='in archive recovery' if recovery else 'in production'),
+        server=Server(state='running', sql=True, in_recovery=recovery, system_identifier=identifier, timeline=timeline,
+                      current_lsn=None if recovery else '0/5000060'),
+        receiver={'status': 'streaming', 'received_tli': timeline} if recovery else None,
+        repmgr={'database': True, 'nodes': ROWS if nodes is None else nodes, 'repmgrd': repmgrd or REPMGRD})
+
+
+def stopped(state='valid', signal=False, identifier=ID, reason=''):
+    return Observed(
+        installed=True, repmgr_installed=True,
+        data=Data(path=PATH, state=state, system_identifier=identifier if state == 'valid' else None, standby_signal=signal,
+                  cluster_state='shut down' if state == 'valid' else None, reason=reason),
+        server=Server(state='stopped'), repmgr={'nodes': None})
+
+
+def host(name, number, role, observed=None, unreachable=False):
+    return {'name': name, 'node_id': str(number), 'node_name': name, 'cluster': 'lab', 'address': '10.0.0.%d' % number, 'port': '5432',
+            'initial_role': role, 'upstream': '', 'unreachable': unreachable, 'observed': None if observed is None else plain(observed)}
+
+
+def healthy(**changes):
+    """Four hosts, a to c and w, with other observations where they are given."""
+    found = {'a': running(False), 'b': running(True), 'c': running(True), 'w': running(False, WITNESS_ID)}
+    found.update(changes)
+    return [host('a', 1, 'primary', found['a']), host('b', 2, 'standby', found['b']),
+            host('c', 3, 'standby', found['c']), host('w', 4, 'witness', found['w'])]
+
+
+def fresh(**changes):
+    found = {'a': stopped('missing'), 'b': stopped('missing'), 'c': stopped('missing'), 'w': stopped('missing')}
+    found.update(changes)
+    return [host('a', 1, 'primary', found['a']), host('b', 2, 'standby', found['b']),
+            host('c', 3, 'standby', found['c']), host('w', 4, 'witness', found['w'])]
+
+
+def judge(hosts):
+    return _verdict.from_inventory(hosts)
+
+
+def codes(answer, stop=None):
+    return sorted(set(problem['code'] for problem in answer['problems'] if stop is None or problem['stop'] is stop))
+
+
+# -- clusters that are well
+
+def test_fresh():
+    answer = judge(fresh())
+    assert (answer['status'], answer['exists'], answer['primary'], answer['stop']) == ('absent', False, None, [])
+    assert answer['roles'] == {'a': 'primary', 'b': 'standby', 'c': 'standby', 'w': 'witness'}
+
+
+def test_healthy():
+    answer = judge(healthy())
+    assert (answer['status'], answer['primary'], answer['problems'], answer['stop']) == ('healthy', 'a', [], [])
+    assert answer['system_identifier'] == ID
+    assert answer['roles'] == {'a': 'primary', 'b': 'standby', 'c': 'standby', 'w': 'witness'}
+    assert answer['summary'] == 'healthy: primary a, 4 of 4 hosts observed, 0 problems'
+
+
+def test_after_a_switchover_the_live_primary_is_adopted():
+    rows = [row(1, 'a', 'standby', 2), row(2, 'b', 'primary'), row(3, 'c', 'standby', 2), row(4, 'w', 'witness', 2)]
+    answer = judge(healthy(a=running(True, nodes=rows, timeline=2), b=running(False, nodes=rows, timeline=2),
+                           c=running(True, nodes=rows, timeline=2), w=running(False, WITNESS_ID, nodes=rows)))
+    assert (answer['status'], answer['primary'], answer['stop']) == ('healthy', 'b', [])
+    assert answer['roles'] == {'a': 'standby', 'b': 'primary', 'c': 'standby', 'w': 'witness'}
+
+
+def test_interrupted_first_deployment_goes_on():
+    answer = judge(fresh(a=running(False, nodes=[])))
+    assert (answer['status'], answer['exists'], answer['primary'], answer['stop']) == ('absent', False, 'a', [])
+    answer = judge(fresh(a=running(False, nodes=ROWS[:1]), b=stopped('partial'), c=stopped('valid', signal=True),
+                         w=running(False, WITNESS_ID, nodes=[])))
+    assert (answer['exists'], answer['primary'], answer['stop']) == (True, 'a', [])
+
+
+def test_stopped_or_running_server_on_the_initial_primary_is_adopted():
+    for observed in (stopped(), running(False, nodes=[])):
+        answer = judge(fresh(a=observed))
+        assert (answer['exists'], answer['stop'], answer['system_identifier']) == (False, [], ID)
+
+
+def test_streaming_replication_without_repmgr_is_adopted():
+    answer = judge(fresh(a=running(True, nodes=[]), b=running(False, nodes=[])))
+    assert (answer['exists'], answer['primary'], answer['stop']) == (True, 'b', [])
+    assert answer['roles']['a'] == 'standby'
+
+
+def test_recreated_standby_is_no_reason_to_stop():
+    answer = judge(healthy(c=stopped('missing')))
+    assert (answer['status'], answer['stop'], codes(answer)) == ('degraded', [], ['missing_data'])
+
+
+def test_unreachable_standby_with_a_majority():
+    hosts = healthy()
+    hosts[2].update(unreachable=True, observed=None)
+    answer = judge(hosts)
+    assert (answer['status'], answer['primary'], answer['stop'], codes(answer)) == ('degraded', 'a', [], ['unreachable'])
+
+
+@pytest.mark.parametrize('changes, code', [
+    (dict(b=running(True, repmgrd={'running': False, 'paused': False})), 'repmgrd_down'),
+    (dict(b=running(True, repmgrd={'running': True, 'paused': True})), 'repmgrd_paused'),
+    (dict(b=stopped('valid', signal=True)), 'stopped_standby'),
+    (dict(w=stopped('valid', identifier=WITNESS_ID)), 'witness_down'),
+])
+def test_degraded(changes, code):
+    answer = judge(healthy(**changes))
+    assert (answer['status'], answer['stop']) == ('degraded', [])
+    assert code in codes(answer)
+
+
+def test_detached_standby():
+    observed = running(True)
+    observed.receiver = None
+    answer = judge(healthy(b=observed))
+    assert (answer['status'], answer['stop'], codes(answer)) == ('degraded', [], ['not_streaming'])
+
+
+def test_stale_slot_is_reported():
+    observed = running(False)
+    observed.slots = [{'slot_name': 'repmgr_slot_9', 'active': False, 'retained_bytes': 3 * 1024 ** 3}]
+    answer = judge(healthy(a=observed))
+    assert codes(answer) == ['stale_slot']
+    assert answer['problems'][0]['message'] == (
+        "a: nobody uses slot repmgr_slot_9, and it keeps 3072 MB of WAL; expected no WAL kept for nobody. "
+        "If its node is gone for good: select pg_drop_replication_slot('repmgr_slot_9')")
+
+
+# -- clusters that stop a deployment, with the whole message
+
+STOPS = [
+    ('split brain', healthy(b=running(False)), 'split_brain', [
+        'a: runs as primary on timeline 1 at 0/5000060, and so does b; expected one primary. Find out which one holds the data to keep; '
+        'stop the server of every other and bring it back by: ansible-playbook playbooks/rejoin.yml -e target=HOST',
+        'b: runs as primary on timeline 1 at 0/5000060, and so does a; expected one primary. Find out which one holds the data to keep; '
+        'stop the server of every other and bring it back by: ansible-playbook playbooks/rejoin.yml -e target=HOST']),
+    ('primary down', healthy(a=stopped()), 'no_primary', [
+        'a: the cluster exists, but no host runs as primary; data nodes: a (shut down), b (in archive recovery), '
+        'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose, else type: '
+        'ansible-playbook playbooks/failover.yml']),
+    ('stopped ex-primary', healthy(
+        a=stopped(), b=running(False, timeline=2, nodes=[row(1, 'a', 'primary', active=False), row(2, 'b', 'primary')] + ROWS[2:])),
+     'degraded', [
+        'a: its server is stopped and was a primary, while b is the primary now; expected a standby of b. '
+        'Bring it back by: ansible-playbook playbooks/rejoin.yml -e target=a']),
+    ('foreign data', healthy(c=stopped(identifier=OTHER_ID)), 'degraded', [
+        'c: data directory /var/lib/postgresql/15/main holds another cluster (system identifier 7000000000000000099); expected system '
+        'identifier 7000000000000000001. Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the '
+        'host out of the inventory.']),
+    ('foreign data, running', healthy(c=running(False, OTHER_ID, nodes=[])), 'degraded', [
+        'c: data directory /var/lib/postgresql/15/main holds another cluster (system identifier 7000000000000000099); expected system '
+        'identifier 7000000000000000001. Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the '
+        'host out of the inventory.']),
+    ('data on a standby of a new cluster', fresh(b=stopped()), 'absent', [
+        'b: data directory /var/lib/postgresql/15/main holds another cluster (system identifier 7000000000000000001); expected an empty '
+        'directory on a host that shall become a standby. Nothing is ever cleared by a deploy: move the directory away if nobody needs '
+        'it, or take the host out of the inventory.']),
+    ('something else in the directory', fresh(c=stopped('unrecognised', reason='holds notes.txt but no PG_VERSION')), 'absent', [
+        'c: data directory /var/lib/postgresql/15/main holds notes.txt but no PG_VERSION; expected an empty directory or a PostgreSQL '
+        'cluster. Look at it; move it away if nobody needs it, or set repmgr_data_directory.']),
+    ('half an initdb on the primary', fresh(a=stopped('partial', reason='has no global/pg_control')), 'absent', [
+        'a: data directory /var/lib/postgresql/15/main has no global/pg_control; expected an empty directory or a complete PostgreSQL '
+        'cluster. Look at it; move it away if nobody needs it.']),
+    ('starting', healthy(b=running(True).replace(server=Server(state='starting'))), 'unknown', [
+        'b: its server is starting; expected a server that has settled. Wait, look at its log, and run again.']),
+    ('silent', healthy(b=running(True).replace(server=Server(state='running', in_recovery=True, error='too many clients'))), 'unknown', [
+        'b: its server runs but does not answer: too many clients; expected an answer over SQL. Look at its log and pg_hba.conf.']),
+    ('unreadable', healthy(b=stopped('unknown', reason='cannot be read: Permission denied')), 'unknown', [
+        'b: data directory /var/lib/postgresql/15/main: cannot be read: Permission denied; expected one that can be read and that nobody '
+        'is writing to. Then run again.']),
+]
+
+
+@pytest.mark.parametrize('name, hosts, status, stop', STOPS, ids=[case[0] for case in STOPS])
+def test_stop(name, hosts, status, stop):
+    answer = judge(hosts)
+    assert answer['stop'] == stop
+    assert answer['status'] == status
+
+
+def test_foreign_primary_does_not_become_ours():
+    """The registered primary's data were replaced by a new cluster: the standbys know better."""
+    answer = judge(healthy(a=running(False, OTHER_ID, nodes=[])))
+    assert answer['primary'] is None and answer['system_identifier'] == ID
+    assert codes(answer, True) == ['foreign_data', 'no_primary']
+
+
+def test_no_initial_primary():
+    hosts = fresh()
+    hosts[0]['initial_role'] = 'standby'
+    assert judge(hosts)['stop'] == [
+        'a, b, c, w: no host of the new cluster is in the primary group; expected exactly one. Put one data node into the primary group.']
+
+
+def test_two_initial_primaries():
+    hosts = fresh()
+    hosts[1]['initial_role'] = 'primary'
+    assert judge(hosts)['stop'] == [
+        'a, b: 2 hosts of the new cluster are in the primary group; expected exactly one. '
+        'Leave one in the primary group and put the others into the standby group.']
+
+
+def test_two_initial_primaries_do_not_matter_to_an_existing_cluster():
+    hosts = healthy()
+    hosts[1]['initial_role'] = 'primary'
+    assert judge(hosts)['stop'] == []
+
+
+def test_unreachable_host_of_a_new_cluster():
+    hosts = fresh()
+    hosts[2].update(unreachable=True, observed=None)
+    assert judge(hosts)['stop'] == [
+        'c: cannot be reached; expected every host of a new cluster in reach. Try: ansible c -m ansible.builtin.ping']
+
+
+def test_no_majority():
+    hosts = healthy()
+    for entry in hosts[2:]:
+        entry.update(unreachable=True, observed=None)
+    answer = judge(hosts)
+    assert answer['status'] == 'unknown'
+    assert answer['stop'] == [
+        'c, w: only 2 of 4 hosts of the cluster could be observed; expected a majority, because what is not observed may be the primary. '
+        'Bring the missing hosts back, or take those that are gone for good out of the inventory.']
+
+
+def test_witness_in_the_standby_group():
+    hosts = healthy()
+    hosts[3]['initial_role'] = 'standby'
+    answer = judge(hosts)
+    assert answer['stop'] == [
+        'w: is registered as witness, but is in the standby group; expected the witness group. '
+        'Put it into the witness group, or unregister it first: repmgr witness unregister']
+    assert answer['roles']['w'] == 'witness'
+
+
+def test_standby_in_the_witness_group():
+    hosts = healthy()
+    hosts[1]['initial_role'] = 'witness'
+    assert judge(hosts)['stop'] == [
+        'b: is registered as standby, but is in the witness group; expected the primary or standby group. '
+        'Put it into the standby group, or unregister it first: repmgr standby unregister']
+
+
+def test_copy_of_the_cluster_on_a_witness():
+    answer = judge(fresh(a=running(False, nodes=ROWS[:1]), w=stopped('valid', signal=True)))
+    assert codes(answer, True) == ['witness_is_copy']
+
+
+def test_swapped_ids():
+    hosts = healthy()
+    hosts[1]['node_id'], hosts[2]['node_id'] = hosts[2]['node_id'], hosts[1]['node_id']
+    answer = judge(hosts)
+    assert codes(answer, True) == ['id_taken', 'name_taken']
+    assert answer['stop'][0] == (
+        'b: node id 3 is registered for c; expected node b. '
+        'Compare repmgr_node_id in the inventory with `repmgr cluster show`; hosts may be swapped.')
+
+
+def test_swapped_hosts():
+    found = healthy()
+    found[1]['observed']['config'] = {'node_id': 3, 'node_name': 'c'}
+    assert judge(found)['stop'] == [
+        "b: its repmgr.conf is that of node c (id 3); expected node b (id 2). "
+        "Hosts or ids may be swapped in the inventory. If it is a new id on purpose, unregister the node first."]
+
+
+def test_metadata_of_another_cluster():
+    foreign = [row(11, 'x', 'primary'), row(12, 'y', 'witness', 11)]
+    answer = judge(healthy(w=running(False, WITNESS_ID, nodes=foreign)))
+    assert answer['stop'] == [
+        'w: its repmgr metadata are those of another cluster (x, y); expected those of cluster lab. '
+        'Check repmgr_cluster_name of this host.']
+
+
+# -- reach
+
+def reach(name, number, ssh='open', postgresql='open'):
+    return {'name': name, 'address': '10.0.0.%d' % number, 'addresses': [], 'ssh': ssh, 'postgresql': postgresql, 'error': '',
+            'port': 5432, 'ssh_port': 22}
+
+
+@pytest.mark.parametrize('hosts, entry, stop', [
+    (fresh(), reach('b', 2, postgresql='refused'), []),
+    (fresh(), reach('b', 2, ssh='refused', postgresql='refused'), [
+        'a: cannot reach SSH of b at 10.0.0.2 port 22: refused; expected an open port. Check firewall, sshd and repmgr_address of b.']),
+    (fresh(), reach('b', 2, postgresql='timeout'), [
+        'a: cannot reach PostgreSQL of b at 10.0.0.2 port 5432: timeout; expected an open port. '
+        'Check firewall, listen_addresses and repmgr_address of b.']),
+    (fresh(), reach('b', 2, ssh='unresolved', postgresql='unresolved'), [
+        'a: cannot resolve address 10.0.0.2 of b; expected a name that every node resolves, or an address. Set repmgr_address of b.']),
+    (fresh(), reach('a', 1, ssh='open', postgresql='open'), [
+        'a: something listens on port 5432, but not the server of /var/lib/postgresql/15/main; expected a free port, or that server. '
+        'Find it by: ss -ltnp; stop it or set repmgr_port or repmgr_data_directory.']),
+    (healthy(), reach('b', 2), []),
+    (healthy(), reach('b', 2, postgresql='refused'), [
+        'a: cannot reach PostgreSQL of b at 10.0.0.2 port 5432: refused; expected an open port. '
+        'Check firewall, listen_addresses and repmgr_address of b.']),
+    (healthy(c=stopped('missing')), reach('c', 3, postgresql='refused'), []),
+    (healthy(), reach('stranger', 9, ssh='timeout', postgresql='timeout'), []),
+])
+def test_reach(hosts, entry, stop):
+    hosts[0]['observed']['reach'] = [entry]
+    try:
+        assert judge(hosts)['stop'] == stop
+    finally:
+        hosts[0]['observed']['reach'] = []
+
+
+def test_a_peer_that_is_down_is_not_reported_by_everybody():
+    hosts = healthy()
+    hosts[2].update(unreachable=True, observed=None)
+    hosts[0]['observed']['reach'] = [reach('c', 3, ssh='timeout', postgresql='timeout')]
+    assert judge(hosts)['stop'] == []
+
+
+# -- one node's own verdict
+
+def test_from_one_node():
+    mine = running(False)
+    mine.name, mine.config = 'host-a', {'node_id': 1, 'node_name': 'a'}
+    mine.peers = {'b': running(True), 'c': running(True), 'w': running(False, WITNESS_ID)}
+    answer = _verdict.from_one_node(mine)
+    assert (answer['status'], answer['primary']) == ('healthy', 'host-a')
+    mine.peers = {'b': None, 'c': None, 'w': None}
+    assert _verdict.from_one_node(mine)['status'] == 'unknown'
+
+
+def test_from_one_bare_node():
+    answer = _verdict.from_one_node(stopped('missing'))
+    assert (answer['status'], answer['problems']) == ('absent', [])
+
+
+# -- anything at all
+
+def _anything(rng):
+    kinds = ['primary', 'standby', 'witness']
+    rows = rng.choice([None, [], ROWS, ROWS[:1], [row(rng.randint(1, 4), rng.choice('abcw'), rng.choice(kinds),
+                                                      rng.choice([None, 1, 2]), rng.choice([True, False])) for dummy in range(3)]])
+    observed = Observed(
+        config=rng.choice([None, {'node_id': rng.randint(1, 4), 'node_name': rng.choice('abcw')}]),
+        data=Data(path=rng.choice(['', PATH]), state=rng.choice(['missing', 'empty', 'partial', 'valid', 'unrecognised', 'unknown']),
+                  system_identifier=rng.choice([None, ID, OTHER_ID]), standby_signal=rng.choice([True, False])),
+        server=Server(state=rng.choice(['running', 'running', 'running', 'stopped', 'starting', 'unknown']),
+                      sql=rng.choice([True, True, False]), in_recovery=rng.choice([True, False, None]),
+                      system_identifier=rng.choice([None, ID, OTHER_ID]), timeline=rng.choice([None, 1, 2])),
+        receiver=rng.choice([None, {}, {'status': 'streaming'}, {'status': 'waiting'}]),
+        slots=rng.choice([[], [{}], [{'slot_name': 's', 'active': False, 'retained_bytes': None}]]),
+        repmgr=rng.choice([{}, {'nodes': rows}, {'nodes': rows, 'repmgrd': REPMGRD}, {'nodes': rows, 'repmgrd': None}]),
+        reach=[reach(rng.choice('abcwx'), 1, rng.choice(['open', 'refused', 'unresolved']), rng.choice(['open', 'timeout', 'error']))])
+    return rng.choice([None, observed, observed, observed])
+
+
+def test_random_observations_never_raise_and_never_contradict():
+    rng = random.Random(20)
+    for dummy in range(4000):
+        hosts = [host(name, number, rng.choice(['primary', 'standby', 'witness', '']), _anything(rng), rng.choice([True, False, False]))
+                 for number, name in enumerate(rng.sample('abcw', rng.randint(1, 4)), 1)]
+        answer = judge(hosts)
+        assert answer['status'] in _verdict.STATUSES
+        assert (answer['status'] == 'healthy') <= (answer['problems'] == [])
+        assert answer['stop'] == [problem['message'] for problem in answer['problems'] if problem['stop']]
+        assert list(answer['roles'].values()).count('primary') <= 1 or not answer['primary']
+        for problem in answer['problems']:
+            assert problem['node'] and problem['seen'] and problem['expected'] and problem['message']
+        if answer['status'] in ('split_brain', 'no_primary', 'unknown'):
+            assert answer['stop']
