@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import errno
 import os
 import re
 
@@ -51,6 +52,10 @@ class CommandError(Exception):
         return self.result.to_dict()
 
 
+class BrokenInput(Exception):
+    """The program ended before it had read its input; what it said is lost."""
+
+
 class Runner:
     """Runs programs through an AnsibleModule. Everything else in the collection is given one of these."""
 
@@ -69,10 +74,17 @@ class Runner:
             cmd = ['timeout', '-k', '10', str(timeout)] + cmd
         variables = {'LC_ALL': 'C', 'LANG': 'C', 'LC_MESSAGES': 'C', 'PGCLIENTENCODING': 'UTF8'}
         variables.update(env or {})
-        rc, stdout, stderr = self._module.run_command(
-            cmd, data=stdin, binary_data=True, environ_update=variables, handle_exceptions=True, encoding=None,
-            # The caller's directory may be one that the user may not enter, and psql warns about it.
-            cwd=cwd or '/')
+        try:
+            rc, stdout, stderr = self._module.run_command(
+                # Exceptions are dealt with here: run_command would end the module, even from a thread, and in a way that
+                # nobody can read.
+                cmd, data=stdin, binary_data=True, environ_update=variables, handle_exceptions=False, encoding=None,
+                # The caller's directory may be one that the user may not enter, and psql warns about it.
+                cwd=cwd or '/')
+        except (IOError, OSError) as exc:
+            if exc.errno == errno.EPIPE:
+                raise BrokenInput('%s ended before it had read its input' % os.path.basename(argv[0]))
+            raise CommandError('%s cannot be run: %s' % (argv[0], exc.strerror or exc), Result(cmd, 127, '', '%s' % exc))
         result = Result(cmd, rc, _text(stdout), _text(stderr))
         if accept is not None and rc not in accept:
             last = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]

@@ -16,6 +16,7 @@ import time
 import uuid
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import BrokenInput, CommandError
 
 # JSON carries any character that a name or a setting may hold. jsonb, because json_agg breaks lines.
 _PROLOGUE = r"""
@@ -120,13 +121,27 @@ class Psql:
             env['PGPASSFILE'] = self._passfile
         if password is not None:
             env['PGPASSWORD'] = password
-        result = self._runner.run(
-            [os.path.join(self._bin_dir, 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-P', 'null=null', '-d', target],
-            stdin=script, env=env, accept=None, run_as=run_as or self._run_as)
+        argv = [os.path.join(self._bin_dir, 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-P', 'null=null', '-d', target]
+        try:
+            result = self._run(argv, script, env, run_as or self._run_as)
+        except CommandError as exc:
+            raise PsqlError(exc.message)
         # 2: the connection was lost or never made; 1: psql itself failed. A statement that fails leaves 0 or 3.
         if result.rc not in (0, 3):
             raise PsqlError(' '.join((result.stderr or result.stdout).split()) or 'psql ended with %s' % result.rc)
         return parse_tags(result.stdout)
+
+    def _run(self, argv, script, env, run_as):
+        for dummy in range(3):
+            try:
+                return self._runner.run(argv, stdin=script, env=env, accept=None, run_as=run_as)
+            except BrokenInput as exc:
+                # A psql that cannot connect may be gone before it is given the script. Without one it lives to say why.
+                result = self._runner.run(argv + ['-c', 'SELECT 1'], env=env, accept=None, run_as=run_as)
+                if result.rc not in (0, 3):
+                    return result
+                broken = exc
+        raise PsqlError('%s' % broken)
 
     def observe(self, conninfo, events=0, run_as=None):
         script = _PROLOGUE + _SERVER + _REPMGR.replace('{events}', _EVENTS.replace('{count}', str(int(events))) if events else '')

@@ -16,6 +16,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Com
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError, SwitchoverLock
 
 _UNPAUSE_ATTEMPTS = 3
+_DEAD_PRIMARY = 'To replace a dead primary, type on the most advanced standby: repmgr standby promote --siblings-follow'
 
 
 class SwitchoverError(Exception):
@@ -97,7 +98,7 @@ class Switchover:
         if primary is None:
             raise SwitchoverError(
                 ['primary %s does not answer (%s)' % (self.before['node_name'], error)], 'a live primary',
-                'A dead primary is replaced by: ansible-playbook playbooks/failover.yml')
+                _DEAD_PRIMARY)
         if primary.server.in_recovery:
             raise SwitchoverError(['registered primary %s is in recovery' % self.before['node_name']], 'a live primary',
                                   'Look at `repmgr cluster show`.')
@@ -179,7 +180,7 @@ class Switchover:
                 self._switch()
         except PsqlError as exc:
             raise SwitchoverError(['primary %s does not answer (%s)' % (self.before['node_name'], redacted('%s' % exc))],
-                                  'a live primary', 'A dead primary is replaced by: ansible-playbook playbooks/failover.yml')
+                                  'a live primary', _DEAD_PRIMARY)
         finally:
             if self.begun:
                 self._unpause()

@@ -191,7 +191,8 @@ def _check_primary(cluster):
                 'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                     stopped or 'none seen'),
                 'one primary',
-                'Start the server of the last primary if it was stopped on purpose, else type: ansible-playbook playbooks/failover.yml')
+                'Start the server of the last primary if it was stopped on purpose, else type on the most advanced standby: '
+                'repmgr standby promote --siblings-follow')
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:

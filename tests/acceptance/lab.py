@@ -175,11 +175,11 @@ def lives(host):
 
 
 # What a run could leave behind: packages, units, files of the system and of the server's user. The contents of
-# a data directory change all the time; who wrote its configuration does not.
+# a data directory change all the time; who wrote its configuration does not. apt's own log of a dry run does not count.
 _FINGERPRINT = r"""
 find /etc /usr/local /var/lib/postgresql /var/lib/repmgr /var/spool /root -xdev \
     \( -path '%(data)s/*' -o -path /root/.ansible -o -path /var/lib/postgresql/.ansible \) -prune -o -printf 'file %%p %%y %%m %%u:%%g %%T@ %%l\n' 2>/dev/null
-find /var/log -xdev -printf 'log %%p %%m %%u:%%g\n'
+find /var/log -xdev ! -path /var/log/apt/eipp.log.xz -printf 'log %%p %%m %%u:%%g\n'
 sha256sum %(data)s/postgresql.auto.conf %(data)s/standby.signal %(data)s/PG_VERSION 2>/dev/null | sed 's/^/data /'
 dpkg-query -W -f 'package ${Package} ${Version} ${Status}\n'
 systemctl show -p Id -p MainPID -p UnitFileState %(unit)s repmgrd ssh | xargs -n 3 echo unit

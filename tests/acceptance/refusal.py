@@ -24,6 +24,7 @@ def assert_refused(run, *said):
     assert run.failures, str(run)
     for word in said:
         assert word.lower() in run.message.lower(), "'%s' is not in:\n%s" % (word, run.message)
+    assert "expected" in run.message or "must be one of" in run.message, "what would be right is not in:\n%s" % run.message
     assert "Traceback" not in run.message + run.stderr, str(run)
     assert not any(run.count("changed").values()), str(run)
 
@@ -32,4 +33,5 @@ def assert_refused(run, *said):
 def nothing_changes():
     before = lab.fingerprints()
     yield
-    assert lab.differences(before, lab.fingerprints()) == {}
+    found = lab.differences(before, lab.fingerprints())
+    assert not found, "hosts were changed: %s" % found

@@ -58,7 +58,8 @@ def test_site_refuses_two_primaries():
     """repmgr has no fencing: the old primary's host boots, and its server accepts writes beside the new one."""
     lab.docker("stop", "-t", "30", lab.PRIMARY)
     lab.docker("start", lab.PRIMARY)
-    lab.wait_until("the old primary's host answers", 60, lambda: lab.answers(lab.PRIMARY))
+    lab.wait_until("the old primary's host has booted", 60, lambda: lab.ssh(
+        lab.PRIMARY, "systemctl is-system-running", check=False).stdout.strip() in ("running", "degraded"))
     try:
         lab.wait_until("the old primary's server is up", 30, lambda: lab.PRIMARY in lab.primaries())
     except AssertionError:

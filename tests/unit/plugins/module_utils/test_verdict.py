@@ -171,8 +171,8 @@ STOPS = [
         'stop the server of every other and bring it back by: ansible-playbook playbooks/rejoin.yml -e target=HOST']),
     ('primary down', healthy(a=stopped()), 'no_primary', [
         'a: the cluster exists, but no host runs as primary; data nodes: a (shut down), b (in archive recovery), '
-        'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose, else type: '
-        'ansible-playbook playbooks/failover.yml']),
+        'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose, else type on the most advanced '
+        'standby: repmgr standby promote --siblings-follow']),
     ('stopped ex-primary', healthy(
         a=stopped(), b=running(False, timeline=2, nodes=[row(1, 'a', 'primary', active=False), row(2, 'b', 'primary')] + ROWS[2:])),
      'degraded', [
