@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import errno
+import io
 import json
 import os
 import pwd
@@ -388,6 +389,8 @@ def take_sql(observed, tags, database=None):
         'repmgrd': {'running': repmgrd.get('running'), 'paused': repmgrd.get('paused'), 'pid': _known(repmgrd.get('pid'))},
         'upstream_last_seen': _known(tags.get('upstream_last_seen')),
         'upstream_node_id': _known(tags.get('upstream_node_id')),
+        'role': (tags.get('role') or {}).get('rolname'),
+        'missing_rights': tags.get('missing_rights'),
     }
     observed.events = tags.get('events') or []
 
@@ -423,9 +426,24 @@ def observe_local(runner, psql, place, events=0):
     return observed
 
 
+def missing_packages(names, status='/var/lib/dpkg/status'):
+    """Which packages dpkg does not call installed; None where there is no dpkg. A file read costs no process."""
+    try:
+        with io.open(status, encoding='utf-8', errors='replace') as handle:
+            records = handle.read().split('\n\n')
+    except (IOError, OSError):
+        return None
+    installed = set()
+    for record in records:
+        fields = dict(line.split(': ', 1) for line in record.splitlines() if line.startswith(('Package: ', 'Status: ')))
+        if fields.get('Status', '').endswith(' ok installed'):
+            installed.add(fields.get('Package'))
+    return [name for name in names if name not in installed]
+
+
 def no_repmgr():
     return {'database': None, 'extension': None, 'nodes': None, 'upstream_last_seen': None, 'upstream_node_id': None,
-            'repmgrd': {'running': None, 'paused': None, 'pid': None}}
+            'repmgrd': {'running': None, 'paused': None, 'pid': None}, 'role': None, 'missing_rights': None}
 
 
 def observe_remote(psql, name, conninfo, events=0):

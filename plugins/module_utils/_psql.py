@@ -76,6 +76,20 @@ SELECT 'extension', to_jsonb(extversion) FROM pg_catalog.pg_extension WHERE extn
 SELECT 'nodes', coalesce(jsonb_agg(to_jsonb(n) ORDER BY n.node_id), '[]') FROM repmgr.nodes n;
 SELECT 'repmgrd', to_jsonb(t) FROM (SELECT
   repmgr.repmgrd_is_running() AS running, repmgr.repmgrd_is_paused() AS paused, repmgr.get_repmgrd_pid() AS pid) t;
+SELECT 'missing_rights', coalesce(jsonb_agg(what ORDER BY what), '[]') FROM (
+  SELECT 'attribute REPLICATION' AS what FROM pg_catalog.pg_roles
+    WHERE rolname = current_user AND NOT rolreplication AND NOT rolsuper
+  UNION ALL SELECT 'usage of schema repmgr' WHERE NOT has_schema_privilege('repmgr', 'USAGE')
+  UNION ALL SELECT 'all on repmgr.' || relname FROM pg_catalog.pg_class
+    WHERE relnamespace = 'repmgr'::regnamespace AND relkind IN ('r', 'v')
+      AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE')
+               AND has_table_privilege(oid, 'DELETE') AND has_table_privilege(oid, 'TRUNCATE'))
+  UNION ALL SELECT 'membership of ' || rolname FROM pg_catalog.pg_roles
+    WHERE rolname IN ('pg_monitor', 'pg_checkpoint') AND NOT pg_has_role(oid, 'USAGE')
+  UNION ALL SELECT 'execute of ' || name FROM unnest(ARRAY[
+      'pg_ls_dir(text,boolean,boolean)', 'pg_stat_file(text,boolean)', 'pg_read_binary_file(text)',
+      'pg_read_binary_file(text,bigint,bigint,boolean)', 'pg_wal_replay_resume()', 'pg_promote(boolean,integer)']) AS name
+    WHERE NOT has_function_privilege(to_regprocedure('pg_catalog.' || name), 'EXECUTE')) x;
 SELECT 'upstream_last_seen', to_jsonb(repmgr.get_upstream_last_seen());
 SELECT 'upstream_node_id', to_jsonb(repmgr.get_upstream_node_id());
 {events}

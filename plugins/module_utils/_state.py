@@ -137,6 +137,7 @@ class Observed(Record):
         ('name', ''),
         ('installed', None),
         ('repmgr_installed', None),
+        ('missing_packages', None),
         ('config', None),
         ('data', Data),
         ('server', Server),

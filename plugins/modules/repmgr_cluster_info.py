@@ -59,6 +59,12 @@ options:
       - The user that the server runs as. Root becomes this user for C(repmgr) and for the local socket.
     type: str
     default: postgres
+  packages:
+    description:
+      - Packages to look for in dpkg's records, which is much cheaper than to ask apt. What is missing is returned.
+    type: list
+    elements: str
+    default: []
   peers:
     description:
       - Hosts whose SSH and PostgreSQL ports are tried, all at once.
@@ -147,6 +153,11 @@ observed:
     installed:
       description: Whether the programs of PostgreSQL are there.
       type: bool
+      returned: always
+    missing_packages:
+      description: Those of O(packages) that are not installed. V(none) where there are no records of dpkg.
+      type: list
+      elements: str
       returned: always
     repmgr_installed:
       description: Whether the programs of repmgr are there.
@@ -247,6 +258,7 @@ ARGUMENTS = dict(
     conninfo=dict(type='str'),
     passfile=dict(type='path', no_log=False),
     run_as=dict(type='str', default='postgres'),
+    packages=dict(type='list', elements='str', default=[]),
     peers=dict(type='list', elements='dict', default=[], options=dict(
         name=dict(type='str', required=True),
         address=dict(type='str', required=True),
@@ -282,6 +294,7 @@ def main():
 
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
+    observed.missing_packages = _observe.missing_packages(params['packages'])
     observed.reach = _reach.reach(params['peers'], params['connect_timeout'])
     if params['observe_peers']:
         observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(

@@ -49,6 +49,7 @@ CASES = [
     ('leave: not registered', dict(STANDBY, state='absent', record='absent'), 201, []),
     ('leave: record of another node', dict(STANDBY, state='absent', record='foreign'), 202, []),
     ('leave: server stopped', dict(STOPPED, state='absent'), 203, []),
+    ('leave: its directory holds something else', dict(STOPPED, state='absent', data='unrecognised', identity='none'), 203, []),
     ('leave: standby', dict(STANDBY, state='absent'), 204, ['unregister_standby', 'drop_slot']),
     ('leave: standby was promoted', dict(STANDBY, state='absent', recovery='no'), 205, []),
     ('leave: witness', dict(WITNESS, state='absent'), 206, ['unregister_witness']),
@@ -109,6 +110,9 @@ CASES = [
     ('standby: detached', dict(STANDBY, upstream='detached'), 533, ['follow']),
     ('standby: stale record', dict(STANDBY, record='differs'), 534, ['register_force']),
     ('standby: as it should be', STANDBY, 535, []),
+    ('standby: well, so permission to attach changes nothing', dict(STANDBY, rejoin='attach'), 535, []),
+    ('standby: well, so permission to rewind changes nothing', dict(STANDBY, rejoin='rewind'), 535, []),
+    ('standby: well, so permission to reclone changes nothing', dict(STANDBY, rejoin='reclone'), 535, []),
     ('standby: follows nobody knows whom', dict(STANDBY, upstream='unknown'), 536, []),
     ('nonsense', dict(EMPTY, recovery='yes'), 900, []),
 ]
