@@ -49,7 +49,7 @@ def ssh(host, command, check=True, stdin=""):
     """Run a shell command as root on a host; its standard output, or with check=False the finished process."""
     done = subprocess.run(
         ["ssh"] + _ssh_options() + ["root@" + ADDRESS[host], command],
-        input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=180,
+        input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=180, check=False,
     )
     if not check:
         return done
@@ -282,7 +282,7 @@ def playbook(name, *options, **keywords):
     started = time.monotonic()
     done = subprocess.run(
         argv, cwd=str(ROOT), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True, timeout=600,
+        universal_newlines=True, timeout=600, check=False,
     )
     return Run(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
@@ -297,7 +297,7 @@ def lab(*arguments):
     """molecule/shared/lab.sh: the one mechanism that makes hosts and takes them away."""
     done = subprocess.run(
         [str(ROOT / "molecule/shared/lab.sh")] + list(arguments), cwd=str(ROOT), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=600,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=600, check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
 
@@ -306,7 +306,7 @@ def docker(*arguments):
     """The Docker client, on containers of this lab alone."""
     assert set(argument for argument in arguments[1:] if not argument.startswith("-") and not argument.isdigit()) <= set(HOSTS)
     done = subprocess.run(["docker"] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True, timeout=180)
+                          universal_newlines=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout
 
 

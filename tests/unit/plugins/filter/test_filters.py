@@ -37,9 +37,54 @@ def test_verdict_and_contract_take_what_the_roles_keep():
     assert FILTERS["contract_problems"]([host])
 
 
+NODES = [
+    {"node_id": 4, "node_name": "w", "type": "witness", "upstream_node_id": 1, "active": True, "priority": 0, "location": "default"},
+    {"node_id": 1, "node_name": "a", "type": "primary", "upstream_node_id": None, "active": True, "priority": 100, "location": "default"},
+    {"node_id": 2, "node_name": "b", "type": "standby", "upstream_node_id": 1, "active": True, "priority": 0, "location": "moon"},
+    {"node_id": 3, "node_name": 'c "#"', "type": "standby", "upstream_node_id": 2, "active": False, "priority": 100},
+]
+
+
+def test_topology_tree():
+    assert FILTERS["topology_tree"](NODES).splitlines() == [
+        "a (primary, id 1)",
+        "|-- b (standby, id 2, location moon, never promoted)",
+        "|   `-- c \"#\" (standby, id 3, inactive)",
+        "`-- w (witness, id 4)",
+    ]
+
+
+def test_topology_mermaid():
+    assert FILTERS["topology_mermaid"](NODES).splitlines() == [
+        "flowchart TD",
+        '    n1[["a<br>primary, id 1"]]',
+        '    n2["b<br>standby, id 2, location moon, never promoted"]',
+        '    n3["c #quot;#35;#quot;<br>standby, id 3, inactive"]',
+        '    n4(["w<br>witness, id 4"])',
+        "    n1 --> n2",
+        "    n2 --> n3",
+        "    n1 -.-> n4",
+        "    classDef inactive stroke-dasharray: 4",
+        "    class n3 inactive",
+    ]
+
+
+def test_topology_takes_what_the_module_returned():
+    assert FILTERS["topology_tree"]({"observed": {"repmgr": {"nodes": NODES[1:2]}}}) == "a (primary, id 1)"
+    assert FILTERS["topology_tree"]([]) == ""
+
+
+def test_topology_shows_every_node_once_whatever_the_metadata_say():
+    circle = [dict(NODES[1], upstream_node_id=2), dict(NODES[2], upstream_node_id=1), dict(NODES[3], upstream_node_id=9)]
+    assert len(FILTERS["topology_tree"](circle).splitlines()) == 3
+    assert FILTERS["topology_mermaid"](circle).count("<br>") == 3
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("topology_tree", {"observed": {"repmgr": {"nodes": None}}}),
+        ("topology_mermaid", ["a"]),
         ("libpq_conninfo", "host=a"),
         ("parse_conninfo", "host"),
         ("multihost_dsn", "a"),

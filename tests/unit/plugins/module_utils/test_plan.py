@@ -198,7 +198,7 @@ def test_full_product(role, state):
             assert words['recovery'] == 'yes' and words['data'] == 'valid', words
 
 
-@pytest.mark.parametrize('name', ['_plan', '_verdict', '_contract', '_conninfo'])
+@pytest.mark.parametrize('name', ['_plan', '_verdict', '_contract', '_conninfo', '_topology'])
 def test_pure_files_import_nothing_but_state(name):
     path = os.path.join(os.path.dirname(_plan.__file__), name + '.py')
     with open(path) as handle:

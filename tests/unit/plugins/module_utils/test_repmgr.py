@@ -112,7 +112,7 @@ def test_version(text, version):
 def test_service_status_of_every_width():
     rows, other = _repmgr.parse_service_status(
         '101,base-centos-1,primary,1,1,2541,0,100,-1,default\n'
-        '102,"odd, name",standby,1,0,-1,-1,100,1,default\n'
+        '102,odd, name,standby,1,0,-1,-1,100,1,a, b\n'
         '103,c,standby,0,1,12,1,90,2\n'
         '104,w,witness,1,1,13,0\n'
         'WARNING: something\n')
@@ -120,7 +120,7 @@ def test_service_status_of_every_width():
     assert [row['node_id'] for row in rows] == [101, 102, 103, 104]
     assert rows[0] == {'node_id': 101, 'node_name': 'base-centos-1', 'type': 'primary', 'running': 1, 'repmgrd_running': 1,
                        'repmgrd_pid': 2541, 'paused': 0, 'priority': 100, 'upstream_last_seen': -1, 'location': 'default'}
-    assert rows[1]['node_name'] == 'odd, name'
+    assert (rows[1]['node_name'], rows[1]['location']) == ('odd, name', 'a, b')
     assert 'location' not in rows[2] and 'priority' not in rows[3]
 
 
@@ -151,8 +151,8 @@ def test_node_check_with_quotes_that_are_not_escaped():
 
 
 def test_node_status():
-    values, other = _repmgr.parse_node_status('"Node name","a"\n"Node ID",1\nodd line\n')
-    assert values == {'Node name': 'a', 'Node ID': '1'}
+    values, other = _repmgr.parse_node_status('"Node name","a"\n"Node ID",1\n"inactive",1,"slot_3"\nodd line\n')
+    assert values == {'Node name': 'a', 'Node ID': '1', 'inactive': '1', 'inactive_names': 'slot_3'}
     assert other == ['odd line']
 
 
@@ -162,6 +162,11 @@ def test_summary_quotes_errors_with_their_hints():
     assert _repmgr.summary('', 'INFO: first\nNOTICE: last\n') == 'last'
     assert _repmgr.summary('plain\n', '') == 'plain'
     assert _repmgr.summary('', '') == ''
+
+
+def test_warnings_are_what_repmgr_wants_to_be_seen():
+    assert _repmgr.warnings('INFO: connecting\nWARNING: following issues were detected\n  - node "c" is gone\nNOTICE: end\n') == [
+        'WARNING: following issues were detected', '  - node "c" is gone']
 
 
 def test_log_lines_with_a_time_before_them():

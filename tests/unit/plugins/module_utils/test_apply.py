@@ -1,0 +1,231 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Desired
+
+PRIMARY = 'host=a user=repmgr dbname=repmgr'
+
+
+class Runner:
+    """Records what is run. `fails` maps a word of a command to the results of its first calls, the last one for all others."""
+
+    def __init__(self):
+        self.calls = []
+        self.fails = {}
+
+    def run(self, argv, accept=(0,), **options):
+        if argv[1:] == ['--version']:
+            return Result(argv, 0, 'repmgr 5.3.3\n', '')
+        self.calls.append(' '.join(argv))
+        result = Result(argv, 0, '', '')
+        for word, results in self.fails.items():
+            if word in argv:
+                rc, stderr = results.pop(0) if len(results) > 1 else results[0]
+                result = Result(argv, rc, '', stderr)
+        if accept is not None and result.rc not in accept:
+            raise CommandError('ended with exit code %s' % result.rc, result)
+        return result
+
+
+class Psql:
+    def __init__(self):
+        self.space = [{'name': 'pg_default', 'location': '', 'bytes': 1024}]
+        self.dropped = []
+        self.in_use = False
+        self.silent = False
+
+    def sizes(self, conninfo):
+        return self.space
+
+    def tags(self, conninfo, script, **options):
+        if self.silent:
+            raise PsqlError('connection refused')
+        return {'up': 1}
+
+    def drop_slot(self, conninfo, name):
+        self.dropped.append((conninfo, name))
+        return not self.in_use
+
+
+@pytest.fixture
+def context(tmp_path, monkeypatch):
+    data = tmp_path / 'data'
+    data.mkdir()
+    (data / 'PG_VERSION').write_text(u'15')
+    monkeypatch.setattr(_observe, 'marker_path', lambda path, user: str(tmp_path / 'notes' / 'clone.json'))
+    monkeypatch.setattr(_apply.time, 'sleep', lambda seconds: None)
+    runner = Runner()
+    place = _observe.Place('b', '/etc/repmgr.conf', '/bin-dir', str(data))
+    return _apply.Context(
+        runner, Psql(), _repmgr.Repmgr(runner, '/bin-dir', '/etc/repmgr.conf'), place,
+        Desired(role='standby', node_id=2, node_name='b', conninfo='host=b', slot_name='repmgr_slot_2'),
+        {'service_start_command': 'sudo /usr/bin/systemctl start pg', 'service_stop_command': 'sudo /usr/bin/systemctl stop pg'},
+        primary_conninfo=PRIMARY, upstream_node_id=1, wanted_upstream_id=1, actual_upstream_id=3, data_state='partial')
+
+
+REPMGR = '/bin-dir/repmgr -f /etc/repmgr.conf '
+COMMANDS = [
+    (['check_space', 'clone', 'start', 'register'], [
+        REPMGR + '-d %s standby clone --fast-checkpoint --upstream-node-id=1' % PRIMARY,
+        'sudo /usr/bin/systemctl start pg',
+        REPMGR + 'standby register --upstream-node-id=1 --wait-sync=60']),
+    (['start', 'register_force'], [
+        'sudo /usr/bin/systemctl start pg', REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
+    (['follow', 'register_force'], [
+        REPMGR + 'standby follow --upstream-node-id=1', REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
+    (['register_as_is', 'follow'], [
+        REPMGR + 'standby register --force --upstream-node-id=3 --wait-sync=60', REPMGR + 'standby follow --upstream-node-id=1']),
+    (['stop', 'rejoin_attach'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin' % PRIMARY]),
+    (['stop', 'rejoin_rewind'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin --force-rewind' % PRIMARY]),
+    (['register_primary'], [REPMGR + 'primary register']),
+    (['register_primary_force'], [REPMGR + 'primary register --force']),
+    (['register_witness'], [REPMGR + 'witness register -h a -U repmgr -d repmgr']),
+    (['register_witness_force'], [REPMGR + 'witness register -h a -U repmgr -d repmgr --force']),
+    (['unregister_standby', 'drop_slot'], [REPMGR + 'standby unregister']),
+    (['unregister_witness'], [REPMGR + 'witness unregister']),
+    (['unregister_primary'], [REPMGR + 'primary unregister --force']),
+]
+
+
+@pytest.mark.parametrize('actions, commands', COMMANDS, ids=['+'.join(case[0]) for case in COMMANDS])
+def test_commands(context, actions, commands):
+    _apply.apply(context, actions)
+    assert context.runner.calls == commands
+    assert [step['action'] for step in context.done] == actions
+
+
+def test_every_action_has_a_case():
+    assert set(action for actions, dummy in COMMANDS for action in actions) | set(['move_aside']) == set(_apply.ACTIONS)
+
+
+@pytest.mark.parametrize('failing, ran', [('clone', 1), ('start', 2), ('register', 3)])
+def test_the_first_failure_ends_it(context, failing, ran):
+    actions = ['check_space', 'clone', 'start', 'register', 'drop_slot']
+    context.runner.fails = {failing: [(7, 'INFO: trying\nERROR: it is broken\nHINT: mend it\n')]}
+    with pytest.raises(_apply.ApplyError) as caught:
+        _apply.apply(context, actions)
+    assert (caught.value.action, caught.value.text) == (failing, 'ERROR: it is broken HINT: mend it')
+    assert caught.value.result['rc'] == 7
+    assert len(context.runner.calls) == ran
+    assert [step['action'] for step in context.done] == actions[:actions.index(failing) + 1]
+    assert context.psql.dropped == []
+
+
+def test_a_clone_that_failed_leaves_its_note_and_one_that_worked_does_not(context):
+    note = _observe.marker_path('', '')
+    context.runner.fails = {'clone': [(14, 'ERROR: no')]}
+    with pytest.raises(_apply.ApplyError):
+        _apply.apply(context, ['clone'])
+    with open(note) as handle:
+        assert json.load(handle)['pid'] == os.getpid()
+    context.runner.fails = {}
+    _apply.apply(context, ['clone'])
+    assert not os.path.exists(note)
+
+
+def test_no_space(context):
+    context.psql.space = [{'name': 'pg_default', 'location': '', 'bytes': 2 ** 62}]
+    with pytest.raises(_apply.ApplyError) as caught:
+        _apply.apply(context, ['check_space', 'clone'])
+    assert 'a clone needs' in caught.value.text and context.runner.calls == []
+
+
+def test_space_that_cannot_be_asked_is_a_warning(context):
+    context.psql.space = None
+    _apply.apply(context, ['check_space'])
+    assert context.warnings == ['The size of the source could not be read, so free space was not checked.']
+
+
+@pytest.mark.parametrize('state, word', [('partial', 'partial'), ('valid', 'old')])
+def test_move_aside_keeps_everything(context, state, word):
+    context.data_state = state
+    os.chmod(context.place.data_directory, 0o750)
+    _apply.apply(context, ['move_aside'])
+    moved = context.done[0]['result']['to']
+    assert moved.startswith('%s.%s-' % (context.place.data_directory, word))
+    assert os.listdir(moved) == ['PG_VERSION'] and os.listdir(context.place.data_directory) == []
+    assert os.stat(context.place.data_directory).st_mode & 0o777 == 0o750
+
+
+def test_a_server_that_does_not_answer(context):
+    context.psql.silent, context.start_timeout = True, -1
+    with pytest.raises(_apply.ApplyError) as caught:
+        _apply.apply(context, ['start', 'register'])
+    assert caught.value.text == 'the server does not answer -1 s after its start: connection refused'
+    assert context.runner.calls == ['sudo /usr/bin/systemctl start pg']
+
+
+def test_without_service_commands_pg_ctl_is_used(context):
+    context.config = {'pg_ctl_options': '-o "-p 5433"'}
+    _apply.apply(context, ['stop', 'start'])
+    data = context.place.data_directory
+    assert context.runner.calls == [
+        '/bin-dir/pg_ctl -D %s -w -m fast stop' % data,
+        '/bin-dir/pg_ctl -D %s -w -t 60 -l %s/pg_ctl.log -o -p 5433 start' % (data, data)]
+
+
+SETTLING = (24, 'ERROR: node "a" (ID: 1) is not registered as primary')
+
+
+@pytest.mark.parametrize('results, calls, text', [
+    ([SETTLING, SETTLING, (0, '')], 3, None),
+    ([(6, 'ERROR: no connection'), (0, '')], 2, None),
+    ([SETTLING], 5, 'ERROR: node "a" (ID: 1) is not registered as primary'),
+    ([(24, 'ERROR: this node has diverged')], 1, 'ERROR: this node has diverged'),
+])
+def test_a_rejoin_waits_for_metadata_that_settle_and_for_nothing_else(context, results, calls, text):
+    context.runner.fails = {'rejoin': list(results)}
+    if text:
+        with pytest.raises(_apply.ApplyError) as caught:
+            _apply.apply(context, ['rejoin_attach'])
+        assert caught.value.text == text
+    else:
+        _apply.apply(context, ['rejoin_attach'])
+        assert context.done[0]['result']['attempts'] == calls
+    assert len(context.runner.calls) == calls
+
+
+def test_slots(context):
+    _apply.apply(context, ['drop_slot'])
+    assert context.psql.dropped == [(PRIMARY, 'repmgr_slot_2')] and context.warnings == []
+    context.psql.in_use = True
+    _apply.apply(context, ['drop_slot'])
+    assert 'Slot repmgr_slot_2 was left' in context.warnings[0]
+    context.desired = context.desired.replace(slot_name='')
+    _apply.apply(context, ['drop_slot'])
+    assert len(context.psql.dropped) == 2
+
+
+def test_a_witness_with_an_old_copy_is_told_to_overwrite_it(context):
+    context.has_rows = True
+    _apply.apply(context, ['register_witness'])
+    assert context.runner.calls[0].endswith('--force')
+
+
+@pytest.mark.parametrize('name', sorted(_apply.DRY_RUNS))
+def test_a_dry_run_is_a_dry_run(context, name):
+    answer = _apply.dry_run(context, ['check_space', 'move_aside', name, 'drop_slot'])
+    assert (answer['action'], answer['ok']) == (name, True)
+    assert len(context.runner.calls) == 1 and context.runner.calls[0].endswith(' --dry-run')
+    assert context.done == [] and context.psql.dropped == []
+    context.runner.fails = {'--dry-run': [(1, 'ERROR: no')]}
+    assert _apply.dry_run(context, [name])['ok'] is False
+
+
+def test_actions_without_a_dry_run_are_not_run(context):
+    assert _apply.dry_run(context, ['start', 'stop', 'unregister_standby', 'drop_slot', 'move_aside']) is None
+    assert context.runner.calls == []

@@ -1,0 +1,277 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import random
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Host, Observed, Server
+
+ID = '7000000000000000001'
+GOOD = {'full_page_writes': 'on', 'wal_log_hints': 'on', 'data_checksums': 'off', 'max_wal_senders': '10', 'max_replication_slots': '10'}
+MB = 1024 * 1024
+
+
+def lsn(position):
+    return '%X/%X' % (position >> 32, position & 0xffffffff)
+
+
+class Cluster:
+    """Primary a, standbys b and c, witness w; a case changes what it is about."""
+
+    def __init__(self):
+        self.rows = [
+            self.row(1, 'a', 'primary', None), self.row(2, 'b', 'standby', 1), self.row(3, 'c', 'standby', 1),
+            self.row(4, 'w', 'witness', 1, 0)]
+        self.observed = dict((name, self.make(name)) for name in 'abcw')
+        self.gone = []
+
+    @staticmethod
+    def row(number, name, kind, upstream, priority=100):
+        return {'node_id': number, 'node_name': name, 'type': kind, 'upstream_node_id': upstream, 'active': True, 'priority': priority,
+                'location': 'default', 'slot_name': 'repmgr_slot_%d' % number if kind == 'standby' else None}
+
+    @staticmethod
+    def make(name):
+        recovery = name in 'bc'
+        identifier = '7000000000000000004' if name == 'w' else ID
+        return Observed(
+            config={'failover': 'automatic'},
+            data=Data(path='/data', state='valid', system_identifier=identifier, standby_signal=recovery),
+            server=Server(state='running', sql=True, in_recovery=recovery, system_identifier=identifier, timeline=1,
+                          current_lsn=None if recovery else lsn(100 * MB), received_lsn=lsn(100 * MB) if recovery else None,
+                          settings=dict(GOOD)),
+            receiver={'status': 'streaming', 'received_tli': 1} if recovery else None,
+            repmgr={'repmgrd': {'running': True, 'paused': False, 'pid': 7}})
+
+    def hosts(self):
+        found = []
+        for number, name in enumerate('abcw', 1):
+            observed = self.observed[name]
+            observed.repmgr['nodes'] = self.rows
+            found.append(Host(
+                name=name, node_id=number, node_name=name, unreachable=name in self.gone,
+                initial_role={'a': 'primary', 'w': 'witness'}.get(name, 'standby'),
+                observed=None if name in self.gone else observed))
+        return found
+
+    def ready(self):
+        return _verdict.verdict(self.hosts())['failover_ready']
+
+
+def healthy(cluster):
+    pass
+
+
+def standby_repmgrd_down(cluster):
+    cluster.observed['b'].repmgr['repmgrd'] = {'running': False}
+
+
+def witness_repmgrd_paused(cluster):
+    cluster.observed['w'].repmgr['repmgrd'] = {'running': True, 'paused': True}
+
+
+def primary_repmgrd_down(cluster):
+    cluster.observed['a'].repmgr['repmgrd'] = {'running': False}
+
+
+def all_paused(cluster):
+    for name in 'abcw':
+        cluster.observed[name].repmgr['repmgrd']['paused'] = True
+
+
+def one_standby_dead(cluster):
+    cluster.gone = ['c']
+
+
+def two_voters_dead(cluster):
+    cluster.gone = ['c', 'w']
+
+
+def inactive_siblings_do_not_count(cluster):
+    two_voters_dead(cluster)
+    cluster.rows[2]['active'] = cluster.rows[3]['active'] = False
+
+
+def no_standby(cluster):
+    cluster.rows[1]['upstream_node_id'] = cluster.rows[2]['upstream_node_id'] = None
+
+
+def detached(cluster):
+    cluster.observed['b'].receiver = cluster.observed['c'].receiver = None
+
+
+def priority_zero(cluster):
+    cluster.rows[1]['priority'] = cluster.rows[2]['priority'] = 0
+
+
+def manual(cluster):
+    cluster.observed['b'].config = {'failover': 'manual'}
+    cluster.observed['c'].config = {'node_id': 3}
+
+
+def other_location(cluster):
+    for row in cluster.rows[1:]:
+        row['location'] = 'moon'
+
+
+def witness_in_the_primarys_location(cluster):
+    other_location(cluster)
+    cluster.rows[3]['location'] = 'default'
+
+
+def far_behind(cluster):
+    for name in 'bc':
+        cluster.observed[name].server.received_lsn = lsn(60 * MB)
+
+
+def only_one_behind(cluster):
+    cluster.observed['b'].server.received_lsn = lsn(60 * MB)
+
+
+def no_rewind(cluster):
+    cluster.observed['a'].server.settings.update(wal_log_hints='off', full_page_writes='off')
+
+
+def checksums_do_as_well(cluster):
+    cluster.observed['a'].server.settings.update(wal_log_hints='off', data_checksums='on')
+
+
+def few_walsenders(cluster):
+    cluster.observed['b'].server.settings['max_wal_senders'] = '1'
+
+
+def few_slots(cluster):
+    cluster.observed['b'].server.settings['max_replication_slots'] = '3'
+    cluster.observed['b'].slots = [{'slot_name': 'x'}, {'slot_name': 'y'}, {'slot_name': 'repmgr_slot_3'}]
+
+
+def replay_paused(cluster):
+    cluster.observed['b'].server.replay_paused = cluster.observed['c'].server.replay_paused = True
+
+
+CASES = [
+    (healthy, ['b', 'c'], []),
+    (one_standby_dead, ['b'], []),
+    (primary_repmgrd_down, ['b', 'c'], []),
+    (inactive_siblings_do_not_count, ['b'], []),
+    (witness_in_the_primarys_location, ['b', 'c'], []),
+    (only_one_behind, ['c', 'b'], []),
+    (checksums_do_as_well, ['b', 'c'], []),
+    (standby_repmgrd_down, ['c', 'b'], [
+        'b: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
+        'Type on it: systemctl start repmgrd']),
+    (witness_repmgrd_paused, ['b', 'c'], [
+        'w: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
+        'Type on any node: repmgr service unpause']),
+    (all_paused, ['b', 'c'], [
+        'a: none of its standbys could be promoted: b: repmgrd is paused; c: repmgrd is paused; expected one that could be promoted. '
+        'Look at: ansible-playbook playbooks/status.yml']),
+    (two_voters_dead, ['b'], [
+        'a: of the 3 nodes that would elect its successor 1 can be seen; c, w cannot; expected more than half, 2. '
+        'Bring them back, or unregister those that are gone for good.']),
+    (no_standby, [], [
+        'a: no registered standby of it answers; expected one that could be promoted. Type: ansible-playbook site.yml']),
+    (detached, ['b', 'c'], [
+        'a: none of its standbys could be promoted: b: does not stream from the primary; c: does not stream from the primary; '
+        'expected one that could be promoted. Look at: ansible-playbook playbooks/status.yml']),
+    (priority_zero, ['b', 'c'], [
+        'a: none of its standbys could be promoted: b: priority is 0; c: priority is 0; expected one that could be promoted. '
+        'Look at: ansible-playbook playbooks/status.yml']),
+    (manual, ['b', 'c'], [
+        'a: none of its standbys could be promoted: b: failover is manual in repmgr.conf; c: failover is manual in repmgr.conf; '
+        'expected one that could be promoted. Look at: ansible-playbook playbooks/status.yml']),
+    (replay_paused, ['b', 'c'], [
+        'a: none of its standbys could be promoted: b: replay is paused; c: replay is paused; '
+        'expected one that could be promoted. Look at: ansible-playbook playbooks/status.yml']),
+    (other_location, ['b', 'c'], [
+        'a: no node in its location default can be seen, and repmgrd would take its death for a network split; expected a standby or '
+        'witness in that location. Set repmgr_location of a witness or a standby near it.']),
+    (far_behind, ['b', 'c'], [
+        'b: is the best candidate, but 40 MB behind; expected 16 MB at most, because the rest would be lost. '
+        'Wait for it to catch up, or look at the network and at its disk.']),
+    (no_rewind, ['b', 'c'], [
+        'a: has neither wal_log_hints nor data checksums, so it could not be rewound after a failover; expected wal_log_hints = on. '
+        'Set it on every node and restart the servers, standbys first.',
+        'a: full_page_writes is off, so it could not be rewound after a failover; expected full_page_writes = on. '
+        'Set it on every node and reload.']),
+    (few_walsenders, ['b', 'c'], [
+        'b: max_wal_senders is 1, and 2 nodes would want to stream from it; expected at least 2. '
+        'Raise it on every node and restart the servers, standbys first.']),
+    (few_slots, ['b', 'c'], [
+        'b: max_replication_slots is 3, of which 2 are taken, and 2 nodes would want to stream from it; expected at least 4. '
+        'Raise it on every node and restart the servers, standbys first.']),
+]
+
+
+@pytest.mark.parametrize('change, candidates, reasons', CASES, ids=[case[0].__name__ for case in CASES])
+def test_case(change, candidates, reasons):
+    cluster = Cluster()
+    change(cluster)
+    answer = cluster.ready()
+    assert answer['reasons'] == reasons
+    assert answer['ready'] is (not reasons)
+    assert [item['name'] for item in answer['candidates']] == candidates
+
+
+def test_a_candidate():
+    cluster = Cluster()
+    cluster.observed['b'].server.received_lsn = lsn(99 * MB)
+    # The primary's own word on both positions comes before the standby's of another moment.
+    cluster.observed['a'].replication = [{'application_name': 'b', 'flush_lsn': lsn(100 * MB - 8)}]
+    assert cluster.ready()['candidates'][1] == {
+        'name': 'b', 'node_id': 2, 'priority': 100, 'location': 'default', 'lag_bytes': 8, 'obstacles': []}
+
+
+def test_priority_and_id_decide_between_equals():
+    cluster = Cluster()
+    cluster.rows[2]['priority'] = 200
+    assert [item['name'] for item in cluster.ready()['candidates']] == ['c', 'b']
+
+
+@pytest.mark.parametrize('names, reason', [
+    ('b', 'no single primary is known, so there is nothing to fail over from'),
+    ('', 'no single primary is known, so there is nothing to fail over from'),
+], ids=['two primaries', 'no primary'])
+def test_without_one_primary(names, reason):
+    cluster = Cluster()
+    if names:
+        cluster.observed['b'].server.in_recovery = False
+    else:
+        cluster.gone = ['a']
+    assert cluster.ready() == {'ready': False, 'reasons': [reason], 'candidates': []}
+
+
+def test_without_a_cluster():
+    assert _verdict.verdict([Host(name='a', initial_role='primary')])['failover_ready'] == {
+        'ready': False, 'reasons': ['there is no cluster yet'], 'candidates': []}
+
+
+def test_a_primary_that_is_not_registered_as_such():
+    cluster = Cluster()
+    cluster.rows[0]['type'] = 'standby'
+    assert cluster.ready()['reasons'] == [
+        'a: runs as primary, but is not registered as such; expected a record as primary. Type: ansible-playbook site.yml']
+
+
+def test_any_two_changes_at_once_never_raise_and_never_contradict():
+    rng = random.Random(5)
+    for dummy in range(600):
+        cluster = Cluster()
+        changes = rng.sample([case[0] for case in CASES], 3)
+        for change in changes:
+            change(cluster)
+        for name in rng.sample('abcw', 1):
+            cluster.observed[name].server = cluster.observed[name].server.replace(
+                **{rng.choice(['settings', 'current_lsn', 'received_lsn', 'in_recovery']): None})
+        answer = cluster.ready()
+        assert answer['ready'] is (not answer['reasons'])
+        if answer['ready']:
+            assert answer['candidates'] and not answer['candidates'][0]['obstacles']
