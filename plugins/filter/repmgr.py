@@ -9,7 +9,7 @@ __metaclass__ = type
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _topology, _verdict
 
 
 def _listed(value, name):
@@ -48,6 +48,26 @@ def cluster_verdict(hosts):
     return _verdict.from_inventory(_listed(hosts, 'cluster_verdict'))
 
 
+def _rows(value, name):
+    """The registered nodes, from a list of them or from an answer of repmgr_cluster_info."""
+    if isinstance(value, dict):
+        value = ((value.get('observed') or value).get('repmgr') or {}).get('nodes')
+        if value is None:
+            raise AnsibleFilterError('%s: this observation has no registered nodes' % name)
+    rows = _listed(value, name)
+    if not all(isinstance(row, dict) and 'node_id' in row and 'node_name' in row for row in rows):
+        raise AnsibleFilterError('%s needs nodes with node_id and node_name' % name)
+    return rows
+
+
+def topology_tree(nodes):
+    return _topology.tree(_rows(nodes, 'topology_tree'))
+
+
+def topology_mermaid(nodes):
+    return _topology.mermaid(_rows(nodes, 'topology_mermaid'))
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -57,4 +77,6 @@ class FilterModule(object):
             'passfile_password': passfile_password,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
+            'topology_tree': topology_tree,
+            'topology_mermaid': topology_mermaid,
         }

@@ -50,15 +50,12 @@ DRY_RUN = frozenset([
     'standby switchover', 'witness register', 'witness unregister', 'node rejoin', 'service pause', 'service unpause',
 ])
 
-_COLUMNS = {
-    # 4.4 added the last column, 4.3 priority and upstream_last_seen.
-    10: ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority',
-         'upstream_last_seen', 'location'),
-    9: ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority',
-        'upstream_last_seen'),
-    7: ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused'),
-}
-
+# repmgr quotes nothing: a name or a location may hold commas, so a line is taken apart from what cannot.
+# 4.4 added the location, 4.3 priority and upstream_last_seen.
+_SERVICE = re.compile(r'^(\d+),(.*),(primary|standby|witness|bdr|unknown),([^,]*),([^,]*),([^,]*),([^,]*)(?:,(-?\d+),(-?\d+)(?:,(.*))?)?$')
+_SERVICE_COLUMNS = ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority',
+                    'upstream_last_seen', 'location')
+_EVENT = re.compile(r'^(\d+),(.*),([a-z_0-9]+),([tf]),(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^,]*)(?:,(.*))?$')
 _SETTING = re.compile(r"^\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(?:=|\s)\s*(.*?)\s*$")
 _SHELL = re.compile(r"[|;&$`<>(){}*?~\n]")
 _LEVELS = re.compile(r'^(?:\[[^\]]*\]\s*)?\[?(DEBUG|INFO|NOTICE|WARNING|ERROR|ALERT|CRITICAL|EMERG|DETAIL|HINT)\]?:?\s+(.*)$')
@@ -135,14 +132,14 @@ def parse_version(text):
 def parse_service_status(text):
     """`service status --csv` -> ([row], [lines that are none])"""
     rows, other = [], []
-    for fields, line in _csv_rows(text):
-        names = _COLUMNS.get(len(fields))
-        if names is None or not _number(fields[0]):
+    for line in _lines(text):
+        match = _SERVICE.match(line)
+        if match is None:
             other.append(line)
             continue
-        row = dict(zip(names, fields))
-        for name in ('node_id', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority', 'upstream_last_seen'):
-            if name in row:
+        row = dict((name, value) for name, value in zip(_SERVICE_COLUMNS, match.groups()) if value is not None)
+        for name in _SERVICE_COLUMNS:
+            if name in row and name not in ('node_name', 'type', 'location'):
                 row[name] = int(row[name]) if _number(row[name]) else None
         rows.append(row)
     return rows, other
@@ -151,60 +148,91 @@ def parse_service_status(text):
 def parse_cluster_show(text):
     """`cluster show --csv` -> ([{node_id, available, in_recovery}], [lines that are none])"""
     rows, other = [], []
-    for fields, line in _csv_rows(text):
-        if len(fields) != 3 or not all(_number(field) for field in fields):
+    for line in _lines(text):
+        match = re.match(r'^(\d+),(0|-1),(0|1|-1)$', line)
+        if match is None:
             other.append(line)
             continue
-        recovery = int(fields[2])
         rows.append({
-            'node_id': int(fields[0]),
-            'available': int(fields[1]) == 0,
-            'in_recovery': None if recovery == -1 else bool(recovery),
+            'node_id': int(match.group(1)),
+            'available': match.group(2) == '0',
+            'in_recovery': {'0': False, '1': True}.get(match.group(3)),
         })
+    return rows, other
+
+
+def parse_matrix(text):
+    """`cluster matrix --csv` and `cluster crosscheck --csv` -> ([{from_id, to_id, connects}], [other lines])
+
+    connects: whether the one reaches the other, or None where nobody could tell.
+    """
+    rows, other = [], []
+    for line in _lines(text):
+        match = re.match(r'^(\d+),(\d+),(-[12]|0)$', line)
+        if match is None:
+            other.append(line)
+            continue
+        rows.append({'from_id': int(match.group(1)), 'to_id': int(match.group(2)),
+                     'connects': {'0': True, '-1': False, '-2': None}[match.group(3)]})
     return rows, other
 
 
 def parse_events(text):
     """`cluster event --csv` -> ([{node_id, node_name, event, successful, timestamp, details}], [other lines])"""
     rows, other = [], []
-    for fields, line in _csv_rows(text):
-        if len(fields) < 5 or not _number(fields[0]) or fields[3] not in ('t', 'f'):
+    for line in _lines(text):
+        match = _EVENT.match(line)
+        if match is None:
             other.append(line)
             continue
         rows.append({
-            'node_id': int(fields[0]),
-            'node_name': fields[1],
-            'event': fields[2],
-            'successful': fields[3] == 't',
-            'timestamp': fields[4],
-            # Details are not escaped: commas in them made further fields.
-            'details': ','.join(fields[5:]),
+            'node_id': int(match.group(1)),
+            'node_name': match.group(2),
+            'event': match.group(3),
+            'successful': match.group(4) == 't',
+            'timestamp': match.group(5),
+            'details': match.group(6) or '',
         })
     return rows, other
 
 
 def parse_node_check(text):
-    """`node check --csv` -> ([{check, status, details}], [other lines]). Details hold quotes that are not escaped."""
+    """`node check --csv` -> ([{check, status, details}], [other lines]). Details hold quotes that are not escaped.
+
+    The lines that only say which node this is have no status.
+    """
     rows, other = [], []
-    for line in text.splitlines():
-        match = re.match(r'^"([^"]*)","([A-Z]+)"(?:,"(.*)")?$', line.strip())
+    for line in _lines(text):
+        match = re.match(r'^"(Node name|Node ID)",()"(.*)"$', line) or re.match(
+            r'^"([^"]*)","(OK|WARNING|CRITICAL|UNKNOWN)"(?:,"(.*)")?$', line)
         if match:
             rows.append({'check': match.group(1), 'status': match.group(2), 'details': match.group(3) or ''})
-        elif line.strip():
+        else:
             other.append(line)
     return rows, other
 
 
 def parse_node_status(text):
-    """`node status --csv` -> ({key: value}, [other lines])"""
+    """`node status --csv` -> ({key: value}, [other lines]). A count of slots may be followed by their names: KEY_names."""
     values, other = {}, []
-    for line in text.splitlines():
-        match = re.match(r'^"([^"]*)",(?:"(.*)"|(\S*))$', line.strip())
-        if match:
-            values[match.group(1)] = match.group(2) if match.group(2) is not None else match.group(3)
-        elif line.strip():
+    for line in _lines(text):
+        match = re.match(r'^"([^"]*)",(?:"(.*)"|([^\s",]*)(?:,"(.*)")?)$', line)
+        if match is None:
             other.append(line)
+            continue
+        values[match.group(1)] = match.group(2) if match.group(2) is not None else match.group(3)
+        if match.group(4) is not None:
+            values[match.group(1) + '_names'] = match.group(4)
     return values, other
+
+
+def warnings(stderr):
+    """What repmgr wants to be seen besides its answer, as lines; not what it only tells."""
+    found = []
+    for entry in parse_log(stderr):
+        if entry['level'] not in ('DEBUG', 'INFO', 'NOTICE'):
+            found += ('%s: %s' % (entry['level'], entry['text']) if entry['level'] else entry['text']).splitlines()
+    return found
 
 
 def parse_log(text):
@@ -237,25 +265,8 @@ def summary(stdout, stderr):
     return ' '.join(' '.join(line.split()) for line in quoted)
 
 
-def _csv_rows(text):
-    for line in text.splitlines():
-        if line.strip():
-            yield _csv_fields(line.strip()), line
-
-
-def _csv_fields(line):
-    # The csv module of Python 2 does not take text that is not ASCII.
-    fields, field, quoted = [], [], False
-    for char in line:
-        if char == '"' and (quoted or not field):
-            quoted = not quoted
-        elif char == ',' and not quoted:
-            fields.append(''.join(field))
-            field = []
-        else:
-            field.append(char)
-    fields.append(''.join(field))
-    return fields
+def _lines(text):
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _number(text):
@@ -350,12 +361,35 @@ class Repmgr:
         """pause, unpause or status: `daemon` until 4.4, `service` from 5.0."""
         return self.call('%s %s' % ('service' if self.version >= (5, 0) else 'daemon', verb), **kwargs)
 
+    def ask(self, what):
+        """{rows, rc, warnings, unknown}: what the parser understood, and the lines that it did not."""
+        command, parser = ANSWERS[what]
+        if what == 'service':
+            result = self.service('status', options=['--csv'], accept=(0, NODE_STATUS))
+        else:
+            options = ['--csv', '--limit=20'] if what == 'event' else ['--csv']
+            result = self.call(command, options, accept=(0, NODE_STATUS))
+        rows, other = parser(result.stdout)
+        return {'rows': rows, 'rc': result.rc, 'warnings': warnings(result.stderr), 'unknown': other}
+
     def show(self, what):
         """The text that a person would see. Exit code 25 only says that there are warnings in it."""
         if what == 'service':
             return self.service('status', accept=(0, NODE_STATUS))
         options = ['--limit=20'] if what == 'event' else []
         return self.call('cluster ' + what if what != 'cluster' else 'cluster show', options, accept=(0, NODE_STATUS))
+
+
+# What can be asked for in a form that a program reads: (command, parser).
+ANSWERS = {
+    'cluster': ('cluster show', parse_cluster_show),
+    'service': ('service status', parse_service_status),
+    'event': ('cluster event', parse_events),
+    'matrix': ('cluster matrix', parse_matrix),
+    'crosscheck': ('cluster crosscheck', parse_matrix),
+    'node_status': ('node status', parse_node_status),
+    'node_check': ('node check', parse_node_check),
+}
 
 
 def has_dry_run(command, version):

@@ -9,12 +9,14 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, message, plain
 
 STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
 
 _RUN_AGAIN = 'Then run again.'
 _MAX_RETAINED = 1024 * 1024 * 1024
+# What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
+_MAX_LAG = 16 * 1024 * 1024
 
 
 class _Cluster:
@@ -430,6 +432,178 @@ def _check_repmgrd(cluster):
                             'Type on any node: repmgr service unpause', stop=False)
 
 
+# -- would a failover succeed
+
+def _failover_ready(cluster):
+    """Would an automatic failover succeed if the primary died now: {ready, reasons, candidates}; candidates best first.
+
+    Whoever would be elected is elected as repmgrd does it: by the nodes that are registered below the primary and active, of which
+    more than half must see each other, one of them in the primary's location. The best is who has received most, then who has
+    the highest priority, then the lowest id.
+    """
+    primary = cluster.primary
+    row = cluster.registry.get(primary.node_id) if primary is not None else None
+    if not cluster.exists:
+        return _not_ready(['there is no cluster yet'])
+    if primary is None or cluster.has('split_brain'):
+        return _not_ready(['no single primary is known, so there is nothing to fail over from'])
+    if row is None or row.type != 'primary':
+        return _not_ready([message(primary.name, 'runs as primary, but is not registered as such', 'a record as primary',
+                                   'Type: ansible-playbook site.yml')])
+    voters = [item for dummy, item in sorted(cluster.registry.items())
+              if item.type in ('standby', 'witness') and item.active is not False and item.upstream_node_id == primary.node_id]
+    hosts = dict((host.node_id, host) for host in cluster.seen)
+    visible = [item for item in voters if item.node_id in hosts and _answers(hosts[item.node_id])]
+    candidates = [_candidate(item, hosts[item.node_id], primary, row) for item in visible if item.type == 'standby']
+    candidates.sort(key=lambda item: (bool(item['obstacles']), item['lag_bytes'] is None, item['lag_bytes'] or 0,
+                                      -(item['priority'] or 0), item['node_id']))
+    reasons = _candidate_reasons(primary, candidates)
+    reasons += _quorum_reasons(primary, row, voters, visible, hosts)
+    reasons += _follow_reasons(primary, voters, visible, hosts, candidates)
+    reasons += _rewind_reasons(primary)
+    return {'ready': not reasons, 'reasons': reasons, 'candidates': candidates}
+
+
+def _not_ready(reasons):
+    return {'ready': False, 'reasons': reasons, 'candidates': []}
+
+
+def _answers(host):
+    return _running(host) and host.observed.server.sql
+
+
+def _repmgrd(host):
+    """Why repmgrd would not act on this host, or ''."""
+    repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
+    if repmgrd.get('running') is False:
+        return 'repmgrd is not running'
+    if repmgrd.get('running') is None:
+        return 'repmgrd cannot be asked'
+    return 'repmgrd is paused' if repmgrd.get('paused') else ''
+
+
+def _candidate(row, host, primary, primary_row):
+    observed = host.observed
+    obstacles = []
+    if (observed.receiver or {}).get('status') != 'streaming' or observed.server.in_recovery is not True:
+        obstacles.append('does not stream from the primary')
+    if not (row.priority or 0) > 0:
+        obstacles.append('priority is 0')
+    if observed.config and observed.config.get('failover') != 'automatic':
+        # repmgr's own default is manual.
+        obstacles.append('failover is manual in repmgr.conf')
+    if _repmgrd(host):
+        obstacles.append(_repmgrd(host))
+    if observed.server.replay_paused:
+        obstacles.append('replay is paused')
+    return {
+        'name': host.name, 'node_id': row.node_id, 'priority': row.priority, 'location': row.location,
+        'lag_bytes': _lag(row, host, primary), 'obstacles': obstacles,
+    }
+
+
+def _lag(row, host, primary):
+    """Bytes that the primary has written and this standby has not received, or None."""
+    written = _position(primary.observed.server.current_lsn)
+    received = None
+    for entry in primary.observed.replication or []:
+        # Of the same moment as the primary's own position, which the standby's word is not.
+        if entry.get('application_name') == row.node_name:
+            received = _position(entry.get('flush_lsn'))
+    if received is None:
+        received = _position(host.observed.server.received_lsn)
+    return None if written is None or received is None else max(0, written - received)
+
+
+def _position(lsn):
+    try:
+        high, low = ('%s' % lsn).split('/')
+        return int(high, 16) * 2 ** 32 + int(low, 16)
+    except ValueError:
+        return None
+
+
+def _candidate_reasons(primary, candidates):
+    able = [item for item in candidates if not item['obstacles']]
+    if not candidates:
+        return [message(primary.name, 'no registered standby of it answers', 'one that could be promoted',
+                        'Type: ansible-playbook site.yml')]
+    if not able:
+        return [message(primary.name, 'none of its standbys could be promoted: %s' % '; '.join(
+            '%s: %s' % (item['name'], ', '.join(item['obstacles'])) for item in candidates), 'one that could be promoted',
+            'Look at: ansible-playbook playbooks/status.yml')]
+    lag = able[0]['lag_bytes']
+    if lag is not None and lag > _MAX_LAG:
+        return [message(able[0]['name'], 'is the best candidate, but %d MB behind' % (lag // 1048576),
+                        '%d MB at most, because the rest would be lost' % (_MAX_LAG // 1048576),
+                        'Wait for it to catch up, or look at the network and at its disk.')]
+    return []
+
+
+def _quorum_reasons(primary, row, voters, visible, hosts):
+    """repmgrd counts the active siblings and itself; a standby without any wins by default."""
+    reasons = []
+    if not voters:
+        return reasons
+    hidden = [item.node_name for item in voters if item not in visible]
+    if len(voters) > 1 and 2 * len(visible) <= len(voters):
+        reasons.append(message(
+            primary.name, 'of the %d nodes that would elect its successor %d can be seen; %s cannot' % (
+                len(voters), len(visible), ', '.join(hidden)),
+            'more than half, %d' % (len(voters) // 2 + 1),
+            'Bring them back, or unregister those that are gone for good.'))
+    if visible and not any(item.location == row.location for item in visible):
+        reasons.append(message(
+            primary.name, 'no node in its location %s can be seen, and repmgrd would take its death for a network split' % row.location,
+            'a standby or witness in that location', 'Set repmgr_location of a witness or a standby near it.'))
+    return reasons
+
+
+def _follow_reasons(primary, voters, visible, hosts, candidates):
+    """What would keep the others from following the new primary."""
+    able = [item for item in candidates if not item['obstacles']]
+    reasons = []
+    if not able:
+        return reasons
+    for item in visible:
+        host = hosts[item.node_id]
+        if _repmgrd(host):
+            reasons.append(message(
+                host.name, '%s: it would not follow the new primary' % _repmgrd(host), 'a running repmgrd, not paused',
+                'Type on any node: repmgr service unpause' if _repmgrd(host) == 'repmgrd is paused'
+                else 'Type on it: systemctl start repmgrd'))
+    # The other standbys and the old primary will want to stream from it.
+    wanted = len([item for item in voters if item.type == 'standby'])
+    best = dict((host.node_id, host) for host in hosts.values())[able[0]['node_id']]
+    settings = best.observed.server.settings or {}
+    slots = any(item.slot_name for item in voters)
+    for name in ['max_wal_senders'] + (['max_replication_slots'] if slots else []):
+        limit = _integer(settings.get(name))
+        taken = len([slot for slot in best.observed.slots or [] if slot.get('slot_name') not in [item.slot_name for item in voters]]
+                    ) if name == 'max_replication_slots' else 0
+        if limit is not None and limit - taken < wanted:
+            reasons.append(message(
+                best.name, '%s is %d%s, and %d nodes would want to stream from it' % (
+                    name, limit, ', of which %d are taken' % taken if taken else '', wanted),
+                'at least %d' % (wanted + taken), 'Raise it on every node and restart the servers, standbys first.'))
+    return reasons
+
+
+def _rewind_reasons(primary):
+    """What would keep the old primary from coming back by pg_rewind."""
+    settings = primary.observed.server.settings or {}
+    reasons = []
+    if settings.get('wal_log_hints') == 'off' and settings.get('data_checksums') == 'off':
+        reasons.append(message(
+            primary.name, 'has neither wal_log_hints nor data checksums, so it could not be rewound after a failover',
+            'wal_log_hints = on', 'Set it on every node and restart the servers, standbys first.'))
+    if settings.get('full_page_writes') == 'off':
+        reasons.append(message(
+            primary.name, 'full_page_writes is off, so it could not be rewound after a failover', 'full_page_writes = on',
+            'Set it on every node and reload.'))
+    return reasons
+
+
 # -- the answer
 
 def _status(cluster):
@@ -468,6 +642,7 @@ def _answer(cluster):
         'roles': dict((host.name, _role(cluster, host)) for host in cluster.hosts),
         'problems': [dict(plain(problem), message=problem.message) for problem in cluster.problems],
         'stop': [problem.message for problem in stop],
+        'failover_ready': _failover_ready(cluster),
         'summary': '%s: primary %s, %d of %d hosts observed, %d problem%s' % (
             status, primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems),
             '' if len(cluster.problems) == 1 else 's'),

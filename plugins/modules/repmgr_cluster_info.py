@@ -110,6 +110,14 @@ options:
     elements: str
     choices: [cluster, event, service, crosscheck]
     default: []
+  ask:
+    description:
+      - Answers of repmgr's own to return as data. A line that is not understood is returned too, and warned of.
+      - V(matrix) and V(crosscheck) make repmgr go to every node over SSH.
+    type: list
+    elements: str
+    choices: [cluster, service, event, matrix, crosscheck, node_status, node_check]
+    default: []
 seealso:
   - module: pgfleet.repmgr.repmgr_node
 """
@@ -130,9 +138,15 @@ EXAMPLES = r"""
     observe_peers: true
     events: 10
     show: [cluster, service]
+    ask: [crosscheck]
   become: true
   become_user: postgres
   register: all
+
+- name: Nothing stands against an automatic failover
+  ansible.builtin.assert:
+    that: all.cluster.failover_ready.ready
+    fail_msg: "{{ all.cluster.failover_ready.reasons }}"
 
 - name: Stop if the cluster is not healthy
   ansible.builtin.assert:
@@ -231,6 +245,31 @@ cluster:
       type: list
       elements: dict
       returned: always
+    failover_ready:
+      description:
+        - Would an automatic failover succeed if the primary died now. Needs O(observe_peers=true).
+        - The answer is worked out as C(repmgrd) would elect - by the active nodes below the primary, of which more than half must
+          be in sight, one of them in the primary's location.
+      type: dict
+      returned: always
+      contains:
+        ready:
+          description: Whether it would. V(true) exactly where there are no reasons.
+          type: bool
+          returned: always
+        reasons:
+          description:
+            - Why it would not, or would leave a node behind, each with the node, what was seen, what was expected and what to type.
+          type: list
+          elements: str
+          returned: always
+        candidates:
+          description:
+            - The standbys of the primary that answer, the one that would be elected first, each with C(name), C(node_id), C(priority),
+              C(location), C(lag_bytes), and C(obstacles) that keep it from being promoted.
+          type: list
+          elements: dict
+          returned: always
     summary:
       description: One line.
       type: str
@@ -239,6 +278,13 @@ status_text:
   description: What repmgr itself says, by the names of O(show).
   returned: when O(show) is not empty
   type: dict
+answers:
+  description:
+    - What repmgr itself answers, by the names of O(ask), each with C(rows), the exit code C(rc), C(warnings), and the lines that were
+      not understood as C(unknown). V(25) as exit code only says that there are warnings.
+    - C(error) in place of these where repmgr could not answer.
+  returned: when O(ask) is not empty
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -246,7 +292,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _reach, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, warnings
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
 
 ARGUMENTS = dict(
@@ -269,6 +315,8 @@ ARGUMENTS = dict(
     connect_timeout=dict(type='int', default=3),
     events=dict(type='int', default=0),
     show=dict(type='list', elements='str', choices=['cluster', 'event', 'service', 'crosscheck'], default=[]),
+    ask=dict(type='list', elements='str', default=[], choices=[
+        'cluster', 'service', 'event', 'matrix', 'crosscheck', 'node_status', 'node_check']),
 )
 
 
@@ -276,11 +324,35 @@ def status_texts(module, repmgr):
     texts = {}
     for what in module.params['show']:
         try:
-            texts[what] = redacted(repmgr.show(what).stdout)
+            answer = repmgr.show(what)
+            # What repmgr warns of belongs to the table above it: "node is not attached" is nowhere else.
+            texts[what] = redacted('\n'.join([answer.stdout.rstrip()] + warnings(answer.stderr)) + '\n')
         except CommandError as exc:
             texts[what] = redacted(exc.result.stderr or exc.message)
             module.warn('repmgr could not show "%s": %s' % (what, exc.message))
     return texts
+
+
+def answers(module, repmgr):
+    found = {}
+    for what in module.params['ask']:
+        try:
+            found[what] = redacted_all(repmgr.ask(what))
+        except CommandError as exc:
+            found[what] = {'error': redacted(exc.result.stderr or exc.message)}
+            module.warn('repmgr could not answer "%s": %s' % (what, exc.message))
+            continue
+        for line in found[what]['unknown']:
+            module.warn('repmgr answered "%s" with a line that is not understood: %s' % (what, line))
+    return found
+
+
+def redacted_all(value):
+    if isinstance(value, dict):
+        return dict((key, redacted_all(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return [redacted_all(item) for item in value]
+    return redacted(value) if hasattr(value, 'lower') else value
 
 
 def main():
@@ -301,9 +373,11 @@ def main():
             psql, observed, place, params['peers'], params['connect_timeout']).items())
 
     result = {'observed': plain(observed), 'cluster': _verdict.from_one_node(observed)}
+    repmgr = Repmgr(runner, params['bin_dir'] or '', params['config_file'] or '', params['passfile'], params['run_as'])
     if params['show']:
-        repmgr = Repmgr(runner, params['bin_dir'] or '', params['config_file'] or '', params['passfile'], params['run_as'])
         result['status_text'] = status_texts(module, repmgr)
+    if params['ask']:
+        result['answers'] = answers(module, repmgr)
     module.exit_json(changed=False, **result)
 
 

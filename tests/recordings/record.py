@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Record what repmgr really says: `tests/recordings/record.py [bullseye|bookworm|trixie ...]`, from the repository's root.
+"""Record what repmgr really says: `python3 tests/recordings/record.py [bullseye|bookworm|trixie ...]`.
 
 For each suite one container of the lab's image runs a whole cluster, four servers on four ports, is brought into each kind of
 trouble, and repmgr is asked. What it answered is written to tests/recordings/VERSION/TROUBLE.json, which

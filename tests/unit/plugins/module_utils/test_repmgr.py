@@ -63,6 +63,26 @@ def test_command_lines(method, args, kwargs, argv):
     assert call(method, *args, **kwargs)[0] == argv
 
 
+@pytest.mark.parametrize('what, argv', [
+    ('cluster', ['cluster', 'show', '--csv']), ('service', ['service', 'status', '--csv']),
+    ('event', ['cluster', 'event', '--csv', '--limit=20']), ('matrix', ['cluster', 'matrix', '--csv']),
+    ('crosscheck', ['cluster', 'crosscheck', '--csv']), ('node_status', ['node', 'status', '--csv']),
+    ('node_check', ['node', 'check', '--csv'])])
+def test_questions(what, argv):
+    assert call('ask', what)[0] == argv
+
+
+def test_an_answer_has_what_was_not_understood():
+    class Answering(Recorder):
+        def run(self, argv, **kwargs):
+            assert kwargs['accept'] == (0, 25)
+            return _command.Result(argv, 25, '1,0,0\nnew\n', 'INFO: x\nWARNING: y\n')
+
+    answer = _repmgr.Repmgr(Answering(), '/bin-dir', '/etc/repmgr.conf').ask('cluster')
+    assert answer == {'rows': [{'node_id': 1, 'available': True, 'in_recovery': False}], 'rc': 25, 'warnings': ['WARNING: y'],
+                      'unknown': ['new']}
+
+
 def test_a_password_is_never_an_argument():
     argv, env = call('standby_clone', 'host=a password=secret')
     assert 'secret' not in ' '.join(argv)

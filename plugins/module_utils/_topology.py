@@ -1,0 +1,91 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: the nodes of a cluster -> who is below whom, as text or as a Mermaid diagram."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+
+def _ordered(nodes):
+    """[(node, depth)] from the top down. A node whose upstream is unknown, or that is below itself, stands at the top."""
+    known = dict((node['node_id'], node) for node in nodes)
+    below = {}
+    for node in sorted(nodes, key=lambda item: item['node_id']):
+        upstream = node.get('upstream_node_id')
+        below.setdefault(upstream if upstream in known else None, []).append(node)
+    ordered, seen = [], set()
+
+    def visit(node, path):
+        if node['node_id'] in seen:
+            return
+        seen.add(node['node_id'])
+        ordered.append((node, path))
+        children = below.get(node['node_id'], [])
+        for index, child in enumerate(children):
+            visit(child, path + (index == len(children) - 1,))
+
+    for node in below.get(None, []):
+        visit(node, ())
+    for node in sorted(nodes, key=lambda item: item['node_id']):
+        # What is left is a circle, which repmgr's metadata do not forbid.
+        visit(node, ())
+    return ordered
+
+
+def _words(node):
+    """What is to be said of a node besides its name."""
+    words = [node.get('type') or 'unknown', 'id %s' % node['node_id']]
+    if node.get('active') is False:
+        words.append('inactive')
+    if node.get('location') not in (None, '', 'default'):
+        words.append('location %s' % node['location'])
+    if node.get('priority') is not None and node.get('type') == 'standby' and node['priority'] <= 0:
+        words.append('never promoted')
+    return ', '.join(words)
+
+
+def tree(nodes):
+    """
+    a (primary, id 1)
+    |-- b (standby, id 2)
+    `-- w (witness, id 4)
+    """
+    lines = []
+    for node, path in _ordered(nodes):
+        prefix = ''.join('    ' if last else '|   ' for last in path[:-1])
+        branch = ('`-- ' if path[-1] else '|-- ') if path else ''
+        lines.append('%s%s%s (%s)' % (prefix, branch, node['node_name'], _words(node)))
+    return '\n'.join(lines)
+
+
+_SHAPES = {'primary': ('[[', ']]'), 'witness': ('([', '])')}
+
+
+def mermaid(nodes):
+    """A flowchart: solid arrows are streams, dotted ones lead to a witness, which watches."""
+    lines = ['flowchart TD']
+    known = set(node['node_id'] for node in nodes)
+    ordered = [node for node, dummy in _ordered(nodes)]
+    for node in ordered:
+        left, right = _SHAPES.get(node.get('type'), ('[', ']'))
+        lines.append('    n%s%s"%s<br>%s"%s' % (node['node_id'], left, _escaped(node['node_name']), _escaped(_words(node)), right))
+    for node in ordered:
+        if node.get('upstream_node_id') in known:
+            arrow = '-.->' if node.get('type') == 'witness' else '-->'
+            lines.append('    n%s %s n%s' % (node['upstream_node_id'], arrow, node['node_id']))
+    inactive = ['n%s' % node['node_id'] for node in ordered if node.get('active') is False]
+    if inactive:
+        lines.append('    classDef inactive stroke-dasharray: 4')
+        lines.append('    class %s inactive' % ','.join(inactive))
+    return '\n'.join(lines)
+
+
+def _escaped(text):
+    # Mermaid takes entities, and of these characters only as entities.
+    for char, entity in (('#', '#35;'), ('"', '#quot;'), ('<', '#lt;'), ('>', '#gt;')):
+        text = text.replace(char, entity)
+    return text
