@@ -1,6 +1,6 @@
 """Wrong input on a living cluster stops the run before anything changes, and says why.
 
-Wrong input that only a new cluster can have is in test_08_fresh_hosts.py.
+Wrong input that only a new cluster can have is in test_09_fresh_hosts.py.
 """
 import contextlib
 
