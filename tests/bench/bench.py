@@ -1,4 +1,4 @@
-"""Time the walkthrough by hand, site.yml on the same empty hosts, and site.yml with nothing to do."""
+"""Time the walkthrough by hand, site.yml on the same empty hosts, site.yml with nothing to do, and one observation."""
 import json
 import os
 import pathlib
@@ -59,6 +59,17 @@ def site(title):
     return seconds, recap(output), slowest(output)
 
 
+def observation():
+    """Medians of five: one call of repmgr_cluster_info for the whole cluster, and repmgr's two tables over SSH by hand."""
+    module = ["ansible", "base-centos-1", "-i", "inventories/lab", "-b", "--become-user", "postgres",
+              "-m", "pgfleet.repmgr.repmgr_cluster_info", "-a", json.dumps({
+                  "config_file": "/etc/repmgr.conf", "bin_dir": "/usr/lib/postgresql/15/bin", "observe_peers": True})]
+    ssh = ["ssh", "-i", ".lab/id_ed25519", "-o", "UserKnownHostsFile=.lab/known_hosts", "-o", "StrictHostKeyChecking=yes",
+           "root@192.168.56.101", "cd / && runuser -u postgres -- sh -c 'repmgr cluster show && repmgr service status'"]
+    return [sorted(run("%s, %d" % (title, number + 1), argv)[0] for number in range(5))[2]
+            for title, argv in (("repmgr_cluster_info", module), ("cluster show and service status", ssh))]
+
+
 def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     fresh = ["bash", "-c", "molecule/shared/lab.sh down && molecule/shared/lab.sh up"]
@@ -68,6 +79,7 @@ def main():
     run("fresh hosts again", fresh)
     deploy, dummy, deploy_tasks = site("site.yml")
     no_change, hosts, no_change_tasks = site("site.yml again")
+    observed, shown = observation()
 
     figures = {
         "by_hand_seconds": round(by_hand, 1),
@@ -76,6 +88,8 @@ def main():
         "no_change_seconds": round(no_change, 1),
         "no_change_tasks": {host: counts["ok"] for host, counts in hosts.items()},
         "no_change_changed": {host: counts["changed"] for host, counts in hosts.items()},
+        "repmgr_cluster_info_seconds": round(observed, 2),
+        "cluster_show_and_service_status_seconds": round(shown, 2),
         "slowest_tasks": deploy_tasks,
         "slowest_tasks_no_change": no_change_tasks,
         "processors": os.cpu_count(),
@@ -101,6 +115,8 @@ def main():
     row("site.yml again, nothing to do", "%.1f s" % no_change, "< %d s" % GOAL_NO_CHANGE_SECONDS,
         no_change < GOAL_NO_CHANGE_SECONDS)
     row("tasks a host in that run, at most", tasks, "< %d" % GOAL_NO_CHANGE_TASKS, tasks < GOAL_NO_CHANGE_TASKS)
+    row("repmgr_cluster_info, whole cluster", "%.2f s" % observed, "", None)
+    row("cluster show + service status, by hand", "%.2f s" % shown, "", None)
     print("  also in .cache/bench.json; logs in .cache/bench/")
 
     if any(figures["no_change_changed"].values()):
