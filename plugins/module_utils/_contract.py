@@ -32,6 +32,7 @@ def contract_problems(hosts):
     found += _unique(hosts, lambda host: host.get('node_name') or None, 'node name', 'Give each host its own repmgr_node_name.')
     found += _unique(hosts, _endpoint, 'address and port', 'Set repmgr_address or repmgr_port so that each node has its own.')
     found += _one_version(hosts)
+    found += _upstreams(hosts)
     return found
 
 
@@ -181,3 +182,17 @@ def _one_version(hosts):
     return [message(', '.join(name for number in sorted(versions) for name in versions[number]),
                     'different major versions of PostgreSQL: %s' % shown, 'one version in the whole cluster',
                     'Set repmgr_postgresql_version once for the cluster.')]
+
+
+def _upstreams(hosts):
+    """A standby replicates from a data node of its own cluster."""
+    data_nodes = [host.get('name') for host in hosts if 'witness' not in (host.get('groups') or [])]
+    found = []
+    for host in hosts:
+        value = host.get('upstream')
+        others = [name for name in data_nodes if name != host.get('name')]
+        if not _empty(value) and value not in others:
+            found += _say(host, 'repmgr_upstream is "%s"' % (value,),
+                          'another data node of its cluster (%s), or nothing for the live primary' % ', '.join('%s' % name for name in others),
+                          'Correct repmgr_upstream.')
+    return found

@@ -31,6 +31,8 @@ def host(name, number, **changes):
     {},
     dict(port=5433, priority=0, node_id=7),
     dict(port='', priority=None),
+    dict(upstream=''),
+    dict(upstream='a'),
     dict(os_family='RedHat', distribution='CentOS', distribution_major='7'),
     dict(os_family='RedHat', distribution='Rocky', distribution_major='9.4'),
     dict(distribution='Ubuntu', distribution_major='20'),
@@ -64,6 +66,10 @@ def test_right(changes):
                                    'Correct repmgr_package_source.'),
     (dict(port='http'), 'b: repmgr_port is "http"; expected a number from 1 to 65535. Correct repmgr_port.'),
     (dict(port=70000), 'b: repmgr_port is "70000"; expected a number from 1 to 65535. Correct repmgr_port.'),
+    (dict(upstream='b'), 'b: repmgr_upstream is "b"; expected another data node of its cluster (a), or nothing for the live primary. '
+                         'Correct repmgr_upstream.'),
+    (dict(upstream='c'), 'b: repmgr_upstream is "c"; expected another data node of its cluster (a), or nothing for the live primary. '
+                         'Correct repmgr_upstream.'),
     (dict(priority='high'), 'b: repmgr_priority is "high"; expected a number, 0 for a node that is never promoted. '
                             'Correct repmgr_priority.'),
     (dict(priority=-1), 'b: repmgr_priority is "-1"; expected a number, 0 for a node that is never promoted. Correct repmgr_priority.'),
