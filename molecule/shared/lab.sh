@@ -142,6 +142,15 @@ recreate() {
     say "$* made again, empty"
 }
 
+reset() {
+    local name
+    for name in "${hosts[@]}"; do
+        # Only hosts that are there have a definition to be made again from.
+        exists "$name" || { down; up; return; }
+    done
+    recreate "${hosts[@]}"
+}
+
 down() {
     local name
     close_connections "${addresses[@]}"
@@ -169,6 +178,6 @@ case ${1:-} in
     up) up ;;
     down) down ;;
     recreate) shift; recreate "$@" ;;
-    reset) recreate "${hosts[@]}" ;;
+    reset) reset ;;
     *) fail "usage: lab.sh up|down|recreate NAME...|reset" ;;
 esac
