@@ -194,6 +194,8 @@ def observe_data(runner, place):
         return data
     data.state = 'valid'
     data.standby_signal = 'standby.signal' in names or 'recovery.conf' in names
+    # Written by every start of a server, by nothing else, and not copied by pg_basebackup.
+    data.started = 'postmaster.opts' in names
     _read_control(runner, place, control, data)
     return data
 

@@ -99,6 +99,7 @@ class Data(Record):
         ('timeline', None),
         ('cluster_state', None),
         ('standby_signal', False),
+        ('started', None),          # whether a server ever ran on it; initdb and a clone leave it unstarted
         ('wal_log_hints', None),
         ('checksums', None),
         ('reason', ''),

@@ -88,6 +88,13 @@ def _recovering(host):
         observed.data.state == 'valid' and observed.data.standby_signal)
 
 
+def _was_node(host):
+    """A stopped server that ran as this node. Nobody may be left who remembers its cluster; it is one all the same."""
+    observed = host.observed
+    return bool(observed.server.state == 'stopped' and observed.data.state == 'valid' and observed.data.started
+                and host.node_id is not None and (observed.config or {}).get('node_id') == host.node_id)
+
+
 def _identifier(host):
     return host.observed.system_identifier
 
@@ -101,7 +108,7 @@ def _find_registry(cluster):
     if having:
         cluster.registry = dict((row.node_id, row) for row in _rows(having[0]))
     cluster.exists = bool(having) or any(
-        _recovering(host) for host in cluster.seen if host.initial_role != 'witness')
+        _recovering(host) or _was_node(host) for host in cluster.seen if host.initial_role != 'witness')
 
 
 def _find_primary(cluster):
@@ -437,9 +444,17 @@ def _check_repmgrd(cluster):
 def _failover_ready(cluster):
     """Would an automatic failover succeed if the primary died now: {ready, reasons, candidates}; candidates best first.
 
-    Whoever would be elected is elected as repmgrd does it: by the nodes that are registered below the primary and active, of which
-    more than half must see each other, one of them in the primary's location. The best is who has received most, then who has
-    the highest priority, then the lowest id.
+    The rules are those of do_election() in repmgr's repmgrd-physical.c, which is the same text in 5.2.0, 5.3.3, 5.4.1 and 5.5.0, with
+    get_active_sibling_node_records() of dbutils.c and get_repmgrd_pid() of repmgr.c:
+
+    * Voters are the active records whose upstream is the primary, the witness among them. A voter counts as visible when its server
+      answers; its repmgrd, priority and failover mode do not matter. Visible must be more than half, or the standby has no sibling.
+    * One visible voter must be in the primary's location; the standby that votes counts as one.
+    * Each standby judges the others. It passes over who has priority 0 or less, is not in recovery, or has no repmgrd recorded.
+      The best has received most, then has the highest priority, then the lowest id.
+    * It cannot see that another is paused, set to failover=manual, or has a repmgrd that was killed and so is recorded still: such a
+      one may win, and then nobody is promoted.
+    * A standby with siblings resumes a paused replay; one that may not, gives up.
     """
     primary = cluster.primary
     row = cluster.registry.get(primary.node_id) if primary is not None else None
@@ -454,12 +469,13 @@ def _failover_ready(cluster):
               if item.type in ('standby', 'witness') and item.active is not False and item.upstream_node_id == primary.node_id]
     hosts = dict((host.node_id, host) for host in cluster.seen)
     visible = [item for item in voters if item.node_id in hosts and _answers(hosts[item.node_id])]
-    candidates = [_candidate(item, hosts[item.node_id], primary, row) for item in visible if item.type == 'standby']
-    candidates.sort(key=lambda item: (bool(item['obstacles']), item['lag_bytes'] is None, item['lag_bytes'] or 0,
+    candidates = [_candidate(item, hosts[item.node_id], primary, len(voters) == 1) for item in visible if item.type == 'standby']
+    electable = set(item.node_id for item in visible if _electable(item, hosts[item.node_id]))
+    candidates.sort(key=lambda item: (item['node_id'] not in electable, item['lag_bytes'] is None, item['lag_bytes'] or 0,
                                       -(item['priority'] or 0), item['node_id']))
     reasons = _candidate_reasons(primary, candidates)
-    reasons += _quorum_reasons(primary, row, voters, visible, hosts)
-    reasons += _follow_reasons(primary, voters, visible, hosts, candidates)
+    reasons += _quorum_reasons(primary, row, voters, visible)
+    reasons += _follow_reasons(visible, voters, hosts, candidates)
     reasons += _rewind_reasons(primary)
     return {'ready': not reasons, 'reasons': reasons, 'candidates': candidates}
 
@@ -482,10 +498,20 @@ def _repmgrd(host):
     return 'repmgrd is paused' if repmgrd.get('paused') else ''
 
 
-def _candidate(row, host, primary, primary_row):
+def _streams(host):
+    return (host.observed.receiver or {}).get('status') == 'streaming' and host.observed.server.in_recovery is True
+
+
+def _electable(row, host):
+    """Whether the others may take it for the winner. repmgrd does not ask who streams, but who does not is behind from the next write."""
+    repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
+    return _streams(host) and (row.priority or 0) > 0 and bool(repmgrd.get('running') or repmgrd.get('pid'))
+
+
+def _candidate(row, host, primary, alone):
     observed = host.observed
     obstacles = []
-    if (observed.receiver or {}).get('status') != 'streaming' or observed.server.in_recovery is not True:
+    if not _streams(host):
         obstacles.append('does not stream from the primary')
     if not (row.priority or 0) > 0:
         obstacles.append('priority is 0')
@@ -494,12 +520,20 @@ def _candidate(row, host, primary, primary_row):
         obstacles.append('failover is manual in repmgr.conf')
     if _repmgrd(host):
         obstacles.append(_repmgrd(host))
-    if observed.server.replay_paused:
+    if observed.server.replay_paused and not _resumes_replay(observed, alone):
         obstacles.append('replay is paused')
     return {
         'name': host.name, 'node_id': row.node_id, 'priority': row.priority, 'location': row.location,
         'lag_bytes': _lag(row, host, primary), 'obstacles': obstacles,
     }
+
+
+def _resumes_replay(observed, alone):
+    """do_election() does where there are siblings; without any, it is left to the promotion, which does so from PostgreSQL 13 on."""
+    if alone:
+        return (observed.server.version_num or 0) >= 130000
+    missing = (observed.repmgr or {}).get('missing_rights')
+    return missing is not None and 'execute of pg_wal_replay_resume()' not in missing
 
 
 def _lag(row, host, primary):
@@ -523,28 +557,32 @@ def _position(lsn):
         return None
 
 
+def _able(candidates):
+    return [item for item in candidates if not item['obstacles']]
+
+
 def _candidate_reasons(primary, candidates):
-    able = [item for item in candidates if not item['obstacles']]
     if not candidates:
         return [message(primary.name, 'no registered standby of it answers', 'one that could be promoted',
                         'Type: ansible-playbook site.yml')]
-    if not able:
+    if not _able(candidates):
         return [message(primary.name, 'none of its standbys could be promoted: %s' % '; '.join(
             '%s: %s' % (item['name'], ', '.join(item['obstacles'])) for item in candidates), 'one that could be promoted',
             'Look at: ansible-playbook playbooks/status.yml')]
-    lag = able[0]['lag_bytes']
-    if lag is not None and lag > _MAX_LAG:
-        return [message(able[0]['name'], 'is the best candidate, but %d MB behind' % (lag // 1048576),
+    first = candidates[0]
+    if first['obstacles']:
+        return [message(first['name'], 'the others would elect it, but %s: nobody would be promoted' % ', '.join(first['obstacles']),
+                        'a winner that promotes itself', 'Mend that, or set its priority to 0 in repmgr.conf and register it again.')]
+    if (first['lag_bytes'] or 0) > _MAX_LAG:
+        return [message(first['name'], 'is the best candidate, but %d MB behind' % (first['lag_bytes'] // 1048576),
                         '%d MB at most, because the rest would be lost' % (_MAX_LAG // 1048576),
                         'Wait for it to catch up, or look at the network and at its disk.')]
     return []
 
 
-def _quorum_reasons(primary, row, voters, visible, hosts):
-    """repmgrd counts the active siblings and itself; a standby without any wins by default."""
+def _quorum_reasons(primary, row, voters, visible):
+    """The standby that votes is one of the voters; without a sibling it wins by default, but in the primary's location only."""
     reasons = []
-    if not voters:
-        return reasons
     hidden = [item.node_name for item in voters if item not in visible]
     if len(voters) > 1 and 2 * len(visible) <= len(voters):
         reasons.append(message(
@@ -559,9 +597,9 @@ def _quorum_reasons(primary, row, voters, visible, hosts):
     return reasons
 
 
-def _follow_reasons(primary, voters, visible, hosts, candidates):
+def _follow_reasons(visible, voters, hosts, candidates):
     """What would keep the others from following the new primary."""
-    able = [item for item in candidates if not item['obstacles']]
+    able = _able(candidates)
     reasons = []
     if not able:
         return reasons
@@ -574,7 +612,7 @@ def _follow_reasons(primary, voters, visible, hosts, candidates):
                 else 'Type on it: systemctl start repmgrd'))
     # The other standbys and the old primary will want to stream from it.
     wanted = len([item for item in voters if item.type == 'standby'])
-    best = dict((host.node_id, host) for host in hosts.values())[able[0]['node_id']]
+    best = hosts[able[0]['node_id']]
     settings = best.observed.server.settings or {}
     slots = any(item.slot_name for item in voters)
     for name in ['max_wal_senders'] + (['max_replication_slots'] if slots else []):

@@ -105,3 +105,18 @@ def test_a_node_of_one_cluster_is_not_taken_for_the_other(tmp_path):
     with nothing_changes():
         run = lab.site(inventory=inventory(tmp_path, swapped, "two_clusters"))
         assert_refused(run, "base-centos-2", "base-centos-4")
+
+
+def test_the_last_one_that_remembers_is_not_started_unasked():
+    """Alpha's other node is an empty host now, and its last primary is stopped: by whom and why, only the operator knows."""
+    lost, last = ALPHA
+    lab.ssh(last, "systemctl stop %s repmgrd" % lab.UNIT)
+    lab.lab("recreate", lost)
+    before = lab.fingerprints(ALPHA)
+    run = lab.playbook("site.yml", "--limit", ",".join(ALPHA), inventory=TWO)
+    assert_refused(run, last, "primary", "start the server")
+    assert lab.differences(before, lab.fingerprints(ALPHA)) == {}
+    # His word is all that it takes: the data are still there, and the empty host gets a copy of them.
+    lab.ssh(last, "systemctl start %s" % lab.UNIT)
+    lab.site("--limit", ",".join(ALPHA), inventory=TWO).assert_ok()
+    lab.wait_until("alpha is whole again", 30, lambda: lab.assert_healthy(last, [lost], None) is None)

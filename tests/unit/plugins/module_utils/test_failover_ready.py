@@ -78,6 +78,30 @@ def witness_repmgrd_paused(cluster):
     cluster.observed['w'].repmgr['repmgrd'] = {'running': True, 'paused': True}
 
 
+def winner_paused(cluster):
+    cluster.observed['b'].repmgr['repmgrd']['paused'] = True
+
+
+def winner_killed(cluster):
+    # A repmgrd that ends in good order takes its number out of the server's shared memory; kill -9 leaves it there.
+    cluster.observed['b'].repmgr['repmgrd'] = {'running': False, 'pid': 7}
+
+
+def winner_manual(cluster):
+    cluster.observed['b'].config = {'failover': 'manual'}
+
+
+def loser_manual(cluster):
+    winner_manual(cluster)
+    cluster.observed['b'].server.received_lsn = lsn(100 * MB - 1)
+
+
+def manual_but_priority_zero(cluster):
+    winner_manual(cluster)
+    cluster.rows[1]['priority'] = 0
+    cluster.observed['c'].server.received_lsn = lsn(100 * MB - 1)
+
+
 def primary_repmgrd_down(cluster):
     cluster.observed['a'].repmgr['repmgrd'] = {'running': False}
 
@@ -98,6 +122,26 @@ def two_voters_dead(cluster):
 def inactive_siblings_do_not_count(cluster):
     two_voters_dead(cluster)
     cluster.rows[2]['active'] = cluster.rows[3]['active'] = False
+
+
+def priority_zero_counts_for_the_quorum(cluster):
+    cluster.gone = ['w']
+    cluster.rows[2]['priority'] = 0
+
+
+def a_voter_without_repmgrd_counts_for_the_quorum(cluster):
+    cluster.gone = ['c']
+    cluster.observed['w'].repmgr['repmgrd'] = {'running': False}
+
+
+def half_is_not_enough(cluster):
+    cluster.rows[3]['active'] = False
+    cluster.gone = ['c']
+
+
+def alone_in_another_location(cluster):
+    inactive_siblings_do_not_count(cluster)
+    cluster.rows[1]['location'] = 'moon'
 
 
 def no_standby(cluster):
@@ -157,6 +201,33 @@ def replay_paused(cluster):
     cluster.observed['b'].server.replay_paused = cluster.observed['c'].server.replay_paused = True
 
 
+def replay_that_is_resumed(cluster):
+    replay_paused(cluster)
+    for name in 'bc':
+        cluster.observed[name].repmgr['missing_rights'] = ['execute of pg_ls_dir(text,boolean,boolean)']
+
+
+def replay_that_may_not_be_resumed(cluster):
+    replay_that_is_resumed(cluster)
+    cluster.observed['b'].repmgr['missing_rights'] = ['execute of pg_wal_replay_resume()']
+
+
+def replay_paused_without_siblings(cluster):
+    replay_that_is_resumed(cluster)
+    inactive_siblings_do_not_count(cluster)
+    cluster.observed['b'].server.version_num = 120000
+
+
+def replay_paused_without_siblings_on_13(cluster):
+    replay_paused_without_siblings(cluster)
+    cluster.observed['b'].server.version_num = 130000
+
+
+def nobody(name, why):
+    return '%s: the others would elect it, but %s: nobody would be promoted; expected a winner that promotes itself. Mend that, ' \
+        'or set its priority to 0 in repmgr.conf and register it again.' % (name, why)
+
+
 CASES = [
     (healthy, ['b', 'c'], []),
     (one_standby_dead, ['b'], []),
@@ -165,6 +236,33 @@ CASES = [
     (witness_in_the_primarys_location, ['b', 'c'], []),
     (only_one_behind, ['c', 'b'], []),
     (checksums_do_as_well, ['b', 'c'], []),
+    (loser_manual, ['c', 'b'], []),
+    (manual_but_priority_zero, ['c', 'b'], []),
+    (priority_zero_counts_for_the_quorum, ['b', 'c'], []),
+    (replay_that_is_resumed, ['b', 'c'], []),
+    (replay_paused_without_siblings_on_13, ['b'], []),
+    (replay_that_may_not_be_resumed, ['b', 'c'], [nobody('b', 'replay is paused')]),
+    (winner_manual, ['b', 'c'], [nobody('b', 'failover is manual in repmgr.conf')]),
+    (winner_paused, ['b', 'c'], [
+        nobody('b', 'repmgrd is paused'),
+        'b: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
+        'Type on any node: repmgr service unpause']),
+    (winner_killed, ['b', 'c'], [
+        nobody('b', 'repmgrd is not running'),
+        'b: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
+        'Type on it: systemctl start repmgrd']),
+    (a_voter_without_repmgrd_counts_for_the_quorum, ['b'], [
+        'w: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
+        'Type on it: systemctl start repmgrd']),
+    (half_is_not_enough, ['b'], [
+        'a: of the 2 nodes that would elect its successor 1 can be seen; c cannot; expected more than half, 2. '
+        'Bring them back, or unregister those that are gone for good.']),
+    (alone_in_another_location, ['b'], [
+        'a: no node in its location default can be seen, and repmgrd would take its death for a network split; expected a standby or '
+        'witness in that location. Set repmgr_location of a witness or a standby near it.']),
+    (replay_paused_without_siblings, ['b'], [
+        'a: none of its standbys could be promoted: b: replay is paused; expected one that could be promoted. '
+        'Look at: ansible-playbook playbooks/status.yml']),
     (standby_repmgrd_down, ['c', 'b'], [
         'b: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
         'Type on it: systemctl start repmgrd']),

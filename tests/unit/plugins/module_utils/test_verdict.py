@@ -114,6 +114,22 @@ def test_stopped_or_running_server_on_the_initial_primary_is_adopted():
         assert (answer['exists'], answer['stop'], answer['system_identifier']) == (False, [], ID)
 
 
+def was_node(number, started=True):
+    observed = stopped()
+    return observed.replace(config={'node_id': number, 'node_name': 'a'}, data=observed.data.replace(started=started))
+
+
+def test_stopped_node_of_a_cluster_that_nobody_remembers_is_not_started():
+    answer = judge(fresh(a=was_node(1)))
+    assert (answer['status'], answer['exists'], answer['primary']) == ('no_primary', True, None)
+    assert len(answer['stop']) == 1 and 'Start the server of the last primary' in answer['stop'][0]
+
+
+@pytest.mark.parametrize('observed', [was_node(1, started=False), was_node(9)], ids=['never started', 'of another node id'])
+def test_stopped_server_that_never_was_this_node_makes_no_cluster(observed):
+    assert judge(fresh(a=observed))['exists'] is False
+
+
 def test_streaming_replication_without_repmgr_is_adopted():
     answer = judge(fresh(a=running(True, nodes=[]), b=running(False, nodes=[])))
     assert (answer['exists'], answer['primary'], answer['stop']) == (True, 'b', [])
@@ -375,7 +391,8 @@ def _anything(rng):
     observed = Observed(
         config=rng.choice([None, {'node_id': rng.randint(1, 4), 'node_name': rng.choice('abcw')}]),
         data=Data(path=rng.choice(['', PATH]), state=rng.choice(['missing', 'empty', 'partial', 'valid', 'unrecognised', 'unknown']),
-                  system_identifier=rng.choice([None, ID, OTHER_ID]), standby_signal=rng.choice([True, False])),
+                  system_identifier=rng.choice([None, ID, OTHER_ID]), standby_signal=rng.choice([True, False]),
+                  started=rng.choice([None, True, False])),
         server=Server(state=rng.choice(['running', 'running', 'running', 'stopped', 'starting', 'unknown']),
                       sql=rng.choice([True, True, False]), in_recovery=rng.choice([True, False, None]),
                       system_identifier=rng.choice([None, ID, OTHER_ID]), timeline=rng.choice([None, 1, 2])),
