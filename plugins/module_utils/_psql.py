@@ -182,6 +182,22 @@ class Psql:
                          "FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s' AND NOT active) t;" % name)
         return bool(done.get('dropped'))
 
+    def archive_backlog(self, conninfo):
+        """(whether the server archives its WAL, how many files wait for that or None where it may not be asked)"""
+        done = self.tags(conninfo, r"""
+            SELECT current_setting('server_version_num')::int >= 120000 AS v12 \gset
+            SELECT 'archives', to_jsonb(current_setting('archive_mode') <> 'off' AND (
+              current_setting('archive_command') NOT IN ('', '(disabled)')
+              OR coalesce(current_setting('archive_library', true), '') <> ''));
+            \if :v12
+            SELECT 'ready', to_jsonb(count(*)) FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready';
+            \else
+            SELECT 'ready', to_jsonb(count(*)) FROM pg_catalog.pg_ls_dir('pg_wal/archive_status', true, true) AS name
+              WHERE name LIKE '%.ready';
+            \endif
+            """)
+        return done.get('archives'), done.get('ready')
+
 
 class SwitchoverLock:
     """An advisory lock on the primary, held by a session of its own that the primary's shutdown ends by itself."""

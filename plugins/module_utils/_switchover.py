@@ -9,13 +9,22 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import os
+import re
+import threading
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError, SwitchoverLock
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 _UNPAUSE_ATTEMPTS = 3
+# Of one SSH command, should repmgr's ssh_options set no limit.
+_SSH_TIMEOUT = 30
+# The settings of repmgr.conf that stop, start and switch servers.
+_SERVICE_COMMANDS = ('service_start_command', 'service_stop_command', 'service_restart_command', 'service_reload_command',
+                     'service_promote_command', 'repmgrd_service_start_command', 'repmgrd_service_stop_command')
 _DEAD_PRIMARY = 'To replace a dead primary, type on the most advanced standby: repmgr standby promote --siblings-follow'
 
 
@@ -40,6 +49,7 @@ class Switchover:
         self.is_primary = False
         self.notes = []
         self._found = {}
+        self._config = {}
         self._nodes = []
         self._peers = {}
         self._observed = None
@@ -56,6 +66,7 @@ class Switchover:
     def look(self):
         self._observed = observed = _observe.observe_local(self.runner, self.psql, self.place)
         config = observed.config
+        self._config = _observe.read_config(self.place.config_file) or {}
         self.target = {'node_id': config['node_id'], 'node_name': config['node_name']}
         if not observed.server.sql:
             raise SwitchoverError(
@@ -70,8 +81,7 @@ class Switchover:
         primaries = [node for node in self._nodes if node.type == 'primary' and node.active]
         if len(primaries) == 1:
             self.before = {'node_id': primaries[0].node_id, 'node_name': primaries[0].node_name}
-            self._primary_conninfo = _observe.usable(
-                primaries[0].conninfo, (_observe.read_config(self.place.config_file) or {}).get('conninfo'))
+            self._primary_conninfo = _observe.usable(primaries[0].conninfo, self._config.get('conninfo'))
         self.is_primary = observed.server.in_recovery is False
         if self.is_primary:
             if self.before != self.target:
@@ -116,15 +126,22 @@ class Switchover:
         if not (observed.data.wal_log_hints or observed.data.checksums or observed.data.wal_log_hints is None):
             self._warn('neither wal_log_hints nor checksums: the old primary could not be rewound')
         problems += self._repmgrd_problems(primary)
+        hosts = []
         for node in self._nodes:
-            if node.node_id in (self.target['node_id'], self.before['node_id']) or not node.active:
+            if not node.active:
                 continue
             peer, why = self._peers.get(node.node_name, (None, 'not observed'))
-            if peer is None:
+            if peer is None and node.node_id != self.target['node_id']:
                 problems.append('%s %s does not answer (%s)' % (node.type, node.node_name, why))
+            elif node.node_id in (self.target['node_id'], self.before['node_id']) or (
+                    self.params['siblings_follow'] and node.upstream_node_id == self.before['node_id']):
+                hosts.append(node)
+        self._found['preflight'] = {'ssh': {}, 'sudo': {}}
+        problems += self._archive_problems() + self._room_problems() + self._host_problems(hosts)
         if problems:
-            raise SwitchoverError(problems, 'a healthy cluster before a switchover',
-                                  'Look at: ansible-playbook playbooks/status.yml')
+            raise SwitchoverError(
+                problems, 'a cluster that is ready for a switchover',
+                'Nothing was changed. Look at: ansible-playbook playbooks/status.yml; site.yml restores keys and sudo rules.')
 
     def _warn(self, text):
         self.notes.append(text)
@@ -146,6 +163,116 @@ class Switchover:
         if missing and len(missing) < len(running):
             problems.append('repmgrd is not running on %s' % ', '.join(missing))
         return problems
+
+    def _archive_problems(self):
+        """A primary that shuts down archives first what waits for it, and clients wait for that."""
+        archives, ready = self.psql.archive_backlog(self._primary_conninfo)
+        if not archives:
+            return []
+        self._found['preflight']['archive_ready'] = ready
+        if ready is None:
+            self._warn('primary %s does not let us count the WAL files that wait to be archived; a long backlog makes its shutdown long'
+                       % self.before['node_name'])
+        elif ready > self.params['max_archive_ready']:
+            return ['%d WAL files wait to be archived on primary %s, more than max_archive_ready, %d; see pg_stat_archiver there' % (
+                ready, self.before['node_name'], self.params['max_archive_ready'])]
+        return []
+
+    def _will_follow(self, node):
+        """Whether this node shall stream from the new primary afterwards."""
+        if node.type == 'witness' or not node.active or node.node_id == self.target['node_id']:
+            return False
+        return node.node_id == self.before['node_id'] or (
+            self.params['siblings_follow'] and node.upstream_node_id in (self.before['node_id'], self.target['node_id']))
+
+    def _slots_of(self, nodes):
+        if ('%s' % self._config.get('use_replication_slots', '')).lower() not in ('1', 'on', 't', 'true', 'y', 'yes'):
+            return []
+        return [node.slot_name for node in nodes if node.slot_name]
+
+    def _room_problems(self):
+        """Walsenders and slots of the target, for all that will stream from it; who streams from it already takes no other."""
+        problems, observed = [], self._observed
+        followers = [node for node in self._nodes if self._will_follow(node)]
+        for setting, wanted, there in (
+                ('max_wal_senders', [node.node_name for node in followers], [row.get('application_name') for row in observed.replication]),
+                ('max_replication_slots', self._slots_of(followers), [row.get('slot_name') for row in observed.slots])):
+            limit = '%s' % observed.server.settings.get(setting)
+            if not wanted or not limit.isdigit():
+                continue
+            free = int(limit) - len([name for name in there if name not in wanted])
+            self._found['preflight'][setting] = {'free': free, 'needed': len(wanted)}
+            if free < len(wanted):
+                problems.append('%s of the node is %s, %d free, and %d nodes shall stream from it' % (setting, limit, free, len(wanted)))
+        return problems
+
+    # -- preflight: SSH and sudo, in the way that repmgr will use them
+
+    def _host_problems(self, nodes):
+        """What repmgr could not do on these nodes, all asked at the same time."""
+        found = {}
+
+        def look(node):
+            try:
+                found[node.node_id] = self._look_at_host(node)
+            except CommandError as exc:
+                found[node.node_id] = ['%s: %s' % (node.node_name, exc.message)]
+
+        threads = [threading.Thread(target=look, args=(node,)) for node in nodes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [problem for node in nodes for problem in found[node.node_id]]
+
+    def _look_at_host(self, node):
+        """Problems of one node: one process for the target itself, two for another, whose repmgr.conf is its own and read first."""
+        if node.node_id == self.target['node_id']:
+            return self._check_host(node, '', self._config)
+        ssh = _ssh(self._config, node)
+        answer = self._shell(ssh, 'cat %s' % _quoted(node.config_file))
+        reached = answer.rc not in (124, 127, 137, 255)
+        self._found['preflight']['ssh'][node.node_name] = reached
+        if not reached:
+            return ['no SSH as %s to %s %s: `%s true` ended with exit code %d' % (
+                self.place.user, node.type, node.node_name, ssh, answer.rc)]
+        try:
+            config = _repmgr.parse_config(answer.stdout) if answer.rc == 0 else None
+        except _repmgr.ConfigError:
+            config = None
+        if not config:
+            return ['%s of %s %s cannot be read as %s by SSH' % (node.config_file, node.type, node.node_name, self.place.user)]
+        return self._check_host(node, ssh, config)
+
+    def _check_host(self, node, ssh, config):
+        """What the server's user may not do there, of what repmgr may need: sudo for its service commands, SSH back to the target."""
+        checks = [] if node.type == 'witness' else _sudo_checks(config)
+        if node.node_id == self.before['node_id']:
+            back = _ssh(config, [row for row in self._nodes if row.node_id == self.target['node_id']][0])
+            checks.append(('ssh_back', back, '%s true' % back))
+        if not checks:
+            return []
+        answer = self._shell(ssh, '; '.join('%s </dev/null >/dev/null 2>&1 || echo %s' % (ask, what) for what, dummy, ask in checks))
+        if answer.rc != 0:
+            return ['what may be run on %s %s could not be asked: exit code %d' % (node.type, node.node_name, answer.rc)]
+        failed, problems = answer.stdout.split(), []
+        for what, command, dummy in checks:
+            if what == 'ssh_back':
+                self._found['preflight'][what] = what not in failed
+                text = 'no SSH as {user} from {name} back to the node: `{command} true` failed there'
+            else:
+                self._found['preflight']['sudo'].setdefault(node.node_name, {})[what] = what not in failed
+                text = 'sudo on {name} does not let {user} run {what}: {command}'
+            if what in failed:
+                problems.append(text.format(
+                    user=self.place.user, name='%s %s' % (node.type, node.node_name), what=what, command=command))
+        return problems
+
+    def _shell(self, ssh, script):
+        """By a shell here, or by one that SSH starts there. repmgr too pastes its ssh_options into a shell command."""
+        if ssh:
+            script = 'exec %s %s </dev/null' % (ssh, _quoted(script))
+        return self.runner.run(['/bin/sh', '-c', script], accept=None, timeout=_SSH_TIMEOUT)
 
     # -- dry run
 
@@ -249,6 +376,7 @@ class Switchover:
             problems = self._open_points()
             if not problems:
                 self._found['after'] = self.target
+                self._look_for_slots()
                 return
             if time.time() > deadline:
                 raise SwitchoverError(problems, 'every node to follow the new primary within %d s' % self.params['timeout'],
@@ -264,6 +392,7 @@ class Switchover:
             return problems
         rows = dict((node.node_id, node) for node in observed.nodes or [])
         streaming = set(row.get('application_name') for row in observed.replication if row.get('state') == 'streaming')
+        slots = set(row.get('slot_name') for row in observed.slots if row.get('active'))
         for node in self._nodes:
             if node.node_id == self.target['node_id'] or not node.active:
                 continue
@@ -276,14 +405,55 @@ class Switchover:
                     problems.append('witness %s does not watch the new primary' % node.node_name)
             elif peer.server.in_recovery is not True:
                 problems.append('%s is not in recovery' % node.node_name)
-            elif node.node_id == self.before['node_id'] or (
-                    self.params['siblings_follow'] and node.upstream_node_id in (self.before['node_id'], self.target['node_id'])):
+            elif self._will_follow(node):
                 if node.node_name not in streaming:
                     problems.append('%s does not stream from the new primary' % node.node_name)
+                problems += ['%s does not use its slot %s of the new primary' % (node.node_name, name)
+                             for name in self._slots_of([node]) if name not in slots]
         primary = rows.get(self.target['node_id'])
         if primary is None or primary.type != 'primary' or not primary.active:
             problems.append('the node is not registered as active primary')
         return problems
+
+    def _look_for_slots(self):
+        """repmgr drops the slots that nobody needs any more. One that it could not drop keeps WAL until the disk is full."""
+        moved = self._slots_of([node for node in self._nodes if self._will_follow(node) or node.node_id == self.target['node_id']])
+        self._found['slots_left'] = left = []
+        for name, (peer, dummy) in sorted(self._peers.items()):
+            for row in peer.slots if peer is not None else []:
+                if row.get('slot_name') in moved and not row.get('active'):
+                    left.append({'node_name': name, 'slot_name': row['slot_name'], 'retained_bytes': row.get('retained_bytes')})
+                    self._warn(message(
+                        name, 'slot %s is left from before the switchover and keeps WAL for nobody' % row['slot_name'], 'no such slot',
+                        "Type in psql on it: SELECT pg_drop_replication_slot('%s')" % row['slot_name']))
+
+
+def _ssh(config, node):
+    """repmgr's own command, without what it shall run; its default options are the same in all versions."""
+    try:
+        values = _conninfo.parse(node.conninfo)
+    except ValueError:
+        values = {}
+    return 'ssh -o Batchmode=yes %s %s' % (
+        config.get('ssh_options', '-q -o ConnectTimeout=10'), _quoted(values.get('host') or values.get('hostaddr') or node.node_name))
+
+
+def _sudo_checks(config):
+    """[(setting, command, how to ask sudo whether it may be run)]. -l runs nothing; -n rather fails than asks for a password.
+
+    Not seen: a rule without NOPASSWD, when the user has another one with it.
+    """
+    found = []
+    for setting in _SERVICE_COMMANDS:
+        # One that only a shell understands starts with that shell here, and is left out: it cannot be asked about in parts.
+        words = _repmgr.split_command(config.get(setting) or '')
+        if words and os.path.basename(words[0]) == 'sudo':
+            found.append((setting, config[setting], ' '.join(_quoted(word) for word in words[:1] + ['-n', '-l'] + words[1:])))
+    return found
+
+
+def _quoted(word):
+    return word if re.match(r'^[A-Za-z0-9_@%+=:,./-]+$', word) else "'%s'" % word.replace("'", "'\\''")
 
 
 def _lines(result):

@@ -15,7 +15,10 @@ short_description: Make this standby the primary of its repmgr cluster, in good 
 version_added: 0.1.0
 description:
   - Checks everything that can be known beforehand, asks the old primary for a checkpoint, lets C(repmgr) try and then do the
-    switchover, and verifies the result on every node.
+    switchover, and verifies the result on every node, its replication slots included.
+  - Beforehand means that all nodes answer, this one streams and is not behind, repmgrd runs everywhere and is paused nowhere, SSH works as
+    C(repmgr) uses it and from the primary back to this node, sudo allows the service commands on every node, the primary has archived its
+    WAL, and this node has room for those that will stream from it. Everything is said at once, in check mode as well.
   - Whatever happens, repmgrd is not left paused.
   - Run it on the standby that shall become primary, as the user that the server runs as. On the primary itself it changes nothing.
 extends_documentation_fragment:
@@ -41,6 +44,14 @@ options:
       - Bytes that the standby may be behind before it is refused. What is behind delays the end of the write gap.
     type: int
     default: 16777216
+  max_archive_ready:
+    description:
+      - WAL files that may wait to be archived on the primary before the switchover is refused. A primary archives them before it has
+        shut down, and clients wait for that.
+      - It is looked at only when C(archive_mode) is on and there is a command or library to archive with.
+      - The default is where C(repmgr node check) begins to warn. C(repmgr) itself refuses from 128 on.
+    type: int
+    default: 16
   timeout:
     description:
       - Seconds until every node must have followed.
@@ -69,6 +80,40 @@ after:
   description: The primary afterwards, with C(node_id) and C(node_name).
   returned: when the switchover was done
   type: dict
+preflight:
+  description: What was asked beforehand, besides the state of the nodes. What stood against the switchover is in RV(problems).
+  returned: when the primary answered
+  type: dict
+  contains:
+    ssh:
+      description:
+        - For each node name, whether C(repmgr)'s own SSH command works from this node. The primary, and with O(siblings_follow) the
+          other standbys and the witness.
+      type: dict
+      sample: {"db1": true, "db3": true, "db4": true}
+    ssh_back:
+      description: Whether the primary reaches this node by SSH.
+      returned: when this node reaches the primary
+      type: bool
+    sudo:
+      description:
+        - For each node name and each service command of its C(repmgr.conf) that begins with C(sudo), whether it may be run. It is asked by
+          C(sudo -n -l), which runs nothing.
+      type: dict
+      sample: {"db1": {"service_start_command": true, "service_stop_command": true}}
+    archive_ready:
+      description: How many WAL files wait to be archived on the primary; null where the role may not count them.
+      returned: when the primary archives
+      type: int
+    max_wal_senders:
+      description: How many walsenders this node has C(free) and how many are C(needed) for those that will stream from it.
+      type: dict
+      sample: {"free": 10, "needed": 2}
+    max_replication_slots:
+      description: The same of replication slots.
+      returned: when C(use_replication_slots) is on
+      type: dict
+      sample: {"free": 10, "needed": 2}
 dry_run:
   description: What C(repmgr standby switchover --dry-run) said, with C(cmd), C(rc), C(stdout_lines) and C(stderr_lines).
   returned: when it was asked
@@ -85,6 +130,13 @@ checkpoint:
   description: Whether the role may ask the old primary for a checkpoint.
   returned: when it was asked
   type: bool
+slots_left:
+  description:
+    - Slots on the old primary or another standby that nobody uses and that belong to a node which follows the new primary, with
+      C(node_name), C(slot_name) and C(retained_bytes). Each is warned about.
+  returned: when the switchover was done
+  type: list
+  elements: dict
 unpaused:
   description: Whether repmgrd had to be unpaused after the switchover.
   returned: when the switchover was run
@@ -110,6 +162,7 @@ ARGUMENTS = dict(
     bin_dir=dict(type='path', required=True),
     siblings_follow=dict(type='bool', default=True),
     max_lag=dict(type='int', default=16 * 1024 * 1024),
+    max_archive_ready=dict(type='int', default=16),
     timeout=dict(type='int', default=60),
     passfile=dict(type='path', no_log=False),
     connect_timeout=dict(type='int', default=3),

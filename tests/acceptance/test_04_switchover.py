@@ -1,9 +1,11 @@
 """The walkthrough's finale, there and back, while clients write."""
+import contextlib
 import re
 
 import pytest
 
 import lab
+import refusal
 
 SWITCHOVER = "playbooks/switchover.yml"
 
@@ -32,15 +34,60 @@ def test_check_mode_is_repmgrs_dry_run_and_changes_nothing():
     lab.healthy(within=5)
 
 
+@contextlib.contextmanager
+def without_line(host, path, words):
+    """While it lasts, a file on a host lacks the one line that has these words."""
+    kept = "/tmp/%s.kept" % path.rpartition("/")[2]
+    assert lab.ssh(host, "grep -cF '%s' %s" % (words, path)).strip() == "1"
+    lab.ssh(host, "cp -a {0} {1} && grep -vF '{2}' {1} > {0}".format(path, kept, words))
+    try:
+        yield
+    finally:
+        lab.ssh(host, "cp -a {1} {0} && rm {1}".format(path, kept))
+
+
+def answers(run):
+    """What the module itself said."""
+    return [result for dummy, host, result in run.results if "preflight" in result and host == lab.STANDBY]
+
+
+@pytest.mark.parametrize("host,path,words,said", [
+    (lab.PRIMARY, "/etc/sudoers.d/repmgr", "systemctl stop postgresql",
+     ["sudo on primary %s does not let postgres run service_stop_command: sudo /usr/bin/systemctl stop %s" % (lab.PRIMARY, lab.UNIT)]),
+    (lab.STANDBY, "/var/lib/postgresql/.ssh/authorized_keys", "postgres@%s" % lab.PRIMARY,
+     ["no SSH as postgres from primary %s back to the node: " % lab.PRIMARY, "%s true` failed there" % lab.ADDRESS[lab.STANDBY]]),
+], ids=["sudo on the primary", "ssh back to the target"])
+def test_what_repmgr_does_not_look_at_is_refused_before_any_change(host, path, words, said, figure):
+    switchover = ["-e", "target=%s" % lab.STANDBY]
+    with without_line(host, path, words), refusal.nothing_changes():
+        # repmgr's own dry run is content; the switchover would end half-way, or the way back would be closed.
+        lab.as_postgres(lab.STANDBY, lab.REPMGR + " standby switchover --siblings-follow --dry-run")
+        for options in (["--check"], []):
+            run = lab.playbook(SWITCHOVER, *(options + switchover))
+            refusal.assert_refused(run, lab.STANDBY, *said)
+            assert len(answers(run)[0]["problems"]) == 1 and "dry_run" not in answers(run)[0], answers(run)
+        figure("refused, %s" % words, "%.1f s" % run.seconds)
+        lab.healthy(within=5)
+    lab.playbook(SWITCHOVER, "--check", *switchover).assert_ok()
+
+
 @pytest.mark.parametrize("source,target", [(lab.PRIMARY, lab.STANDBY), (lab.STANDBY, lab.PRIMARY)])
 def test_switchover_under_writes(source, target, writers, figure):
     others = [host for host in lab.DATA_HOSTS if host != target]
     third = lab.OTHER_STANDBY
     before = lab.lives(third)["server"][0]
+    # One that repmgr will not drop, because it is on neither end: it would fill the disk of a node that nobody looks at.
+    left = "repmgr_slot_%s" % lab.nodes(source)[source]["id"]
+    lab.value(third, "select pg_create_physical_replication_slot('%s', true)" % left)
     with writers:
         run = lab.playbook(SWITCHOVER, "-e", "target=%s" % target).assert_ok()
         writers.progress()
     took = lab.healthy(primary=target, within=30)
+
+    module = [result for dummy, host, result in run.results if "preflight" in result and host == target][0]
+    assert [(slot["node_name"], slot["slot_name"]) for slot in module["slots_left"]] == [(third, left)], module["slots_left"]
+    assert any("pg_drop_replication_slot('%s')" % left in text for text in module["warnings"]), module["warnings"]
+    lab.sql(third, "select pg_drop_replication_slot('%s')" % left)
 
     lab.replayed(target, others)
     for host in lab.DATA_HOSTS:
