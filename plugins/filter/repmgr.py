@@ -68,6 +68,12 @@ def topology_mermaid(nodes):
     return _topology.mermaid(_rows(nodes, 'topology_mermaid'))
 
 
+def login_matrix(verdict):
+    if not isinstance(verdict, dict) or 'logins' not in verdict:
+        raise AnsibleFilterError('login_matrix needs a verdict')
+    return _topology.login_matrix(verdict['logins'])
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -79,4 +85,5 @@ class FilterModule(object):
             'cluster_verdict': cluster_verdict,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
+            'login_matrix': login_matrix,
         }

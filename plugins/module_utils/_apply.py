@@ -13,7 +13,7 @@ import json
 import os
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 
@@ -37,7 +37,7 @@ class Context:
 
     def __init__(self, runner, psql, repmgr, place, desired, config, primary_conninfo='', upstream_conninfo='',
                  upstream_node_id=None, wanted_upstream_id=None, actual_upstream_id=None, clone_options=(), clone_timeout=0, start_timeout=60,
-                 register_timeout=60, data_state='', has_rows=False):
+                 register_timeout=60, data_state='', has_rows=False, settings=None):
         self.runner = runner
         self.psql = psql
         self.repmgr = repmgr
@@ -55,6 +55,7 @@ class Context:
         self.register_timeout = register_timeout
         self.data_state = data_state
         self.has_rows = has_rows
+        self.settings = settings or {}
         self.done = []
         self.warnings = []
 
@@ -220,6 +221,26 @@ def _follow(context):
     return context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id).to_dict()
 
 
+def _set_tls(context):
+    # repmgr does not follow the node that is followed already, because its slot is in use. Only a superuser may set it: the
+    # server's own user, over the socket.
+    sockets = (context.settings.get('unix_socket_directories') or '').split(',')[0].strip()
+    local = _conninfo.build(dict(
+        {'host': sockets} if sockets else {}, port=context.settings.get('port') or '5432', user=context.place.user, dbname='postgres'))
+    before = context.psql.primary_conninfo(local)
+    if not before:
+        raise ApplyError('set_tls', 'primary_conninfo cannot be read as %s' % context.place.user)
+    values, wanted = _conninfo.parse(before), _conninfo.parse(context.desired.conninfo)
+    for name in ('sslmode', 'sslrootcert'):
+        values.pop(name, None)
+        if name in wanted:
+            values[name] = wanted[name]
+    after = _conninfo.build(values)
+    if not context.psql.set_primary_conninfo(local, after):
+        raise ApplyError('set_tls', 'primary_conninfo could not be set as %s' % context.place.user)
+    return {'before': redacted(before), 'after': redacted(after)}
+
+
 def _rejoin(context, rewind):
     attempts = 0
     while True:
@@ -278,6 +299,7 @@ ACTIONS = {
     'register_force': lambda context: _register(context, force=True),
     'register_as_is': _register_as_is,
     'follow': _follow,
+    'set_tls': _set_tls,
     'rejoin_attach': lambda context: _rejoin(context, rewind=False),
     'rejoin_rewind': lambda context: _rejoin(context, rewind=True),
     'register_witness': _register_witness,
@@ -320,6 +342,7 @@ TEXTS = {
     'register_force': 'repmgr standby register --force --wait-sync',
     'register_as_is': 'repmgr standby register --force --wait-sync, with the upstream that it has now',
     'follow': 'repmgr standby follow',
+    'set_tls': 'set sslmode and sslrootcert in primary_conninfo',
     'rejoin_attach': 'repmgr node rejoin',
     'rejoin_rewind': 'repmgr node rejoin --force-rewind',
     'register_witness': 'repmgr witness register',

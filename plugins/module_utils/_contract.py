@@ -12,6 +12,9 @@ __metaclass__ = type
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 PROFILES = ('fast', 'safe', 'wan')
+# Empty is off.
+TLS = ('managed', 'provided', '')
+INSECURE = ('trust', 'superuser', 'unverified_hosts')
 PACKAGE_SOURCES = ('pgdg', 'distro', 'none')
 VERSIONS = (10, 18)
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
@@ -22,7 +25,7 @@ def contract_problems(hosts):
     """hosts: one dictionary for each host of one cluster -> messages. Values that are not defined are null or empty."""
     found = []
     for host in hosts:
-        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority):
+        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
@@ -101,6 +104,24 @@ def _one_of(host, key, variable, allowed):
 
 def _profile(host):
     return _one_of(host, 'profile', 'repmgr_failover_profile', PROFILES)
+
+
+def _tls(host):
+    mode = host.get('tls') or ''
+    if mode not in TLS:
+        return _say(host, 'repmgr_tls is "%s"' % (mode,), "one of managed, provided, 'off'", 'Correct repmgr_tls.')
+    if mode != 'provided':
+        return []
+    files = host.get('tls_files') or {}
+    missing = ['repmgr_tls_%s is "%s"' % (name, files.get(name) or '') for name in ('certificate', 'key', 'root')
+               if not ('%s' % (files.get(name) or '')).startswith('/')]
+    return _say(host, '; '.join(missing), 'the path of a file on the host', 'Set it, or leave out repmgr_tls.') if missing else []
+
+
+def _insecure(host):
+    unknown = ['%s' % (word,) for word in host.get('insecure') or [] if word not in INSECURE]
+    return _say(host, 'repmgr_insecure has %s' % ', '.join(unknown), 'nothing but %s' % ', '.join(INSECURE),
+                'Correct repmgr_insecure, or leave it out.') if unknown else []
 
 
 def _package_source(host):

@@ -423,9 +423,26 @@ def observe_local(runner, psql, place, events=0):
         if tags is not None:
             conninfo = place.conninfo or (config or {}).get('conninfo')
             take_sql(observed, tags, _database(conninfo) or 'repmgr')
+            observed.server.unread = _unread(observed.server.settings, (tags.get('server') or {}).get('loaded_at'))
     elif observed.server.state == 'running':
         observed.server.error = 'there is no psql in %s' % place.bin_dir
     return observed
+
+
+def _unread(settings, loaded_at):
+    """What a run that was interrupted wrote, and the server has not been told to read."""
+    folder = os.path.dirname(settings.get('config_file') or '')
+    files = [os.path.join(folder, 'conf.d', 'repmgr.conf')] + [
+        os.path.join(folder, settings[name]) for name in ('hba_file', 'ssl_cert_file', 'ssl_key_file') if settings.get(name)]
+    found = []
+    for path in files:
+        try:
+            # The second in which it read them counts as read.
+            if loaded_at is not None and os.stat(path).st_mtime > loaded_at + 1:
+                found.append(path)
+        except OSError:
+            continue
+    return found
 
 
 def missing_packages(names, status='/var/lib/dpkg/status'):

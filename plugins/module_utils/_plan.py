@@ -163,6 +163,11 @@ RULES = (
     _rule(536, 'standby', 'whom it follows cannot be told', server=_ACTIVE, upstream=('unknown', 'none'),
           refuse=('a standby that says who its upstream is', 'Grant pg_monitor to the repmgr role, or look at pg_stat_wal_receiver.')),
 
+    _rule(537, 'standby', 'the node is not registered, and streams with other TLS settings than those of its configuration',
+          ('set_tls', 'register'), server=_ACTIVE, record=('absent',), upstream=('insecure',)),
+    _rule(538, 'standby', 'it streams with other TLS settings than those of its configuration', ('set_tls', 'register_if_differs'),
+          server=_ACTIVE, record=('same', 'differs'), upstream=('insecure',)),
+
     # 9xx: every situation has a rule
     _rule(900, _ALL, 'the observations contradict each other',
           refuse=('observations that fit together', 'Run again; if it stays so, please report it with the situation in the result.')),
@@ -320,7 +325,22 @@ def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
         return 'wrong' if streaming else 'detached'
     if upstream_id != wanted:
         return 'wrong'
-    return 'right' if streaming else 'detached'
+    if not streaming:
+        return 'detached'
+    return 'right' if same_tls(observed.server.settings.get('primary_conninfo'), desired.conninfo) else 'insecure'
+
+
+def same_tls(actual, wanted):
+    """Whether a standby streams with the TLS settings of its own configuration, which are those of its whole cluster."""
+    if not actual:
+        # Before PostgreSQL 12 it is no setting that could be asked for.
+        return True
+    return all(_tls(actual).get(name, default) == _tls(wanted).get(name, default)
+               for name, default in (('sslmode', 'prefer'), ('sslrootcert', None)))
+
+
+def _tls(conninfo):
+    return dict(word.replace("'", '').split('=', 1) for word in (conninfo or '').split() if word.startswith('ssl') and '=' in word)
 
 
 # -- from the table to a plan

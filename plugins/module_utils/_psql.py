@@ -33,7 +33,8 @@ SELECT 'server', to_jsonb(t) FROM (SELECT
   current_setting('server_version_num')::int AS version_num,
   (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system_identifier,
   (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) AS checkpoint_timeline,
-  pg_catalog.pg_postmaster_start_time()::text AS started_at) t;
+  pg_catalog.pg_postmaster_start_time()::text AS started_at,
+  extract(epoch FROM pg_catalog.pg_conf_load_time())::float8 AS loaded_at) t;
 SELECT 'checksums', to_jsonb(data_page_checksum_version > 0) FROM pg_catalog.pg_control_init();
 \if :in_recovery
 SELECT 'position', to_jsonb(t) FROM (SELECT
@@ -52,7 +53,7 @@ SELECT 'settings', jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings W
   'archive_command', 'archive_mode', 'checkpoint_timeout', 'cluster_name', 'config_file', 'data_checksums',
   'data_directory', 'full_page_writes', 'hba_file', 'hot_standby', 'ident_file', 'listen_addresses', 'max_connections',
   'max_replication_slots', 'max_slot_wal_keep_size', 'max_wal_senders', 'port', 'primary_conninfo', 'primary_slot_name',
-  'shared_preload_libraries', 'ssl', 'synchronous_commit', 'synchronous_standby_names', 'unix_socket_directories',
+  'shared_preload_libraries', 'ssl', 'ssl_cert_file', 'ssl_key_file', 'synchronous_commit', 'synchronous_standby_names', 'unix_socket_directories',
   'wal_keep_segments', 'wal_keep_size', 'wal_level', 'wal_log_hints', 'wal_receiver_timeout', 'wal_sender_timeout');
 SELECT 'receiver', to_jsonb(r) FROM pg_catalog.pg_stat_wal_receiver r;
 SELECT 'replication', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (
@@ -181,6 +182,17 @@ class Psql:
         done = self.tags(conninfo, "SELECT 'dropped', to_jsonb(true) FROM (SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
                          "FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s' AND NOT active) t;" % name)
         return bool(done.get('dropped'))
+
+    def primary_conninfo(self, conninfo):
+        """How a standby reaches its upstream, as it is, or None."""
+        return self.tags(conninfo, "SELECT 'is', to_jsonb(current_setting('primary_conninfo'));\n").get('is')
+
+    def set_primary_conninfo(self, conninfo, value):
+        """Whether the standby took it; PostgreSQL 13 and later connects anew by itself, an earlier one at its next start."""
+        done = self.tags(conninfo, "ALTER SYSTEM SET primary_conninfo = '%s';\nSELECT 'reloaded', to_jsonb(pg_catalog.pg_reload_conf());\n"
+                         "SELECT 'is', to_jsonb(setting) FROM pg_catalog.pg_file_settings WHERE name = 'primary_conninfo' "
+                         "ORDER BY seqno DESC LIMIT 1;\n" % value.replace("'", "''"))
+        return done.get('reloaded') is True and done.get('is') == value
 
     def archive_backlog(self, conninfo):
         """(whether the server archives its WAL, how many files wait for that or None where it may not be asked)"""

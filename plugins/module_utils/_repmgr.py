@@ -290,10 +290,10 @@ class Repmgr:
             self._version = parse_version(self._runner.run([self._program, '--version'], run_as=self._run_as).stdout)
         return self._version
 
-    def call(self, command, options=(), conninfo=None, dry_run=False, timeout=None, accept=(0,)):
+    def call(self, command, options=(), conninfo=None, dry_run=False, timeout=None, accept=(0,), env=None):
         """`repmgr -f FILE COMMAND OPTIONS`; a password in conninfo goes by the environment, not the process list."""
         argv = [self._program, '-f', self._config_file]
-        env = {}
+        env = dict(env or {})
         if self._passfile:
             env['PGPASSFILE'] = self._passfile
         if conninfo:
@@ -343,7 +343,10 @@ class Repmgr:
         for flag, name in (('-h', 'host'), ('-p', 'port'), ('-U', 'user'), ('-d', 'dbname')):
             if values.get(name):
                 options += [flag, values[name]]
-        return self.call('witness register', options + (['--force'] if force else []), **kwargs)
+        # What has no flag of its own must not be lost: whom to trust.
+        env = dict((variable, values[name]) for variable, name in (('PGSSLMODE', 'sslmode'), ('PGSSLROOTCERT', 'sslrootcert'))
+                   if values.get(name))
+        return self.call('witness register', options + (['--force'] if force else []), env=env, **kwargs)
 
     def witness_unregister(self, force=False, **kwargs):
         return self.call('witness unregister', ['--force'] if force else [], **kwargs)

@@ -127,6 +127,7 @@ class Server(Record):
         ('replay_paused', None),
         ('lag_bytes', None),
         ('lag_seconds', None),
+        ('unread', list),           # files of its configuration that were written after it last read them
         ('settings', dict),
     )
 
@@ -146,7 +147,9 @@ class Observed(Record):
         ('replication', list),
         ('slots', list),
         ('repmgr', dict),
+        ('tls', None),
         ('reach', list),
+        ('logins', dict),
         ('peers', dict),
         ('events', list),
     )
@@ -175,6 +178,7 @@ class Host(Record):
         ('port', 5432),
         ('initial_role', ''),
         ('upstream', ''),
+        ('tls', ''),
         ('unreachable', False),
         ('observed', None),
     )
@@ -216,7 +220,7 @@ class Situation(Record):
         ('identity', 'unknown'),    # same, other, unknown, none: the data's, against the cluster's
         ('primary', 'unknown'),     # live, self, recovery, silent, unknown, none
         ('record', 'unknown'),      # absent, same, differs, foreign, unknown
-        ('upstream', 'unknown'),    # right, wrong, detached, unknown, none
+        ('upstream', 'unknown'),    # right, insecure: not as its conninfo says, wrong, detached, unknown, none
         ('rejoin', 'never'),        # never, attach, rewind, reclone
     )
 

@@ -84,6 +84,21 @@ def mermaid(nodes):
     return '\n'.join(lines)
 
 
+def login_matrix(table):
+    """
+    from \\ to  a             b
+    a          -             ok
+    b          no ssh, sql   -
+    """
+    names = sorted(set(table) | set(peer for row in table.values() for peer in row))
+    rows = [['from \\ to'] + names]
+    for name in names:
+        row = table.get(name) or {}
+        rows.append([name] + ['-' if peer == name else '?' if peer not in row else ', '.join(row[peer]) or 'ok' for peer in names])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
 def _escaped(text):
     # Mermaid takes entities, and of these characters only as entities.
     for char, entity in (('#', '#35;'), ('"', '#quot;'), ('<', '#lt;'), ('>', '#gt;')):

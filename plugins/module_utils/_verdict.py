@@ -14,6 +14,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host,
 STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
 
 _RUN_AGAIN = 'Then run again.'
+# A managed certificate is made anew, a provided one is warned of.
+RENEWAL_DAYS = 30
 _MAX_RETAINED = 1024 * 1024 * 1024
 # What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
 _MAX_LAG = 16 * 1024 * 1024
@@ -62,6 +64,8 @@ def verdict(hosts, deploying=True):
     _check_data(cluster)
     _check_metadata(cluster)
     _check_reach(cluster)
+    _check_logins(cluster)
+    _check_certificates(cluster)
     if cluster.exists:
         _check_replication(cluster)
         _check_repmgrd(cluster)
@@ -384,6 +388,45 @@ def _check_reach(cluster):
                     'an open port', 'Check firewall, listen_addresses and repmgr_address of %s.' % peer.name)
 
 
+def _check_logins(cluster):
+    """Who cannot log in where: SSH, SQL, replication. Said once for each host that something is wrong with."""
+    names = set(host.name for host in cluster.seen)
+    for host in cluster.seen:
+        failed = []
+        for peer, ways in sorted((host.observed.logins or {}).items()):
+            failed += ['%s by %s (%s)' % (peer, way, why) for way, why in sorted(ways.items()) if why and peer in names]
+        if failed:
+            cluster.problem(
+                'login_failed', host.name, 'cannot log in to %s' % '; '.join(failed), 'every node to be let in by every other',
+                'Keys, passwords, certificates and access lines are put right by: ansible-playbook site.yml')
+
+
+def _check_certificates(cluster):
+    for host in cluster.seen:
+        tls = host.observed.tls
+        if not tls or not host.tls:
+            continue
+        provided = host.tls == 'provided'
+        command = 'Put it right in repmgr_tls_certificate, repmgr_tls_key and repmgr_tls_root of the host.' if provided else (
+            'Type: ansible-playbook site.yml')
+        if tls.get('error') and (provided or cluster.exists and host.node_id in cluster.registry):
+            cluster.problem(
+                'certificate', host.name, 'its peers would not accept its TLS certificate: %s' % tls.get('error'),
+                'a certificate that they accept', command, stop=provided)
+        elif not tls.get('error') and tls.get('days') is not None and tls['days'] < RENEWAL_DAYS:
+            cluster.problem(
+                'certificate_expires', host.name, 'its TLS certificate expires in %d days' % tls['days'],
+                '%d days or more' % RENEWAL_DAYS, command, stop=False)
+
+
+def logins(hosts):
+    """{from: {to: ['no ssh', ...]}} of everybody who was tried, or {} where all of it worked."""
+    table = dict((host.name, dict(
+        (peer, ['no %s' % way for way in ('ssh', 'sql', 'replication') if ways.get(way)])
+        for peer, ways in (host.observed.logins or {}).items())) for host in hosts if host.observed is not None and not host.unreachable)
+    return table if any(failed for row in table.values() for failed in row.values()) else {}
+
+
 def _check_replication(cluster):
     primary = cluster.primary
     if primary is None:
@@ -681,6 +724,7 @@ def _answer(cluster):
         'problems': [dict(plain(problem), message=problem.message) for problem in cluster.problems],
         'stop': [problem.message for problem in stop],
         'failover_ready': _failover_ready(cluster),
+        'logins': logins(cluster.hosts),
         'summary': '%s: primary %s, %d of %d hosts observed, %d problem%s' % (
             status, primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems),
             '' if len(cluster.problems) == 1 else 's'),

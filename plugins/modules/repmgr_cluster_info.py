@@ -88,6 +88,37 @@ options:
         description: The port of SSH.
         type: int
         default: 22
+  log_in:
+    description:
+      - Whether to log in to every one of O(peers) with the node's own credentials - by SSH as O(run_as) with C(ssh_options) of
+        C(repmgr.conf), by SQL and by the replication protocol with its C(conninfo). All at once; needs O(config_file).
+    type: bool
+    default: false
+  tls:
+    description:
+      - The server's TLS files, looked at as a peer with C(sslmode=verify-full) would.
+    type: dict
+    suboptions:
+      certificate:
+        description: The certificate, with what leads up to the authority.
+        type: path
+        required: true
+      key:
+        description: Its private key.
+        type: path
+        required: true
+      root:
+        description: The authorities that the node trusts.
+        type: path
+        required: true
+      names:
+        description: Names and addresses that the certificate must be made out to.
+        type: list
+        elements: str
+        default: []
+      authority_key:
+        description: Where the private key of the cluster's own authority would be.
+        type: path
   observe_peers:
     description:
       - Observe every registered node and every peer over SQL too. Needed for a verdict on the whole cluster.
@@ -142,6 +173,23 @@ EXAMPLES = r"""
   become: true
   become_user: postgres
   register: all
+
+- name: Every login that repmgr will need, and the certificate
+  pgfleet.repmgr.repmgr_cluster_info:
+    name: db1
+    config_file: /etc/repmgr.conf
+    bin_dir: /usr/lib/postgresql/15/bin
+    passfile: /var/lib/postgresql/.pgpass
+    peers:
+      - {name: db1, address: 192.168.56.101}
+      - {name: db2, address: 192.168.56.102}
+    log_in: true
+    tls:
+      certificate: /etc/pgfleet/tls/server.crt
+      key: /etc/pgfleet/tls/server.key
+      root: /etc/pgfleet/tls/root.crt
+      names: [192.168.56.101]
+  become: true
 
 - name: Nothing stands against an automatic failover
   ansible.builtin.assert:
@@ -218,6 +266,18 @@ observed:
       type: list
       elements: dict
       returned: always
+    tls:
+      description:
+        - What a peer would say of the server's certificate. C(error) is empty where it would accept it; C(days) are left until it
+          expires; C(names) are those it is made out to; C(root) is the SHA-256 of the file of authorities; C(authority_key) tells
+          whether the authority's own key is on this host. V(none) without O(tls).
+      type: dict
+      returned: always
+    logins:
+      description:
+        - With O(log_in), for each peer with an open port C(ssh), C(sql) and C(replication), each empty where it worked, else why not.
+      type: dict
+      returned: always
     peers:
       description: The observation of each peer by name, V(none) where it did not answer.
       type: dict
@@ -289,7 +349,7 @@ answers:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _reach, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login, _observe, _reach, _tls, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, warnings
@@ -310,6 +370,14 @@ ARGUMENTS = dict(
         address=dict(type='str', required=True),
         port=dict(type='int', default=5432),
         ssh_port=dict(type='int', default=22),
+    )),
+    log_in=dict(type='bool', default=False),
+    tls=dict(type='dict', options=dict(
+        certificate=dict(type='path', required=True),
+        key=dict(type='path', required=True, no_log=False),
+        root=dict(type='path', required=True),
+        names=dict(type='list', elements='str', default=[]),
+        authority_key=dict(type='path', no_log=False),
     )),
     observe_peers=dict(type='bool', default=False),
     connect_timeout=dict(type='int', default=3),
@@ -368,6 +436,12 @@ def main():
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
     observed.missing_packages = _observe.missing_packages(params['packages'])
     observed.reach = _reach.reach(params['peers'], params['connect_timeout'])
+    if params['log_in']:
+        observed.logins = _login.log_in(
+            runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], params['bin_dir'] or '',
+            params['run_as'], params['connect_timeout'])
+    if params['tls']:
+        observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
     if params['observe_peers']:
         observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(
             psql, observed, place, params['peers'], params['connect_timeout']).items())

@@ -332,7 +332,7 @@ def main():
         upstream_node_id=desired.upstream_node_id, wanted_upstream_id=_plan.wanted_upstream(desired, view.metadata),
         actual_upstream_id=view.upstream_id, clone_options=params['clone_options'], clone_timeout=params['clone_timeout'],
         start_timeout=params['start_timeout'], register_timeout=params['register_timeout'],
-        data_state=view.observed.data.state, has_rows=bool(view.observed.nodes))
+        data_state=view.observed.data.state, has_rows=bool(view.observed.nodes), settings=view.observed.server.settings)
     if module.check_mode:
         result['dry_run'] = _apply.dry_run(context, plan.actions)
         if result['dry_run'] and not result['dry_run']['ok']:

@@ -47,6 +47,17 @@ class Psql:
         self.dropped = []
         self.in_use = False
         self.silent = False
+        self.streams_by = "user=repmgr host=a sslmode=prefer options='-c x=1'"
+        self.local = []
+
+    def primary_conninfo(self, conninfo):
+        self.local.append(conninfo)
+        return self.streams_by
+
+    def set_primary_conninfo(self, conninfo, value):
+        self.local.append(conninfo)
+        self.streams_by = value
+        return not self.silent
 
     def sizes(self, conninfo):
         return self.space
@@ -89,6 +100,7 @@ COMMANDS = [
         REPMGR + 'standby follow --upstream-node-id=1', REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['register_as_is', 'follow'], [
         REPMGR + 'standby register --force --upstream-node-id=3 --wait-sync=60', REPMGR + 'standby follow --upstream-node-id=1']),
+    (['set_tls', 'register_force'], [REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['stop', 'rejoin_attach'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin' % PRIMARY]),
     (['stop', 'rejoin_rewind'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin --force-rewind' % PRIMARY]),
     (['register_primary'], [REPMGR + 'primary register']),
@@ -159,6 +171,27 @@ def test_move_aside_keeps_everything(context, state, word):
     assert moved.startswith('%s.%s-' % (context.place.data_directory, word))
     assert os.listdir(moved) == ['PG_VERSION'] and os.listdir(context.place.data_directory) == []
     assert os.stat(context.place.data_directory).st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize('before', ["user=repmgr host=a options='-c x=1'", "user=repmgr host=a sslmode=prefer sslrootcert=/x options='-c x=1'"])
+def test_only_the_tls_settings_of_a_stream_are_changed(context, before):
+    context.psql.streams_by = before
+    context.settings = {'unix_socket_directories': '/run/pg, /tmp', 'port': '5433'}
+    context.desired.conninfo = 'host=b sslmode=verify-full sslrootcert=/etc/root.crt'
+    _apply.apply(context, ['set_tls'])
+    assert context.psql.streams_by == "host=a user=repmgr options='-c x=1' sslmode=verify-full sslrootcert=/etc/root.crt"
+    assert set(context.psql.local) == set(['host=/run/pg port=5433 user=postgres dbname=postgres'])
+    # And back, where TLS was switched off.
+    context.desired.conninfo = 'host=b'
+    _apply.apply(context, ['set_tls'])
+    assert context.psql.streams_by == "host=a user=repmgr options='-c x=1'"
+
+
+@pytest.mark.parametrize('before, silent, text', [(None, False, 'cannot be read'), ('host=a', True, 'could not be set')])
+def test_tls_settings_that_only_a_superuser_may_change(context, before, silent, text):
+    context.psql.streams_by, context.psql.silent = before, silent
+    with pytest.raises(_apply.ApplyError, match=text):
+        _apply.apply(context, ['set_tls'])
 
 
 def test_a_server_that_does_not_answer(context):

@@ -30,6 +30,8 @@ def host(name, number, **changes):
 @pytest.mark.parametrize('changes', [
     {},
     dict(port=5433, priority=0, node_id=7),
+    dict(tls='managed', tls_files={}, insecure=[]),
+    dict(tls='provided', tls_files={'certificate': '/c', 'key': '/k', 'root': '/r'}, insecure=['trust', 'superuser', 'unverified_hosts']),
     dict(port='', priority=None),
     dict(upstream=''),
     dict(upstream='a'),
@@ -64,6 +66,11 @@ def test_right(changes):
     (dict(profile=None), 'b: repmgr_failover_profile is ""; expected one of fast, safe, wan. Correct repmgr_failover_profile.'),
     (dict(package_source='cdrom'), 'b: repmgr_package_source is "cdrom"; expected one of pgdg, distro, none. '
                                    'Correct repmgr_package_source.'),
+    (dict(tls='maybe'), "b: repmgr_tls is \"maybe\"; expected one of managed, provided, 'off'. Correct repmgr_tls."),
+    (dict(tls='provided', tls_files={'certificate': '/c', 'key': '', 'root': 'r'}),
+     'b: repmgr_tls_key is ""; repmgr_tls_root is "r"; expected the path of a file on the host. Set it, or leave out repmgr_tls.'),
+    (dict(insecure=['trust', 'all']), 'b: repmgr_insecure has all; expected nothing but trust, superuser, unverified_hosts. '
+                                      'Correct repmgr_insecure, or leave it out.'),
     (dict(port='http'), 'b: repmgr_port is "http"; expected a number from 1 to 65535. Correct repmgr_port.'),
     (dict(port=70000), 'b: repmgr_port is "70000"; expected a number from 1 to 65535. Correct repmgr_port.'),
     (dict(upstream='b'), 'b: repmgr_upstream is "b"; expected another data node of its cluster (a), or nothing for the live primary. '

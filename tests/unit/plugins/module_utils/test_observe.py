@@ -246,3 +246,18 @@ def test_a_full_backlog_costs_the_timeout_once():
     finally:
         for client in clients + [listener]:
             client.close()
+
+
+def test_what_the_server_was_never_told_to_read(tmpdir):
+    conf = tmpdir.mkdir('conf.d').join('repmgr.conf')
+    hba = tmpdir.join('pg_hba.conf')
+    key = tmpdir.join('server.key')
+    for path, written in ((conf, 1000), (hba, 1000.5), (key, 1001.5)):
+        path.write('')
+        os.utime(str(path), (written, written))
+    settings = {'config_file': str(tmpdir.join('postgresql.conf')), 'hba_file': str(hba), 'ssl_key_file': 'server.key',
+                'ssl_cert_file': '/nowhere/server.crt'}
+    assert _observe._unread(settings, 1000.0) == [str(key)]
+    assert _observe._unread(settings, 998.0) == [str(conf), str(hba), str(key)]
+    assert _observe._unread(settings, None) == []
+    assert _observe._unread({}, 1000.0) == []

@@ -23,7 +23,7 @@ WORDS = {
     'identity': ('same', 'other', 'unknown', 'none'),
     'primary': ('live', 'self', 'recovery', 'silent', 'unknown', 'none'),
     'record': ('absent', 'same', 'differs', 'foreign', 'unknown'),
-    'upstream': ('right', 'wrong', 'detached', 'unknown', 'none'),
+    'upstream': ('right', 'insecure', 'wrong', 'detached', 'unknown', 'none'),
     'rejoin': ('never', 'attach', 'rewind', 'reclone'),
 }
 STANDBY = dict(role='standby', data='valid', server='running', recovery='yes', identity='same', primary='live', record='same',
@@ -114,6 +114,9 @@ CASES = [
     ('standby: well, so permission to rewind changes nothing', dict(STANDBY, rejoin='rewind'), 535, []),
     ('standby: well, so permission to reclone changes nothing', dict(STANDBY, rejoin='reclone'), 535, []),
     ('standby: follows nobody knows whom', dict(STANDBY, upstream='unknown'), 536, []),
+    ('standby: TLS was switched on', dict(STANDBY, record='differs', upstream='insecure'), 538, ['set_tls', 'register_force']),
+    ('standby: streams without TLS', dict(STANDBY, upstream='insecure'), 538, ['set_tls']),
+    ('standby: new, streams without TLS', dict(STANDBY, record='absent', upstream='insecure'), 537, ['set_tls', 'register']),
     ('nonsense', dict(EMPTY, recovery='yes'), 900, []),
 ]
 DESIRED = Desired(role='standby', node_id=2, node_name='b', data_directory='/data', config_file='/etc/repmgr.conf')
@@ -233,6 +236,13 @@ def standby(**changes):
     return Observed(data=Data(state='valid', system_identifier='7', standby_signal=True), server=UP).replace(**changes)
 
 
+def streams(by):
+    return standby(server=UP.replace(settings={'primary_conninfo': by}))
+
+
+TLS = WANTED.replace(conninfo='dbname=repmgr host=b sslmode=verify-full sslrootcert=/r')
+
+
 def situate(desired=WANTED, observed=None, primary=LIVE, upstream_id=1, streaming=True, metadata=tuple(NODES)):
     return _plan.situate(desired, observed or standby(), primary, upstream_id, streaming,
                          None if metadata is None else list(metadata))
@@ -263,6 +273,13 @@ def test_healthy_standby():
     (dict(upstream_id=None), 'upstream', 'wrong'),
     (dict(upstream_id=None, streaming=False), 'upstream', 'detached'),
     (dict(upstream_id=4, desired=WANTED.replace(upstream_node_id=4)), 'upstream', 'right'),
+    (dict(observed=streams('host=a sslmode=prefer')), 'upstream', 'right'),
+    (dict(observed=streams('host=a sslmode=verify-full sslrootcert=/r')), 'upstream', 'insecure'),
+    (dict(observed=streams('host=a'), desired=TLS), 'upstream', 'insecure'),
+    (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS.replace(conninfo='host=b')), 'upstream', 'insecure'),
+    (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS), 'upstream', 'right'),
+    (dict(observed=streams('host=a sslmode=verify-full sslrootcert=/q'), desired=TLS), 'upstream', 'insecure'),
+    (dict(observed=streams('host=a'), desired=TLS, streaming=False), 'upstream', 'detached'),
     (dict(metadata=[NODES[1]]), 'upstream', 'unknown'),
     (dict(primary=False), 'primary', 'silent'),
     (dict(primary=None), 'primary', 'unknown'),

@@ -84,6 +84,8 @@ def test_an_answer_has_what_was_not_understood():
 
 
 def test_a_password_is_never_an_argument():
+    argv, env = call('witness_register', 'host=a password=secret sslmode=verify-full sslrootcert=/r')
+    assert env == {'PGPASSFILE': '/pass', 'PGSSLMODE': 'verify-full', 'PGSSLROOTCERT': '/r'}
     argv, env = call('standby_clone', 'host=a password=secret')
     assert 'secret' not in ' '.join(argv)
     assert env == {'PGPASSFILE': '/pass', 'PGPASSWORD': 'secret'}

@@ -11,7 +11,7 @@ import random
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
 
 ID = '7000000000000000001'
@@ -366,6 +366,63 @@ def test_a_peer_that_is_down_is_not_reported_by_everybody():
 
 
 # -- one node's own verdict
+
+def logged_in(**why):
+    """What b was told by its peers: nothing, but for these ways into c."""
+    ways = {'ssh': '', 'sql': '', 'replication': ''}
+    return running(True).replace(logins={'a': ways, 'c': dict(ways, **why), 'w': ways})
+
+
+def test_every_login_works():
+    answer = judge(healthy(b=logged_in()))
+    assert (answer['status'], answer['logins']) == ('healthy', {})
+
+
+def test_a_login_fails():
+    answer = judge(healthy(b=logged_in(ssh='Permission denied (publickey).', replication='no pg_hba.conf entry')))
+    assert answer['status'] == 'degraded'
+    assert answer['stop'] == [
+        'b: cannot log in to c by replication (no pg_hba.conf entry); c by ssh (Permission denied (publickey).); expected every node to be '
+        'let in by every other. Keys, passwords, certificates and access lines are put right by: ansible-playbook site.yml']
+    assert answer['logins']['b'] == {'a': [], 'c': ['no ssh', 'no replication'], 'w': []}
+    assert _topology.login_matrix(answer['logins']).splitlines() == [
+        'from \\ to  a   b  c                       w', 'a          -   ?  ?                       ?',
+        'b          ok  -  no ssh, no replication  ok', 'c          ?   ?  -                       ?', 'w          ?   ?  ?                       -']
+
+
+def certified(mode, **tls):
+    hosts = healthy(b=running(True).replace(tls=dict({'error': '', 'days': 400}, **tls)))
+    for item in hosts:
+        item['tls'] = mode
+    return judge(hosts)
+
+
+@pytest.mark.parametrize('mode, tls, code, stop', [
+    ('managed', {}, None, False),
+    ('managed', {'days': 30}, None, False),
+    ('managed', {'days': 29}, 'certificate_expires', False),
+    ('provided', {'days': 29}, 'certificate_expires', False),
+    # What the collection made, it mends.
+    ('managed', {'error': 'certificate has expired', 'days': None}, 'certificate', False),
+    ('provided', {'error': 'certificate has expired', 'days': None}, 'certificate', True),
+    ('off', {'error': 'certificate has expired', 'days': None}, 'certificate', False),
+])
+def test_certificate(mode, tls, code, stop):
+    answer = certified(mode if mode != 'off' else '', **tls)
+    found = [problem for problem in answer['problems'] if problem['node'] == 'b']
+    assert [(problem['code'], problem['stop']) for problem in found] == ([(code, stop)] if code and mode != 'off' else [])
+
+
+def test_a_managed_certificate_that_is_not_made_yet_is_no_problem():
+    hosts = fresh()
+    for item in hosts:
+        item['tls'] = 'managed'
+    hosts[0]['observed'] = plain(Observed(tls={'error': 'root.crt is missing', 'days': None}, data=Data(state='missing'),
+                                          server=Server(state='stopped')))
+    assert judge(hosts)['problems'] == []
+    hosts[0]['tls'] = 'provided'
+    assert [problem['code'] for problem in judge(hosts)['problems']] == ['certificate']
+
 
 def test_from_one_node():
     mine = running(False)

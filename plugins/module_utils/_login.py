@@ -1,0 +1,71 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether this node can do with each peer what repmgr will want: log in by SSH, by SQL, and by the replication protocol."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import threading
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
+
+WAYS = ('ssh', 'sql', 'replication')
+
+
+def log_in(runner, reach, name, config, passfile, bin_dir, user, timeout):
+    """{peer: {way: '' or why not}} with the real credentials, everything at once; only where the port is open.
+
+    reach: the entries of _reach.reach(). config: this node's repmgr.conf; without one there are no credentials to try.
+    """
+    try:
+        base = _conninfo.parse((config or {}).get('conninfo'))
+    except ValueError:
+        return {}
+    if not base:
+        return {}
+    found, jobs = {}, []
+    for entry in reach:
+        if entry['name'] == name:
+            continue
+        found[entry['name']] = {}
+        if entry['ssh'] == 'open':
+            jobs.append((entry['name'], 'ssh', _ssh(config, entry['address']), {}))
+        if entry['postgresql'] == 'open':
+            target = dict(base, host=entry['address'], port=entry['port'])
+            target.pop('password', None)
+            env = {'PGCONNECT_TIMEOUT': str(timeout), 'PGAPPNAME': 'repmgr_preflight'}
+            if passfile:
+                env['PGPASSFILE'] = passfile
+            if base.get('password'):
+                env['PGPASSWORD'] = base['password']
+            for way, more, query in (('sql', {}, 'SELECT 1'), ('replication', {'replication': 'true'}, 'IDENTIFY_SYSTEM')):
+                jobs.append((entry['name'], way, [
+                    os.path.join(bin_dir, 'psql'), '-XAtqw', '-c', query, '-d', _conninfo.build(dict(target, **more))], env))
+
+    def work(peer, way, argv, env):
+        try:
+            result = runner.run(argv, env=env, accept=None, timeout=timeout + 10, run_as=user)
+        except CommandError as exc:
+            found[peer][way] = exc.message
+            return
+        said = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+        found[peer][way] = '' if result.rc == 0 else redacted(said[-1] if said else 'exit code %d' % result.rc)
+
+    threads = [threading.Thread(target=work, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def _ssh(config, address):
+    """As repmgr calls it, but not silent about what it does not like."""
+    options = _repmgr.split_command(config.get('ssh_options') or '-q -o ConnectTimeout=10')
+    return ['ssh', '-o', 'Batchmode=yes'] + [word for word in options if word != '-q'] + [address, 'true']

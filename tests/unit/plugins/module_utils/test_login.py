@@ -1,0 +1,70 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
+
+CONFIG = {'conninfo': 'host=10.0.0.1 user=repmgr dbname=repmgr sslmode=verify-full', 'ssh_options': "-q -o ConnectTimeout=10 -p 2222"}
+
+
+def entry(name, ssh='open', postgresql='open'):
+    return {'name': name, 'address': '10.0.0.%d' % (ord(name) - 96), 'port': 5433, 'ssh': ssh, 'postgresql': postgresql}
+
+
+class Runner:
+    def __init__(self, answers=None):
+        self.calls, self.answers = [], answers or {}
+
+    def run(self, argv, env=None, accept=(0,), timeout=None, run_as=None):
+        self.calls.append((argv, env, run_as))
+        assert accept is None and timeout == 13
+        answer = self.answers.get(argv[0] if argv[0] == 'ssh' else argv[3], (0, ''))
+        if answer is None:
+            raise CommandError('%s cannot be run: No such file or directory' % argv[0], Result(argv, 127, '', ''))
+        return Result(argv, answer[0], '', answer[1])
+
+
+def log_in(runner, reach, config=None):
+    return _login.log_in(runner, reach, 'a', CONFIG if config is None else config, '/home/.pgpass', '/bin-dir', 'postgres', 3)
+
+
+def test_every_way_to_every_peer_but_oneself():
+    runner = Runner()
+    assert log_in(runner, [entry('a'), entry('b'), entry('c')]) == {
+        name: {'ssh': '', 'sql': '', 'replication': ''} for name in 'bc'}
+    assert len(runner.calls) == 6 and all(call[2] == 'postgres' for call in runner.calls)
+    commands = [' '.join(call[0]) for call in runner.calls]
+    assert 'ssh -o Batchmode=yes -o ConnectTimeout=10 -p 2222 10.0.0.2 true' in commands
+    assert ('/bin-dir/psql -XAtqw -c IDENTIFY_SYSTEM -d host=10.0.0.3 port=5433 user=repmgr dbname=repmgr replication=true '
+            'sslmode=verify-full') in commands
+    assert {'PGCONNECT_TIMEOUT': '3', 'PGAPPNAME': 'repmgr_preflight', 'PGPASSFILE': '/home/.pgpass'} in [call[1] for call in runner.calls]
+
+
+def test_the_last_words_are_the_reason():
+    found = log_in(Runner({'ssh': (255, 'banner\nPermission denied (publickey).\n'), 'IDENTIFY_SYSTEM': (2, ''), 'SELECT 1': None}), [entry('b')])
+    assert found == {'b': {'ssh': 'Permission denied (publickey).', 'replication': 'exit code 2',
+                           'sql': '/bin-dir/psql cannot be run: No such file or directory'}}
+
+
+def test_a_closed_port_is_another_matter():
+    assert log_in(Runner(), [entry('b', ssh='timeout'), entry('c', postgresql='refused')]) == {
+        'b': {'sql': '', 'replication': ''}, 'c': {'ssh': ''}}
+
+
+def test_without_a_configuration_there_are_no_credentials():
+    for config in ({}, {'conninfo': "host='x"}):
+        runner = Runner()
+        assert log_in(runner, [entry('b')], config) == {} and runner.calls == []
+
+
+def test_a_password_in_conninfo_is_not_on_the_command_line():
+    runner = Runner()
+    log_in(runner, [entry('b')], {'conninfo': 'host=a password=secret'})
+    assert 'secret' not in ' '.join(' '.join(call[0]) for call in runner.calls)
+    assert [call[1]['PGPASSWORD'] for call in runner.calls if call[1]] == ['secret', 'secret']
