@@ -4,6 +4,8 @@
 #   lab.sh down            remove the hosts and their network
 #   lab.sh recreate NAME.. these hosts again, empty, with new host keys; the others are not touched
 #   lab.sh reset           all four again, empty
+#   lab.sh attacker up     one more host in their network that is no node, empty: pgfleet-attacker at 192.168.56.110;
+#   lab.sh attacker down   remove it. `down` and `reset` remove it, too.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,6 +22,9 @@ subnet=192.168.56.0/24
 gateway=192.168.56.1
 hosts=(base-centos-1 base-centos-2 base-centos-3 base-centos-4)
 addresses=(192.168.56.101 192.168.56.102 192.168.56.103 192.168.56.104)
+# In no inventory: neither Ansible nor the hosts know its keys, and it is entered with `docker exec`.
+attacker=pgfleet-attacker
+attacker_address=192.168.56.110
 key=$root/.lab/id_ed25519
 sockets=$HOME/.ansible/cp-lab
 
@@ -142,8 +147,17 @@ recreate() {
     say "$* made again, empty"
 }
 
+attacker_up() {
+    use_image
+    quietly python3 "$here/recreate.py" "$attacker=$attacker_address"
+    say "$attacker made, empty"
+}
+
+attacker_down() { ! exists "$attacker" || quietly docker rm -f -v "$attacker"; }
+
 reset() {
     local name
+    attacker_down
     for name in "${hosts[@]}"; do
         # Only hosts that are there have a definition to be made again from.
         exists "$name" || { down; up; return; }
@@ -159,6 +173,7 @@ down() {
         say "no Docker engine answers, so there is no lab"
         return
     fi
+    attacker_down
     if remembered && command -v molecule >/dev/null; then
         quietly scenario destroy
     fi
@@ -179,5 +194,12 @@ case ${1:-} in
     down) down ;;
     recreate) shift; recreate "$@" ;;
     reset) reset ;;
-    *) fail "usage: lab.sh up|down|recreate NAME...|reset" ;;
+    attacker)
+        case ${2:-} in
+            up) attacker_up ;;
+            down) attacker_down ;;
+            *) fail "usage: lab.sh attacker up|down" ;;
+        esac
+        ;;
+    *) fail "usage: lab.sh up|down|recreate NAME...|reset|attacker up|attacker down" ;;
 esac

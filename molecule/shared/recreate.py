@@ -1,4 +1,5 @@
 """recreate.py NAME...: remove containers and make them again, empty, from their own definition.
+recreate.py NAME=ADDRESS: the same for a host that is in no scenario, made like one that is.
 
 Molecule makes all hosts of a scenario or none, and takes its time over it. What a container was made with is
 what the engine says it was made with, so one that is gone altogether is made like one of its siblings.
@@ -17,6 +18,12 @@ SCENARIO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "defau
 def read_platforms():
     with open(SCENARIO, encoding="utf-8") as stream:
         return {platform["name"]: platform for platform in yaml.safe_load(stream)["platforms"]}
+
+
+def guest(name, address, platforms):
+    """A host of no scenario, in the network of those that are in one."""
+    network = next(iter(platforms.values()))["networks"][0]["name"]
+    return {"name": name, "networks": [{"name": network, "ipv4_address": address}]}
 
 
 def inspect(api, name):
@@ -42,7 +49,12 @@ def definition(like, platform):
 
 def main():
     platforms = read_platforms()
-    names = sys.argv[1:]
+    names = []
+    for argument in sys.argv[1:]:
+        name, dummy, address = argument.partition("=")
+        names.append(name)
+        if address:
+            platforms[name] = guest(name, address, platforms)
     unknown = [name for name in names if name not in platforms]
     if unknown or not names:
         sys.exit("recreate.py: %s; the lab's hosts are %s" % (

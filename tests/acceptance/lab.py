@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import time
 
@@ -165,6 +166,14 @@ def replayed(primary, standbys, seconds=60):
                    lambda host=host: value(host, "select pg_last_wal_replay_lsn() >= '%s'" % position) == "t", pause=0.1)
 
 
+def make_application():
+    """The database that Writers write to, with pgbench's tables in it."""
+    sql(PRIMARY, "create role app login password '%s'; create database app owner app" % APP_PASSWORD)
+    as_postgres(PRIMARY, "%s/pgbench -i -q -s 10 app 2>&1" % BIN)
+    sql(PRIMARY, "create table ledger (client int, number int, primary key (client, number));"
+                 "alter table ledger owner to app; grant all on all tables in schema public to app", "app")
+
+
 def lives(host):
     """What must stay as it is on a host that nobody touches: its server, that server's history, its daemon."""
     row = sql(host, "select pg_postmaster_start_time(), timeline_id, system_identifier"
@@ -289,6 +298,25 @@ def playbook(name, *options, **keywords):
 
 def site(*options, **keywords):
     return playbook("site.yml", *options, **keywords)
+
+
+def killed(name, task, *options):
+    """The playbook, ended by SIGKILL with everything it has started when it comes to a task; what it said until then."""
+    process = subprocess.Popen(
+        ["ansible-playbook", name, "-i", INVENTORY] + list(options), cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,
+        env=dict(os.environ, ANSIBLE_NOCOLOR="1", PATH="%s:%s" % (ROOT / ".venv/bin", os.environ["PATH"])))
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("TASK [") and task in line:
+            # In the middle of it, not before it.
+            time.sleep(0.5)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=30)
+            return "".join(said)
+    process.wait(timeout=30)
+    raise AssertionError("'%s' never came to '%s':\n%s" % (name, task, "".join(said)[-3000:]))
 
 
 # --- hosts ----------------------------------------------------------------------------------------

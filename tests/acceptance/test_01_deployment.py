@@ -41,10 +41,7 @@ def test_an_application_is_let_in_by_a_reload(figure):
 
 
 def test_pgbench_data_is_the_same_on_all_three(figure):
-    lab.sql(lab.PRIMARY, "create role app login password '%s'; create database app owner app" % lab.APP_PASSWORD)
-    lab.as_postgres(lab.PRIMARY, "%s/pgbench -i -q -s 10 app 2>&1" % lab.BIN)
-    lab.sql(lab.PRIMARY, "create table ledger (client int, number int, primary key (client, number));"
-                         "alter table ledger owner to app; grant all on all tables in schema public to app", "app")
+    lab.make_application()
     lab.as_postgres(lab.PRIMARY, "%s/pgbench -c 4 -T 3 app 2>&1" % lab.BIN)
     lab.replayed(lab.PRIMARY, [lab.STANDBY, lab.OTHER_STANDBY])
     query = " union all ".join("select '%s', count(*) from %s" % (table, table) for table in TABLES)
