@@ -5,7 +5,9 @@
 #   lab.sh recreate NAME.. these hosts again, empty, with new host keys; the others are not touched
 #   lab.sh reset           all four again, empty
 #   lab.sh attacker up     one more host in their network that is no node, empty: pgfleet-attacker at 192.168.56.110;
-#   lab.sh attacker down   remove it. `down` and `reset` remove it, too.
+#   lab.sh attacker down   remove it.
+#   lab.sh fifth up        one more host for the lab's cluster, empty: base-centos-5 at 192.168.56.111, in no inventory of the repository;
+#   lab.sh fifth down      remove it. `down` and `reset` remove both of these, too.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,6 +27,8 @@ addresses=(192.168.56.101 192.168.56.102 192.168.56.103 192.168.56.104)
 # In no inventory: neither Ansible nor the hosts know its keys, and it is entered with `docker exec`.
 attacker=pgfleet-attacker
 attacker_address=192.168.56.110
+fifth=base-centos-5
+fifth_address=192.168.56.111
 key=$root/.lab/id_ed25519
 sockets=$HOME/.ansible/cp-lab
 
@@ -155,9 +159,25 @@ attacker_up() {
 
 attacker_down() { ! exists "$attacker" || quietly docker rm -f -v "$attacker"; }
 
+fifth_up() {
+    local inventory=$root/.lab/fifth.yml
+    use_image
+    close_connections "$fifth_address"
+    quietly python3 "$here/recreate.py" "$fifth=$fifth_address"
+    printf 'all: {hosts: {%s: {ansible_host: %s}}}\n' "$fifth" "$fifth_address" >"$inventory"
+    quietly ansible-playbook -i inventories/lab -i "$inventory" molecule/default/prepare.yml -e "lab_hosts=$fifth" --limit "$fifth,localhost"
+    say "$fifth made, empty"
+}
+
+fifth_down() {
+    close_connections "$fifth_address"
+    ! exists "$fifth" || quietly docker rm -f -v "$fifth"
+}
+
 reset() {
     local name
     attacker_down
+    fifth_down
     for name in "${hosts[@]}"; do
         # Only hosts that are there have a definition to be made again from.
         exists "$name" || { down; up; return; }
@@ -174,6 +194,7 @@ down() {
         return
     fi
     attacker_down
+    fifth_down
     if remembered && command -v molecule >/dev/null; then
         quietly scenario destroy
     fi
@@ -201,5 +222,12 @@ case ${1:-} in
             *) fail "usage: lab.sh attacker up|down" ;;
         esac
         ;;
-    *) fail "usage: lab.sh up|down|recreate NAME...|reset|attacker up|attacker down" ;;
+    fifth)
+        case ${2:-} in
+            up) fifth_up ;;
+            down) fifth_down ;;
+            *) fail "usage: lab.sh fifth up|down" ;;
+        esac
+        ;;
+    *) fail "usage: lab.sh up|down|recreate NAME...|reset|attacker up|attacker down|fifth up|fifth down" ;;
 esac

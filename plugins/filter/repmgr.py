@@ -9,7 +9,7 @@ __metaclass__ = type
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _topology, _verdict
 
 
 def _listed(value, name):
@@ -48,6 +48,11 @@ def cluster_verdict(hosts):
     return _verdict.from_inventory(_listed(hosts, 'cluster_verdict'))
 
 
+def failover_plan(hosts, target='', dead='', accept_loss=False):
+    found = _verdict.hosts_from(_listed(hosts, 'failover_plan'))
+    return _failover.failover_plan(found, _verdict.verdict(found), target, dead, accept_loss)
+
+
 def _rows(value, name):
     """The registered nodes, from a list of them or from an answer of repmgr_cluster_info."""
     if isinstance(value, dict):
@@ -83,6 +88,7 @@ class FilterModule(object):
             'passfile_password': passfile_password,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
+            'failover_plan': failover_plan,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,

@@ -13,7 +13,7 @@ import json
 import os
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _progress, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 
@@ -147,11 +147,25 @@ def _clone(context):
     content['source'] = redacted(context.upstream_conninfo)
     content['begun'] = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
     _write(marker, json.dumps(content))
-    result = context.repmgr.standby_clone(
-        context.upstream_conninfo, upstream_node_id=context.upstream_node_id, extra=context.clone_options,
-        timeout=context.clone_timeout or None)
+    with _progress.Progress(_progress_path(context), 'clone', lambda: _copied(context)):
+        result = context.repmgr.standby_clone(
+            context.upstream_conninfo, upstream_node_id=context.upstream_node_id, extra=context.clone_options,
+            timeout=context.clone_timeout or None)
     os.unlink(marker)
     return result.to_dict()
+
+
+def _progress_path(context):
+    return os.path.join(os.path.dirname(_observe.marker_path(context.place.data_directory, context.place.user)),
+                        os.path.basename(_progress.PROGRESS_FILE))
+
+
+def _copied(context):
+    """(bytes that were copied, bytes in all), as the source says."""
+    try:
+        return context.psql.basebackup_progress(context.upstream_conninfo)
+    except PsqlError:
+        return None
 
 
 def _write(path, text):
@@ -241,7 +255,51 @@ def _set_tls(context):
     return {'before': redacted(before), 'after': redacted(after)}
 
 
+def _prepare_rewind(context):
+    """What pg_rewind cannot do by itself where the configuration is not in the data directory, as on Debian.
+
+    A server that did not shut down is recovered first, and where WAL can be restored from an archive pg_rewind is told to do so:
+    the path of a pg_rewind that does, or None for the plain one.
+    """
+    # Before PostgreSQL 16 pg_rewind believes the control data alone: it finds the same timeline on both sides, says that no rewind is
+    # required, and a diverged server would be started.
+    if context.psql.knows_its_timeline(context.primary_conninfo) is False:
+        context.psql.checkpoint(context.primary_conninfo)
+        if context.psql.knows_its_timeline(context.primary_conninfo) is False:
+            raise ApplyError('rejoin_rewind', 'the primary has had no checkpoint since its promotion, and pg_rewind would find nothing to do; '
+                             'as a superuser, type on it: psql -c CHECKPOINT')
+    data, bin_dir = context.place.data_directory, context.place.bin_dir
+    elsewhere = os.path.join(context.config.get('config_directory') or '', 'postgresql.conf')
+    options = [] if os.path.exists(os.path.join(data, 'postgresql.conf')) or not os.path.exists(elsewhere) else ['-c', 'config_file=' + elsewhere]
+    server = os.path.join(bin_dir, 'postgres')
+    state = _observe.parse_controldata(context.runner.run([os.path.join(bin_dir, 'pg_controldata'), '-D', data]).stdout).get('Database cluster state')
+    if state not in ('shut down', 'shut down in recovery', 'in archive recovery'):
+        # As pg_rewind and repmgr do, but with the configuration that they do not find.
+        context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout or None)
+    with open(os.path.join(data, 'PG_VERSION')) as handle:
+        version = int(handle.read().strip().split('.')[0])
+    if version < 13 or (options and version < 14):
+        return None
+    if not context.runner.run([server, '-D', data] + options + ['-C', 'restore_command'], accept=None).stdout.strip():
+        return None
+    program = os.path.join(os.path.dirname(_observe.marker_path(data, context.place.user)), 'pg_rewind')
+    words = [os.path.join(bin_dir, 'pg_rewind'), '--restore-target-wal'] + (['--config-file=' + elsewhere] if options else [])
+    _write(program, '#!/bin/sh\nexec %s "$@"\n' % ' '.join("'%s'" % word.replace("'", "'\\''") for word in words))
+    os.chmod(program, 0o700)
+    return program
+
+
 def _rejoin(context, rewind):
+    if not rewind:
+        return _rejoin_until_settled(context, False)
+    directory = os.path.dirname(_progress_path(context))
+    if not os.path.isdir(directory):
+        os.mkdir(directory, 0o700)
+    with _progress.Progress(_progress_path(context), 'rewind'):
+        return _rejoin_until_settled(context, _prepare_rewind(context) or True)
+
+
+def _rejoin_until_settled(context, rewind):
     attempts = 0
     while True:
         attempts += 1
@@ -328,6 +386,29 @@ DRY_RUNS = {
     'unregister_witness': lambda context: context.repmgr.witness_unregister(**_TRY),
     'unregister_primary': lambda context: context.repmgr.primary_unregister(force=True, **_TRY),
 }
+
+
+def _size_of_data(context):
+    total = 0
+    for folder, dummy, names in os.walk(context.place.data_directory):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:
+                continue
+    return '%s in %s' % (_progress.human(total), context.place.data_directory)
+
+
+def _size_of_source(context):
+    try:
+        sizes = context.psql.sizes(context.upstream_conninfo)
+    except PsqlError:
+        sizes = None
+    return '%s from %s' % (_progress.human(sum(space['bytes'] for space in sizes)), _conninfo.parse(context.upstream_conninfo).get('host')) if sizes else ''
+
+
+# What an action would move or copy, for a person in check mode.
+SIZES = {'move_aside': _size_of_data, 'clone': _size_of_source}
 
 # What a person reads in check mode.
 TEXTS = {

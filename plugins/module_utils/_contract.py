@@ -216,4 +216,13 @@ def _upstreams(hosts):
             found += _say(host, 'repmgr_upstream is "%s"' % (value,),
                           'another data node of its cluster (%s), or nothing for the live primary' % ', '.join('%s' % name for name in others),
                           'Correct repmgr_upstream.')
+    above = dict((host.get('name'), host.get('upstream')) for host in hosts)
+    for host in hosts if not found else []:
+        seen, name = [], host.get('name')
+        while name in above and not _empty(above[name]) and name not in seen:
+            seen.append(name)
+            name = above[name]
+        if name == host.get('name') and seen:
+            found += _say(host, 'repmgr_upstream leads back to it: %s' % ' <- '.join('%s' % word for word in seen + [name]),
+                          'a way up to the primary', 'Correct repmgr_upstream.')
     return found

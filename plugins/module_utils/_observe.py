@@ -414,6 +414,7 @@ def observe_local(runner, psql, place, events=0):
         config=public_config(config),
         repmgr=no_repmgr(),
     )
+    observed.pause = read_pause(place.user)
     observed.data = observe_data(runner, place)
     observed.server, sockets = observe_server(place, observed.data)
     if observed.server.state == 'running' and _exists(place.bin_dir, 'psql'):
@@ -423,10 +424,35 @@ def observe_local(runner, psql, place, events=0):
         if tags is not None:
             conninfo = place.conninfo or (config or {}).get('conninfo')
             take_sql(observed, tags, _database(conninfo) or 'repmgr')
+            observed.server.restart_for = [
+                '%s has changed' % name for name in tags.get('pending_restart') or []] + _replaced(observed.server.pid)
             observed.server.unread = _unread(observed.server.settings, (tags.get('server') or {}).get('loaded_at'))
     elif observed.server.state == 'running':
         observed.server.error = 'there is no psql in %s' % place.bin_dir
     return observed
+
+
+def _replaced(pid):
+    """Whether a server runs programs or libraries that are not on disk any more: a package was upgraded under it."""
+    gone = ' (deleted)'
+    try:
+        found = [os.readlink('/proc/%d/exe' % pid)]
+        with open('/proc/%d/maps' % pid) as handle:
+            found += [line.rstrip('\n').split(None, 5)[-1] for line in handle if gone in line and '.so' in line]
+    except (IOError, OSError, TypeError):
+        return []
+    names = sorted(set(os.path.basename(path[:-len(gone)]) for path in found if path.endswith(gone)))
+    return ['%s was replaced by another version' % name for name in names]
+
+
+def read_pause(user):
+    """{by, reason} of whoever paused repmgrd by a playbook, or None."""
+    try:
+        with io.open(os.path.join(pwd.getpwnam(user).pw_dir, '.repmgr_pause.json'), encoding='utf-8') as handle:
+            note = json.load(handle)
+    except (IOError, OSError, KeyError, ValueError):
+        return None
+    return {'by': '%s' % note.get('by', ''), 'reason': '%s' % note.get('reason', '')} if isinstance(note, dict) else None
 
 
 def _unread(settings, loaded_at):

@@ -52,9 +52,11 @@ SELECT 'position', to_jsonb(t) FROM (SELECT
 SELECT 'settings', jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings WHERE name IN (
   'archive_command', 'archive_mode', 'checkpoint_timeout', 'cluster_name', 'config_file', 'data_checksums',
   'data_directory', 'full_page_writes', 'hba_file', 'hot_standby', 'ident_file', 'listen_addresses', 'max_connections',
-  'max_replication_slots', 'max_slot_wal_keep_size', 'max_wal_senders', 'port', 'primary_conninfo', 'primary_slot_name',
+  'max_locks_per_transaction', 'max_prepared_transactions', 'max_replication_slots', 'max_slot_wal_keep_size', 'max_wal_senders',
+  'max_worker_processes', 'port', 'primary_conninfo', 'primary_slot_name',
   'shared_preload_libraries', 'ssl', 'ssl_cert_file', 'ssl_key_file', 'synchronous_commit', 'synchronous_standby_names', 'unix_socket_directories',
   'wal_keep_segments', 'wal_keep_size', 'wal_level', 'wal_log_hints', 'wal_receiver_timeout', 'wal_sender_timeout');
+SELECT 'pending_restart', coalesce(jsonb_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings WHERE pending_restart;
 SELECT 'receiver', to_jsonb(r) FROM pg_catalog.pg_stat_wal_receiver r;
 SELECT 'replication', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (
   SELECT r.*, pg_catalog.pg_wal_lsn_diff(
@@ -165,6 +167,24 @@ class Psql:
     def sizes(self, conninfo):
         """[{name, location, bytes}] of every tablespace, or None where that may not be asked."""
         return self.tags(conninfo, _SIZE, statement_timeout=120).get('size')
+
+    def knows_its_timeline(self, conninfo):
+        """Whether a primary's control data have the timeline that it writes; between a promotion and the next checkpoint they do not."""
+        return self.tags(conninfo, "SELECT 'same', to_jsonb(timeline_id = ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), "
+                         "1, 8))::bit(32)::int) FROM pg_catalog.pg_control_checkpoint();\n").get('same')
+
+    def basebackup_progress(self, conninfo):
+        """(bytes sent, bytes in all or None) of the copy that this host takes from a server, or None where it does not say (PostgreSQL 13)."""
+        done = self.tags(conninfo, r"""
+            SELECT current_setting('server_version_num')::int >= 130000 AS v13 \gset
+            \if :v13
+            SELECT 'progress', to_jsonb(t) FROM (
+              SELECT p.backup_streamed AS done, p.backup_total AS total FROM pg_catalog.pg_stat_progress_basebackup p
+              JOIN pg_catalog.pg_stat_activity a USING (pid)
+              WHERE a.client_addr IS NOT DISTINCT FROM pg_catalog.inet_client_addr() LIMIT 1) t;
+            \endif
+            """).get('progress')
+        return (done['done'], done['total']) if done and done.get('done') is not None else None
 
     def checkpoint(self, conninfo):
         """Ask for a checkpoint; whether the role may do so."""

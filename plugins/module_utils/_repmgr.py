@@ -352,7 +352,8 @@ class Repmgr:
         return self.call('witness unregister', ['--force'] if force else [], **kwargs)
 
     def node_rejoin(self, target, rewind=False, config_files=(), **kwargs):
-        options = ['--force-rewind'] if rewind else []
+        # rewind: True, or the path of another pg_rewind.
+        options = ['--force-rewind%s' % ('' if rewind is True else '=%s' % rewind)] if rewind else []
         if rewind and config_files:
             options.append('--config-files=%s' % ','.join(config_files))
         return self.call('node rejoin', options, conninfo=target, **kwargs)

@@ -127,6 +127,7 @@ class Server(Record):
         ('replay_paused', None),
         ('lag_bytes', None),
         ('lag_seconds', None),
+        ('restart_for', list),      # why only a restart would bring it up to date
         ('unread', list),           # files of its configuration that were written after it last read them
         ('settings', dict),
     )
@@ -147,6 +148,7 @@ class Observed(Record):
         ('replication', list),
         ('slots', list),
         ('repmgr', dict),
+        ('pause', None),            # who paused repmgrd, and why, as he wrote it down
         ('tls', None),
         ('reach', list),
         ('logins', dict),

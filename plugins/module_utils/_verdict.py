@@ -204,8 +204,7 @@ def _check_primary(cluster):
                 'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                     stopped or 'none seen'),
                 'one primary',
-                'Start the server of the last primary if it was stopped on purpose, else type on the most advanced standby: '
-                'repmgr standby promote --siblings-follow')
+                'Start the server of the last primary if it was stopped on purpose; else type: ansible-playbook playbooks/failover.yml')
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:
@@ -478,8 +477,14 @@ def _check_repmgrd(cluster):
             cluster.problem('repmgrd_unknown', host.name, 'repmgrd cannot be asked', 'shared_preload_libraries with repmgr',
                             'Add repmgr to shared_preload_libraries and restart the server.', stop=False)
         if repmgrd.get('paused'):
-            cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover', 'not paused',
-                            'Type on any node: repmgr service unpause', stop=False)
+            note = host.observed.pause
+            why = ' (%s: %s)' % (note.get('by'), note.get('reason')) if note else ''
+            cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover%s' % why, 'not paused',
+                            'Type: ansible-playbook playbooks/maintenance.yml -e repmgrd=unpause', stop=False)
+        if host.observed.server.restart_for:
+            cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
+                            'a server that runs what is installed and configured',
+                            'Type: ansible-playbook playbooks/rolling_restart.yml', stop=False)
 
 
 # -- would a failover succeed
@@ -711,6 +716,19 @@ def _role(cluster, host):
     return host.initial_role or 'standby'
 
 
+def _depths(hosts):
+    """{host: how many standbys are above it}: who replicates from another standby has to wait for that one."""
+    upstream = dict((host.name, host.upstream) for host in hosts)
+    found = {}
+    for name in upstream:
+        above = []
+        while upstream.get(name) and name not in above:
+            above.append(name)
+            name = upstream[name]
+        found[above[0] if above else name] = len(above)
+    return found
+
+
 def _answer(cluster):
     status = _status(cluster)
     stop = [problem for problem in cluster.problems if problem.stop]
@@ -725,6 +743,8 @@ def _answer(cluster):
         'stop': [problem.message for problem in stop],
         'failover_ready': _failover_ready(cluster),
         'logins': logins(cluster.hosts),
+        'depths': _depths(cluster.hosts),
+        'registered_primary': sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active),
         'summary': '%s: primary %s, %d of %d hosts observed, %d problem%s' % (
             status, primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems),
             '' if len(cluster.problems) == 1 else 's'),
@@ -733,17 +753,21 @@ def _answer(cluster):
 
 # -- ways in
 
-def from_inventory(hosts):
-    """hosts: dictionaries as the roles keep them; ids and ports may be text."""
+def hosts_from(records):
+    """records: dictionaries as the roles keep them, ids and ports may be text -> [Host]."""
     made = []
-    for values in hosts:
+    for values in records:
         values = dict(values)
         for name in ('node_id', 'port'):
             values[name] = _integer(values.get(name))
         host = Host.from_dict(values)
         host.node_name = host.node_name or host.name
         made.append(host)
-    return verdict(made)
+    return made
+
+
+def from_inventory(records):
+    return verdict(hosts_from(records))
 
 
 def from_one_node(observed):

@@ -60,6 +60,12 @@ options:
     description:
       - The id of that node. Default is that of the live primary.
     type: int
+  progress:
+    description:
+      - Whether to say, while a clone or a rewind runs, how far it is - bytes, rate and time left as far as the source knows them.
+      - The task then runs as a job in the background of the host, and goes on there should the connection break.
+    type: bool
+    default: false
   rejoin:
     description:
       - How far to go for a node that is stopped after it was a primary, or that cannot follow its upstream any more.
@@ -116,6 +122,7 @@ EXAMPLES = r"""
     config_file: /etc/repmgr.conf
     bin_dir: /usr/lib/postgresql/15/bin
     primary_conninfo: host=192.168.56.101 user=repmgr dbname=repmgr
+    progress: true
   become: true
   become_user: postgres
 
@@ -197,6 +204,7 @@ ARGUMENTS = dict(
     primary_conninfo=dict(type='str'),
     upstream_conninfo=dict(type='str'),
     upstream_node_id=dict(type='int'),
+    progress=dict(type='bool', default=False),
     rejoin=dict(type='str', choices=['never', 'attach', 'rewind', 'reclone'], default='never'),
     clone_options=dict(type='list', elements='str', default=[]),
     clone_timeout=dict(type='int', default=0),
@@ -273,6 +281,16 @@ def shown(actions):
     return [{'action': action, 'text': _apply.TEXTS[action]} for action in actions]
 
 
+def priced(context, actions):
+    """The same for check mode, with what would be moved and copied named by size."""
+    found = shown(actions)
+    for entry in found:
+        size = _apply.SIZES.get(entry['action'], lambda dummy: '')(context)
+        if size:
+            entry['text'] += ' (%s)' % size
+    return found
+
+
 def merged(actions, done):
     texts = shown(actions)
     for entry, step in zip(texts, done):
@@ -334,6 +352,7 @@ def main():
         start_timeout=params['start_timeout'], register_timeout=params['register_timeout'],
         data_state=view.observed.data.state, has_rows=bool(view.observed.nodes), settings=view.observed.server.settings)
     if module.check_mode:
+        result['actions'] = priced(context, plan.actions)
         result['dry_run'] = _apply.dry_run(context, plan.actions)
         if result['dry_run'] and not result['dry_run']['ok']:
             module.warn('repmgr --dry-run does not agree with %s: %s' % (

@@ -54,6 +54,8 @@ def test_every_variable_that_a_role_uses_is_defined():
                 # not inside __repmgr_..., pgfleet.repmgr.repmgr_node, or a task's text
                 used.update(re.findall(r'(?<![\w.])repmgr_[a-z_]+', handle.read()))
     used -= set(os.path.basename(path) for path in glob.glob(os.path.join(ROOT, 'roles', '*')))
+    # repmgr's own name for a node's slot
+    used -= {'repmgr_slot_'}
     # the play's hosts are decided before any role, so this one can only come from the command line
     assert used - set(DEFAULTS) <= {'repmgr_hosts'}
 

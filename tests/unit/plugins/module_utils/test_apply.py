@@ -26,8 +26,14 @@ class Runner:
     def __init__(self):
         self.calls = []
         self.fails = {}
+        self.cluster_state = 'shut down'
+        self.restore_command = ''
 
     def run(self, argv, accept=(0,), **options):
+        if argv[0] == '/bin-dir/pg_controldata':
+            return Result(argv, 0, 'Database cluster state:   %s\n' % self.cluster_state, '')
+        if argv[-2:] == ['-C', 'restore_command']:
+            return Result(argv, 0, self.restore_command + '\n', '')
         if argv[1:] == ['--version']:
             return Result(argv, 0, 'repmgr 5.3.3\n', '')
         self.calls.append(' '.join(argv))
@@ -49,6 +55,17 @@ class Psql:
         self.silent = False
         self.streams_by = "user=repmgr host=a sslmode=prefer options='-c x=1'"
         self.local = []
+        self.checkpoints, self.needed, self.allowed = 0, 0, 1
+
+    def knows_its_timeline(self, conninfo):
+        return self.checkpoints >= self.needed
+
+    def checkpoint(self, conninfo):
+        self.checkpoints += self.allowed
+        return bool(self.allowed)
+
+    def basebackup_progress(self, conninfo):
+        return (1, 2)
 
     def primary_conninfo(self, conninfo):
         self.local.append(conninfo)
@@ -230,6 +247,65 @@ def test_a_rejoin_waits_for_metadata_that_settle_and_for_nothing_else(context, r
         _apply.apply(context, ['rejoin_attach'])
         assert context.done[0]['result']['attempts'] == calls
     assert len(context.runner.calls) == calls
+
+
+def test_a_crashed_server_is_recovered_before_it_is_rewound(context, tmp_path):
+    """Where Debian has its configuration, pg_rewind does not find it."""
+    data = context.place.data_directory
+    context.runner.cluster_state = 'in production'
+    _apply.apply(context, ['rejoin_rewind'])
+    assert context.runner.calls[0] == '/bin-dir/postgres --single -F -D %s template1' % data
+    elsewhere = tmp_path / 'etc'
+    elsewhere.mkdir()
+    (elsewhere / 'postgresql.conf').write_text(u'')
+    context.config['config_directory'] = str(elsewhere)
+    context.runner.calls = []
+    _apply.apply(context, ['rejoin_rewind'])
+    assert context.runner.calls[0] == '/bin-dir/postgres --single -F -D %s -c config_file=%s/postgresql.conf template1' % (data, elsewhere)
+    assert context.runner.calls[1].endswith('node rejoin --force-rewind')
+    context.runner.calls, context.runner.cluster_state = [], 'shut down'
+    _apply.apply(context, ['rejoin_rewind'])
+    assert len(context.runner.calls) == 1
+
+
+def test_a_primary_that_was_promoted_a_moment_ago_gets_a_checkpoint_before_a_rewind(context):
+    context.psql.needed = 1
+    _apply.apply(context, ['rejoin_rewind'])
+    assert context.psql.checkpoints == 1 and len(context.runner.calls) == 1
+    context.psql.checkpoints = context.psql.allowed = 0
+    with pytest.raises(_apply.ApplyError, match='psql -c CHECKPOINT'):
+        _apply.apply(context, ['rejoin_rewind'])
+    assert len(context.runner.calls) == 1
+
+
+@pytest.mark.parametrize('version, outside, used', [('15', True, True), ('13', True, False), ('13', False, True), ('12', False, False)])
+def test_wal_is_restored_from_an_archive_where_pg_rewind_can(context, tmp_path, version, outside, used):
+    context.runner.restore_command = "cp /archive/%f %p"
+    (tmp_path / 'data' / 'PG_VERSION').write_text(u'%s' % version)
+    if outside:
+        (tmp_path / "it's").mkdir()
+        (tmp_path / "it's" / 'postgresql.conf').write_text(u'')
+        context.config['config_directory'] = str(tmp_path / "it's")
+    _apply.apply(context, ['rejoin_rewind'])
+    program = str(tmp_path / 'notes' / 'pg_rewind')
+    assert context.runner.calls[-1].endswith('--force-rewind=%s' % program if used else '--force-rewind')
+    if used:
+        text = (tmp_path / 'notes' / 'pg_rewind').read_text()
+        wanted = "exec '/bin-dir/pg_rewind' '--restore-target-wal'"
+        if outside:
+            wanted += " '--config-file=%s/it'\\''s/postgresql.conf'" % tmp_path
+        assert text == '#!/bin/sh\n%s "$@"\n' % wanted
+
+
+def test_what_would_be_moved_and_copied(context):
+    data = context.place.data_directory
+    os.mkdir(os.path.join(data, 'base'))
+    with open(os.path.join(data, 'base', '1'), 'w') as handle:
+        handle.write('x' * 3070)
+    assert _apply.SIZES['move_aside'](context) == '3.0 kB in %s' % data
+    assert _apply.SIZES['clone'](context) == '1.0 kB from a'
+    context.psql.space = None
+    assert _apply.SIZES['clone'](context) == ''
 
 
 def test_slots(context):

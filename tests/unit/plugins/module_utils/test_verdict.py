@@ -187,8 +187,8 @@ STOPS = [
         'stop the server of every other and bring it back by: ansible-playbook playbooks/rejoin.yml -e target=HOST']),
     ('primary down', healthy(a=stopped()), 'no_primary', [
         'a: the cluster exists, but no host runs as primary; data nodes: a (shut down), b (in archive recovery), '
-        'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose, else type on the most advanced '
-        'standby: repmgr standby promote --siblings-follow']),
+        'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose; else '
+        'type: ansible-playbook playbooks/failover.yml']),
     ('stopped ex-primary', healthy(
         a=stopped(), b=running(False, timeline=2, nodes=[row(1, 'a', 'primary', active=False), row(2, 'b', 'primary')] + ROWS[2:])),
      'degraded', [
@@ -371,6 +371,18 @@ def logged_in(**why):
     """What b was told by its peers: nothing, but for these ways into c."""
     ways = {'ssh': '', 'sql': '', 'replication': ''}
     return running(True).replace(logins={'a': ways, 'c': dict(ways, **why), 'w': ways})
+
+
+def test_who_is_how_far_down():
+    hosts = healthy()
+    for item, upstream in zip(hosts, ['', '', 'b', '']):
+        item['upstream'] = upstream
+    assert judge(hosts)['depths'] == {'a': 0, 'b': 0, 'c': 1, 'w': 0}
+    hosts[1]['upstream'] = 'a'
+    assert judge(hosts)['depths'] == {'a': 0, 'b': 1, 'c': 2, 'w': 0}
+    # The contract refuses a circle; here it must only not go round for ever.
+    hosts[0]['upstream'] = 'c'
+    assert judge(hosts)['depths']['a'] == 3
 
 
 def test_every_login_works():

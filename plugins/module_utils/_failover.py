@@ -1,0 +1,141 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: may a standby be promoted by hand now, and which one. The first answer that applies is the answer."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+
+# What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
+_EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary')
+_OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unknown', 'unreachable', 'no_majority')
+
+
+def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
+    """hosts: [Host] of one cluster. answer: their verdict. target: who shall be primary, '' for the most advanced standby.
+
+    dead: the name of the host whose death the operator vouches for. accept_loss: whether a target may lack what another has.
+
+    {refuse, done, target, old, fence, loss_bytes, unseen}: refuse is the reason why not, done means that a primary lives, fence are
+    the hosts whose server must be stopped and kept from starting first, unseen are those that could hold more and did not answer.
+    """
+    plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': []}
+    by_name = dict((host.name, host) for host in hosts)
+    if not answer['exists']:
+        return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary is gone', 'Deploy it by: ansible-playbook site.yml'))
+    if answer['status'] == 'split_brain':
+        return dict(plan, refuse='\n'.join(problem['message'] for problem in answer['problems'] if problem['code'] == 'split_brain'))
+    if answer['primary']:
+        return dict(plan, done=True, target=answer['primary'])
+    plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
+    strangers = [name for name in answer['registered_primary'] if name not in [host.node_name for host in hosts]]
+    if not old and not strangers:
+        return dict(plan, refuse=_refusal(hosts, 'nobody is registered as primary', 'the one that is gone',
+                                          'Look at `repmgr cluster show`; start the server of the last primary if you know which one it was.'))
+    for name in old + strangers:
+        state = _state(by_name.get(name))
+        if state != 'stopped' and dead != name:
+            return dict(plan, refuse=message(
+                name, 'is the registered primary, and %s' % state, 'proof that it is dead: a server that is stopped, or your word',
+                'Go and see; cut its power or its network. Then vouch for it: -e primary_is_dead=%s' % name))
+    if dead and dead not in old + strangers:
+        return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers), 'Run again without primary_is_dead, or with that name.'))
+    for problem in answer['problems']:
+        names = problem['node'].split(', ')
+        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in names)
+        if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
+            return dict(plan, refuse=problem['message'])
+    # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.
+    plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
+    plan['unseen'] = [host.name for host in hosts if host.name not in old and (host.observed is None or host.unreachable)]
+    return _choose(plan, hosts, answer, target, accept_loss)
+
+
+def _refusal(hosts, seen, expected, command):
+    return message(', '.join(host.name for host in hosts), seen, expected, command)
+
+
+def _state(host):
+    if host is None:
+        return 'is not in this inventory'
+    if host.unreachable or host.observed is None:
+        return 'cannot be reached'
+    server = host.observed.server
+    return 'stopped' if server.state == 'stopped' else 'its server is %s and does not answer (%s)' % (server.state, server.error or 'no reason given')
+
+
+def _choose(plan, hosts, answer, target, accept_loss):
+    candidates, passed_over = [], []
+    for host in hosts:
+        if host.name in plan['old'] or answer['roles'].get(host.name) == 'witness':
+            continue
+        obstacle = _obstacle(host)
+        if obstacle:
+            passed_over.append('%s: %s' % (host.name, obstacle))
+        else:
+            candidates.append(host)
+    if not candidates:
+        return dict(plan, refuse=_refusal(hosts, 'no standby could be promoted: %s' % ('; '.join(passed_over) or 'there is none'),
+                                          'one that runs, is registered, and has a priority above 0', 'Start one of them, and run again.'))
+    best = max(candidates, key=lambda host: (_reached(host), _priority(host), -(host.node_id or 0)))
+    chosen = best
+    if target:
+        named = [host for host in candidates if host.name == target]
+        if not named:
+            return dict(plan, refuse=message(target, 'cannot be promoted (%s)' % ('; '.join(passed_over) or 'it is no standby of this cluster'),
+                                             'one of %s' % ', '.join(host.name for host in candidates), 'Run again with one of them, or without target.'))
+        chosen = named[0]
+    plan['loss_bytes'] = _reached(best)[1] - _reached(chosen)[1] if _reached(best)[0] == _reached(chosen)[0] else None
+    if _reached(chosen) < _reached(best) and not accept_loss:
+        lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has %d bytes less than' % plan['loss_bytes']
+        return dict(plan, refuse=message(chosen.name, '%s %s' % (lacks, best.name), 'the most advanced standby, because the rest would be lost',
+                                         'Run again with -e target=%s, or accept the loss: -e accept_loss=true' % best.name))
+    return dict(plan, target=chosen.name)
+
+
+def _obstacle(host):
+    if host.unreachable or host.observed is None:
+        return 'cannot be reached'
+    server = host.observed.server
+    if server.state != 'running' or not server.sql:
+        return 'its server is %s' % ('silent' if server.state == 'running' else server.state)
+    if server.in_recovery is not True:
+        return 'is not in recovery'
+    if _row(host) is None:
+        return 'is not registered as a standby'
+    if not _priority(host) > 0:
+        return 'its priority is 0'
+    if _reached(host)[1] < 0:
+        return 'does not say how far it has come'
+    return ''
+
+
+def _row(host):
+    for row in host.observed.nodes or []:
+        if row.node_id == host.node_id and row.type == 'standby':
+            return row
+    return None
+
+
+def _priority(host):
+    return (_row(host).priority or 0) if _row(host) is not None else 0
+
+
+def _reached(host):
+    """(timeline, position): what it has received or replayed, whichever is further."""
+    server = host.observed.server
+    return (server.timeline or 0, max(_position(server.received_lsn), _position(server.replayed_lsn)))
+
+
+def _position(lsn):
+    try:
+        high, low = ('%s' % lsn).split('/')
+        return int(high, 16) * 2 ** 32 + int(low, 16)
+    except ValueError:
+        return -1
+

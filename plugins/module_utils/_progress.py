@@ -1,0 +1,96 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How far long work is: written down on the host while it goes on, and read by whoever waits for it."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+import threading
+import time
+
+# In the home of the server's user.
+PROGRESS_FILE = '.repmgr_node/progress.json'
+_SECONDS = 3
+
+
+class Progress:
+    """While it stands, a file says how far an action is. `measure` gives (bytes done, bytes in all or None), or None."""
+
+    def __init__(self, path, action, measure=None):
+        self._path = path
+        self._note = {'action': action, 'done': None, 'total': None, 'begun': time.time(), 'seen': time.time()}
+        self._measure = measure
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self._thread.daemon = True
+
+    def __enter__(self):
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *dummy):
+        self._ended.set()
+        self._thread.join(_SECONDS)
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+        return False
+
+    def _work(self):
+        while not self._ended.wait(_SECONDS):
+            found = self._measure() if self._measure else None
+            if found is not None:
+                self._note.update(done=found[0], total=found[1])
+            self._note['seen'] = time.time()
+            self._write()
+
+    def _write(self):
+        temporary = self._path + '.new'
+        try:
+            with open(temporary, 'w') as handle:
+                json.dump(self._note, handle)
+            os.rename(temporary, self._path)
+        except (IOError, OSError):
+            # Nobody's work may fail because it cannot say how far it is.
+            pass
+
+
+def line(note):
+    """"clone: 3.1 GB of 12.4 GB, 118.3 MB/s, 1 min 20 s left", or as much of it as is known."""
+    # The host's clock is its own: only its differences count.
+    elapsed = max(note['seen'] - note['begun'], 0)
+    done, total = note.get('done'), note.get('total')
+    if done is None:
+        return '%s: since %s' % (note['action'], span(elapsed))
+    words = ['%s: %s' % (note['action'], human(done)) + (' of %s' % human(total) if total else '')]
+    rate = done / elapsed if elapsed > 0 else 0
+    if rate > 0:
+        words.append('%s/s' % human(rate))
+        if total and total > done:
+            words.append('%s left' % span((total - done) / rate))
+    return ', '.join(words)
+
+
+def human(number):
+    """Bytes as people say them, in powers of 1024."""
+    for unit in ('bytes', 'kB', 'MB', 'GB'):
+        if number < 1024 or unit == 'GB':
+            return '%d %s' % (number, unit) if unit == 'bytes' else '%.1f %s' % (number, unit)
+        number /= 1024.0
+
+
+def span(seconds):
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return '%d s' % seconds
+    if seconds < 3600:
+        return '%d min %d s' % (seconds // 60, seconds % 60)
+    return '%d h %d min' % (seconds // 3600, seconds % 3600 // 60)

@@ -1,0 +1,356 @@
+"""The operations of day two on a cluster that clients write to: each with the manners of the main job, and each a second time."""
+import json
+import threading
+
+import pytest
+
+import lab
+from refusal import assert_refused, inventory, nothing_changes
+
+APP = ["-e", json.dumps(lab.APP_ACCESS)]
+FIFTH = "base-centos-5"
+DATA_LEFT = "ls -d %s.* 2>/dev/null || true" % lab.DATA
+
+
+def books(name, *options, **keywords):
+    return lab.playbook("playbooks/%s.yml" % name, *options, **keywords)
+
+
+def site(*options, **keywords):
+    return lab.site(*(APP + list(options)), **keywords)
+
+
+def timeline(host):
+    return lab.value(host, "select timeline_id from pg_control_checkpoint()")
+
+
+def the_primary():
+    found = lab.primaries()
+    assert len(found) == 1, found
+    return found[0]
+
+
+def no_row_is_lost(writers):
+    primary = the_primary()
+    standbys = [row[0] for row in lab.sql(primary, "select application_name from pg_stat_replication where state = 'streaming'")]
+    assert standbys
+    lab.replayed(primary, standbys)
+    for host in [primary] + standbys:
+        assert writers.lost(host) == set(), host
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Healthy as the files before this one leave it, or made anew."""
+    lab.ADDRESS[FIFTH] = "192.168.56.111"
+    try:
+        lab.healthy(within=10)
+        assert lab.sql(lab.PRIMARY, "select 1 from pg_database where datname = 'app'")
+        lab.site(*APP).assert_ok()
+    except AssertionError:
+        lab.lab("reset")
+        lab.site(*APP).assert_ok()
+        lab.healthy()
+        lab.make_application()
+    yield
+    lab.lab("fifth", "down")
+    del lab.ADDRESS[FIFTH]
+
+
+def home():
+    """The walkthrough's primary is primary again."""
+    if the_primary() != lab.PRIMARY:
+        books("switchover", "-e", "target=" + lab.PRIMARY).assert_ok()
+    lab.healthy(within=30)
+
+
+# --- maintenance, a death during it, failover by hand ----------------------------------------------
+
+def test_maintenance(figure):
+    pause = ["-e", "repmgrd=pause", "-e", json.dumps({"reason": "disk swap in rack 2"})]
+    with nothing_changes():
+        assert_refused(books("maintenance", "-e", "repmgrd=pause"), "reason")
+    run = books("maintenance", *pause).assert_ok()
+    figure("maintenance.yml, pause", "%.1f s" % run.seconds)
+    assert all(row["paused"] == "1" for row in lab.service_status(lab.PRIMARY).values())
+    books("maintenance", *pause).assert_nothing_changed()
+    status = books("status")
+    assert status.rc != 0 and "(maintenance: disk swap in rack 2)" in status.message and "-e repmgrd=unpause" in status.message
+    site().assert_nothing_changed()
+
+
+def test_failover_is_not_for_a_primary_that_lives():
+    with nothing_changes():
+        books("failover").assert_nothing_changed()
+
+
+def test_a_host_that_is_off_needs_the_operators_word():
+    lab.docker("stop", "-t", "30", lab.PRIMARY)
+    try:
+        before = lab.fingerprints(lab.HOSTS[1:])
+        run = books("failover")
+        assert run.rc != 0 and "-e primary_is_dead=%s" % lab.PRIMARY in run.message, str(run)
+        run = books("failover", "-e", "primary_is_dead=" + lab.STANDBY)
+        assert run.rc != 0 and "primary_is_dead=%s" % lab.PRIMARY in run.message, str(run)
+        run = books("failover", "--check", "-e", "primary_is_dead=" + lab.PRIMARY)
+        assert "would become primary of cluster lab in place of %s" % lab.PRIMARY in run.text, str(run)
+        assert lab.differences(before, lab.fingerprints(lab.HOSTS[1:])) == {}
+        assert lab.primaries(lab.DATA_HOSTS[1:]) == []
+    finally:
+        lab.docker("start", lab.PRIMARY)
+    lab.wait_until("the primary is back", 60, lambda: lab.primaries() == [lab.PRIMARY])
+
+
+def test_the_primary_dies_while_repmgrd_is_paused(writers, figure, tmp_path):
+    """Nothing happens by itself, status says so, no playbook makes it worse, and failover finishes the job: not with priority 0."""
+    def never(hosts):
+        hosts["children"]["standby"]["hosts"][lab.STANDBY]["repmgr_priority"] = 0
+    never_inventory = str(inventory(tmp_path, never))
+    site(inventory=never_inventory).assert_ok()
+    assert lab.value(lab.PRIMARY, "select priority from repmgr.nodes where node_id = 102", "repmgr") == "0"
+
+    with writers:
+        lab.ssh(lab.PRIMARY, "systemctl kill -s KILL %s" % lab.UNIT)
+        lab.wait_until("the primary is dead", 20, lambda: lab.primaries() == [])
+        status = books("status", inventory=never_inventory)
+        assert status.rc != 0 and "no_primary" in status.text and "playbooks/failover.yml" in status.message, str(status)
+        before = lab.fingerprints()
+        assert_refused(site(inventory=never_inventory), "failover.yml", lab.PRIMARY)
+        assert lab.differences(before, lab.fingerprints()) == {} and lab.primaries() == []
+
+        run = books("failover", "-e", "target=" + lab.STANDBY, inventory=never_inventory)
+        assert run.rc != 0 and "its priority is 0" in run.message and lab.primaries() == [], str(run)
+        lab.killed("playbooks/failover.yml", "What went on before the pause has ended")
+        assert lab.primaries() == []
+        run = books("failover", inventory=never_inventory).assert_ok()
+        writers.progress()
+    assert lab.primaries() == [lab.OTHER_STANDBY]
+    figure("failover.yml", "%.1f s; write gap %.1f s with everything this test did before it" % (run.seconds, writers.gap()))
+    # Asynchronous, but nothing was in flight: what was acknowledged had been sent.
+    figure("failover.yml, rows", "%d acknowledged, %d lost (asynchronous)" % (len(writers.acknowledged()), len(writers.lost(lab.OTHER_STANDBY))))
+    lab.wait_until("the other standby follows", 30, lambda: lab.sql(
+        lab.OTHER_STANDBY, "select application_name, state from pg_stat_replication") == [[lab.STANDBY, "streaming"]])
+    # The pause was somebody else's.
+    assert lab.service_status(lab.OTHER_STANDBY)[lab.STANDBY]["paused"] == "1"
+    assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() != "enabled"
+    books("failover", inventory=never_inventory).assert_nothing_changed()
+
+
+def test_the_old_primary_comes_back(figure):
+    """It wrote something by itself and died of it: diverged, and not shut down. The main job leaves it alone, rejoin rewinds it."""
+    assert_refused(site(), lab.PRIMARY, "rejoin.yml")
+    control = lab.BIN + "/pg_ctl -D %s -w -o '-c config_file=/etc/postgresql/%s/main/postgresql.conf -p 5499 -c listen_addresses=' " % (lab.DATA, lab.VERSION)
+    lab.as_postgres(lab.PRIMARY, control + "-l /tmp/alone.log start")
+    lab.as_postgres(lab.PRIMARY, "psql -Xqp 5499 -c 'create table diverged as select generate_series(1, 100000)'")
+    lab.ssh(lab.PRIMARY, "kill -9 $(head -1 %s/postmaster.pid)" % lab.DATA)
+    run = books("rejoin", "--check", "-e", "target=" + lab.PRIMARY)
+    assert lab.ssh(lab.PRIMARY, "systemctl is-active %s" % lab.UNIT, check=False).returncode != 0, str(run)
+    run = books("rejoin", "-e", "target=" + lab.PRIMARY).assert_ok()
+    figure("rejoin.yml, rewound after a crash", "%.1f s" % run.seconds)
+    books("maintenance", "-e", "repmgrd=unpause").assert_ok()
+    lab.healthy(primary=lab.OTHER_STANDBY, within=60)
+    assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT).strip() == "enabled"
+    assert lab.value(lab.PRIMARY, "select to_regclass('diverged') is null") == "t"
+    books("rejoin", "-e", "target=" + lab.PRIMARY).assert_nothing_changed()
+    books("maintenance", "-e", "repmgrd=unpause").assert_nothing_changed()
+    # The inventory still calls it primary, and is right about everything else: only the priority goes back.
+    site().assert_ok()
+    site().assert_nothing_changed()
+    assert lab.primaries() == [lab.OTHER_STANDBY]
+    home()
+
+
+def test_the_ladder_ends_with_a_new_copy_only_when_asked():
+    """A standby that was promoted behind everybody's back, and whose WAL a rewind would need is gone."""
+    host = lab.STANDBY
+    lab.ssh(host, "systemctl stop repmgrd")
+    lab.as_postgres(host, lab.BIN + "/pg_ctl -D %s -w promote" % lab.DATA)
+    lab.sql(host, "create table diverged as select 1 as one")
+    lab.sql(host, "checkpoint")
+    lab.ssh(host, "systemctl stop %s && rm %s/pg_wal/0*" % (lab.UNIT, lab.DATA))
+    lab.sql(lab.PRIMARY, "create table if not exists went_on as select 1 as one; checkpoint")
+    run = books("rejoin", "-e", "target=" + host)
+    assert run.rc != 0 and "-e rejoin=reclone" in run.message, str(run)
+    assert lab.ssh(host, DATA_LEFT) == "" and lab.primaries() == [lab.PRIMARY]
+    books("rejoin", "-e", "target=" + host, "-e", "rejoin=reclone").assert_ok()
+    lab.healthy(within=30)
+    assert lab.DATA + ".old-" in lab.ssh(host, DATA_LEFT)
+    lab.ssh(host, "rm -r %s.old-*" % lab.DATA)
+    lab.sql(lab.PRIMARY, "drop table went_on")
+
+
+# --- nodes come and go ----------------------------------------------------------------------------
+
+def fifth(hosts, **more):
+    hosts["children"]["standby"]["hosts"][FIFTH] = dict({"ansible_host": lab.ADDRESS[FIFTH], "repmgr_node_id": 105}, **more)
+
+
+def slowly(*options):
+    return ["-e", json.dumps({"repmgr_settings": {"pg_basebackup_options": "--max-rate=10M"}})] + list(options)
+
+
+def test_a_third_standby(writers, figure, tmp_path):
+    lab.lab("fifth", "up")
+    hosts = str(inventory(tmp_path, fifth))
+    before = {host: lab.lives(host) for host in lab.HOSTS}
+    with writers:
+        # Ended in the middle of its clone, and its clone with it.
+        said = lab.killed("playbooks/add_node.yml", "The standby streams from its upstream", "-i", hosts, "-e", "target=" + FIFTH, *slowly())
+        lab.wait_until("it clones", 20, lambda: lab.ssh(FIFTH, "pidof pg_basebackup", check=False).returncode == 0)
+        lab.ssh(FIFTH, "kill -9 $(pidof pg_basebackup repmgr)")
+        lab.wait_until("it is gone", 20, lambda: lab.ssh(FIFTH, "pidof pg_basebackup repmgr", check=False).returncode != 0)
+        assert lab.ssh(FIFTH, "test -e %s/PG_VERSION && echo partial" % lab.DATA).strip() == "partial", said
+        run = books("add_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_ok()
+        writers.progress()
+    figure("add_node.yml, after one that was killed", "%.1f s" % run.seconds)
+    lab.wait_until("five nodes", 30, lambda: lab.assert_healthy(lab.PRIMARY, lab.DATA_HOSTS[1:] + [FIFTH], lab.WITNESS) is None)
+    no_row_is_lost(writers)
+    assert ".partial-" in lab.ssh(FIFTH, DATA_LEFT)
+    for host in lab.HOSTS:
+        assert lab.lives(host) == before[host], host
+    assert lab.ssh(FIFTH, "systemctl is-enabled %s repmgrd" % lab.UNIT).split() == ["enabled"] * 2
+    books("add_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
+    site(inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
+
+
+def test_cascade(tmp_path):
+    """The third standby follows another standby, and then the primary again."""
+    def below(hosts):
+        fifth(hosts, repmgr_upstream=lab.STANDBY)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "flat").mkdir()
+    for change, upstream in ((below, lab.STANDBY), (fifth, lab.PRIMARY)):
+        hosts = str(inventory(tmp_path / ("below" if change is below else "flat"), change))
+        site(inventory=hosts).assert_ok()
+        lab.wait_until("it streams from " + upstream, 30, lambda upstream=upstream: [FIFTH, "streaming"] in lab.sql(
+            upstream, "select application_name, state from pg_stat_replication"))
+        assert lab.nodes(lab.PRIMARY)[FIFTH]["upstream"] == lab.nodes(lab.PRIMARY)[upstream]["id"]
+        if change is below:
+            run = books("remove_node", "-e", "target=" + lab.STANDBY, inventory=hosts)
+            assert_refused(run, "is the upstream of " + FIFTH)
+        site(inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
+
+
+def test_it_leaves(tmp_path, figure):
+    hosts = str(inventory(tmp_path, fifth))
+    run = books("remove_node", "-e", "target=" + lab.PRIMARY, inventory=hosts)
+    assert_refused(run, "is the primary", "switchover.yml")
+    before = {host: lab.lives(host) for host in lab.HOSTS}
+    run = books("remove_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_ok()
+    figure("remove_node.yml", "%.1f s" % run.seconds)
+    assert FIFTH in run.text and "out of the inventory" in run.text
+    lab.healthy(within=30)
+    for host in lab.HOSTS:
+        assert lab.lives(host) == before[host], host
+        found = lab.ssh(host, "grep -rls -e '%s' -e '%s' /var/lib/postgresql/.ssh /var/lib/postgresql/.pgpass /etc/postgresql /etc/repmgr.conf"
+                              " || true" % (FIFTH, lab.ADDRESS[FIFTH].replace(".", "[.]")))
+        assert found == "", "%s still knows it: %s" % (host, found)
+    assert lab.sql(lab.PRIMARY, "select slot_name from pg_replication_slots where not active") == []
+    for address in lab.ADDRESS.values():
+        if address != lab.ADDRESS[FIFTH]:
+            found = lab.ssh(FIFTH, "grep -rls '%s' /var/lib/postgresql/.ssh /var/lib/postgresql/.pgpass /etc/repmgr.conf || true" % address)
+            assert found == "", found
+    assert lab.ssh(FIFTH, "cat %s/PG_VERSION; ls %s 2>&1 | wc -l" % (lab.DATA, "/etc/pgfleet/tls")).split()[0] == lab.VERSION
+    assert lab.ssh(FIFTH, "systemctl is-active %s repmgrd" % lab.UNIT, check=False).stdout.split() == ["inactive"] * 2
+    books("remove_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
+    site().assert_nothing_changed()
+    lab.lab("fifth", "down")
+
+
+# --- restarts and upgrades ------------------------------------------------------------------------
+
+def test_rolling_restart(writers, figure):
+    """A setting that needs a restart: announced by the main job, effective after a rolling restart, and clients wait for a switchover."""
+    more = dict(lab.APP_ACCESS, repmgr_postgresql_settings={"max_connections": 120})
+    started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
+    run = lab.site("-e", json.dumps(more)).assert_ok()
+    assert {host: lab.lives(host)["server"][0] for host in lab.HOSTS} == started
+    assert "waits for a restart: max_connections has changed" in run.text and "rolling_restart.yml" in run.text, run.text
+    status = books("status")
+    assert status.rc != 0 and "max_connections has changed" in status.message
+    run = books("rolling_restart", "--check").assert_ok()
+    assert {host: lab.lives(host)["server"][0] for host in lab.HOSTS} == started
+    with writers:
+        lab.killed("playbooks/rolling_restart.yml", "The daemon has restarted")
+        lab.wait_until("all run", 60, lambda: all(lab.sql(host, "select 1") for host in lab.HOSTS))
+        run = books("rolling_restart").assert_ok()
+        writers.progress()
+    figure("rolling_restart.yml, after one that was killed", "%.1f s; write gap %.2f s" % (run.seconds, writers.gap()))
+    new = the_primary()
+    assert new != lab.PRIMARY
+    lab.healthy(primary=new, within=30)
+    no_row_is_lost(writers)
+    assert {lab.value(host, "show max_connections") for host in lab.HOSTS} == {"120"}
+    books("rolling_restart").assert_nothing_changed()
+    lab.site("-e", json.dumps(more)).assert_nothing_changed()
+    home()
+
+
+# A newer version of the package that has the server: the same files, so that what the test sees is the upgrade and nothing else.
+_NEWER = r"""
+set -e
+rm -rf /srv/newer && mkdir -p /srv/newer && cd /srv/newer
+deb=$(ls /var/cache/apt/archives/postgresql-%(version)s_*.deb | head -1)
+dpkg-deb -R "$deb" tree
+sed -i 's/^Version: .*/&+lab1/' tree/DEBIAN/control
+dpkg-deb -Znone -b tree postgresql.deb >/dev/null
+{ cat tree/DEBIAN/control; printf 'Filename: ./postgresql.deb\nSize: %%s\nSHA256: %%s\n\n' "$(stat -c %%s postgresql.deb)" "$(sha256sum postgresql.deb | cut -d' ' -f1)"; } >Packages
+rm -r tree
+echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list
+apt-get -q update -o Dir::Etc::sourcelist=sources.list.d/newer.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 >/dev/null
+""" % {"version": lab.VERSION}
+
+
+def installed(host):
+    return lab.ssh(host, "dpkg-query -W -f '${Version}' postgresql-" + lab.VERSION)
+
+
+def test_minor_upgrade(writers, figure):
+    books("minor_upgrade").assert_nothing_changed()
+    for host in lab.HOSTS:
+        lab.ssh(host, _NEWER)
+    run = books("minor_upgrade", "--check").assert_ok()
+    assert run.text.count("would be upgraded") == 4 and not installed(lab.STANDBY).endswith("+lab1")
+    started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
+    with writers:
+        run = books("minor_upgrade").assert_ok()
+        writers.progress()
+    figure("minor_upgrade.yml", "%.1f s; write gap %.2f s" % (run.seconds, writers.gap()))
+    new = the_primary()
+    lab.healthy(primary=new, within=30)
+    no_row_is_lost(writers)
+    for host in lab.HOSTS:
+        assert installed(host).endswith("+lab1"), host
+        assert lab.lives(host)["server"][0] != started[host], "%s runs what it ran before" % host
+        assert lab.ssh(host, "ls -l /proc/$(head -1 %s/postmaster.pid)/exe" % lab.DATA).strip().endswith("/postgres")
+    books("minor_upgrade").assert_nothing_changed()
+    home()
+
+
+# --- switchovers that are not alone ----------------------------------------------------------------
+
+def test_two_switchovers_at_once():
+    runs = {}
+
+    def run(target):
+        runs[target] = books("switchover", "-e", "target=" + target)
+
+    threads = [threading.Thread(target=run, args=(target,)) for target in (lab.STANDBY, lab.OTHER_STANDBY)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    won = [target for target in runs if runs[target].rc == 0]
+    assert len(won) == 1, "\n".join(str(one) for one in runs.values())
+    lab.healthy(primary=won[0], within=60)
+    home()
+
+
+def test_a_switchover_that_is_killed():
+    """Its module goes on by itself on the target; nothing is left paused, and the same again finds nothing to do or finishes."""
+    lab.killed("playbooks/switchover.yml", "The target is primary and everybody follows", "-e", "target=" + lab.STANDBY)
+    lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
+    books("switchover", "-e", "target=" + lab.STANDBY)
+    lab.healthy(primary=lab.STANDBY, within=60)
+    home()
+    site().assert_nothing_changed()

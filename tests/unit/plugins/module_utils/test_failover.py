@@ -1,0 +1,151 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import itertools
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Host, Observed, Server
+
+ID, WITNESS_ID = '7000000000000000001', '7000000000000000004'
+
+
+def rows(**changes):
+    found = []
+    for number, name, kind in ((1, 'a', 'primary'), (2, 'b', 'standby'), (3, 'c', 'standby'), (4, 'w', 'witness')):
+        row = {'node_id': number, 'node_name': name, 'type': kind, 'upstream_node_id': None if number == 1 else 1, 'active': True,
+               'priority': 100, 'location': 'default', 'conninfo': 'host=%s' % name}
+        row.update(changes.get(name, {}))
+        found.append(row)
+    return found
+
+
+def standby(lsn='0/5000000', timeline=1, nodes=None, **server):
+    values = dict(state='running', sql=True, in_recovery=True, system_identifier=ID, timeline=timeline, received_lsn=lsn, replayed_lsn='0/1')
+    values.update(server)
+    return Observed(data=Data(path='/data', state='valid', system_identifier=ID, standby_signal=True), server=Server(**values),
+                    repmgr={'nodes': nodes or rows(), 'repmgrd': {}})
+
+
+def stopped():
+    return Observed(data=Data(path='/data', state='valid', system_identifier=ID, cluster_state='shut down'), server=Server(state='stopped'),
+                    repmgr={'nodes': None})
+
+
+def silent():
+    return stopped().replace(server=Server(state='running', sql=False, error='timeout expired'))
+
+
+def witness():
+    return Observed(data=Data(path='/data', state='valid', system_identifier=WITNESS_ID),
+                    server=Server(state='running', sql=True, in_recovery=False, system_identifier=WITNESS_ID, timeline=1),
+                    repmgr={'nodes': rows(), 'repmgrd': {}})
+
+
+def primary(timeline=2):
+    return standby().replace(server=Server(state='running', sql=True, in_recovery=False, system_identifier=ID, timeline=timeline),
+                             data=Data(path='/data', state='valid', system_identifier=ID))
+
+
+def cluster(**changes):
+    """a is dead and its server seen stopped; None for who cannot be reached."""
+    found = {'a': stopped(), 'b': standby(), 'c': standby(), 'w': witness()}
+    found.update(changes)
+    return [Host(name=name, node_id=number, node_name=name, initial_role=role, observed=found[name], unreachable=found[name] is None)
+            for name, number, role in (('a', 1, 'primary'), ('b', 2, 'standby'), ('c', 3, 'standby'), ('w', 4, 'witness'))]
+
+
+def plan(hosts, **options):
+    return _failover.failover_plan(hosts, _verdict.verdict(hosts), **options)
+
+
+def test_the_most_advanced_standby():
+    found = plan(cluster(c=standby('0/5000060')))
+    assert found == {'refuse': '', 'done': False, 'target': 'c', 'old': ['a'], 'fence': ['a'], 'loss_bytes': 0, 'unseen': []}
+
+
+@pytest.mark.parametrize('changes, target', [
+    ({}, 'b'),
+    # Replayed from the archive, and nothing received.
+    (dict(c=standby(None, replayed_lsn='0/5000001')), 'c'),
+    (dict(b=standby(timeline=1), c=standby('0/1', timeline=2)), 'c'),
+    (dict(b=standby(nodes=rows(b={'priority': 50}))), 'c'),
+    (dict(b=standby('0/6000000', nodes=rows(b={'priority': 0}))), 'c'),
+    (dict(b=stopped().replace(data=Data(state='valid', system_identifier=ID, standby_signal=True))), 'c'),
+])
+def test_who(changes, target):
+    found = plan(cluster(**changes))
+    assert (found['refuse'], found['target']) == ('', target)
+
+
+def test_a_primary_lives():
+    found = plan(cluster(a=primary()))
+    assert (found['done'], found['target'], found['refuse'], found['fence']) == (True, 'a', '', [])
+    found = plan(cluster(a=stopped(), b=primary()))
+    assert (found['done'], found['target']) == (True, 'b')
+
+
+@pytest.mark.parametrize('changes, options, words', [
+    (dict(a=None), {}, 'a: is the registered primary, and cannot be reached; expected proof that it is dead'),
+    (dict(a=silent()), {}, 'its server is running and does not answer (timeout expired)'),
+    (dict(a=None), dict(dead='b'), 'a: is the registered primary, and cannot be reached'),
+    ({}, dict(dead='b'), 'b: is not the registered primary'),
+    (dict(a=primary(1), b=primary(2)), {}, 'runs as primary on timeline'),
+    (dict(a=None, w=None, c=None), dict(dead='a'), 'only 1 of 4 hosts'),
+    (dict(b=standby(nodes=rows(b={'priority': 0}))), dict(target='b'), 'b: cannot be promoted (b: its priority is 0); expected one of c'),
+    ({}, dict(target='w'), 'w: cannot be promoted'),
+    (dict(c=standby('0/5000060')), dict(target='b'), 'b: has 96 bytes less than c'),
+    (dict(c=standby('0/1', timeline=2)), dict(target='b'), 'b: is on an older timeline than c'),
+    (dict(b=stopped(), c=stopped()), {}, 'no standby could be promoted: b: its server is stopped; c: its server is stopped'),
+])
+def test_refused(changes, options, words):
+    found = plan(cluster(**changes), **options)
+    assert words in found['refuse'] and found['target'] is None, found
+
+
+def test_the_operators_word():
+    found = plan(cluster(a=None), dead='a')
+    assert (found['refuse'], found['target'], found['fence']) == ('', 'b', [])
+    # What answers is stopped and kept from starting all the same.
+    assert plan(cluster(a=silent()), dead='a')['fence'] == ['a']
+
+
+def test_loss_is_named_and_may_be_accepted():
+    found = plan(cluster(c=standby('0/5000060')), target='b', accept_loss=True)
+    assert (found['refuse'], found['target'], found['loss_bytes']) == ('', 'b', 96)
+
+
+def test_who_may_have_more_is_named():
+    assert plan(cluster(c=None))['unseen'] == ['c']
+
+
+def test_two_nodes_of_which_one_is_gone():
+    hosts = [host for host in cluster(a=None, b=standby(nodes=rows()[:2])) if host.name in 'ab']
+    assert 'cannot be reached' in plan(hosts)['refuse']
+    assert plan(hosts, dead='a')['target'] == 'b'
+
+
+def test_nobody_is_ever_promoted_beside_a_primary_that_may_live():
+    """The product of what each host may look like: a target only where a's death is seen or vouched for, and it is the best."""
+    looks = {'a': [stopped(), silent(), None, primary(1)], 'b': [standby(), standby('0/6000000'), stopped(), silent(), None, primary(2)],
+             'c': [standby(), None, silent()], 'w': [witness(), None]}
+    count = 0
+    for a, b, c, w in itertools.product(*[looks[name] for name in 'abcw']):
+        for dead in ('', 'a'):
+            hosts = cluster(a=a, b=b, c=c, w=w)
+            found = plan(hosts, dead=dead)
+            assert bool(found['refuse']) + (found['target'] is not None) == 1, found
+            if found['target'] is None or found['done']:
+                continue
+            count += 1
+            assert dead == 'a' or a is looks['a'][0]
+            assert not any(host.observed is not None and host.observed.server.in_recovery is False and host.name in 'abc' for host in hosts)
+            assert found['target'] in 'bc' and len([host for host in hosts if not host.unreachable or host.name == 'a']) > 2
+    assert count > 10
