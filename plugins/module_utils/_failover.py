@@ -44,7 +44,8 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
                 name, 'is the registered primary, and %s' % state, 'proof that it is dead: a server that is stopped, or your word',
                 'Go and see; cut its power or its network. Then vouch for it: -e primary_is_dead=%s' % name))
     if dead and dead not in old + strangers:
-        return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers), 'Run again without primary_is_dead, or with that name.'))
+        return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
+                                         'Run again without primary_is_dead, or with that name.'))
     for problem in answer['problems']:
         names = problem['node'].split(', ')
         of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in names)
@@ -108,7 +109,7 @@ def _obstacle(host):
         return 'is not in recovery'
     if _row(host) is None:
         return 'is not registered as a standby'
-    if not _priority(host) > 0:
+    if _priority(host) <= 0:
         return 'its priority is 0'
     if _reached(host)[1] < 0:
         return 'does not say how far it has come'
@@ -138,4 +139,3 @@ def _position(lsn):
         return int(high, 16) * 2 ** 32 + int(low, 16)
     except ValueError:
         return -1
-
