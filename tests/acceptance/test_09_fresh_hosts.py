@@ -97,6 +97,17 @@ def test_switchover_in_one_leaves_the_other_alone():
     lab.site(inventory=TWO).assert_nothing_changed()
 
 
+def test_one_of_two_clusters():
+    def paused(cluster):
+        return {row["paused"] for row in lab.service_status(cluster[0]).values()}
+
+    before = lab.fingerprints(ALPHA)
+    for verb, expected in (("pause", {"1"}), ("unpause", {"0"})):
+        lab.playbook("playbooks/maintenance.yml", "-e", "cluster=beta", "-e", "repmgrd=%s reason=drill" % verb, inventory=TWO).assert_ok()
+        assert (paused(ALPHA), paused(BETA)) == ({"0"}, expected)
+    assert lab.differences(before, lab.fingerprints(ALPHA)) == {}
+
+
 def test_a_node_of_one_cluster_is_not_taken_for_the_other(tmp_path):
     def swapped(hosts):
         alpha, beta = hosts["children"]["alpha"]["hosts"], hosts["children"]["beta"]["hosts"]

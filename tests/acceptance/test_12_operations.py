@@ -1,5 +1,6 @@
 """The operations of day two on a cluster that clients write to: each with the manners of the main job, and each a second time."""
 import json
+import re
 import threading
 
 import pytest
@@ -171,6 +172,9 @@ def test_the_ladder_ends_with_a_new_copy_only_when_asked():
     lab.sql(lab.PRIMARY, "create table if not exists went_on as select 1 as one; checkpoint")
     run = books("rejoin", "-e", "target=" + host)
     assert run.rc != 0 and "-e rejoin=reclone" in run.message, str(run)
+    run = books("rejoin", "--check", "-e", "target=" + host, "-e", "rejoin=reclone").assert_ok()
+    assert re.search(r"move the data directory aside, keeping it \(\d+[.]\d MB in %s\); .* clone .*\(\d+[.]\d MB from %s\)" % (
+        lab.DATA, re.escape(lab.ADDRESS[lab.PRIMARY])), run.text), run.text
     assert lab.ssh(host, DATA_LEFT) == "" and lab.primaries() == [lab.PRIMARY]
     books("rejoin", "-e", "target=" + host, "-e", "rejoin=reclone").assert_ok()
     lab.healthy(within=30)
@@ -200,8 +204,10 @@ def test_a_third_standby(writers, figure, tmp_path):
         lab.ssh(FIFTH, "kill -9 $(pidof pg_basebackup repmgr)")
         lab.wait_until("it is gone", 20, lambda: lab.ssh(FIFTH, "pidof pg_basebackup repmgr", check=False).returncode != 0)
         assert lab.ssh(FIFTH, "test -e %s/PG_VERSION && echo partial" % lab.DATA).strip() == "partial", said
-        run = books("add_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_ok()
+        run = books("add_node", "-e", "target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_ok()
         writers.progress()
+    shown = re.findall(r"^base-centos-5: clone: (\S+ MB) of (\S+ MB), \S+ MB/s, \d+ s left$", run.stdout, re.M)
+    assert shown, "no progress in:\n%s" % run.stdout[:2000]
     figure("add_node.yml, after one that was killed", "%.1f s" % run.seconds)
     lab.wait_until("five nodes", 30, lambda: lab.assert_healthy(lab.PRIMARY, lab.DATA_HOSTS[1:] + [FIFTH], lab.WITNESS) is None)
     no_row_is_lost(writers)
@@ -286,6 +292,24 @@ def test_rolling_restart(writers, figure):
     home()
 
 
+def test_the_main_job_restarts_where_it_may(figure):
+    before = the_primary()
+    more = dict(lab.APP_ACCESS, repmgr_postgresql_settings={"max_connections": 130}, repmgr_allow_restart=True)
+    run = lab.site("-e", json.dumps(more)).assert_ok()
+    figure("site.yml with a setting that needs a restart, allowed", "%.1f s" % run.seconds)
+    new = the_primary()
+    assert new != before
+    lab.healthy(primary=new, within=30)
+    assert {lab.value(host, "show max_connections") for host in lab.HOSTS} == {"130"}
+    lab.site("-e", json.dumps(more)).assert_nothing_changed()
+    lower = dict(more, repmgr_postgresql_settings={"max_connections": 110})
+    run = lab.site("-e", json.dumps(lower))
+    assert run.rc != 0 and "max_connections would become lower than on the running primary" in run.message, str(run)
+    lab.healthy(primary=new, within=10)
+    lab.site("-e", json.dumps(more)).assert_ok()
+    home()
+
+
 # A newer version of the package that has the server: the same files, so that what the test sees is the upgrade and nothing else.
 _NEWER = r"""
 set -e
@@ -294,7 +318,8 @@ deb=$(ls /var/cache/apt/archives/postgresql-%(version)s_*.deb | head -1)
 dpkg-deb -R "$deb" tree
 sed -i 's/^Version: .*/&+lab1/' tree/DEBIAN/control
 dpkg-deb -Znone -b tree postgresql.deb >/dev/null
-{ cat tree/DEBIAN/control; printf 'Filename: ./postgresql.deb\nSize: %%s\nSHA256: %%s\n\n' "$(stat -c %%s postgresql.deb)" "$(sha256sum postgresql.deb | cut -d' ' -f1)"; } >Packages
+sum=$(sha256sum postgresql.deb | cut -d' ' -f1)
+{ cat tree/DEBIAN/control; printf 'Filename: ./postgresql.deb\nSize: %%s\nSHA256: %%s\n\n' "$(stat -c %%s postgresql.deb)" "$sum"; } >Packages
 rm -r tree
 echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list
 apt-get -q update -o Dir::Etc::sourcelist=sources.list.d/newer.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 >/dev/null
@@ -343,6 +368,29 @@ def test_two_switchovers_at_once():
     won = [target for target in runs if runs[target].rc == 0]
     assert len(won) == 1, "\n".join(str(one) for one in runs.values())
     lab.healthy(primary=won[0], within=60)
+    home()
+
+
+def test_the_target_dies_in_a_switchover(figure):
+    """The old primary is down already, and the new one will not come: reported, and failover and rejoin finish the job."""
+    target, other = lab.STANDBY, lab.OTHER_STANDBY
+    # As soon as the old primary is down, and before its successor can be promoted.
+    lab.ssh(target, "cat >/root/assassin && chmod 700 /root/assassin && systemd-run -q --unit assassin /root/assassin", stdin="""#!/bin/sh
+while %s/pg_isready -q -t 1 -h %s; do sleep 0.05; done
+kill -9 $(head -1 %s/postmaster.pid)
+""" % (lab.BIN, lab.ADDRESS[lab.PRIMARY], lab.DATA))
+    run = books("switchover", "-e", "target=" + target)
+    assert run.rc != 0 and "Traceback" not in run.message + run.stderr, str(run)
+    assert lab.primaries() == [], str(run)
+    run = books("failover").assert_ok()
+    figure("failover.yml after a switchover whose target died", "%.1f s" % run.seconds)
+    assert lab.primaries() == [other]
+    lab.ssh(target, "systemctl reset-failed; systemctl start %s" % lab.UNIT)
+    site()
+    books("rejoin", "-e", "target=" + lab.PRIMARY).assert_ok()
+    site().assert_ok()
+    books("maintenance", "-e", "repmgrd=unpause").assert_ok()
+    lab.healthy(primary=other, within=60)
     home()
 
 
