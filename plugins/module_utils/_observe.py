@@ -10,6 +10,8 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import errno
+import grp
+import hashlib
 import io
 import json
 import os
@@ -453,6 +455,20 @@ def read_pause(user):
     except (IOError, OSError, KeyError, ValueError):
         return None
     return {'by': '%s' % note.get('by', ''), 'reason': '%s' % note.get('reason', '')} if isinstance(note, dict) else None
+
+
+def files(paths):
+    """{path: "SHA-256 mode owner group"} of those that are there: enough to tell whether writing one again would change it."""
+    found = {}
+    for path in paths:
+        try:
+            with open(path, 'rb') as handle:
+                digest = hashlib.sha256(handle.read()).hexdigest()
+            stat = os.stat(path)
+            found[path] = '%s %04o %s %s' % (digest, stat.st_mode & 0o7777, pwd.getpwuid(stat.st_uid).pw_name, grp.getgrgid(stat.st_gid).gr_name)
+        except (IOError, OSError, KeyError):
+            continue
+    return found
 
 
 def _unread(settings, loaded_at):

@@ -141,6 +141,7 @@ class Observed(Record):
         ('installed', None),
         ('repmgr_installed', None),
         ('missing_packages', None),
+        ('files', dict),
         ('config', None),
         ('data', Data),
         ('server', Server),

@@ -65,6 +65,12 @@ options:
     type: list
     elements: str
     default: []
+  files:
+    description:
+      - Files whose contents, mode and owner are told by a digest, so that a playbook need not write again what is there.
+    type: list
+    elements: path
+    default: []
   peers:
     description:
       - Hosts whose SSH and PostgreSQL ports are tried, all at once.
@@ -221,6 +227,10 @@ observed:
       type: list
       elements: str
       returned: always
+    files:
+      description: Each of O(files) that is there, as SHA-256, mode, owner and group in one string.
+      type: dict
+      returned: always
     repmgr_installed:
       description: Whether the programs of repmgr are there.
       type: bool
@@ -365,6 +375,7 @@ ARGUMENTS = dict(
     passfile=dict(type='path', no_log=False),
     run_as=dict(type='str', default='postgres'),
     packages=dict(type='list', elements='str', default=[]),
+    files=dict(type='list', elements='path', default=[]),
     peers=dict(type='list', elements='dict', default=[], options=dict(
         name=dict(type='str', required=True),
         address=dict(type='str', required=True),
@@ -434,6 +445,7 @@ def main():
 
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
+    observed.files = _observe.files(params['files'])
     observed.missing_packages = _observe.missing_packages(params['packages'])
     observed.reach = _reach.reach(params['peers'], params['connect_timeout'])
     if params['log_in']:

@@ -300,8 +300,13 @@ def site(*options, **keywords):
     return playbook("site.yml", *options, **keywords)
 
 
-def killed(name, task, *options):
-    """The playbook, ended by SIGKILL with everything it has started when it comes to a task; what it said until then."""
+def killed(name, task, *options, **keywords):
+    """The playbook, ended by SIGKILL with everything it has started when it comes to a task; what it said until then.
+
+    until: what has to be the case by then, for a task that takes a while to do what it is killed for.
+    """
+    until = keywords.pop("until", None)
+    assert not keywords, keywords
     process = subprocess.Popen(
         ["ansible-playbook", name, "-i", INVENTORY] + list(options), cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,
@@ -311,7 +316,10 @@ def killed(name, task, *options):
         said.append(line)
         if line.startswith("TASK [") and task in line:
             # In the middle of it, not before it.
-            time.sleep(0.5)
+            if until:
+                wait_until("'%s' is in its middle" % task, 30, until)
+            else:
+                time.sleep(0.5)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
             return "".join(said)

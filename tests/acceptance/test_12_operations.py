@@ -133,8 +133,15 @@ def test_the_primary_dies_while_repmgrd_is_paused(writers, figure, tmp_path):
         lab.OTHER_STANDBY, "select application_name, state from pg_stat_replication") == [[lab.STANDBY, "streaming"]])
     # The pause was somebody else's.
     assert lab.service_status(lab.OTHER_STANDBY)[lab.STANDBY]["paused"] == "1"
-    assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() != "enabled"
     books("failover", inventory=never_inventory).assert_nothing_changed()
+    # Its host boots: there is no second primary.
+    lab.docker("stop", "-t", "30", lab.PRIMARY)
+    lab.docker("start", lab.PRIMARY)
+    lab.wait_until("the old primary's host has booted", 60, lambda: lab.ssh(
+        lab.PRIMARY, "systemctl is-system-running", check=False).stdout.strip() in ("running", "degraded"))
+    assert lab.primaries() == [lab.OTHER_STANDBY]
+    assert lab.ssh(lab.PRIMARY, "systemctl start %s" % lab.UNIT, check=False).returncode != 0
+    assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked"
 
 
 def test_the_old_primary_comes_back(figure):
@@ -146,11 +153,12 @@ def test_the_old_primary_comes_back(figure):
     lab.ssh(lab.PRIMARY, "kill -9 $(head -1 %s/postmaster.pid)" % lab.DATA)
     run = books("rejoin", "--check", "-e", "target=" + lab.PRIMARY)
     assert lab.ssh(lab.PRIMARY, "systemctl is-active %s" % lab.UNIT, check=False).returncode != 0, str(run)
+    assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked", str(run)
     run = books("rejoin", "-e", "target=" + lab.PRIMARY).assert_ok()
     figure("rejoin.yml, rewound after a crash", "%.1f s" % run.seconds)
     books("maintenance", "-e", "repmgrd=unpause").assert_ok()
     lab.healthy(primary=lab.OTHER_STANDBY, within=60)
-    assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT).strip() == "enabled"
+    assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT).strip() in ("enabled", "enabled-runtime")
     assert lab.value(lab.PRIMARY, "select to_regclass('diverged') is null") == "t"
     books("rejoin", "-e", "target=" + lab.PRIMARY).assert_nothing_changed()
     books("maintenance", "-e", "repmgrd=unpause").assert_nothing_changed()
@@ -199,8 +207,8 @@ def test_a_third_standby(writers, figure, tmp_path):
     before = {host: lab.lives(host) for host in lab.HOSTS}
     with writers:
         # Ended in the middle of its clone, and its clone with it.
-        said = lab.killed("playbooks/add_node.yml", "The standby streams from its upstream", "-i", hosts, "-e", "target=" + FIFTH, *slowly())
-        lab.wait_until("it clones", 20, lambda: lab.ssh(FIFTH, "pidof pg_basebackup", check=False).returncode == 0)
+        said = lab.killed("playbooks/add_node.yml", "The standby streams from its upstream", "-i", hosts, "-e", "target=" + FIFTH, *slowly(),
+                          until=lambda: lab.ssh(FIFTH, "pidof pg_basebackup && test -e %s/PG_VERSION" % lab.DATA, check=False).returncode == 0)
         lab.ssh(FIFTH, "kill -9 $(pidof pg_basebackup repmgr)")
         lab.wait_until("it is gone", 20, lambda: lab.ssh(FIFTH, "pidof pg_basebackup repmgr", check=False).returncode != 0)
         assert lab.ssh(FIFTH, "test -e %s/PG_VERSION && echo partial" % lab.DATA).strip() == "partial", said
@@ -214,7 +222,7 @@ def test_a_third_standby(writers, figure, tmp_path):
     assert ".partial-" in lab.ssh(FIFTH, DATA_LEFT)
     for host in lab.HOSTS:
         assert lab.lives(host) == before[host], host
-    assert lab.ssh(FIFTH, "systemctl is-enabled %s repmgrd" % lab.UNIT).split() == ["enabled"] * 2
+    assert set(lab.ssh(FIFTH, "systemctl is-enabled %s repmgrd" % lab.UNIT).split()) <= {"enabled", "enabled-runtime"}
     books("add_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
     site(inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 

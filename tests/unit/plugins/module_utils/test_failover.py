@@ -78,6 +78,8 @@ def test_the_most_advanced_standby():
     (dict(b=standby(timeline=1), c=standby('0/1', timeline=2)), 'c'),
     (dict(b=standby(nodes=rows(b={'priority': 50}))), 'c'),
     (dict(b=standby('0/6000000', nodes=rows(b={'priority': 0}))), 'c'),
+    # Whether it is a standby it does not say.
+    (dict(b=standby('0/6000000', in_recovery=None)), 'c'),
     (dict(b=stopped().replace(data=Data(state='valid', system_identifier=ID, standby_signal=True))), 'c'),
 ])
 def test_who(changes, target):

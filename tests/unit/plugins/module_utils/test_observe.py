@@ -7,8 +7,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import grp
 import json
 import os
+import pwd
 import socket
 import struct
 import time
@@ -246,6 +248,15 @@ def test_a_full_backlog_costs_the_timeout_once():
     finally:
         for client in clients + [listener]:
             client.close()
+
+
+def test_files(tmpdir):
+    path = tmpdir.join('a')
+    path.write('x')
+    os.chmod(str(path), 0o440)
+    user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.stat(str(path)).st_gid).gr_name
+    assert _observe.files([str(path), str(tmpdir.join('none'))]) == {
+        str(path): '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 0440 %s %s' % (user, group)}
 
 
 def test_what_the_server_was_never_told_to_read(tmpdir):
