@@ -301,16 +301,17 @@ def site(*options, **keywords):
 
 
 def killed(name, task, *options, **keywords):
-    """The playbook, ended by SIGKILL with everything it has started when it comes to a task; what it said until then.
+    """The playbook, ended by SIGKILL with everything it has started when a task has its first result; what it said until then.
 
-    until: what has to be the case by then, for a task that takes a while to do what it is killed for.
+    until: what has to be the case instead, for a task that shall be in its middle.
     """
     until = keywords.pop("until", None)
     assert not keywords, keywords
     process = subprocess.Popen(
         ["ansible-playbook", name, "-i", INVENTORY] + list(options), cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,
-        env=dict(os.environ, ANSIBLE_NOCOLOR="1", PATH="%s:%s" % (ROOT / ".venv/bin", os.environ["PATH"])))
+        # A task is named when it begins only where it would be if it were skipped.
+        env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="true" if until else "false", PATH="%s:%s" % (ROOT / ".venv/bin", os.environ["PATH"])))
     said = []
     for line in process.stdout:
         said.append(line)

@@ -126,20 +126,8 @@ def unreadable_key():
 
 
 @contextlib.contextmanager
-def key_for_everybody():
-    lab.ssh(lab.STANDBY, "chmod 644 %s/server.key" % OWN)
-    yield {}
-    lab.ssh(lab.STANDBY, "chmod 600 %s/server.key" % OWN)
-
-
-@contextlib.contextmanager
 def expired():
     yield {"repmgr_tls_certificate": OWN + "/expired.crt"}
-
-
-@contextlib.contextmanager
-def no_file():
-    yield {"repmgr_tls_root": OWN + "/none.crt"}
 
 
 @contextlib.contextmanager
@@ -154,7 +142,6 @@ def another_authority():
 
 @pytest.mark.parametrize("wrong,said", [
     (expired, ["certificate has expired", "repmgr_tls_certificate"]), (unreadable_key, [lab.STANDBY, OWN + "/server.key cannot be read by postgres"]),
-    (key_for_everybody, [lab.STANDBY, "can be read by others"]), (no_file, [OWN + "/none.crt is missing"]),
     (not_named, ["repmgr_tls_key is"]), (another_authority, ["unable to get local issuer certificate"]),
 ], ids=lambda item: getattr(item, "__name__", ""))
 def test_what_was_provided_is_refused_before_any_change(own_files, wrong, said):
