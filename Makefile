@@ -53,6 +53,7 @@ test-lab: venv engine  ## The acceptance tests on a lab made from nothing
 test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
 	tests/tools/test-galaxy.sh
 
+test-all: export TEST_ALL := 1
 test-all: test bench  ## make test and what takes too long for every run
 
 bench: venv engine  ## By hand against site.yml, in one run

@@ -15,10 +15,11 @@ import threading
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 
-WAYS = ('ssh', 'sql', 'replication')
+# The port is known to be open: what takes long here is a busy host, and no reason to stop anybody.
+_PATIENCE = 15
 
 
-def log_in(runner, reach, name, config, passfile, bin_dir, user, timeout):
+def log_in(runner, reach, name, config, passfile, bin_dir, user):
     """{peer: {way: '' or why not}} with the real credentials, everything at once; only where the port is open.
 
     reach: the entries of _reach.reach(). config: this node's repmgr.conf; without one there are no credentials to try.
@@ -37,9 +38,9 @@ def log_in(runner, reach, name, config, passfile, bin_dir, user, timeout):
         if entry['ssh'] == 'open':
             jobs.append((entry['name'], 'ssh', _ssh(config, entry['address']), {}))
         if entry['postgresql'] == 'open':
-            target = dict(base, host=entry['address'], port=entry['port'])
+            target = dict(base, host=entry['address'], port=entry['port'], connect_timeout=_PATIENCE)
             target.pop('password', None)
-            env = {'PGCONNECT_TIMEOUT': str(timeout), 'PGAPPNAME': 'repmgr_preflight'}
+            env = {'PGAPPNAME': 'repmgr_preflight'}
             if passfile:
                 env['PGPASSFILE'] = passfile
             if base.get('password'):
@@ -50,7 +51,7 @@ def log_in(runner, reach, name, config, passfile, bin_dir, user, timeout):
 
     def work(peer, way, argv, env):
         try:
-            result = runner.run(argv, env=env, accept=None, timeout=timeout + 10, run_as=user)
+            result = runner.run(argv, env=env, accept=None, timeout=2 * _PATIENCE, run_as=user)
         except CommandError as exc:
             found[peer][way] = exc.message
             return

@@ -427,14 +427,15 @@ def observe_local(runner, psql, place, events=0):
             conninfo = place.conninfo or (config or {}).get('conninfo')
             take_sql(observed, tags, _database(conninfo) or 'repmgr')
             observed.server.restart_for = [
-                '%s has changed' % name for name in tags.get('pending_restart') or []] + _replaced(observed.server.pid)
+                '%s has changed' % name for name in tags.get('pending_restart') or []] + _replaced(
+                    observed.server.pid, os.path.join(place.bin_dir, 'postgres'), (tags.get('server') or {}).get('started_epoch'))
             observed.server.unread = _unread(observed.server.settings, (tags.get('server') or {}).get('loaded_at'))
     elif observed.server.state == 'running':
         observed.server.error = 'there is no psql in %s' % place.bin_dir
     return observed
 
 
-def _replaced(pid):
+def _replaced(pid, program, started):
     """Whether a server runs programs or libraries that are not on disk any more: a package was upgraded under it."""
     gone = ' (deleted)'
     try:
@@ -442,7 +443,11 @@ def _replaced(pid):
         with open('/proc/%d/maps' % pid) as handle:
             found += [line.rstrip('\n').split(None, 5)[-1] for line in handle if gone in line and '.so' in line]
     except (IOError, OSError, TypeError):
-        return []
+        # In a container root may be kept from looking into others' processes. A file that was put there after the start says the same.
+        try:
+            found = [program + gone] if started is not None and os.stat(program).st_ctime > started + 1 else []
+        except OSError:
+            return []
     names = sorted(set(os.path.basename(path[:-len(gone)]) for path in found if path.endswith(gone)))
     return ['%s was replaced by another version' % name for name in names]
 

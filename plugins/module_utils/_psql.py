@@ -34,6 +34,7 @@ SELECT 'server', to_jsonb(t) FROM (SELECT
   (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system_identifier,
   (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) AS checkpoint_timeline,
   pg_catalog.pg_postmaster_start_time()::text AS started_at,
+  extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8 AS started_epoch,
   extract(epoch FROM pg_catalog.pg_conf_load_time())::float8 AS loaded_at) t;
 SELECT 'checksums', to_jsonb(data_page_checksum_version > 0) FROM pg_catalog.pg_control_init();
 \if :in_recovery

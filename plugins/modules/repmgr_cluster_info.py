@@ -451,7 +451,7 @@ def main():
     if params['log_in']:
         observed.logins = _login.log_in(
             runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], params['bin_dir'] or '',
-            params['run_as'], params['connect_timeout'])
+            params['run_as'])
     if params['tls']:
         observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
     if params['observe_peers']:

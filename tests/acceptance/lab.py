@@ -311,7 +311,8 @@ def killed(name, task, *options, **keywords):
         ["ansible-playbook", name, "-i", INVENTORY] + list(options), cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,
         # A task is named when it begins only where it would be if it were skipped.
-        env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="true" if until else "false", PATH="%s:%s" % (ROOT / ".venv/bin", os.environ["PATH"])))
+        env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="true" if until else "false",
+                 PATH="%s:%s" % (ROOT / ".venv/bin", os.environ["PATH"])))
     said = []
     for line in process.stdout:
         said.append(line)

@@ -23,7 +23,7 @@ class Runner:
 
     def run(self, argv, env=None, accept=(0,), timeout=None, run_as=None):
         self.calls.append((argv, env, run_as))
-        assert accept is None and timeout == 13
+        assert accept is None and timeout == 30
         answer = self.answers.get(argv[0] if argv[0] == 'ssh' else argv[3], (0, ''))
         if answer is None:
             raise CommandError('%s cannot be run: No such file or directory' % argv[0], Result(argv, 127, '', ''))
@@ -31,7 +31,7 @@ class Runner:
 
 
 def log_in(runner, reach, config=None):
-    return _login.log_in(runner, reach, 'a', CONFIG if config is None else config, '/home/.pgpass', '/bin-dir', 'postgres', 3)
+    return _login.log_in(runner, reach, 'a', CONFIG if config is None else config, '/home/.pgpass', '/bin-dir', 'postgres')
 
 
 def test_every_way_to_every_peer_but_oneself():
@@ -41,9 +41,9 @@ def test_every_way_to_every_peer_but_oneself():
     assert len(runner.calls) == 6 and all(call[2] == 'postgres' for call in runner.calls)
     commands = [' '.join(call[0]) for call in runner.calls]
     assert 'ssh -o Batchmode=yes -o ConnectTimeout=10 -p 2222 10.0.0.2 true' in commands
-    assert ('/bin-dir/psql -XAtqw -c IDENTIFY_SYSTEM -d host=10.0.0.3 port=5433 user=repmgr dbname=repmgr replication=true '
-            'sslmode=verify-full') in commands
-    assert {'PGCONNECT_TIMEOUT': '3', 'PGAPPNAME': 'repmgr_preflight', 'PGPASSFILE': '/home/.pgpass'} in [call[1] for call in runner.calls]
+    assert ('/bin-dir/psql -XAtqw -c IDENTIFY_SYSTEM -d host=10.0.0.3 port=5433 user=repmgr dbname=repmgr connect_timeout=15 '
+            'replication=true sslmode=verify-full') in commands
+    assert {'PGAPPNAME': 'repmgr_preflight', 'PGPASSFILE': '/home/.pgpass'} in [call[1] for call in runner.calls]
 
 
 def test_the_last_words_are_the_reason():

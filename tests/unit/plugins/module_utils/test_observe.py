@@ -250,6 +250,24 @@ def test_a_full_backlog_costs_the_timeout_once():
             client.close()
 
 
+def test_programs_that_were_replaced_under_a_running_server(tmpdir, monkeypatch):
+    program = tmpdir.join('postgres')
+    program.write('')
+    assert _observe._replaced(os.getpid(), str(program), None) == []
+    links = {'exe': '/usr/lib/postgresql/15/bin/postgres (deleted)'}
+    monkeypatch.setattr(_observe.os, 'readlink', lambda path: links['exe'])
+    assert _observe._replaced(os.getpid(), str(program), None) == ['postgres was replaced by another version']
+
+    def denied(path):
+        raise OSError(13, 'Permission denied')
+
+    monkeypatch.setattr(_observe.os, 'readlink', denied)
+    now = os.stat(str(program)).st_ctime
+    assert _observe._replaced(os.getpid(), str(program), now - 60) == ['postgres was replaced by another version']
+    assert _observe._replaced(os.getpid(), str(program), now + 60) == []
+    assert _observe._replaced(os.getpid(), str(tmpdir.join('none')), now) == []
+
+
 def test_files(tmpdir):
     path = tmpdir.join('a')
     path.write('x')
