@@ -194,6 +194,12 @@ def observe_data(runner, place):
         data.state = 'partial'
         data.reason = 'has no PG_VERSION'
         return data
+    if not _alive(os.path.join(path, 'postmaster.pid'), path):
+        # A rewind that outlived the task that began it: nobody else may touch its files meanwhile.
+        busy = cloning_process(path, None)
+        if busy:
+            data.reason = 'process %d is still working on it' % busy
+            return data
     data.state = 'valid'
     data.standby_signal = 'standby.signal' in names or 'recovery.conf' in names
     # Written by every start of a server, by nothing else, and not copied by pg_basebackup.

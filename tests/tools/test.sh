@@ -55,7 +55,7 @@ run_part units 15
 run_part docs-lint 10
 wait "$image" || tail -n 5 .cache/image-ahead.log
 image=
-run_part test-lab 60
+run_part test-lab 75
 run_part test-galaxy 15
 
 printf '\n=== summary\n'

@@ -250,6 +250,15 @@ def test_a_full_backlog_costs_the_timeout_once():
             client.close()
 
 
+def test_a_rewind_that_another_task_has_begun(place, monkeypatch):
+    make(place, 'PG_VERSION', 'global/pg_control')
+    monkeypatch.setattr(_observe, 'cloning_process', lambda path, marker: 4711)
+    data = _observe.observe_data(None, place)
+    assert (data.state, data.reason) == ('unknown', 'process 4711 is still working on it')
+    monkeypatch.setattr(_observe, '_alive', lambda pidfile, path: 1)
+    assert _observe.observe_data(None, place).state == 'valid'
+
+
 def test_programs_that_were_replaced_under_a_running_server(tmpdir, monkeypatch):
     program = tmpdir.join('postgres')
     program.write('')
