@@ -55,7 +55,8 @@ def answers(run):
     (lab.PRIMARY, "/etc/sudoers.d/repmgr", "systemctl stop postgresql",
      ["sudo on primary %s does not let postgres run service_stop_command: sudo /usr/bin/systemctl stop %s" % (lab.PRIMARY, lab.UNIT)]),
     (lab.STANDBY, "/var/lib/postgresql/.ssh/authorized_keys", "postgres@%s" % lab.PRIMARY,
-     ["no SSH as postgres from primary %s back to the node: " % lab.PRIMARY, "%s true` failed there" % lab.ADDRESS[lab.STANDBY]]),
+     # Every playbook's look at all logins comes before the module's own at this one.
+     ["%s: cannot log in to %s by ssh" % (lab.PRIMARY, lab.STANDBY), "site.yml"]),
 ], ids=["sudo on the primary", "ssh back to the target"])
 def test_what_repmgr_does_not_look_at_is_refused_before_any_change(host, path, words, said, figure):
     switchover = ["-e", "target=%s" % lab.STANDBY]
@@ -65,7 +66,8 @@ def test_what_repmgr_does_not_look_at_is_refused_before_any_change(host, path, w
         for options in (["--check"], []):
             run = lab.playbook(SWITCHOVER, *(options + switchover))
             refusal.assert_refused(run, lab.STANDBY, *said)
-            assert len(answers(run)[0]["problems"]) == 1 and "dry_run" not in answers(run)[0], answers(run)
+            assert all(len(answer["problems"]) == 1 and "dry_run" not in answer for answer in answers(run)), answers(run)
+            assert len(answers(run)) == (1 if "sudo" in said[0] else 0)
         figure("refused, %s" % words, "%.1f s" % run.seconds)
         lab.healthy(within=5)
     lab.playbook(SWITCHOVER, "--check", *switchover).assert_ok()

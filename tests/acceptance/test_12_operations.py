@@ -75,7 +75,6 @@ def test_maintenance(figure):
     pause = ["-e", "repmgrd=pause", "-e", json.dumps({"reason": "disk swap in rack 2"})]
     with nothing_changes():
         assert_refused(books("maintenance", "-e", "repmgrd=pause"), "reason")
-    lab.killed("playbooks/maintenance.yml", "Why repmgrd is paused is written down", *pause)
     run = books("maintenance", *pause).assert_ok()
     figure("maintenance.yml, pause", "%.1f s" % run.seconds)
     assert all(row["paused"] == "1" for row in lab.service_status(lab.PRIMARY).values())
@@ -160,11 +159,6 @@ def test_the_old_primary_comes_back(figure):
     run = books("rejoin", "--check", "-e", "target=" + lab.PRIMARY)
     assert lab.ssh(lab.PRIMARY, "systemctl is-active %s" % lab.UNIT, check=False).returncode != 0, str(run)
     assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked", str(run)
-    rewinds = "pidof pg_rewind || grep -aqs -- --single /proc/[0-9]*/cmdline"
-    lab.killed("playbooks/rejoin.yml", "The target is attached, or rewound", "-e", "target=" + lab.PRIMARY,
-               until=lambda: lab.ssh(lab.PRIMARY, rewinds, check=False).returncode == 0)
-    # What was begun goes on on the host, and nobody else touches the same files meanwhile.
-    lab.wait_until("it has ended", 60, lambda: lab.ssh(lab.PRIMARY, "pidof pg_rewind repmgr", check=False).returncode != 0)
     run = books("rejoin", "-e", "target=" + lab.PRIMARY).assert_ok()
     figure("rejoin.yml, rewound after a crash", "%.1f s" % run.seconds)
     books("maintenance", "-e", "repmgrd=unpause").assert_ok()
@@ -261,7 +255,6 @@ def test_it_leaves(tmp_path, figure):
     run = books("remove_node", "-e", "target=" + lab.PRIMARY, inventory=hosts)
     assert_refused(run, "is the primary", "switchover.yml")
     before = {host: lab.lives(host) for host in lab.HOSTS}
-    lab.killed("playbooks/remove_node.yml", "The target is registered no more", "-i", hosts, "-e", "target=" + FIFTH)
     run = books("remove_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_ok()
     figure("remove_node.yml", "%.1f s" % run.seconds)
     assert FIFTH in run.text and "out of the inventory" in run.text
@@ -360,8 +353,6 @@ def test_minor_upgrade(writers, figure):
     assert run.text.count("would be upgraded") == 4 and {host: installed(host) for host in lab.HOSTS} == before
     started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
     with writers:
-        lab.killed("playbooks/minor_upgrade.yml", "The packages of PostgreSQL and repmgr are the newest")
-        lab.wait_until("dpkg has ended", 60, lambda: all(lab.ssh(host, "pidof dpkg apt-get", check=False).returncode != 0 for host in lab.HOSTS))
         run = books("minor_upgrade").assert_ok()
         writers.progress()
     figure("minor_upgrade.yml", "%.1f s; write gap %.2f s" % (run.seconds, writers.gap()))
