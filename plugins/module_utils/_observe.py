@@ -435,10 +435,28 @@ def observe_local(runner, psql, place, events=0):
             observed.server.restart_for = [
                 '%s has changed' % name for name in tags.get('pending_restart') or []] + _replaced(
                     observed.server.pid, os.path.join(place.bin_dir, 'postgres'), (tags.get('server') or {}).get('started_epoch'))
+            observed.server.lowered = _lowered(runner, place, observed.server.settings, tags.get('pending_restart') or [])
             observed.server.unread = _unread(observed.server.settings, (tags.get('server') or {}).get('loaded_at'))
     elif observed.server.state == 'running':
         observed.server.error = 'there is no psql in %s' % place.bin_dir
     return observed
+
+
+# https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-ADMIN
+_NO_LESS_THAN_THE_PRIMARY = ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')
+
+
+def _lowered(runner, place, settings, pending):
+    """{name: value} of what the next start would give less of than there is now. The server's own program reads its files for that."""
+    lowered = {}
+    for name in [name for name in pending if name in _NO_LESS_THAN_THE_PRIMARY]:
+        argv = [os.path.join(place.bin_dir, 'postgres'), '-D', settings.get('data_directory') or place.data_directory]
+        if settings.get('config_file'):
+            argv += ['-c', 'config_file=' + settings['config_file']]
+        value = runner.run(argv + ['-C', name], accept=None, run_as=place.user).stdout.strip()
+        if value.isdigit() and int(value) < int(settings[name]):
+            lowered[name] = int(value)
+    return lowered
 
 
 def _replaced(pid, program, started):

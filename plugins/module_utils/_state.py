@@ -128,6 +128,7 @@ class Server(Record):
         ('lag_bytes', None),
         ('lag_seconds', None),
         ('restart_for', list),      # why only a restart would bring it up to date
+        ('lowered', dict),          # of what a standby needs no less than its primary has, what the next start gives less of: {name: value}
         ('unread', list),           # files of its configuration that were written after it last read them
         ('settings', dict),
     )

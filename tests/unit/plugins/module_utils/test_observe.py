@@ -18,6 +18,7 @@ import time
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _reach
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Result
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Node, Observed, Server
 
 
@@ -299,3 +300,17 @@ def test_what_the_server_was_never_told_to_read(tmpdir):
     assert _observe._unread(settings, 998.0) == [str(conf), str(hba), str(key)]
     assert _observe._unread(settings, None) == []
     assert _observe._unread({}, 1000.0) == []
+
+
+def test_what_the_next_start_gives_less_of(place):
+    asked = []
+
+    class Runner:
+        def run(self, argv, accept=(0,), run_as=None):
+            asked.append((argv, run_as))
+            return Result(argv, 0, '100\n', '')
+
+    settings = {'data_directory': '/data', 'config_file': '/etc/p.conf', 'max_connections': '120', 'max_wal_senders': '100'}
+    assert _observe._lowered(Runner(), place, settings, ['max_connections', 'max_wal_senders', 'shared_buffers']) == {'max_connections': 100}
+    command = [os.path.join(place.bin_dir, 'postgres'), '-D', '/data', '-c', 'config_file=/etc/p.conf', '-C']
+    assert asked == [(command + [name], place.user) for name in ('max_connections', 'max_wal_senders')]
