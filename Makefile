@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs-lint test test-lab test-galaxy test-all bench clean
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs-lint test test-lab test-galaxy chaos test-all bench clean
 
 # Everything below works without an activated environment, and two checkouts do not share state.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -52,6 +52,10 @@ test-lab: venv engine  ## The acceptance tests on a lab made from nothing
 
 test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
 	tests/tools/test-galaxy.sh
+
+chaos: venv  ## Rows of failures on the lab that is up, three times each; ROW=5 for one, PROFILE=fast
+	CHAOS_REPEAT=$${REPEAT:-3} CHAOS_ROW=$(ROW) CHAOS_PROFILE=$(or $(PROFILE),safe) TEST_ALL=1 \
+		python -m pytest tests/acceptance/test_13_failures.py -v -rs -p no:cacheprovider
 
 test-all: export TEST_ALL := 1
 test-all: test bench  ## make test and what takes too long for every run

@@ -17,6 +17,7 @@ TLS = ('managed', 'provided', '')
 INSECURE = ('trust', 'superuser', 'unverified_hosts')
 PACKAGE_SOURCES = ('pgdg', 'distro', 'none')
 VERSIONS = (10, 18)
+AUTO_REJOIN = ('rewind', 'attach', 'off')
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
 OLDEST_EL = 7
 
@@ -25,7 +26,7 @@ def contract_problems(hosts):
     """hosts: one dictionary for each host of one cluster -> messages. Values that are not defined are null or empty."""
     found = []
     for host in hosts:
-        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure):
+        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
@@ -35,6 +36,8 @@ def contract_problems(hosts):
     found += _unique(hosts, lambda host: host.get('node_name') or None, 'node name', 'Give each host its own repmgr_node_name.')
     found += _unique(hosts, _endpoint, 'address and port', 'Set repmgr_address or repmgr_port so that each node has its own.')
     found += _one_version(hosts)
+    found += _two_nodes(hosts)
+    found += _synchronous(hosts)
     found += _upstreams(hosts)
     return found
 
@@ -122,6 +125,69 @@ def _insecure(host):
     unknown = ['%s' % (word,) for word in host.get('insecure') or [] if word not in INSECURE]
     return _say(host, 'repmgr_insecure has %s' % ', '.join(unknown), 'nothing but %s' % ', '.join(INSECURE),
                 'Correct repmgr_insecure, or leave it out.') if unknown else []
+
+
+def _auto_rejoin(host):
+    return [] if host.get('auto_rejoin') is None else _one_of(host, 'auto_rejoin', 'repmgr_auto_rejoin', AUTO_REJOIN)
+
+
+def _seconds(value):
+    """Of a number with PostgreSQL's unit, as of '6s'; a plain number is milliseconds. None where it is neither."""
+    text = ('%s' % (value,)).strip()
+    for unit, factor in (('ms', 0.001), ('min', 60.0), ('s', 1.0), ('', 0.001)):
+        if text.endswith(unit):
+            number = _integer(text[:len(text) - len(unit)].strip())
+            return None if number is None else number * factor
+    return None
+
+
+def _timing(host):
+    """A primary that is cut off has to stop before repmgrd can give it up, and be out of everybody's memory by then."""
+    if not host.get('timing'):
+        return []
+    timing = dict(host['timing'])
+    for name in ('monitor_interval', 'reconnect_attempts', 'reconnect_interval', 'isolation'):
+        # Templates make text of numbers.
+        timing[name] = _integer(timing[name])
+        if timing[name] is None or timing[name] < 1:
+            return _say(host, '%s is "%s"' % (name, host['timing'][name]), 'a number of 1 or more', 'Correct repmgr_settings.')
+    window = (timing['reconnect_attempts'] - 1) * timing['reconnect_interval']
+    shown = '(reconnect_attempts %d - 1) x reconnect_interval %d = %d s' % (timing['reconnect_attempts'], timing['reconnect_interval'], window)
+    wal = _seconds(timing['wal_sender_timeout'])
+    found = []
+    if window < timing['isolation'] + 1:
+        found += _say(host, shown, 'at least %d s, because a primary that is cut off stops after %d s (profile %s)' % (
+            timing['isolation'] + 1, timing['isolation'], host.get('profile')), 'Correct repmgr_settings, or choose another repmgr_failover_profile.')
+    if window <= 2 * timing['monitor_interval']:
+        found += _say(host, shown, 'more than twice monitor_interval_secs %d, for which repmgrd takes a primary as seen' % timing['monitor_interval'],
+                      'Correct repmgr_settings.')
+    if wal is None or wal == 0 or wal >= window:
+        found += _say(host, 'wal_sender_timeout is "%s"' % (timing['wal_sender_timeout'],), 'less than %s, and not 0' % shown,
+                      'Correct repmgr_postgresql_settings.')
+    return found
+
+
+def _two_nodes(hosts):
+    data_nodes = [host for host in hosts if 'witness' not in (host.get('groups') or [])]
+    if len(data_nodes) != 2 or len(hosts) != 2 or any(host.get('allow_two_nodes', True) for host in hosts):
+        return []
+    return [message(', '.join('%s' % host.get('name') for host in hosts), 'two nodes and no witness: neither is a majority, so nobody can be promoted',
+                    'a witness or a third node', 'Add one, or set repmgr_allow_two_nodes: true and promote by playbooks/failover.yml.')]
+
+
+def _synchronous(hosts):
+    data_nodes = [host for host in hosts if 'witness' not in (host.get('groups') or [])]
+    found = []
+    for host in data_nodes:
+        number = _integer(host.get('synchronous') or 0)
+        if number is None or not 0 <= number <= max(0, len(data_nodes) - 1):
+            found += _say(host, 'repmgr_synchronous is "%s"' % (host.get('synchronous'),), 'a number from 0 to %d, how many standbys there can be' % max(
+                0, len(data_nodes) - 1), 'Correct repmgr_synchronous.')
+    numbers = set('%s' % host.get('synchronous') for host in data_nodes)
+    if not found and len(numbers) > 1:
+        found.append(message(', '.join('%s' % host.get('name') for host in data_nodes), 'repmgr_synchronous is %s' % ' and '.join(sorted(numbers)),
+                             'the same on all nodes', 'Set repmgr_synchronous once for the cluster.'))
+    return found
 
 
 def _package_source(host):

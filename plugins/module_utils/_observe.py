@@ -423,6 +423,7 @@ def observe_local(runner, psql, place, events=0):
         repmgr=no_repmgr(),
     )
     observed.pause = read_pause(place.user)
+    observed.guard = read_guard()
     observed.data = observe_data(runner, place)
     observed.server, sockets = observe_server(place, observed.data)
     if observed.server.state == 'running' and _exists(place.bin_dir, 'psql'):
@@ -484,6 +485,20 @@ def read_pause(user):
     except (IOError, OSError, KeyError, ValueError):
         return None
     return {'by': '%s' % note.get('by', ''), 'reason': '%s' % note.get('reason', '')} if isinstance(note, dict) else None
+
+
+def read_guard(root='/'):
+    """{running, enabled} of repmgr-guard as role guard installs it, or None."""
+    if not os.path.exists(os.path.join(root, 'etc/systemd/system/repmgr-guard.service')):
+        return None
+    try:
+        with open(os.path.join(root, 'run/postgresql/repmgr-guard.pid')) as handle:
+            with open(os.path.join(root, 'proc/%d/cmdline' % int(handle.read())), 'rb') as command:
+                running = b'repmgr-guard' in command.read()
+    except (IOError, OSError, ValueError):
+        running = False
+    return {'running': running,
+            'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service'))}
 
 
 def files(paths):

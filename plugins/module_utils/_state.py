@@ -150,6 +150,7 @@ class Observed(Record):
         ('replication', list),
         ('slots', list),
         ('repmgr', dict),
+        ('guard', None),            # whether repmgr-guard, where it is installed, runs and starts at boot
         ('pause', None),            # who paused repmgrd, and why, as he wrote it down
         ('tls', None),
         ('reach', list),

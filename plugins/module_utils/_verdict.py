@@ -481,6 +481,11 @@ def _check_repmgrd(cluster):
             why = ' (%s: %s)' % (note.get('by'), note.get('reason')) if note else ''
             cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover%s' % why, 'not paused',
                             'Type: ansible-playbook playbooks/maintenance.yml -e repmgrd=unpause', stop=False)
+        guard = host.observed.guard
+        if guard and not (guard.get('running') and guard.get('enabled')):
+            cluster.problem('guard_down', host.name, 'repmgr-guard %s' % (
+                'would not run after a boot' if guard.get('running') else 'is not running: nothing stops this node when it is cut off'),
+                'a running guard', 'Type on it: systemctl enable --now repmgr-guard', stop=False)
         if host.observed.server.restart_for:
             cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
                             'a server that runs what is installed and configured',
@@ -523,6 +528,7 @@ def _failover_ready(cluster):
                                       -(item['priority'] or 0), item['node_id']))
     reasons = _candidate_reasons(primary, candidates)
     reasons += _quorum_reasons(primary, row, voters, visible)
+    reasons += _vote_reasons(cluster, primary)
     reasons += _follow_reasons(visible, voters, hosts, candidates)
     reasons += _rewind_reasons(primary)
     return {'ready': not reasons, 'reasons': reasons, 'candidates': candidates}
@@ -643,6 +649,23 @@ def _quorum_reasons(primary, row, voters, visible):
             primary.name, 'no node in its location %s can be seen, and repmgrd would take its death for a network split' % row.location,
             'a standby or witness in that location', 'Set repmgr_location of a witness or a standby near it.'))
     return reasons
+
+
+def _vote_reasons(cluster, primary):
+    """repmgr-guard promotes with a majority of votes only: one for each node with data, and one for a witness where they are even."""
+    if not any(host.observed.guard for host in cluster.seen):
+        return []
+    rows = [row for dummy, row in sorted(cluster.registry.items())]
+    voters = [row for row in rows if row.type != 'witness']
+    voters += [row for row in rows if row.type == 'witness'][:1] if len(voters) % 2 == 0 else []
+    answering = set(host.node_id for host in cluster.seen if _answers(host))
+    left = [row for row in voters if row.node_id in answering and row.node_id != primary.node_id]
+    majority = len(voters) // 2 + 1
+    if len(left) >= majority:
+        return []
+    return [message(primary.name, 'without it %d of %d votes would be left (%s)' % (
+        len(left), len(voters), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % majority,
+        'Bring back who is missing, or add a node or a witness.')]
 
 
 def _follow_reasons(visible, voters, hosts, candidates):

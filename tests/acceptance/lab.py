@@ -174,6 +174,11 @@ def make_application():
                  "alter table ledger owner to app; grant all on all tables in schema public to app", "app")
 
 
+def kill_for_good(host):
+    """kill -9 of the postmaster, where nobody starts it again: the guard is off until its host boots, or it is started."""
+    ssh(host, "systemctl stop repmgr-guard && systemctl kill -s KILL " + UNIT)
+
+
 def lives(host):
     """What must stay as it is on a host that nobody touches: its server, that server's history, its daemon."""
     row = sql(host, "select pg_postmaster_start_time(), timeline_id, system_identifier"

@@ -112,21 +112,21 @@ def test_no_password_where_others_could_read_it(host, name):
     assert lab.value(name, "select rolpassword like 'SCRAM-SHA-256$%' from pg_authid where rolname = 'repmgr'") == "t"
 
 
-def test_sudoers(host):
+def test_sudoers(host, name):
     sudoers = host.file("/etc/sudoers.d/repmgr")
     assert (sudoers.user, sudoers.group, sudoers.mode) == ("root", "root", 0o440)
     assert host.run("visudo -c").rc == 0
     allowed = re.findall(r"NOPASSWD: (.*)", sudoers.content_string)
     assert sorted(allowed) == sorted(
         ["/usr/bin/systemctl %s %s" % (verb, lab.UNIT) for verb in ("start", "stop", "restart", "reload")]
-        + ["/usr/bin/systemctl %s repmgrd" % verb for verb in ("start", "stop")])
+        + ["/usr/bin/systemctl %s repmgrd" % verb for verb in ("start", "stop")] + ([] if name == lab.WITNESS else ["REPMGR_GUARD_LOOKS"]))
     assert host.run("runuser -u postgres -- sudo -n /usr/bin/systemctl reload %s", lab.UNIT).rc == 0
     assert host.run("runuser -u postgres -- sudo -n /usr/bin/systemctl stop ssh").rc != 0
     assert host.run("runuser -u postgres -- sudo -n /usr/bin/id").rc != 0
 
 
-def test_units(host):
-    for unit in (lab.UNIT, "repmgrd"):
+def test_units(host, name):
+    for unit in (lab.UNIT, "repmgrd") + (() if name == lab.WITNESS else ("repmgr-guard",)):
         service = host.service(unit)
         assert service.is_running and service.is_enabled, unit
     assert host.run("systemctl show -p Restart --value repmgrd").stdout.strip() in ("on-failure", "always")

@@ -1,6 +1,4 @@
 """The primary dies. The standbys settle it among themselves, and no run afterwards makes a second primary."""
-import pytest
-
 import lab
 
 BOUND = 60
@@ -9,7 +7,7 @@ state = {}
 
 def test_one_standby_takes_over(writers, figure):
     with writers:
-        lab.ssh(lab.PRIMARY, "systemctl kill -s KILL %s" % lab.UNIT)
+        lab.kill_for_good(lab.PRIMARY)
         took = lab.wait_until("a new primary", BOUND, lambda: len(lab.primaries()) == 1)
         writers.progress(seconds=30)
     new, = lab.primaries()
@@ -56,20 +54,42 @@ def test_switchover_does_not_run_on_half_a_cluster():
     assert all(row["paused"] != "1" for row in lab.service_status(state["new"]).values())
 
 
+def test_the_old_primary_does_not_start():
+    """Not by systemd, and so not by repmgr either; nor does its host's boot make a second primary, but a standby."""
+    done = lab.ssh(lab.PRIMARY, "systemctl start %s" % lab.UNIT, check=False)
+    assert done.returncode != 0 and lab.primaries() == [state["new"]]
+    said = lab.ssh(lab.PRIMARY, "journalctl -u %s -o cat --no-pager -n 20" % lab.UNIT)
+    assert "does not start as primary: %s is primary, on timeline 4 (here: 3)" % state["new"] in said, said
+    assert "playbooks/rejoin.yml -e target=%s" % lab.PRIMARY in said
+
+
 def test_site_refuses_two_primaries():
-    """repmgr has no fencing: the old primary's host boots, and its server accepts writes beside the new one."""
-    lab.docker("stop", "-t", "30", lab.PRIMARY)
-    lab.docker("start", lab.PRIMARY)
-    lab.wait_until("the old primary's host has booted", 60, lambda: lab.ssh(
-        lab.PRIMARY, "systemctl is-system-running", check=False).stdout.strip() in ("running", "degraded"))
-    try:
-        lab.wait_until("the old primary's server is up", 30, lambda: lab.PRIMARY in lab.primaries())
-    except AssertionError:
-        assert lab.primaries() == [state["new"]]
-        pytest.skip("the old primary does not come up writable, so there are no two primaries to refuse")
+    """Started behind the guard's back, while its watch is off."""
+    control = "%s/pg_ctl -D %s -w -o '-c config_file=/etc/postgresql/%s/main/postgresql.conf' " % (lab.BIN, lab.DATA, lab.VERSION)
+    lab.as_postgres(lab.PRIMARY, control + "-l /tmp/alone.log start")
+    assert sorted(lab.primaries()) == sorted([lab.PRIMARY, state["new"]])
     before = lab.fingerprints()
     run = lab.site()
     assert run.rc != 0, str(run)
     assert lab.PRIMARY in run.message and state["new"] in run.message and "primar" in run.message, run.message
     assert not any(run.count("changed").values()), str(run)
     assert lab.differences(before, lab.fingerprints()) == {}
+
+
+def test_the_guard_ends_it(figure):
+    """The one that a majority does not follow is stopped at once, and becomes a standby."""
+    lab.ssh(lab.PRIMARY, "systemctl start repmgr-guard")
+    took = lab.wait_until("one primary", 10, lambda: lab.primaries() == [state["new"]], pause=0.1)
+    lab.wait_until("it is stopped for systemd too", 10, lambda: lab.ssh(lab.PRIMARY, "systemctl is-active " + lab.UNIT, check=False).returncode != 0)
+    figure("a second primary, once the guard runs", "stopped after %.1f s" % took)
+    said = lab.ssh(lab.PRIMARY, "journalctl -u repmgr-guard -o cat --no-pager -n 20")
+    assert "stopped the server: %s is primary" % state["new"] in said, said
+
+
+def test_the_old_primary_comes_back_by_itself(figure):
+    lab.ssh(lab.PRIMARY, "systemctl start %s" % lab.UNIT, check=False)
+    took = lab.healthy(primary=state["new"], within=60)
+    figure("a refused start, until it is a standby", "%.1f s" % took)
+    lab.site().assert_nothing_changed()
+    lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.PRIMARY).assert_ok()
+    lab.healthy(within=30)

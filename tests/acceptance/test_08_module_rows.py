@@ -21,9 +21,9 @@ def without_repmgrd():
         lab.lab("reset")
         lab.site().assert_ok()
         lab.healthy(within=60)
-    lab.ssh(HOST, "systemctl stop repmgrd")
+    lab.ssh(HOST, "systemctl stop repmgr-guard repmgrd")
     yield
-    lab.ssh(HOST, "systemctl start %s repmgrd; rm -rf %s.*" % (lab.UNIT, lab.DATA))
+    lab.ssh(HOST, "systemctl start %s repmgrd repmgr-guard; rm -rf %s.*" % (lab.UNIT, lab.DATA))
     lab.healthy(within=60)
 
 

@@ -304,7 +304,8 @@ def test_sudo(name):
     assert {who for who, dummy in rules} == {"root"} and all(line.startswith("NOPASSWD:") for dummy, line in rules), listed
     assert sorted(commands) == sorted(
         ["/usr/bin/systemctl %s %s" % (verb, lab.UNIT) for verb in ("start", "stop", "restart", "reload")]
-        + ["/usr/bin/systemctl %s repmgrd" % verb for verb in ("start", "stop")]), listed
+        + ["/usr/bin/systemctl %s repmgrd" % verb for verb in ("start", "stop")]
+        + ([] if name == lab.WITNESS else ["/usr/bin/systemctl is-failed " + lab.UNIT])), listed
     lab.as_postgres(name, "sudo -n systemctl reload " + lab.UNIT)
     for command in ("systemctl stop ssh", "systemctl start '%s --foo'" % lab.UNIT, "systemctl start %s --foo" % lab.UNIT,
                     "systemctl restart %s ssh" % lab.UNIT, "bash", "-u root id"):

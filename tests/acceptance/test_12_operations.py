@@ -117,7 +117,7 @@ def test_the_primary_dies_while_repmgrd_is_paused(writers, figure, tmp_path):
     assert lab.value(lab.PRIMARY, "select priority from repmgr.nodes where node_id = 102", "repmgr") == "0"
 
     with writers:
-        lab.ssh(lab.PRIMARY, "systemctl kill -s KILL %s" % lab.UNIT)
+        lab.kill_for_good(lab.PRIMARY)
         lab.wait_until("the primary is dead", 20, lambda: lab.primaries() == [])
         status = books("status", inventory=never_inventory)
         assert status.rc != 0 and "no_primary" in status.text and "playbooks/failover.yml" in status.message, str(status)
@@ -183,7 +183,7 @@ def test_the_old_primary_comes_back(figure):
 def test_the_ladder_ends_with_a_new_copy_only_when_asked():
     """A standby that was promoted behind everybody's back, and whose WAL a rewind would need is gone."""
     host = lab.STANDBY
-    lab.ssh(host, "systemctl stop repmgrd")
+    lab.ssh(host, "systemctl stop repmgr-guard repmgrd")
     lab.as_postgres(host, lab.BIN + "/pg_ctl -D %s -w promote" % lab.DATA)
     lab.sql(host, "create table diverged as select 1 as one")
     lab.sql(host, "checkpoint")

@@ -16,6 +16,9 @@ ID = 'expected a positive number that is unique in the cluster and never changes
 GROUP = 'expected exactly one of the groups primary, standby and witness.'
 
 
+TIMING = {'monitor_interval': '2', 'reconnect_attempts': 4, 'reconnect_interval': '2', 'connect_timeout': 2, 'wal_sender_timeout': '5s', 'isolation': '4'}
+
+
 def host(name, number, **changes):
     found = {
         'name': name, 'cluster': 'lab', 'node_id': str(number), 'node_name': name, 'address': '10.0.0.%d' % number, 'port': '5432',
@@ -33,6 +36,8 @@ def host(name, number, **changes):
     dict(tls='managed', tls_files={}, insecure=[]),
     dict(tls='provided', tls_files={'certificate': '/c', 'key': '/k', 'root': '/r'}, insecure=['trust', 'superuser', 'unverified_hosts']),
     dict(port='', priority=None),
+    dict(timing=TIMING, auto_rejoin='off'),
+    dict(timing=dict(TIMING, wal_sender_timeout='5900'), allow_two_nodes=False),
     dict(upstream=''),
     dict(upstream='a'),
     dict(os_family='RedHat', distribution='CentOS', distribution_major='7'),
@@ -90,6 +95,18 @@ def test_right(changes):
     (dict(service_mgr='openrc'), 'b: services are managed by openrc; expected systemd. Take the host out of the inventory.'),
     (dict(postgresql_version='16'), 'a, b: different major versions of PostgreSQL: 15 on a; 16 on b; expected one version in the whole '
                                     'cluster. Set repmgr_postgresql_version once for the cluster.'),
+    (dict(auto_rejoin='reclone'), 'b: repmgr_auto_rejoin is "reclone"; expected one of rewind, attach, off. Correct repmgr_auto_rejoin.'),
+    (dict(timing=dict(TIMING, isolation=8)), 'b: (reconnect_attempts 4 - 1) x reconnect_interval 2 = 6 s; expected at least 9 s, because a '
+     'primary that is cut off stops after 8 s (profile safe). Correct repmgr_settings, or choose another repmgr_failover_profile.'),
+    (dict(timing=dict(TIMING, reconnect_attempts='many')), 'b: reconnect_attempts is "many"; expected a number of 1 or more. Correct repmgr_settings.'),
+    (dict(timing=dict(TIMING, monitor_interval=3)), 'b: (reconnect_attempts 4 - 1) x reconnect_interval 2 = 6 s; expected more than twice '
+     'monitor_interval_secs 3, for which repmgrd takes a primary as seen. Correct repmgr_settings.'),
+    (dict(timing=dict(TIMING, wal_sender_timeout='1min')), 'b: wal_sender_timeout is "1min"; expected less than (reconnect_attempts 4 - 1) x '
+     'reconnect_interval 2 = 6 s, and not 0. Correct repmgr_postgresql_settings.'),
+    (dict(timing=dict(TIMING, wal_sender_timeout='0')), 'b: wal_sender_timeout is "0"; expected less than (reconnect_attempts 4 - 1) x '
+     'reconnect_interval 2 = 6 s, and not 0. Correct repmgr_postgresql_settings.'),
+    (dict(synchronous=2), 'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.'),
+    (dict(synchronous=1), 'a, b: repmgr_synchronous is 1 and None; expected the same on all nodes. Set repmgr_synchronous once for the cluster.'),
 ])
 def test_wrong(changes, message):
     assert contract_problems([host('a', 1), host('b', 2, **changes)]) == [message]
@@ -108,3 +125,14 @@ def test_three_of_a_kind():
 
 def test_everything_undefined_is_said_and_does_not_raise():
     assert len(contract_problems([{}, {}])) > 10
+
+
+def test_two_nodes_without_a_witness_have_to_be_asked_for():
+    two = [host('a', 1, allow_two_nodes=False), host('b', 2, allow_two_nodes=False)]
+    assert contract_problems(two) == [
+        'a, b: two nodes and no witness: neither is a majority, so nobody can be promoted; expected a witness or a third node. '
+        'Add one, or set repmgr_allow_two_nodes: true and promote by playbooks/failover.yml.']
+    assert contract_problems([dict(entry, allow_two_nodes=True) for entry in two]) == []
+    assert contract_problems(two + [host('w', 3, groups=['witness'])]) == []
+    assert contract_problems(two + [host('c', 3)]) == []
+    assert contract_problems(two[:1]) == []

@@ -347,6 +347,21 @@ def test_without_one_primary(names, reason):
     assert cluster.ready() == {'ready': False, 'reasons': [reason], 'candidates': []}
 
 
+def test_the_guard_counts_votes():
+    """The witness, which repmgr counts, has no vote where the nodes with data are odd in number."""
+    cluster = Cluster()
+    cluster.observed['b'].guard = {'running': True, 'enabled': True}
+    assert cluster.ready()['ready']
+    cluster.gone = ['c']
+    assert 'a: without it 1 of 3 votes would be left (b); expected a majority, 2. Bring back who is missing, or add a node or a witness.' in (
+        cluster.ready()['reasons'])
+    # With two nodes it has one.
+    cluster.rows.pop(2)
+    assert cluster.ready()['ready']
+    cluster.gone = ['c', 'w']
+    assert any('1 of 3 votes would be left (b)' in reason for reason in cluster.ready()['reasons'])
+
+
 def test_without_a_cluster():
     assert _verdict.verdict([Host(name='a', initial_role='primary')])['failover_ready'] == {
         'ready': False, 'reasons': ['there is no cluster yet'], 'candidates': []}

@@ -314,3 +314,14 @@ def test_what_the_next_start_gives_less_of(place):
     assert _observe._lowered(Runner(), place, settings, ['max_connections', 'max_wal_senders', 'shared_buffers']) == {'max_connections': 100}
     command = [os.path.join(place.bin_dir, 'postgres'), '-D', '/data', '-c', 'config_file=/etc/p.conf', '-C']
     assert asked == [(command + [name], place.user) for name in ('max_connections', 'max_wal_senders')]
+
+
+def test_the_guard(tmpdir):
+    assert _observe.read_guard(str(tmpdir)) is None
+    unit = tmpdir.mkdir('etc').mkdir('systemd').mkdir('system')
+    unit.join('repmgr-guard.service').write('')
+    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False}
+    os.symlink('../repmgr-guard.service', str(unit.mkdir('multi-user.target.wants').join('repmgr-guard.service')))
+    tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
+    tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
+    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True}

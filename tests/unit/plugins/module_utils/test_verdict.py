@@ -29,9 +29,9 @@ def row(number, name, kind, upstream=None, active=True):
 ROWS = [row(1, 'a', 'primary'), row(2, 'b', 'standby', 1), row(3, 'c', 'standby', 1), row(4, 'w', 'witness', 1)]
 
 
-def running(recovery, identifier=ID, nodes=None, timeline=1, repmgrd=None):
+def running(recovery, identifier=ID, nodes=None, timeline=1, repmgrd=None, guard=None):
     return Observed(
-        installed=True, repmgr_installed=True,
+        installed=True, repmgr_installed=True, guard=guard,
         data=Data(path=PATH, state='valid', system_identifier=identifier, standby_signal=recovery,
                   cluster_state='in archive recovery' if recovery else 'in production'),
         server=Server(state='running', sql=True, in_recovery=recovery, system_identifier=identifier, timeline=timeline,
@@ -150,6 +150,8 @@ def test_unreachable_standby_with_a_majority():
 
 @pytest.mark.parametrize('changes, code', [
     (dict(b=running(True, repmgrd={'running': False, 'paused': False})), 'repmgrd_down'),
+    (dict(b=running(True, guard={'running': False, 'enabled': True})), 'guard_down'),
+    (dict(b=running(True, guard={'running': True, 'enabled': False})), 'guard_down'),
     (dict(b=running(True, repmgrd={'running': True, 'paused': True})), 'repmgrd_paused'),
     (dict(b=stopped('valid', signal=True)), 'stopped_standby'),
     (dict(w=stopped('valid', identifier=WITNESS_ID)), 'witness_down'),

@@ -1,0 +1,837 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""repmgr-guard: no second primary.
+
+repmgr elects a new primary, but nothing keeps the old one from writing on. This program does, on every node with data:
+
+  repmgr-guard start                 before the server starts (systemd): may it start as what its data directory says?
+  repmgr-guard promote [-- COMMAND]  before a promotion (failover_validation_command, promote_command): is it safe?
+  repmgr-guard watch                 all the time (systemd): stops a primary that the others may replace, starts a crashed one again,
+                                     and makes one that was replaced a standby
+  repmgr-guard status                what each of them would answer now
+
+Why it is enough. Every node with data has a vote; a witness has one where they are even in number. A promotion needs a majority of
+votes in sight, none of which has seen the primary for a while (the lease), and a lock on each. A primary that cannot see enough votes
+to rule such a majority out stops before the lease ends, by itself and without waiting for anybody. A start needs the same sight, and
+the same lock for its first seconds; so a start and a promotion that come at the same time exclude each other.
+
+Standard library only, Python 2.7 and 3. Everything it knows is in one file: /etc/pgfleet/guard.json (units: seconds).
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import errno
+import fcntl
+import grp
+import json
+import os
+import pwd
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+CONFIG = '/etc/pgfleet/guard.json'
+# "repm" "guar": an advisory lock in repmgr's database.
+LOCK = (1919250541, 1735745906)
+# How long a start keeps promotions away when nobody is left to tell that it went well.
+START_LEASE = 15
+# How long a server that has just started is given to be seen again; well within that lease.
+BLIND = 10
+# A server that needs to be started again sooner than this is left to a failover.
+PATIENCE = 60
+# What a promotion waits beyond the time after which an isolated primary has begun to stop.
+STOP_MARGIN = 3
+PID_FILE = '/run/postgresql/repmgr-guard.pid'
+
+_QUESTION = r"""
+SELECT 'core', row_to_json(t) FROM (SELECT
+  pg_catalog.pg_is_in_recovery() AS in_recovery,
+  (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system,
+  greatest(
+    (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+    (SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()),
+    (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming'),
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+      THEN ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int END) AS timeline,
+  (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) AS checkpoint_timeline,
+  pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery()
+    THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
+    ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint AS lsn,
+  coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
+  (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence) t;
+SELECT 'repmgr', row_to_json(t) FROM (SELECT
+  nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
+  nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
+  repmgr.repmgrd_is_running() AS repmgrd,
+  repmgr.repmgrd_is_paused() AS paused,
+  (SELECT n.node_id FROM repmgr.nodes n WHERE n.type = 'primary' AND n.active LIMIT 1) AS primary_id,
+  (SELECT array_agg(n.node_id) FROM repmgr.nodes n WHERE n.type <> 'witness') AS registered) t;
+"""
+
+_TRY_LOCK = r"""
+SELECT pg_catalog.pg_sleep(0.2) FROM (SELECT count(pg_catalog.pg_terminate_backend(pid)) AS ended FROM pg_catalog.pg_stat_activity
+  WHERE application_name = current_setting('application_name') AND pid <> pg_catalog.pg_backend_pid()) t WHERE ended > 0;
+SELECT 'lock', to_json(pg_catalog.pg_try_advisory_lock(%d, %d));
+SELECT 'holder', to_json((SELECT a.application_name FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+  WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %d AND l.objid = %d LIMIT 1));
+""" % (LOCK + LOCK)
+
+
+_RELEASE = r"""
+SELECT 'released', count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity
+  WHERE application_name = 'repmgr-guard start %s';
+"""
+
+
+def clock():
+    """Seconds that no change of the wall clock moves."""
+    # Python 2.7 has no time.monotonic; times(2) counts from boot.
+    return time.monotonic() if hasattr(time, 'monotonic') else os.times()[4]
+
+
+def say(text):
+    print(text)
+    sys.stdout.flush()
+
+
+# -- what is asked of servers -------------------------------------------------------------------------
+
+class Server:
+    """One server: a psql that stays connected, asked again and again and never waited for."""
+
+    def __init__(self, config, name, conninfo, node_id=None, vote=False, witness=False, purpose='status'):
+        self.config, self.name, self.conninfo, self.node_id = config, name, conninfo, node_id
+        self.vote, self.witness = vote, witness
+        self.purpose = purpose
+        self.answer = {}
+        self.answered = None      # when the question was asked whose answer came last
+        self.error = ''
+        self.process = None
+        self._asked = None
+        self._begun = None
+        self._number = 0
+        self._buffer = b''
+        self._tags = {}
+
+    @property
+    def waiting(self):
+        return self._asked is not None
+
+    def ask(self, script=_QUESTION):
+        self._number += 1
+        self._asked, self._tags = clock(), {}
+        try:
+            if self.process is None:
+                self._connect()
+            self.process.stdin.write(('%s\\echo end %d\n' % (script, self._number)).encode('utf-8'))
+            self.process.stdin.flush()
+        except (IOError, OSError) as exc:
+            self.error = self.error or '%s' % exc
+            self.close()
+
+    def _connect(self):
+        env = dict(os.environ, LC_ALL='C', PGCONNECT_TIMEOUT=str(self.config['connect_timeout']), PGPASSFILE=self.config['passfile'],
+                   PGAPPNAME='repmgr-guard %s %s' % (self.purpose, self.config['name']),
+                   PGOPTIONS='-c client_min_messages=error -c statement_timeout=20s')
+        self.process = subprocess.Popen(
+            [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d', self.conninfo],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd='/')
+        fcntl.fcntl(self.process.stdout, fcntl.F_SETFL, fcntl.fcntl(self.process.stdout, fcntl.F_GETFL) | os.O_NONBLOCK)
+        self._buffer, self.error = b'', ''
+
+    def read(self):
+        try:
+            data = os.read(self.process.stdout.fileno(), 65536)
+        except OSError as exc:
+            if exc.errno in (errno.EAGAIN, errno.EINTR):
+                return
+            data = b''
+        if not data:
+            self.close()
+            return
+        lines = (self._buffer + data).split(b'\n')
+        self._buffer = lines.pop()
+        for line in lines:
+            self._take(line.decode('utf-8', 'replace'))
+
+    def _take(self, line):
+        tag, tab, value = line.partition('\t')
+        if tab:
+            try:
+                self._tags[tag] = json.loads(value)
+                return
+            except ValueError:
+                pass
+        if line == 'end %d' % self._number:
+            if 'core' in self._tags:
+                self.answer = dict(self._tags['core'], **(self._tags.get('repmgr') or {}))
+                self.answered = self._asked
+            elif 'lock' in self._tags:
+                self.answer = dict(self.answer, lock=self._tags['lock'], holder=self._tags.get('holder'))
+                self.answered = self._asked
+            self._asked = None
+        elif line.strip():
+            self.error = line.strip()[:300]
+
+    def close(self):
+        """Ends the connection. A psql that hangs in a dead network does not end by itself."""
+        if self._number > 1 and self._asked is not None:
+            # It worked until now: perhaps the server has only restarted.
+            self._begun = None
+        self._asked = None
+        process, self.process = self.process, None
+        if process is None:
+            return
+        self._number = 0
+        for stream in (process.stdin, process.stdout):
+            try:
+                stream.close()
+            except (IOError, OSError):
+                pass
+        try:
+            process.kill()
+        except OSError:
+            pass
+        process.wait()
+
+    def seen(self, seconds, since=None):
+        """Whether it has answered a question that was asked no longer ago; before it could (since), it counts as seen."""
+        moments = [moment for moment in (self.answered, since) if moment is not None]
+        return bool(moments) and clock() - max(moments) <= seconds
+
+    def ask_again(self):
+        self._begun = None
+
+    def tick(self, interval, patience):
+        """Called often: asks when it is time, gives a question up that nobody answers."""
+        now = clock()
+        if self._asked is not None and now - self._asked > patience:
+            self.error = 'no answer within %d s' % patience
+            self.close()
+        if self._asked is None and (self._begun is None or now - self._begun >= interval):
+            self._begun = now
+            self.ask()
+
+
+def pump(servers, seconds):
+    """Read what comes within that time; ends early when nobody is waited for."""
+    deadline = clock() + seconds
+    while True:
+        handles = dict((server.process.stdout.fileno(), server) for server in servers if server.process is not None and server.waiting)
+        left = deadline - clock()
+        if not handles or left <= 0:
+            return
+        try:
+            ready = select.select(list(handles), [], [], left)[0]
+        except select.error as exc:
+            if exc.args[0] != errno.EINTR:
+                raise
+            continue
+        for handle in ready:
+            handles[handle].read()
+
+
+def ask_all(servers, seconds, script=_QUESTION, enough=None):
+    """All at once. Whoever is not needed for the decision (enough) is waited for no longer than half a second."""
+    for server in servers:
+        server.ask(script)
+    deadline = clock() + seconds
+    pump(servers, 0.5 if enough else seconds)
+    while enough and not enough() and clock() < deadline and any(server.waiting for server in servers):
+        pump(servers, 0.1)
+    for server in servers:
+        if server.waiting:
+            server.error = 'no answer within %d s' % seconds
+            server.close()
+
+
+# -- what is so on this host --------------------------------------------------------------------------
+
+def read_config(path=CONFIG):
+    with open(path) as handle:
+        return json.load(handle)
+
+
+def peers_of(config, purpose):
+    return [Server(config, peer['name'], peer['conninfo'], peer['node_id'], peer['vote'], peer['witness'], purpose) for peer in config['peers']]
+
+
+def local_of(config, purpose):
+    return Server(config, config['name'], 'port=%d dbname=%s user=%s' % (config['port'], config['database'], config['user']),
+                  config['node_id'], True, False, purpose)
+
+
+def data_is(directory):
+    """What the server would start as: 'nothing', 'standby' or 'primary'."""
+    if not os.path.exists(os.path.join(directory, 'PG_VERSION')):
+        return 'nothing'
+    names = ('standby.signal', 'recovery.signal', 'recovery.conf')
+    return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in names) else 'primary'
+
+
+def postmaster(directory):
+    """Process id of the server that runs on this directory, or None."""
+    try:
+        with open(os.path.join(directory, 'postmaster.pid')) as handle:
+            pid = int(handle.readline())
+        with open('/proc/%d/cmdline' % pid, 'rb') as handle:
+            return pid if b'postgres' in handle.read() else None
+    except (IOError, OSError, ValueError):
+        return None
+
+
+def control_data(config):
+    """{label: value} as pg_controldata prints it; empty where it does not."""
+    process = subprocess.Popen([os.path.join(config['bin_dir'], 'pg_controldata'), '-D', config['data_directory']],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, LC_ALL='C'))
+    lines = process.communicate()[0].decode('utf-8', 'replace').splitlines()
+    return dict((label.strip(), value.strip()) for label, dummy, value in (line.partition(':') for line in lines)) if process.returncode == 0 else {}
+
+
+def own_timeline(control):
+    numbers = [control.get(label, '0') for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+    return max(int(number) for number in numbers if number.isdigit())
+
+
+def stop_now(directory):
+    """No writes after this, within a second: an immediate shutdown, and the end of whatever does not obey."""
+    pid = postmaster(directory)
+    if pid is None:
+        return
+    victims = [pid] + _children(pid)
+    for number, seconds in ((signal.SIGQUIT, 0.5), (signal.SIGKILL, 0.5)):
+        for victim in victims if number == signal.SIGKILL else [pid]:
+            try:
+                os.kill(victim, number)
+            except OSError:
+                pass
+        deadline = clock() + seconds
+        while clock() < deadline and any(os.path.exists('/proc/%d' % victim) for victim in victims):
+            time.sleep(0.02)
+
+
+def _children(pid):
+    found = []
+    for name in os.listdir('/proc'):
+        try:
+            with open('/proc/%d/stat' % int(name)) as handle:
+                # The name in brackets may hold anything.
+                if int(handle.read().rpartition(')')[2].split()[1]) == pid:
+                    found.append(int(name))
+        except (IOError, OSError, ValueError):
+            continue
+    return found
+
+
+# -- what is decided: pure functions over answers -----------------------------------------------------
+
+def majority(votes):
+    return votes // 2 + 1
+
+
+def names(servers):
+    return ', '.join(server.name for server in servers) or 'nobody'
+
+
+def other_primary(peers, system=None):
+    """The peer that is primary of the same cluster, on the newest timeline, or None."""
+    found = [peer for peer in peers if not peer.witness and peer.answer.get('in_recovery') is False
+             and (system is None or peer.answer.get('system') == system)]
+    return max(found, key=lambda peer: peer.answer.get('timeline') or 0) if found else None
+
+
+def hears(answer, limit):
+    """Whether it streams. A connection to a server that is frozen stays open; what tells is when the last message came."""
+    return bool(answer.get('receiving')) and (answer.get('silence') or 0) <= limit
+
+
+def follows(peer, node_id, limit):
+    answer = peer.answer
+    return answer.get('upstream') == node_id and bool(
+        hears(answer, limit) or (peer.witness and answer.get('last_seen') is not None and answer['last_seen'] <= limit))
+
+
+def who_yields(peers, node_id, timeline, other, votes, limit):
+    """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it."""
+    def has_majority(number):
+        return 1 + sum(1 for peer in peers if peer.vote and peer.node_id not in (node_id, other.node_id)
+                       and follows(peer, number, limit)) >= majority(votes)
+
+    if has_majority(node_id):
+        return 'other'
+    if has_majority(other.node_id):
+        return 'this'
+    theirs = other.answer.get('timeline') or 0
+    return 'this' if theirs > timeline else 'other' if theirs < timeline else ''
+
+
+def is_blind(peer, node_id, limit):
+    """Answers, but has lost sight of the primary that this node is: it may take part in an election."""
+    answer = peer.answer
+    return bool(answer.get('repmgrd') and not answer.get('paused') and answer.get('upstream') == node_id and not hears(answer, limit)
+                and answer.get('last_seen') is not None and answer['last_seen'] > limit)
+
+
+def out_of_sight(peers, seen, votes):
+    """The votes that could elect without this node, where they are enough for it; else an empty list."""
+    unseen = [peer for peer in peers if peer.vote and not seen(peer)]
+    return unseen if len(unseen) >= majority(votes) else []
+
+
+def start_problem(peers, seen, votes, system, timeline):
+    """Why this server may not start as a primary, or ''."""
+    answering = [peer for peer in peers if seen(peer)]
+    primary = other_primary(answering, system)
+    if primary:
+        return '%s is primary, on timeline %s (here: %s)' % (primary.name, primary.answer.get('timeline'), timeline)
+    ahead = [peer for peer in answering if not peer.witness and peer.answer.get('system') == system and (peer.answer.get('timeline') or 0) > timeline]
+    if ahead:
+        return '%s is on timeline %s (here: %s), so another node was promoted' % (names(ahead), ahead[0].answer['timeline'], timeline)
+    unseen = out_of_sight(peers, seen, votes)
+    if unseen:
+        return 'cannot see %s, who could have elected another primary' % names(unseen)
+    return ''
+
+
+def can_take_over(peers, seen):
+    return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and peer.answer.get('repmgrd')
+            and not peer.answer.get('paused')]
+
+
+def promotion_problem(local, peers, seen, votes, synchronous, lease):
+    """(why this standby may not be promoted, whether waiting may help), or ('', False)."""
+    answer = local.answer
+    if answer.get('in_recovery') is None:
+        return 'the server here does not answer: %s' % (local.error or 'no reason given'), False
+    if not answer['in_recovery']:
+        return 'it is a primary already', False
+    answering = [peer for peer in peers if seen(peer)]
+    primary = other_primary(answering, answer.get('system'))
+    if primary:
+        return '%s is primary' % primary.name, False
+    # Nodes that somebody has registered and that are not in the file count as votes that are not in sight.
+    known = set([local.node_id] + [peer.node_id for peer in peers])
+    strangers = set(answer.get('registered') or []) - known
+    votes += len(strangers)
+    voters = [peer for peer in answering if peer.vote]
+    if len(voters) + 1 < majority(votes):
+        return 'sees %d of %d votes (%s), a majority is %d' % (len(voters) + 1, votes, names([local] + voters), majority(votes)), True
+    old = answer.get('primary_id')
+    for server in [local] + answering:
+        fresh = server.answer.get('last_seen')
+        ages = [age for age in (fresh, (server.answer.get('silence') or 0) if server.answer.get('receiving') else None) if age is not None]
+        if old is not None and server.answer.get('upstream') == old and ages and min(ages) < lease:
+            return '%s has seen the primary %d s ago, less than %d' % (server.name, min(ages), lease), True
+    if synchronous:
+        # A commit was confirmed by that many standbys; whoever is not in sight may be all of them.
+        standbys = [peer for peer in peers if not peer.witness and peer.node_id != old]
+        missing = [peer for peer in standbys if not seen(peer)]
+        if len(missing) >= synchronous:
+            return 'cannot see %s, who may have a commit that nobody else has (repmgr_synchronous %d)' % (names(missing), synchronous), True
+        position = (answer.get('timeline') or 0, answer.get('lsn') or 0)
+        ahead = [peer for peer in answering if not peer.witness and (peer.answer.get('timeline') or 0, peer.answer.get('lsn') or 0) > position]
+        if ahead:
+            return '%s has received more' % names(ahead), True
+    return '', False
+
+
+# -- the hooks ---------------------------------------------------------------------------------------
+
+def become_user(config):
+    """Hooks of systemd may run as root; nothing here needs that."""
+    if os.geteuid() != 0:
+        return
+    user = pwd.getpwnam(config['user'])
+    os.setgroups([entry.gr_gid for entry in grp.getgrall() if user.pw_name in entry.gr_mem] + [user.pw_gid])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.environ['HOME'] = user.pw_dir
+
+
+def votes_of(config):
+    return 1 + sum(1 for peer in config['peers'] if peer['vote'])
+
+
+def answered(server):
+    return server.answered is not None
+
+
+def lock(servers, need):
+    """Whether nobody else starts or is promoted meanwhile; and who does."""
+    ask_all(servers, 5, _TRY_LOCK)
+    got = [server for server in servers if server.answer.get('lock')]
+    holders = sorted(set(server.answer.get('holder') for server in servers if server.answer.get('lock') is False and server.answer.get('holder')))
+    return len(got) >= need, ', '.join(holders)
+
+
+def start(config):
+    """Exit code 0: it may start."""
+    become_user(config)
+    kind = data_is(config['data_directory'])
+    if kind != 'primary':
+        return 0
+    deadline = clock() + config['start_wait']
+    votes, said = votes_of(config), ''
+    while True:
+        control = control_data(config)
+        peers = peers_of(config, 'start')
+        ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, answered, votes))
+        problem = start_problem(peers, answered, votes, control.get('Database system identifier'), own_timeline(control))
+        if not problem:
+            voters = [peer for peer in peers if peer.vote and answered(peer)]
+            # Whoever is promoted needs a majority of the others' locks.
+            enough, holder = lock(voters, votes - majority(votes)) if voters else (True, '')
+            if enough:
+                for peer in [peer for peer in voters if peer.process]:
+                    peer.process.stdin.write(('SELECT pg_catalog.pg_sleep(%d);\n' % START_LEASE).encode('utf-8'))
+                    peer.process.stdin.flush()
+                time.sleep(0.2 if voters else 0)
+                say('may start as primary: sees %s, and none of them follows another' % names(voters))
+                for peer in peers:
+                    peer.close()
+                return 0
+            problem = 'somebody else is about to become primary: %s' % (holder or 'no lock')
+        for peer in peers:
+            peer.close()
+        final = ' is primary, on ' in problem or 'was promoted' in problem or clock() >= deadline
+        if problem != said or final:
+            say('%s as primary: %s%s' % ('does not start' if final else 'waits to start', problem, '. ' + next_step(config, problem) if final else ''))
+            said = problem
+        if final:
+            return 1
+        time.sleep(1)
+
+
+def next_step(config, problem):
+    if ' is primary, on ' in problem or 'was promoted' in problem:
+        return 'It can come back as a standby: %sansible-playbook playbooks/rejoin.yml -e target=%s' % (
+            'repmgr-guard watch does that now (repmgr_auto_rejoin: %s), or ' % config['auto_rejoin'] if config['auto_rejoin'] != 'off' else '',
+            config['name'])
+    return 'It starts when it can (repmgr-guard watch). Where it has to start anyway, see docs/runbook.md'
+
+
+def promote(config, command):
+    """Exit code 0: it may be promoted; with a command, that command's, run while nobody else can start or be promoted."""
+    become_user(config)
+    lease = config['isolation'] + STOP_MARGIN
+    # repmgrd can hang in an election that it holds again, on its old connection to a frozen primary. So it is made to wait here.
+    deadline = clock() + lease + 30
+    votes = votes_of(config)
+    while True:
+        local, peers = local_of(config, 'promote'), peers_of(config, 'promote')
+        ask_all([local] + peers, config['connect_timeout'] + 2,
+                enough=lambda: sum(1 for server in [local] + peers if server.vote and answered(server)) >= majority(votes))
+        problem, wait = promotion_problem(local, peers, answered, votes, config['synchronous'], lease)
+        if not problem:
+            voters = [local] + [peer for peer in peers if peer.vote and answered(peer)]
+            enough, holder = lock(voters, majority(votes))
+            if enough:
+                say('may be promoted: sees %s' % names(voters))
+                try:
+                    return subprocess.call(command) if command else 0
+                finally:
+                    for server in [local] + peers:
+                        server.close()
+            problem, wait = 'somebody else is about to become primary: %s' % (holder or 'no lock'), True
+        for server in [local] + peers:
+            server.close()
+        if not wait or clock() >= deadline:
+            say('not promoted: %s' % problem)
+            return 1
+        time.sleep(1)
+
+
+def status(config):
+    become_user(config)
+    local, peers = local_of(config, 'status'), peers_of(config, 'status')
+    ask_all([local] + peers, config['connect_timeout'] + 2)
+    votes = votes_of(config)
+    for server in [local] + peers:
+        answer = server.answer
+        text = server.error or 'no answer'
+        if answered(server):
+            text = 'witness' if server.witness else 'standby' if answer.get('in_recovery') else 'primary'
+            text += ', timeline %s' % answer.get('timeline') if not server.witness else ''
+            if answer.get('last_seen') is not None and (answer.get('in_recovery') or server.witness):
+                text += ', has seen its upstream %d s ago' % answer['last_seen']
+        say('%s (%s): %s' % (server.name, 'vote' if server.vote else 'no vote', text))
+    control = control_data(config)
+    kind = data_is(config['data_directory'])
+    problem = start_problem(peers, answered, votes, control.get('Database system identifier'), own_timeline(control)) if kind == 'primary' else ''
+    say('start: %s' % ('refused: ' + problem if problem else 'allowed, as ' + kind))
+    problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN)[0]
+    say('promote: %s' % ('refused: ' + problem if problem else 'allowed'))
+    unseen = out_of_sight(peers, lambda peer: answered(peer) and not is_blind(peer, config['node_id'], config['isolation']), votes)
+    say('isolate: %s' % ('not a primary' if kind != 'primary' else 'stops the server: cannot see %s' % names(unseen) if unseen
+                         else 'sees enough of %d votes to go on' % votes))
+    for server in [local] + peers:
+        server.close()
+    return 0
+
+
+# -- the watch ---------------------------------------------------------------------------------------
+
+class Watch:
+    """What is done about it, once a second or so. Every action is one line in the journal."""
+
+    def __init__(self, config):
+        self.config = config
+        self.peers = peers_of(config, 'watch')
+        self.local = local_of(config, 'watch')
+        self.votes = votes_of(config)
+        self.since = clock()         # since when there has been something to see
+        self.detected = None         # what runs here, and as what
+        self.started = None          # when this program last started the server
+        self.starting = None
+        self.asked_systemd = None
+        self.lost = None             # since when a standby here has had no primary
+        self.rejoin_after = 0
+        self.rejoin_failures = 0
+        self.said = {}
+
+    def say(self, topic, text, again=300):
+        """Once, and again when it changes or after that many seconds."""
+        before = self.said.get(topic)
+        if before is None or before[0] != text or clock() - before[1] > again:
+            self.said[topic] = (text, clock())
+            say(text)
+
+    def seen(self, peer):
+        limit = self.config['isolation']
+        return peer.seen(limit, self.since) and not (clock() - self.since > BLIND and is_blind(peer, self.config['node_id'], limit))
+
+    def fresh(self, peer):
+        return peer.seen(self.config['isolation']) and peer.answered >= self.since
+
+    def close(self):
+        for server in [self.local] + self.peers:
+            server.close()
+
+    def tick(self):
+        directory = self.config['data_directory']
+        kind, pid = data_is(directory), postmaster(directory)
+        if (kind, pid) != self.detected:
+            self.detected, self.since, self.lost, self.asked_systemd = (kind, pid), clock(), None, None
+            self.said.clear()
+            # What was answered before is about another state of things.
+            for peer in self.peers:
+                peer.ask_again()
+        interval = 5 if kind == 'standby' and pid else 1
+        for server in self.peers + ([self.local] if pid else []):
+            server.tick(interval, max(2, self.config['isolation'] / 2.0) + (interval - 1))
+        pump([self.local] + self.peers, 0.25)
+        time.sleep(0.2)
+        if kind == 'primary':
+            if pid:
+                self.primary(directory)
+            else:
+                self.stopped()
+        elif kind == 'standby' and pid:
+            self.standby()
+
+    # a server that may be writing
+    def primary(self, directory):
+        answering = [peer for peer in self.peers if self.fresh(peer)]
+        other = other_primary(answering)
+        if other:
+            control = control_data(self.config)
+            timeline = max(own_timeline(control), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
+            if other.answer.get('system') != control.get('Database system identifier'):
+                self.say('foreign', '%s is primary of another cluster (system identifier %s)' % (other.name, other.answer.get('system')))
+            else:
+                text = '%s is primary, on timeline %s (here: %s)' % (other.name, other.answer.get('timeline'), timeline)
+                yields = who_yields(answering, self.config['node_id'], timeline, other, self.votes, self.config['isolation'])
+                if yields == 'this':
+                    stop_now(directory)
+                    say('stopped the server: %s' % text)
+                    return
+                self.say('two', 'TWO PRIMARIES: %s. %s' % (text, 'That one should stop by itself' if yields == 'other' else
+                                                           'Nothing tells which of them to stop: see docs/guard.md'), 30)
+        # Where nobody can be elected, nobody has to make way.
+        if self.local.answer.get('paused') or not self.config['automatic']:
+            return
+        unseen = out_of_sight(self.peers, self.seen, self.votes)
+        if unseen:
+            stop_now(directory)
+            say('stopped the server: %s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again when they '
+                'are in sight' % (names(unseen), self.config['isolation']))
+
+    # a server that should run, and does not
+    def stopped(self):
+        if self.starting is not None:
+            if self.starting.poll() is None:
+                return
+            if self.starting.returncode:
+                # What cannot start must not keep the others from being promoted.
+                say('the server did not start: see journalctl -u %s' % self.config['service'])
+                ask_all([peer for peer in self.peers if self.fresh(peer)], 2, _RELEASE % self.config['name'])
+            self.starting = None
+        if not self.wanted():
+            return
+        control = control_data(self.config)
+        system, timeline = control.get('Database system identifier'), own_timeline(control)
+        primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
+        if primary:
+            self.rejoin(primary, control)
+            return
+        problem = start_problem(self.peers, self.fresh, self.votes, system, timeline)
+        if problem:
+            if clock() - self.since > 2:
+                self.say('start', 'does not start the server: %s. It starts when it can' % problem)
+            return
+        if self.started is not None and clock() - self.started < PATIENCE and can_take_over(self.peers, self.fresh):
+            self.say('again', 'does not start the server: it was started less than %d s ago and is down again, so this is left to a failover '
+                     'for a while' % PATIENCE)
+            return
+        self.started = clock()
+        say('starts the server again, in its place')
+        # Not waited for: a recovery may be long, and what goes on around it is watched meanwhile.
+        self.starting = subprocess.Popen(['sudo', '-n', '/usr/bin/systemctl', 'start', self.config['service']])
+
+    def wanted(self):
+        """systemd has tried to run it. A server that somebody has stopped or masked stays so."""
+        # Often while it may be a matter of seconds.
+        if self.asked_systemd is not None and clock() - self.asked_systemd < (0.5 if clock() - self.since < PATIENCE else 5):
+            return False
+        self.asked_systemd = clock()
+        for folder in ('/etc', '/run'):
+            try:
+                if os.readlink('%s/systemd/system/%s.service' % (folder, self.config['service'])) == '/dev/null':
+                    return False
+            except OSError:
+                pass
+        with open(os.devnull, 'w') as null:
+            return subprocess.call(['sudo', '-n', '/usr/bin/systemctl', 'is-failed', self.config['service']], stdout=null, stderr=null) == 0
+
+    def rejoin(self, primary, control):
+        config = self.config
+        if config['auto_rejoin'] == 'off':
+            self.say('rejoin', '%s is primary; this node can come back as its standby: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
+                primary.name, config['name']))
+            return
+        if clock() < self.rejoin_after:
+            return
+        late = [peer for peer in self.peers if peer.witness and self.fresh(peer) and peer.answer.get('upstream') == config['node_id']]
+        if late and clock() - self.since < 30:
+            # repmgr's witness would take this node, back so soon, for the primary that it knows, and stay registered below it.
+            self.say('late', 'waits for %s to notice that %s is primary' % (names(late), primary.name))
+            return
+        rewind = config['auto_rejoin'] == 'rewind'
+        problem = prepare_rewind(config, primary, control) if rewind else ''
+        if not problem:
+            say('rejoins %s as its standby (%s)' % (primary.name, config['auto_rejoin']))
+            argv = [os.path.join(config['bin_dir'], 'repmgr'), '-f', config['conf'], '-d', primary.conninfo, 'node', 'rejoin'] + (
+                ['--force-rewind'] if rewind else [])
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd='/',
+                                       env=dict(os.environ, LC_ALL='C', PGPASSFILE=config['passfile']))
+            output = process.communicate()[0].decode('utf-8', 'replace').strip()
+            if process.returncode == 0:
+                say('is a standby of %s again' % primary.name)
+                self.rejoin_failures = 0
+                return
+            errors = [line for line in output.splitlines() if line.startswith(('ERROR', 'DETAIL', 'HINT'))]
+            problem = '; '.join(errors[:3]) or output[-300:]
+        self.rejoin_failures += 1
+        # Right after a failover the metadata has yet to settle.
+        pause = min(60, 2 ** self.rejoin_failures)
+        self.rejoin_after = clock() + pause
+        self.say('rejoin', 'could not rejoin %s: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
+            primary.name, problem, pause, config['name']))
+
+    # a server that might have to take over: repmgr never repeats an election that it gave up
+    def standby(self):
+        answer = self.local.answer
+        primary = other_primary([peer for peer in self.peers if peer.seen(15)])
+        if not self.local.seen(15) or hears(answer, 15) or primary:
+            self.lost = None
+            return
+        self.lost = self.lost or clock()
+        if clock() - self.lost < 3 * self.config['detection']:
+            return
+        problem = promotion_problem(self.local, self.peers, lambda peer: peer.seen(15), self.votes, self.config['synchronous'],
+                                    self.config['isolation'] + STOP_MARGIN)[0]
+        daemon = 'repmgrd is paused' if answer.get('paused') else '' if answer.get('repmgrd') else 'repmgrd does not run'
+        self.say('alarm', 'NO PRIMARY: %s. Type: ansible-playbook playbooks/failover.yml' % (
+            '; '.join([text for text in (daemon, problem) if text]) or 'repmgrd gave up its election'), 60)
+
+
+def prepare_rewind(config, primary, control):
+    """Why a rewind has to wait, or ''. What pg_rewind cannot do by itself is done here."""
+    # Before PostgreSQL 16 pg_rewind believes the primary's control data, which know of a promotion after the next checkpoint only.
+    if primary.answer.get('checkpoint_timeline') != primary.answer.get('timeline'):
+        ask_all([primary], 60, 'CHECKPOINT;\n' + _QUESTION)
+        if primary.answer.get('checkpoint_timeline') != primary.answer.get('timeline'):
+            return '%s has had no checkpoint since its promotion' % primary.name
+    if control.get('Database cluster state') in ('shut down', 'shut down in recovery', 'in archive recovery'):
+        return ''
+    # Where the configuration is not in the data directory, pg_rewind does not find it for the recovery of a crashed server.
+    elsewhere = os.path.join(config['config_directory'], 'postgresql.conf')
+    options = [] if os.path.exists(os.path.join(config['data_directory'], 'postgresql.conf')) else ['-c', 'config_file=' + elsewhere]
+    say('recovers the crashed server before it is rewound')
+    process = subprocess.Popen([os.path.join(config['bin_dir'], 'postgres'), '--single', '-F', '-D', config['data_directory']] + options + ['template1'],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = process.communicate(b'')[0].decode('utf-8', 'replace').strip()
+    return '' if process.returncode == 0 else output[-300:]
+
+
+def tell_systemd(text):
+    address = os.environ.get('NOTIFY_SOCKET')
+    if address:
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.sendto(text.encode('ascii'), '\0' + address[1:] if address.startswith('@') else address)
+        notify.close()
+
+
+def watch(config):
+    become_user(config)
+
+    def end(dummy_number, dummy_frame):
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    changed = os.stat(CONFIG).st_mtime
+    watching = Watch(config)
+    say('watches over %s: %d votes, stops a primary that is alone for %d s, auto_rejoin %s' % (
+        config['name'], watching.votes, config['isolation'], config['auto_rejoin']))
+    with open(PID_FILE, 'w') as handle:
+        handle.write('%d\n' % os.getpid())
+    tell_systemd('READY=1')
+    try:
+        while True:
+            watching.tick()
+            written = os.stat(CONFIG).st_mtime
+            if written != changed:
+                changed = written
+                watching.close()
+                watching = Watch(read_config())
+                say('has read its configuration again: %d votes' % watching.votes)
+    finally:
+        watching.close()
+        os.unlink(PID_FILE)
+
+
+def main(argv):
+    verbs = {'start': start, 'watch': watch, 'status': status}
+    verb = argv[1] if len(argv) > 1 else ''
+    command = argv[3:] if len(argv) > 3 and argv[2] == '--' else []
+    if (verb not in verbs and verb != 'promote') or (len(argv) > 2 and (verb != 'promote' or not command)):
+        print(__doc__)
+        return 0 if verb in ('-h', '--help', 'help') else 2
+    try:
+        config = read_config()
+    except (IOError, OSError, ValueError) as exc:
+        # Not deployed yet, or taken away: nothing to be kept apart.
+        say('%s cannot be read: %s' % (CONFIG, exc))
+        return 0 if verb == 'start' and getattr(exc, 'errno', None) == errno.ENOENT else 1
+    return promote(config, command) if verb == 'promote' else verbs[verb](config)
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

@@ -1,0 +1,397 @@
+"""What a cluster must live through: rows of failures with clients that write, and the figures of each.
+
+    make chaos             every row, three times
+    make chaos ROW=5       one row
+
+`make test` runs a few of them once. Between rows the cluster heals by itself, by repmgr-guard's own rejoin; what does not is a failure.
+Each row prints: acknowledged rows that were lost, seconds in which two nodes took writes, the longest time without an acknowledged row,
+and how long after the end of the fault the cluster was whole again.
+"""
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import lab
+
+ROW = os.environ.get("CHAOS_ROW", "")
+REPEAT = int(os.environ.get("CHAOS_REPEAT", "1"))
+MORE = os.environ.get("TEST_ALL") == "1" or bool(ROW)
+PROFILE = os.environ.get("CHAOS_PROFILE", "safe")
+# The goals of each profile, in seconds: a dead host, a primary that is cut off. None: printed, not asserted.
+GOALS = {"fast": (10, 12), "safe": (20, 20), "wan": (None, None)}[PROFILE]
+POSTGRES = "pgrep -u postgres -x postgres"
+
+
+def row(number, more=True):
+    """A test for one row of failures: in `make test` only where more is False."""
+    def decorate(function):
+        function = pytest.mark.parametrize("attempt", range(1, REPEAT + 1))(function)
+        skip = (ROW and ROW != number) or (more and not MORE)
+        return pytest.mark.skipif(bool(skip), reason="make chaos ROW=%s runs it" % number)(function)
+    return decorate
+
+
+def deployed(**more):
+    return ["-e", json.dumps(dict(lab.APP_ACCESS, repmgr_failover_profile=PROFILE, **more))]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    try:
+        lab.healthy(within=10)
+        assert lab.sql(lab.PRIMARY, "select 1 from pg_database where datname = 'app'")
+        lab.site(*deployed()).assert_ok()
+    except AssertionError:
+        lab.lab("reset")
+        lab.site(*deployed()).assert_ok()
+        lab.healthy()
+        lab.make_application()
+    lab.sql(lab.PRIMARY, "create table if not exists pinned (node text, at timestamptz); alter table pinned owner to app", "app")
+    yield
+
+
+class Clients:
+    """Writers on the whole cluster, and one that is pinned to each node."""
+
+    def __init__(self, writers, folder):
+        self.writers, self.folder, self.pinned = writers, Path(str(folder)), {}
+
+    def __enter__(self):
+        lab.sql(self.writers.primary(), "truncate pinned", "app")
+        self.writers.__enter__()
+        for host in lab.DATA_HOSTS:
+            dsn = "host=%s dbname=app user=app password=%s connect_timeout=2 tcp_user_timeout=3000" % (lab.ADDRESS[host], lab.APP_PASSWORD)
+            self.pinned[host] = subprocess.Popen([
+                sys.executable, str(Path(__file__).with_name("pinned.py")), dsn, host, str(self.folder / ("pinned-%s.log" % host))])
+        return self
+
+    def __exit__(self, *error):
+        for process in self.pinned.values():
+            # It may hang in a commit that nobody confirms.
+            process.kill()
+            process.wait(timeout=10)
+        self.writers.__exit__(*error)
+
+    def times(self, host):
+        log = self.folder / ("pinned-%s.log" % host)
+        return [float(line) for line in log.read_text().split() if line]
+
+    def two_writers(self):
+        """Seconds in which two nodes took writes: from the first common moment of their spells of writing to the last."""
+        spells = [(host, begin, end) for host in lab.DATA_HOSTS for begin, end in self.spells(host)]
+        return sum(max(0.0, min(one[2], two[2]) - max(one[1], two[1]))
+                   for number, one in enumerate(spells) for two in spells[number + 1:] if one[0] != two[0])
+
+    def spells(self, host):
+        found = []
+        for moment in self.times(host):
+            if found and moment - found[-1][1] < 1:
+                found[-1][1] = moment
+            else:
+                found.append([moment, moment])
+        return found
+
+    def last_write(self, host):
+        return max(self.times(host) or [0])
+
+
+@pytest.fixture
+def clients(writers, tmp_path):
+    return Clients(writers, tmp_path)
+
+
+def another_primary(seconds=60, besides=lab.PRIMARY):
+    found = []
+
+    def probe():
+        found[:] = [host for host in lab.primaries([host for host in lab.DATA_HOSTS if host != besides])]
+        return len(found) == 1
+
+    lab.wait_until("a new primary", seconds, probe, pause=0.2)
+    return found[0]
+
+
+def story(name, clients, figure, primary, healed, lost=None):
+    """The figures of one row, and what has to be so at the end of every one."""
+    took = lab.healthy(primary=primary, within=90)
+    whole = time.time() - healed
+    lab.replayed(primary, [host for host in lab.DATA_HOSTS if host != primary])
+    missing = clients.writers.lost(primary)
+    both = clients.two_writers()
+    gap = clients.writers.gap()
+    figure(name, "%d of %d rows lost, %.1f s with two writers, write gap %.1f s, whole %.1f s after the fault" % (
+        len(missing), len(clients.writers.acknowledged()), both, gap, whole))
+    assert both == 0, {host: clients.spells(host) for host in lab.DATA_HOSTS}
+    if lost is not None:
+        assert len(missing) <= lost
+    assert took is not None
+    return gap, whole
+
+
+def home():
+    primary, = lab.primaries()
+    if primary != lab.PRIMARY:
+        lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.PRIMARY).assert_ok()
+    lab.healthy(within=60)
+
+
+def journal(host, unit="repmgr-guard"):
+    return lab.ssh(host, "journalctl -u %s -o cat --no-pager -n 200" % unit)
+
+
+class Cut:
+    """While it stands, no packet goes between a host and any of the others; clients are not among them."""
+
+    def __init__(self, *sides):
+        self.pairs = [(host, peer) for side in sides for host in side for other in sides if other is not side for peer in other]
+
+    def rules(self, verb):
+        for host in sorted(set(host for host, dummy in self.pairs)):
+            peers = [peer for one, peer in self.pairs if one == host]
+            lab.ssh(host, "; ".join("iptables %s INPUT -s %s -j DROP; iptables %s OUTPUT -d %s -j DROP" % (
+                verb, lab.ADDRESS[peer], verb, lab.ADDRESS[peer]) for peer in peers))
+
+    def __enter__(self):
+        self.rules("-A")
+
+    def __exit__(self, *dummy):
+        self.rules("-D")
+
+
+# --- the primary's server ----------------------------------------------------------------------------
+
+@row("1", more=False)
+def test_row_1_the_postmaster_is_killed(clients, figure, attempt):
+    """It is started again in its place, faster than any election."""
+    with clients:
+        lab.ssh(lab.PRIMARY, "systemctl kill -s KILL %s" % lab.UNIT)
+        healed = time.time()
+        clients.writers.progress()
+    gap, dummy = story("1 kill -9 of the primary's postmaster", clients, figure, lab.PRIMARY, healed, lost=0)
+    assert gap < 4
+
+
+@row("1b")
+def test_row_1b_and_cannot_start_again(clients, figure, attempt):
+    with clients:
+        lab.ssh(lab.PRIMARY, "mv %s/postgres %s/postgres.away && systemctl kill -s KILL %s" % (lab.BIN, lab.BIN, lab.UNIT))
+        new = another_primary()
+        clients.writers.progress(seconds=60)
+        lab.ssh(lab.PRIMARY, "mv %s/postgres.away %s/postgres" % (lab.BIN, lab.BIN))
+        healed = time.time()
+        lab.healthy(primary=new, within=120)
+    story("1b ... and its program is gone", clients, figure, new, healed)
+    home()
+
+
+@row("2")
+def test_row_2_one_backend_is_killed(clients, figure, attempt):
+    with clients:
+        lab.ssh(lab.PRIMARY, "kill -9 $(pgrep -u postgres -f 'postgres:.* app app ' | head -1)")
+        healed = time.time()
+        clients.writers.progress()
+    story("2 kill -9 of one backend", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("3", more=False)
+def test_row_3_the_server_is_frozen(clients, figure, attempt):
+    """Its guard ends it before the others may elect, and starts it again in its place; or they elect, and it comes back as a standby."""
+    with clients:
+        frozen = lab.ssh(lab.PRIMARY, POSTGRES).split()
+        lab.ssh(lab.PRIMARY, "kill -STOP " + " ".join(frozen))
+        clients.writers.progress(seconds=60)
+        lab.ssh(lab.PRIMARY, "kill -CONT %s 2>/dev/null || true" % " ".join(frozen))
+        healed = time.time()
+        assert set(frozen) & set(lab.ssh(lab.PRIMARY, POSTGRES + " || true").split()) == set(), "it could have been thawed"
+        new, = lab.primaries()
+    story("3 the primary's processes are frozen, later thawed", clients, figure, new, healed)
+    home()
+
+
+# --- the primary's host ------------------------------------------------------------------------------
+
+@row("4", more=False)
+def test_row_4_the_host_is_off_and_on_again(clients, figure, attempt):
+    with clients:
+        lab.docker("kill", lab.PRIMARY)
+        new = another_primary()
+        clients.writers.progress(seconds=60)
+        lab.docker("start", lab.PRIMARY)
+        healed = time.time()
+        lab.healthy(primary=new, within=60)
+    gap, dummy = story("4 the primary's host is off, later on", clients, figure, new, healed)
+    assert "rejoins %s as its standby" % new in journal(lab.PRIMARY) or "is primary" in journal(lab.PRIMARY, lab.UNIT)
+    if GOALS[0]:
+        assert gap < GOALS[0]
+    home()
+
+
+# --- the network -------------------------------------------------------------------------------------
+
+@row("5", more=False)
+def test_row_5_the_primary_is_cut_off(clients, figure, attempt):
+    """Its clients still reach it. It stops before the other side promotes, and comes back as a standby."""
+    others = [host for host in lab.HOSTS if host != lab.PRIMARY]
+    with clients:
+        with Cut([lab.PRIMARY], others):
+            new = another_primary()
+            clients.writers.progress(seconds=60)
+            stopped = clients.last_write(lab.PRIMARY)
+            time.sleep(5)
+            assert clients.last_write(lab.PRIMARY) == stopped and min(clients.times(new)) > stopped
+        healed = time.time()
+        lab.healthy(primary=new, within=60)
+    gap, dummy = story("5 the primary is cut off, its clients reach it", clients, figure, new, healed)
+    assert "stopped the server" in journal(lab.PRIMARY)
+    if GOALS[1]:
+        assert gap < GOALS[1]
+    home()
+
+
+@row("6")
+def test_row_6_primary_and_witness_against_two_standbys(clients, figure, attempt):
+    """Three nodes with data have three votes, and the witness has none: the two standbys go on."""
+    with clients:
+        with Cut([lab.PRIMARY, lab.WITNESS], [lab.STANDBY, lab.OTHER_STANDBY]):
+            new = another_primary()
+            clients.writers.progress(seconds=60)
+        healed = time.time()
+        lab.healthy(primary=new, within=60)
+    story("6 primary and witness | both standbys", clients, figure, new, healed)
+    home()
+
+
+@row("7")
+def test_row_7_a_standby_is_cut_off_while_the_other_is_stopped(clients, figure, attempt):
+    """It never promotes itself; the primary, who sees no vote any more, stops until one is back."""
+    with clients:
+        lab.ssh(lab.OTHER_STANDBY, "systemctl stop %s" % lab.UNIT)
+        with Cut([lab.STANDBY], [host for host in lab.HOSTS if host != lab.STANDBY]):
+            time.sleep(45)
+            assert lab.primaries([lab.STANDBY]) == []
+        lab.ssh(lab.OTHER_STANDBY, "systemctl start %s" % lab.UNIT)
+        healed = time.time()
+        lab.healthy(within=60)
+        clients.writers.progress()
+    story("7 one standby cut off, the other stopped", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("8")
+def test_row_8_one_standby_does_not_see_the_primary(clients, figure, attempt):
+    with clients:
+        with Cut([lab.STANDBY], [lab.PRIMARY]):
+            time.sleep(45)
+            assert lab.primaries() == [lab.PRIMARY]
+            status = lab.playbook("playbooks/status.yml")
+            assert status.rc != 0 and lab.STANDBY in status.message
+        healed = time.time()
+        lab.healthy(within=60)
+    story("8 a standby does not see the primary, the others do", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("9")
+def test_row_9_the_witness_is_lost_and_then_the_primary(clients, figure, attempt):
+    with clients:
+        lab.docker("kill", lab.WITNESS)
+        time.sleep(5)
+        lab.docker("kill", lab.PRIMARY)
+        new = another_primary()
+        clients.writers.progress(seconds=60)
+        lab.docker("start", lab.PRIMARY, lab.WITNESS)
+        healed = time.time()
+        lab.healthy(primary=new, within=90)
+    story("9 the witness is lost, then the primary", clients, figure, new, healed)
+    home()
+
+
+@row("10")
+def test_row_10_both_standbys_are_lost(clients, figure, attempt):
+    """They could be electing: the primary stops, says so, and goes on when one is back."""
+    with clients:
+        lab.docker("kill", lab.STANDBY, lab.OTHER_STANDBY)
+        lab.wait_until("the primary has stopped", 30, lambda: lab.primaries([lab.PRIMARY]) == [])
+        assert "could elect another primary" in journal(lab.PRIMARY)
+        lab.docker("start", lab.STANDBY)
+        clients.writers.progress(seconds=60)
+        lab.docker("start", lab.OTHER_STANDBY)
+        healed = time.time()
+        lab.healthy(within=90)
+    story("10 both standbys are lost", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("11")
+def test_row_11_the_whole_site(clients, figure, attempt):
+    """Power cycle in the worst order: the primary first, the witness last."""
+    with clients:
+        lab.docker("kill", *lab.HOSTS)
+        lab.docker("start", *lab.HOSTS)
+        healed = time.time()
+        clients.writers.progress(seconds=90)
+    story("11 all hosts off and on", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("16")
+def test_row_16_a_standbys_daemon_and_the_guard_are_killed(clients, figure, attempt):
+    with clients:
+        lab.ssh(lab.STANDBY, "kill -9 $(systemctl show -p MainPID --value repmgrd repmgr-guard)")
+        lab.ssh(lab.PRIMARY, "kill -9 $(systemctl show -p MainPID --value repmgr-guard)")
+        healed = time.time()
+        lab.wait_until("they run again", 20, lambda: all(
+            lab.ssh(host, "systemctl is-active repmgrd repmgr-guard").split() == ["active"] * 2 for host in (lab.PRIMARY, lab.STANDBY)))
+    story("16 repmgrd and repmgr-guard are killed", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("17")
+def test_row_17_all_connections_are_taken(clients, figure, attempt):
+    """Applications take what is there; superusers and the guard's open connections stay."""
+    with clients:
+        hogs = [subprocess.Popen([sys.executable, "-c", "import psycopg2, time\nc = psycopg2.connect(%r)\ntime.sleep(20)" % (
+            lab.APP_DSN.replace("target_session_attrs=read-write", ""))], stderr=subprocess.DEVNULL) for dummy in range(100)]
+        time.sleep(15)
+        assert lab.primaries() == [lab.PRIMARY]
+        for hog in hogs:
+            hog.wait(timeout=60)
+        healed = time.time()
+        clients.writers.progress()
+    story("17 all connections are taken", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+# --- no acknowledged row is lost where commits wait ----------------------------------------------------
+
+@pytest.fixture(scope="module")
+def synchronous():
+    lab.site(*deployed(repmgr_synchronous=1)).assert_ok()
+    assert {lab.value(host, "show synchronous_standby_names") for host in lab.DATA_HOSTS} == {
+        'ANY 1 ("base-centos-1", "base-centos-2", "base-centos-3")'}
+    yield
+    lab.site(*deployed()).assert_ok()
+
+
+@row("4s")
+def test_row_4s_the_host_is_off_and_commits_wait_for_a_standby(synchronous, clients, figure, attempt):
+    with clients:
+        lab.docker("kill", lab.PRIMARY)
+        new = another_primary()
+        clients.writers.progress(seconds=60)
+        lab.docker("start", lab.PRIMARY)
+        healed = time.time()
+        lab.healthy(primary=new, within=60)
+    story("4s host off, repmgr_synchronous 1", clients, figure, new, healed, lost=0)
+    home()
+
+
+@row("5s")
+def test_row_5s_cut_off_and_commits_wait_for_a_standby(synchronous, clients, figure, attempt):
+    with clients:
+        with Cut([lab.PRIMARY], [host for host in lab.HOSTS if host != lab.PRIMARY]):
+            new = another_primary()
+            clients.writers.progress(seconds=60)
+        healed = time.time()
+        lab.healthy(primary=new, within=60)
+    story("5s cut off, repmgr_synchronous 1", clients, figure, new, healed, lost=0)
+    home()

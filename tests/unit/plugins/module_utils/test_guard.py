@@ -1,0 +1,390 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The program of role guard. It stands here because this folder's tests run on Python 2.7 and 3.6, too, as the program does."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
+guard = types.ModuleType('guard')
+with open(PATH) as handle:
+    exec(compile(handle.read(), PATH, 'exec'), guard.__dict__)  # pylint: disable=exec-used
+
+SYSTEM = '7000000000000000001'
+
+
+def server(name, vote=True, witness=False, **answer):
+    found = guard.Server({'name': 'a'}, name, 'host=' + name, 'abcdefg'.index(name) + 1, vote, witness)
+    if answer:
+        found.answer = dict({'system': SYSTEM, 'timeline': 1, 'lsn': 100}, **answer)
+        found.answered = guard.clock()
+    return found
+
+
+def standby(name, **answer):
+    return server(name, **dict({'in_recovery': True, 'repmgrd': True, 'paused': False, 'upstream': 1, 'receiving': False, 'last_seen': 60,
+                                'primary_id': 1, 'registered': [1, 2, 3]}, **answer))
+
+
+def primary(name, **answer):
+    return server(name, in_recovery=False, **answer)
+
+
+def witness(name, vote=False, **answer):
+    return server(name, vote=vote, witness=True, **dict({'in_recovery': False, 'system': 'other', 'upstream': 1, 'last_seen': 60, 'repmgrd': True}, **answer))
+
+
+def silent(name, **more):
+    return server(name, **more)
+
+
+# -- votes
+
+@pytest.mark.parametrize('votes', range(1, 9))
+def test_who_goes_on_alone_leaves_no_majority_to_the_others(votes):
+    """For every way to cut a cluster in two: the primary stops, or nobody on the other side can be promoted."""
+    for size in range(votes):
+        for cut in itertools.combinations(range(1, votes), size):
+            peers = [server('abcdefg'[number - 1] if number < 8 else 'g') for number in range(1, votes)]
+            unseen = [peer for number, peer in enumerate(peers, 1) if number in cut]
+            stops = bool(guard.out_of_sight(peers, lambda peer, unseen=unseen: peer not in unseen, votes))
+            assert stops == (len(cut) >= guard.majority(votes))
+
+
+@pytest.mark.parametrize('votes', range(1, 9))
+def test_a_start_and_a_promotion_cannot_both_have_their_locks(votes):
+    """The starting server's own vote is not for the other side: its server is down."""
+    others = votes - 1
+    wanted_by_start = votes - guard.majority(votes)
+    assert wanted_by_start <= others
+    assert others - wanted_by_start < guard.majority(votes)
+
+
+# -- start
+
+def start(*peers, **more):
+    return guard.start_problem(list(peers), guard.answered, more.get('votes', 3), SYSTEM, more.get('timeline', 1))
+
+
+@pytest.mark.parametrize('peers, problem', [
+    ((standby('b'), standby('c')), ''),
+    ((standby('b'), silent('c')), ''),
+    ((silent('b'), silent('c')), 'cannot see b, c, who could have elected another primary'),
+    ((primary('b', timeline=2), standby('c')), 'b is primary, on timeline 2 (here: 1)'),
+    ((primary('b', timeline=1), standby('c')), 'b is primary, on timeline 1 (here: 1)'),
+    ((primary('b', system='another'), standby('c')), ''),
+    ((silent('b'), standby('c', timeline=2)), 'c is on timeline 2 (here: 1), so another node was promoted'),
+    ((standby('b'), silent('c'), witness('d')), ''),
+    ((silent('b'), silent('c'), witness('d')), 'cannot see b, c, who could have elected another primary'),
+])
+def test_start(peers, problem):
+    assert start(*peers) == problem
+
+
+def test_start_where_the_witness_votes():
+    assert start(standby('b'), silent('d', vote=True, witness=True)) == ''
+    assert start(silent('b'), witness('d', vote=True)) == ''
+    assert start(silent('b'), silent('d', vote=True, witness=True)).startswith('cannot see b, d')
+
+
+def test_start_of_two_and_of_one():
+    assert start(silent('b'), votes=2) == ''
+    assert start(votes=1) == ''
+
+
+# -- promotion
+
+def promotion(local, *peers, **more):
+    return guard.promotion_problem(local, list(peers), guard.answered, more.get('votes', 3), more.get('synchronous', 0), 7)
+
+
+@pytest.mark.parametrize('local, peers, problem, wait', [
+    (standby('b'), (silent('a'), standby('c')), '', False),
+    (standby('b'), (silent('a'), silent('c')), 'sees 1 of 3 votes (b), a majority is 2', True),
+    (standby('b'), (silent('a'), silent('c'), witness('d')), 'sees 1 of 3 votes (b), a majority is 2', True),
+    (standby('b'), (primary('a'), standby('c')), 'a is primary', False),
+    (standby('b', last_seen=3), (silent('a'), standby('c')), 'b has seen the primary 3 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', last_seen=6)), 'c has seen the primary 6 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', receiving=True)), 'c has seen the primary 0 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', receiving=True, silence=6.5)), 'c has seen the primary 6 s ago, less than 7', True),
+    # Streaming from a server that is frozen.
+    (standby('b', receiving=True, silence=8), (silent('a'), standby('c', receiving=True, silence=7)), '', False),
+    (standby('b'), (silent('a'), standby('c'), witness('d', last_seen=1)), 'd has seen the primary 1 s ago, less than 7', True),
+    # Below another standby: what it receives says nothing about the primary.
+    (standby('b'), (silent('a'), standby('c', receiving=True, upstream=2)), '', False),
+    (standby('b', last_seen=None), (silent('a'), standby('c', last_seen=None)), '', False),
+    (standby('b', in_recovery=False), (silent('a'), standby('c')), 'it is a primary already', False),
+    (silent('b'), (silent('a'), standby('c')), 'the server here does not answer: no reason given', False),
+    # Registered by somebody, and unknown to the file: two votes more.
+    (standby('b', registered=[1, 2, 3, 8, 9]), (silent('a'), standby('c')), 'sees 2 of 5 votes (b, c), a majority is 3', True),
+])
+def test_promotion(local, peers, problem, wait):
+    assert promotion(local, *peers) == (problem, wait)
+
+
+@pytest.mark.parametrize('local, peers, synchronous, problem', [
+    (standby('b'), (silent('a'), standby('c')), 1, ''),
+    (standby('b'), (silent('a'), silent('c'), witness('d', vote=True)), 1, 'cannot see c, who may have a commit that nobody else has (repmgr_synchronous 1)'),
+    (standby('b'), (silent('a'), silent('c'), witness('d', vote=True)), 2, ''),
+    (standby('b'), (silent('a'), standby('c', lsn=101)), 1, 'c has received more'),
+    (standby('b'), (silent('a'), standby('c', lsn=101)), 0, ''),
+    (standby('b', timeline=2), (silent('a'), standby('c', lsn=101)), 1, ''),
+])
+def test_promotion_where_commits_wait_for_standbys(local, peers, synchronous, problem):
+    assert promotion(local, *peers, synchronous=synchronous)[0] == problem
+
+
+# -- two primaries
+
+@pytest.mark.parametrize('theirs, peers, answer', [
+    # Replaced while it was cut off.
+    (2, (standby('c', upstream=2, receiving=True),), 'this'),
+    (2, (standby('c'),), 'this'),
+    (2, (silent('c'),), 'this'),
+    # Somebody promoted a standby behind everybody's back, and the others follow this node still.
+    (2, (standby('c', upstream=1, receiving=True),), 'other'),
+    (1, (standby('c'),), ''),
+    (1, (standby('c', upstream=2, receiving=True),), 'this'),
+])
+def test_who_yields(theirs, peers, answer):
+    other = primary('b', timeline=theirs)
+    assert guard.who_yields([other] + list(peers), 1, 1, other, 3, 4) == answer
+
+
+def test_both_sides_of_two_primaries_agree():
+    older, newer = primary('a', timeline=1), primary('b', timeline=2)
+    for upstream, receiving in itertools.product((1, 2), (True, False)):
+        follower = standby('c', upstream=upstream, receiving=receiving)
+        said = (guard.who_yields([newer, follower], 1, 1, newer, 3, 4), guard.who_yields([older, follower], 2, 2, older, 3, 4))
+        assert said in (('this', 'other'), ('other', 'this'))
+
+
+@pytest.mark.parametrize('answer, blind', [
+    ({}, True), ({'receiving': True}, False), ({'receiving': True, 'silence': 5}, True), ({'last_seen': 2}, False), ({'last_seen': None}, False), ({'repmgrd': False}, False),
+    ({'paused': True}, False), ({'upstream': 3}, False),
+])
+def test_a_peer_that_answers_and_does_not_see_this_node(answer, blind):
+    assert guard.is_blind(standby('b', **answer), 1, 4) is blind
+
+
+# -- what is on the host
+
+def test_what_a_server_would_start_as(tmpdir):
+    assert guard.data_is(str(tmpdir)) == 'nothing'
+    tmpdir.join('PG_VERSION').write('15')
+    assert guard.data_is(str(tmpdir)) == 'primary'
+    for name in ('standby.signal', 'recovery.conf'):
+        tmpdir.join(name).write('')
+        assert guard.data_is(str(tmpdir)) == 'standby'
+        tmpdir.join(name).remove()
+
+
+def test_own_timeline():
+    assert guard.own_timeline({"Latest checkpoint's TimeLineID": '2', "Min recovery ending loc's timeline": '3'}) == 3
+    assert guard.own_timeline({}) == 0
+
+
+def test_a_frozen_server_is_ended(tmpdir):
+    process = subprocess.Popen(['bash', '-c', 'exec -a postgres sleep 60'])
+    try:
+        tmpdir.join('postmaster.pid').write('%d\n' % process.pid)
+        deadline = time.time() + 5
+        while guard.postmaster(str(tmpdir)) is None and time.time() < deadline:
+            time.sleep(0.02)
+        assert guard.postmaster(str(tmpdir)) == process.pid
+        os.kill(process.pid, 19)
+        while ' T ' not in open('/proc/%d/stat' % process.pid).read() and time.time() < deadline:
+            time.sleep(0.02)
+        guard.stop_now(str(tmpdir))
+        assert process.wait() == -9
+        assert guard.postmaster(str(tmpdir)) is None
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+def psql(tmpdir, body):
+    program = tmpdir.join('psql')
+    program.write('#!%s\n%s' % (sys.executable, body))
+    os.chmod(str(program), 0o755)
+    return guard.Server({'bin_dir': str(tmpdir), 'passfile': '/nowhere', 'connect_timeout': 2, 'name': 'a'}, 'b', 'host=b')
+
+
+ANSWERS = r"""
+import sys
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    if line.startswith('\\echo end'):
+        sys.stdout.write('noise\ncore\t{"in_recovery": true}\nrepmgr\t{"last_seen": 3}\n' + line[6:])
+        sys.stdout.flush()
+"""
+
+
+def test_a_server_answers_again_and_again_on_one_connection(tmpdir):
+    peer = psql(tmpdir, ANSWERS)
+    for dummy in range(3):
+        before = peer.answered
+        guard.ask_all([peer], 5)
+        assert peer.answer == {'in_recovery': True, 'last_seen': 3} and peer.answered != before and peer.seen(5)
+    process = peer.process
+    peer.close()
+    assert process.poll() is not None and peer.process is None
+
+
+def test_a_server_that_hangs_is_given_up(tmpdir):
+    peer = psql(tmpdir, 'import time\ntime.sleep(60)\n')
+    begun = time.time()
+    guard.ask_all([peer], 0.5)
+    assert time.time() - begun < 3 and peer.answered is None and peer.process is None and 'no answer' in peer.error
+    assert not peer.seen(5) and peer.seen(5, since=guard.clock())
+
+
+def test_a_server_that_refuses_says_why(tmpdir):
+    peer = psql(tmpdir, 'print("psql: error: connection refused")\nraise SystemExit(2)\n')
+    guard.ask_all([peer], 5)
+    assert peer.answered is None and 'connection refused' in peer.error
+
+
+# -- the watch
+
+CONFIG = {'name': 'a', 'node_id': 1, 'isolation': 4, 'automatic': True, 'auto_rejoin': 'rewind', 'synchronous': 0, 'detection': 16, 'connect_timeout': 2,
+          'port': 5432, 'database': 'repmgr', 'user': 'postgres', 'data_directory': '/data', 'service': 'postgresql@15-main', 'peers': []}
+
+
+class Stage:
+    """A Watch on a node that is or was primary, with peers that answer what a case says, and a record of what it does."""
+
+    def __init__(self, monkeypatch, *peers, **config):
+        self.now, self.done = 1000.0, []
+        monkeypatch.setattr(guard, 'clock', lambda: self.now)
+        monkeypatch.setattr(guard, 'stop_now', lambda directory: self.done.append('stop'))
+        monkeypatch.setattr(guard, 'say', lambda text: self.done.append(text))
+        monkeypatch.setattr(guard, 'control_data', lambda config: {
+            'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
+        self.watch = guard.Watch(dict(CONFIG, **config))
+        self.watch.peers, self.watch.votes = list(peers), 3
+        self.watch.local.answer, self.watch.local.answered = {'system': SYSTEM, 'timeline': 1, 'paused': False}, self.now
+        self.watch.since = self.now - 60
+        for peer in peers:
+            peer.answered = self.now if peer.answer else None
+        monkeypatch.setattr(self.watch, 'wanted', lambda: True)
+        monkeypatch.setattr(self.watch, 'rejoin', lambda primary, control: self.done.append('rejoin ' + primary.name))
+        monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: self.done.append(' '.join(argv)))
+
+    def primary(self):
+        self.done[:] = []
+        self.watch.primary('/data')
+        return self.done[:1]
+
+    def stopped(self):
+        self.done[:] = []
+        self.watch.stopped()
+        return self.done[-1:]
+
+
+def test_watch_over_a_primary_that_is_cut_off(monkeypatch):
+    stage = Stage(monkeypatch, standby('b', receiving=True), standby('c', receiving=True))
+    assert stage.primary() == []
+    stage.now += 3.9
+    assert stage.primary() == []
+    stage.now += 0.2
+    assert stage.primary() == ['stop']
+    stage.watch.peers[0].answered = stage.now
+    assert stage.primary() == []
+    stage.watch.peers[0].answer.update(receiving=False, last_seen=5)
+    assert stage.primary() == ['stop']
+
+
+@pytest.mark.parametrize('paused, automatic', [(True, True), (False, False)])
+def test_watch_where_nobody_can_be_elected(monkeypatch, paused, automatic):
+    stage = Stage(monkeypatch, silent('b'), silent('c'), automatic=automatic)
+    stage.watch.local.answer['paused'] = paused
+    assert stage.primary() == []
+
+
+def test_watch_over_a_server_that_has_just_started(monkeypatch):
+    stage = Stage(monkeypatch, silent('b'), silent('c'))
+    stage.watch.since = stage.now
+    assert stage.primary() == []
+    stage.now += 5
+    assert stage.primary() == ['stop']
+    # The others have not seen it while it was down. Until they do they are held back by the lock of its start.
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.since = stage.now - 9
+    assert stage.primary() == []
+    stage.watch.since = stage.now - 11
+    assert stage.primary() == ['stop']
+
+
+def test_watch_over_a_primary_that_was_replaced(monkeypatch):
+    stage = Stage(monkeypatch, primary('b', timeline=2), standby('c', upstream=2, receiving=True))
+    assert stage.primary() == ['stop']
+    stage = Stage(monkeypatch, primary('b', timeline=2), standby('c', receiving=True))
+    assert stage.primary()[0].startswith('TWO PRIMARIES: b is primary, on timeline 2 (here: 1). That one')
+    stage = Stage(monkeypatch, primary('b', timeline=2, system='another'), standby('c', receiving=True))
+    assert stage.primary()[0].startswith('b is primary of another cluster')
+    # What a peer said before this server became a primary is no word on now.
+    stage = Stage(monkeypatch, primary('b', timeline=2), standby('c'))
+    stage.watch.since = stage.now + 1
+    assert stage.primary() == []
+
+
+def test_watch_over_a_server_that_died(monkeypatch):
+    start_it = 'sudo -n /usr/bin/systemctl start postgresql@15-main'
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    assert stage.stopped() == [start_it]
+    stage.watch.starting = None
+    stage.now += 30
+    for peer in stage.watch.peers:
+        peer.answered = stage.now
+    assert 'left to a failover' in stage.stopped()[0]
+    # Nobody could take over, so nothing is waited for.
+    for peer in stage.watch.peers:
+        peer.answer['repmgrd'] = False
+    assert stage.stopped() == [start_it]
+
+
+@pytest.mark.parametrize('peers, what', [
+    ((primary('b', timeline=2), standby('c', timeline=2)), 'rejoin b'),
+    ((silent('b'), silent('c')), 'does not start the server: cannot see b, c, who could have elected another primary. It starts when it can'),
+    ((silent('b'), standby('c', timeline=2)), 'does not start the server: c is on timeline 2 (here: 1), so another node was promoted. It starts when it can'),
+])
+def test_watch_over_a_server_that_may_not_start(monkeypatch, peers, what):
+    assert Stage(monkeypatch, *peers).stopped() == [what]
+
+
+def test_a_rejoin_waits_for_the_witness(monkeypatch):
+    stage = Stage(monkeypatch, primary('b', timeline=2), witness('d', upstream=1))
+    monkeypatch.undo()
+    monkeypatch.setattr(guard, 'clock', lambda: stage.now)
+    monkeypatch.setattr(guard, 'say', stage.done.append)
+    monkeypatch.setattr(guard, 'prepare_rewind', lambda config, primary, control: 'a reason to wait')
+    stage.watch.since = stage.now - 10
+    stage.watch.rejoin(stage.watch.peers[0], {})
+    assert stage.done == ['waits for d to notice that b is primary']
+    stage.watch.peers[1].answer['upstream'] = 2
+    stage.watch.rejoin(stage.watch.peers[0], {})
+    assert 'could not rejoin b: a reason to wait. Tries again in 2 s' in stage.done[-1]
+
+
+def test_no_rejoin_where_it_is_off(monkeypatch):
+    stage = Stage(monkeypatch, primary('b', timeline=2), auto_rejoin='off')
+    monkeypatch.undo()
+    monkeypatch.setattr(guard, 'clock', lambda: stage.now)
+    monkeypatch.setattr(guard, 'say', stage.done.append)
+    stage.watch.rejoin(stage.watch.peers[0], {})
+    assert stage.done == ['b is primary; this node can come back as its standby: ansible-playbook playbooks/rejoin.yml -e target=a']
