@@ -22,16 +22,17 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     dead: the name of the host whose death the operator vouches for. accept_loss: whether a target may lack what another has.
 
     {refuse, done, target, old, fence, loss_bytes, unseen}: refuse is the reason why not, done means that a primary lives, fence are
-    the hosts whose server must be stopped and kept from starting first, unseen are those that could hold more and did not answer.
+    the hosts whose server must be stopped and kept from starting first, unseen are those that could hold more and did not answer. alone
+    are the votes out of sight, where they are a majority: repmgr-guard would stop the new primary as soon as an election were possible.
     """
-    plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': []}
+    plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': []}
     by_name = dict((host.name, host) for host in hosts)
     if not answer['exists']:
         return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary is gone', 'Deploy it by: ansible-playbook site.yml'))
     if answer['status'] == 'split_brain':
         return dict(plan, refuse='\n'.join(problem['message'] for problem in answer['problems'] if problem['code'] == 'split_brain'))
     if answer['primary']:
-        return dict(plan, done=True, target=answer['primary'])
+        return dict(plan, done=True, target=answer['primary'], alone=_alone(hosts, answer, answer['primary']))
     plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
     strangers = [name for name in answer['registered_primary'] if name not in [host.node_name for host in hosts]]
     if not old and not strangers:
@@ -96,7 +97,16 @@ def _choose(plan, hosts, answer, target, accept_loss):
         lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has %d bytes less than' % plan['loss_bytes']
         return dict(plan, refuse=message(chosen.name, '%s %s' % (lacks, best.name), 'the most advanced standby, because the rest would be lost',
                                          'Run again with -e target=%s, or accept the loss: -e accept_loss=true' % best.name))
-    return dict(plan, target=chosen.name)
+    return dict(plan, target=chosen.name, alone=_alone(hosts, answer, chosen.name))
+
+
+def _alone(hosts, answer, primary):
+    if not any(host.observed is not None and host.observed.guard for host in hosts):
+        return []
+    voters = [host for host in hosts if answer['roles'].get(host.name) != 'witness']
+    voters += [host for host in hosts if answer['roles'].get(host.name) == 'witness'][:1] if len(voters) % 2 == 0 else []
+    missing = [host.name for host in voters if host.name != primary and (host.unreachable or host.observed is None or not host.observed.server.sql)]
+    return missing if len(missing) > len(voters) // 2 else []
 
 
 def _obstacle(host):

@@ -413,10 +413,26 @@ def test_two_switchovers_at_once():
 
 
 @longer
+def test_a_shutdown_that_takes_too_long(figure):
+    """The checkpoint of the old primary's shutdown does not end. Reported; afterwards one primary, and nobody is left paused."""
+    lab.ssh(lab.PRIMARY, "kill -STOP $(pgrep -u postgres -f 'postgres: .*checkpointer')")
+    run = books("switchover", "-e", "target=" + lab.STANDBY)
+    assert run.rc != 0 and "Traceback" not in run.message + run.stderr, str(run)
+    figure("switchover.yml whose shutdown hangs", "%.1f s" % run.seconds)
+    lab.ssh(lab.PRIMARY, "kill -CONT $(pgrep -u postgres -f 'postgres: .*checkpointer') 2>/dev/null || true")
+    lab.wait_until("it is down", 60, lambda: lab.ssh(lab.PRIMARY, "pgrep -u postgres -x postgres", check=False).returncode != 0)
+    lab.ssh(lab.PRIMARY, "systemctl start %s" % lab.UNIT, check=False)
+    lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
+    lab.healthy(primary=the_primary(), within=60)
+    home()
+
+
+@longer
 def test_the_target_dies_in_a_switchover(figure):
     """The old primary is down already, and the new one will not come: reported, and failover and rejoin finish the job."""
     target, other = lab.STANDBY, lab.OTHER_STANDBY
-    # As soon as the old primary is down, and before its successor can be promoted.
+    # As soon as the old primary is down, and before its successor can be promoted. Its guard would start it again.
+    lab.ssh(target, "systemctl stop repmgr-guard")
     lab.ssh(target, "cat >/root/assassin && chmod 700 /root/assassin && systemd-run -q --unit assassin /root/assassin", stdin="""#!/bin/sh
 while %s/pg_isready -q -t 1 -h %s; do sleep 0.05; done
 kill -9 $(head -1 %s/postmaster.pid)
@@ -427,7 +443,7 @@ kill -9 $(head -1 %s/postmaster.pid)
     run = books("failover").assert_ok()
     figure("failover.yml after a switchover whose target died", "%.1f s" % run.seconds)
     assert lab.primaries() == [other]
-    lab.ssh(target, "systemctl reset-failed; systemctl start %s" % lab.UNIT)
+    lab.ssh(target, "systemctl reset-failed; systemctl start %s repmgr-guard" % lab.UNIT)
     site()
     books("rejoin", "-e", "target=" + lab.PRIMARY).assert_ok()
     site().assert_ok()

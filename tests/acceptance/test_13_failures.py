@@ -109,7 +109,7 @@ def another_primary(seconds=60, besides=lab.PRIMARY):
     found = []
 
     def probe():
-        found[:] = [host for host in lab.primaries([host for host in lab.DATA_HOSTS if host != besides])]
+        found[:] = lab.primaries([host for host in lab.DATA_HOSTS if host != besides])
         return len(found) == 1
 
     lab.wait_until("a new primary", seconds, probe, pause=0.2)
@@ -198,6 +198,15 @@ def test_row_2_one_backend_is_killed(clients, figure, attempt):
     story("2 kill -9 of one backend", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
+@row("2s")
+def test_row_2s_a_standby_is_killed(clients, figure, attempt):
+    with clients:
+        lab.ssh(lab.STANDBY, "systemctl kill -s KILL %s" % lab.UNIT)
+        healed = time.time()
+        lab.healthy(within=60)
+    story("2s kill -9 of a standby's postmaster", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
 @row("3", more=False)
 def test_row_3_the_server_is_frozen(clients, figure, attempt):
     """Its guard ends it before the others may elect, and starts it again in its place; or they elect, and it comes back as a standby."""
@@ -250,6 +259,27 @@ def test_row_5_the_primary_is_cut_off(clients, figure, attempt):
     assert "stopped the server" in journal(lab.PRIMARY)
     if GOALS[1]:
         assert gap < GOALS[1]
+    home()
+
+
+class OneWay(Cut):
+    """Nobody reaches the primary's port; it reaches theirs."""
+
+    def rules(self, verb):
+        lab.ssh(lab.PRIMARY, "; ".join("iptables %s INPUT -p tcp -s %s --dport 5432 -j DROP" % (verb, lab.ADDRESS[host])
+                                       for host in lab.HOSTS if host != lab.PRIMARY))
+
+
+@row("5o")
+def test_row_5o_nobody_reaches_the_primary_but_it_reaches_them(clients, figure, attempt):
+    """The others lose sight of it and could elect; it asks them what they see, and stops before that."""
+    with clients:
+        with OneWay():
+            new = another_primary(seconds=90)
+            clients.writers.progress(seconds=60)
+        healed = time.time()
+        lab.healthy(primary=new, within=60)
+    story("5o only the way to the primary's port is cut", clients, figure, new, healed)
     home()
 
 
@@ -335,6 +365,32 @@ def test_row_11_the_whole_site(clients, figure, attempt):
     story("11 all hosts off and on", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
+@row("12")
+def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt):
+    """One standby is left, with one vote of three: nobody is promoted, the guards say so, and `failover` finishes the job."""
+    promoting = "pgrep -u postgres -f 'repmgr standby promote'"
+    with clients:
+        lab.ssh(lab.STANDBY, "systemctl stop repmgr-guard; cat >/root/assassin && chmod 700 /root/assassin && systemd-run -q --collect --unit assassin /root/assassin",
+                stdin="#!/bin/sh\nuntil %s; do sleep 0.02; done\nkill -9 $(head -1 %s/postmaster.pid)\n" % (promoting, lab.DATA))
+        lab.docker("kill", lab.PRIMARY)
+        lab.wait_until("the candidate is dead", 60, lambda: lab.ssh(
+            lab.STANDBY, "test ! -e /proc/$(head -1 %s/postmaster.pid)" % lab.DATA, check=False).returncode == 0)
+        time.sleep(20)
+        assert lab.primaries(lab.DATA_HOSTS[1:]) == []
+        run = lab.playbook("playbooks/failover.yml", "-e", "primary_is_dead=" + lab.PRIMARY)
+        assert "repmgrd stays paused" in run.text, str(run)
+        clients.writers.progress(seconds=60)
+        lab.ssh(lab.STANDBY, "systemctl reset-failed; systemctl start repmgr-guard " + lab.UNIT)
+        lab.docker("start", lab.PRIMARY)
+        healed = time.time()
+        lab.wait_until("the old primary streams", 60, lambda: lab.value(lab.PRIMARY, "select count(*) from pg_stat_wal_receiver") == "1")
+        lab.playbook("playbooks/failover.yml").assert_ok()
+        lab.site(*deployed()).assert_ok()
+        lab.healthy(primary=lab.OTHER_STANDBY, within=60)
+    story("12 the candidate is killed while promoting", clients, figure, lab.OTHER_STANDBY, healed)
+    home()
+
+
 @row("16")
 def test_row_16_a_standbys_daemon_and_the_guard_are_killed(clients, figure, attempt):
     with clients:
@@ -359,6 +415,21 @@ def test_row_17_all_connections_are_taken(clients, figure, attempt):
         healed = time.time()
         clients.writers.progress()
     story("17 all connections are taken", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("27")
+def test_row_27_a_network_that_flaps(clients, figure, attempt):
+    """Cuts of two seconds: nobody is promoted, and nobody stops."""
+    with clients:
+        started = lab.lives(lab.PRIMARY)["server"]
+        for dummy in range(6):
+            with Cut([lab.PRIMARY], [host for host in lab.HOSTS if host != lab.PRIMARY]):
+                time.sleep(2)
+            time.sleep(4)
+        healed = time.time()
+        lab.healthy(within=60)
+        assert lab.lives(lab.PRIMARY)["server"] == started
+    story("27 the network flaps", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
 # --- no acknowledged row is lost where commits wait ----------------------------------------------------

@@ -317,6 +317,20 @@ def stop_now(directory):
             time.sleep(0.02)
 
 
+def rejoining(directory):
+    """Whether an earlier rejoin is at work on this directory: one goes on where the guard that has begun it was restarted."""
+    for name in os.listdir('/proc'):
+        try:
+            with open('/proc/%d/cmdline' % int(name), 'rb') as handle:
+                words = handle.read().decode('utf-8', 'replace').split('\0')
+        except (IOError, OSError, ValueError):
+            continue
+        program = os.path.basename(words[0])
+        if program == 'repmgr' and 'rejoin' in words or directory in words and (program == 'pg_rewind' or '--single' in words):
+            return True
+    return False
+
+
 def _children(pid):
     found = []
     for name in os.listdir('/proc'):
@@ -623,7 +637,7 @@ class Watch:
             # What was answered before is about another state of things.
             for peer in self.peers:
                 peer.ask_again()
-        interval = 5 if kind == 'standby' and pid else 1
+        interval = 5 if kind == 'standby' and pid else min(1, self.config['isolation'] / 4.0)
         for server in self.peers + ([self.local] if pid else []):
             server.tick(interval, max(2, self.config['isolation'] / 2.0) + (interval - 1))
         pump([self.local] + self.peers, 0.25)
@@ -635,6 +649,8 @@ class Watch:
                 self.stopped()
         elif kind == 'standby' and pid:
             self.standby()
+        elif kind == 'standby':
+            self.fallen()
 
     # a server that may be writing
     def primary(self, directory):
@@ -665,15 +681,7 @@ class Watch:
 
     # a server that should run, and does not
     def stopped(self):
-        if self.starting is not None:
-            if self.starting.poll() is None:
-                return
-            if self.starting.returncode:
-                # What cannot start must not keep the others from being promoted.
-                say('the server did not start: see journalctl -u %s' % self.config['service'])
-                ask_all([peer for peer in self.peers if self.fresh(peer)], 2, _RELEASE % self.config['name'])
-            self.starting = None
-        if not self.wanted():
+        if self.is_starting() or not self.wanted() or rejoining(self.config['data_directory']):
             return
         control = control_data(self.config)
         system, timeline = control.get('Database system identifier'), own_timeline(control)
@@ -690,10 +698,32 @@ class Watch:
             self.say('again', 'does not start the server: it was started less than %d s ago and is down again, so this is left to a failover '
                      'for a while' % PATIENCE)
             return
+        self.start('starts the server again, in its place')
+
+    def fallen(self):
+        """A standby harms nobody; but one that falls again at once has a reason that somebody should see."""
+        if self.is_starting() or not self.wanted() or rejoining(self.config['data_directory']):
+            return
+        if self.started is None or clock() - self.started > PATIENCE:
+            self.start('starts the standby again')
+
+    def start(self, text):
         self.started = clock()
-        say('starts the server again, in its place')
+        say(text)
         # Not waited for: a recovery may be long, and what goes on around it is watched meanwhile.
         self.starting = subprocess.Popen(['sudo', '-n', '/usr/bin/systemctl', 'start', self.config['service']])
+
+    def is_starting(self):
+        if self.starting is None:
+            return False
+        if self.starting.poll() is None:
+            return True
+        if self.starting.returncode:
+            # What cannot start must not keep the others from being promoted.
+            say('the server did not start: see journalctl -u %s' % self.config['service'])
+            ask_all([peer for peer in self.peers if self.fresh(peer)], 2, _RELEASE % self.config['name'])
+        self.starting = None
+        return False
 
     def wanted(self):
         """systemd has tried to run it. A server that somebody has stopped or masked stays so."""

@@ -68,7 +68,7 @@ def plan(hosts, **options):
 
 def test_the_most_advanced_standby():
     found = plan(cluster(c=standby('0/5000060')))
-    assert found == {'refuse': '', 'done': False, 'target': 'c', 'old': ['a'], 'fence': ['a'], 'loss_bytes': 0, 'unseen': []}
+    assert found == {'refuse': '', 'done': False, 'target': 'c', 'old': ['a'], 'fence': ['a'], 'loss_bytes': 0, 'unseen': [], 'alone': []}
 
 
 @pytest.mark.parametrize('changes, target', [
@@ -92,6 +92,16 @@ def test_a_primary_lives():
     assert (found['done'], found['target'], found['refuse'], found['fence']) == (True, 'a', '', [])
     found = plan(cluster(a=stopped(), b=primary()))
     assert (found['done'], found['target']) == (True, 'b')
+
+
+def test_the_guard_would_stop_a_primary_that_is_alone():
+    guarded = standby().replace(guard={'running': True, 'enabled': True})
+    assert plan(cluster(b=guarded))['alone'] == []
+    assert plan(cluster(c=guarded, b=stopped().replace(data=Data(state='valid', system_identifier=ID, standby_signal=True))))['alone'] == ['a', 'b']
+    # And where it is primary already, from an earlier run.
+    assert plan(cluster(c=primary().replace(guard={'running': True, 'enabled': True}), b=stopped()))['alone'] == ['a', 'b']
+    # Without the guard repmgr's own rules hold.
+    assert plan(cluster(b=stopped().replace(data=Data(state='valid', system_identifier=ID, standby_signal=True))))['alone'] == []
 
 
 @pytest.mark.parametrize('changes, options, words', [

@@ -172,8 +172,8 @@ def test_both_sides_of_two_primaries_agree():
 
 
 @pytest.mark.parametrize('answer, blind', [
-    ({}, True), ({'receiving': True}, False), ({'receiving': True, 'silence': 5}, True), ({'last_seen': 2}, False), ({'last_seen': None}, False), ({'repmgrd': False}, False),
-    ({'paused': True}, False), ({'upstream': 3}, False),
+    ({}, True), ({'receiving': True}, False), ({'receiving': True, 'silence': 5}, True), ({'last_seen': 2}, False),
+    ({'last_seen': None}, False), ({'repmgrd': False}, False), ({'paused': True}, False), ({'upstream': 3}, False),
 ])
 def test_a_peer_that_answers_and_does_not_see_this_node(answer, blind):
     assert guard.is_blind(standby('b', **answer), 1, 4) is blind
@@ -213,6 +213,28 @@ def test_a_frozen_server_is_ended(tmpdir):
     finally:
         if process.poll() is None:
             process.kill()
+
+
+@pytest.mark.parametrize('words, busy', [
+    (['pg_rewind', '-D', 'DATA', '--source-server', 'host=b'], True), (['pg_rewind', '-D', '/another'], False), (['postgres', '--single', '-D', 'DATA'], True),
+    (['postgres', '-D', 'DATA'], False), (['repmgr', '-f', '/etc/repmgr.conf', 'node', 'rejoin', '--force-rewind'], True),
+    (['repmgr', '-f', '/etc/repmgr.conf', 'node', 'rejoin'], True), (['repmgr', '-f', '/etc/repmgr.conf', 'node', 'status'], False),
+])
+def test_a_rejoin_that_is_at_work(tmpdir, words, busy):
+    data = str(tmpdir.join('data'))
+    words = [word.replace('DATA', data) for word in words]
+    program = tmpdir.join(words[0])
+    os.symlink(sys.executable, str(program))
+    # Python takes what follows -c for arguments of its own program.
+    process = subprocess.Popen([str(program), '-c', 'import time; time.sleep(60)'] + words[1:])
+    try:
+        deadline = time.time() + 2
+        while guard.rejoining(data) is not busy and time.time() < deadline:
+            time.sleep(0.02)
+        assert guard.rejoining(data) is busy
+    finally:
+        process.kill()
+        process.wait()
 
 
 def psql(tmpdir, body):
@@ -272,7 +294,7 @@ class Stage:
         self.now, self.done = 1000.0, []
         monkeypatch.setattr(guard, 'clock', lambda: self.now)
         monkeypatch.setattr(guard, 'stop_now', lambda directory: self.done.append('stop'))
-        monkeypatch.setattr(guard, 'say', lambda text: self.done.append(text))
+        monkeypatch.setattr(guard, 'say', self.done.append)
         monkeypatch.setattr(guard, 'control_data', lambda config: {
             'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
         self.watch = guard.Watch(dict(CONFIG, **config))
@@ -356,6 +378,16 @@ def test_watch_over_a_server_that_died(monkeypatch):
     for peer in stage.watch.peers:
         peer.answer['repmgrd'] = False
     assert stage.stopped() == [start_it]
+
+
+def test_watch_over_a_standby_that_died(monkeypatch):
+    stage = Stage(monkeypatch, silent('b'), silent('c'))
+    stage.watch.fallen()
+    assert stage.done[-1] == 'sudo -n /usr/bin/systemctl start postgresql@15-main'
+    stage.watch.starting, stage.done[:] = None, []
+    stage.now += 30
+    stage.watch.fallen()
+    assert stage.done == []
 
 
 @pytest.mark.parametrize('peers, what', [
