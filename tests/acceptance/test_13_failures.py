@@ -363,14 +363,33 @@ def test_row_10_both_standbys_are_lost(clients, figure, attempt):
 
 
 @row("11")
-def test_row_11_the_whole_site(clients, figure, attempt):
+def test_row_11_the_primary_a_standby_and_the_witness_are_lost(clients, figure, attempt):
+    """One vote of three promotes nobody. When the others come back, the primary is what it was."""
+    gone = [lab.PRIMARY, lab.STANDBY, lab.WITNESS]
+    with clients:
+        lab.docker("kill", *gone)
+        time.sleep(45)
+        assert lab.primaries([lab.OTHER_STANDBY]) == []
+        assert "NO PRIMARY" in journal(lab.OTHER_STANDBY)
+        lab.docker("start", *gone)
+        healed = time.time()
+        clients.writers.progress(seconds=90)
+    primary, = lab.primaries()
+    story("11 primary, one standby and witness are lost", clients, figure, primary, healed, lost=0)
+    home()
+
+
+@row("power")
+def test_row_power_the_whole_site(clients, figure, attempt):
     """Power cycle in the worst order: the primary first, the witness last."""
     with clients:
         lab.docker("kill", *lab.HOSTS)
         lab.docker("start", *lab.HOSTS)
         healed = time.time()
         clients.writers.progress(seconds=90)
-    story("11 all hosts off and on", clients, figure, lab.PRIMARY, healed, lost=0)
+    primary, = lab.primaries()
+    story("power: all hosts off and on", clients, figure, primary, healed, lost=0)
+    home()
 
 
 @row("12")
@@ -396,6 +415,34 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
         lab.site(*deployed()).assert_ok()
         lab.healthy(primary=lab.OTHER_STANDBY, within=60)
     story("12 the candidate is killed while promoting", clients, figure, lab.OTHER_STANDBY, healed)
+    home()
+
+
+@row("15")
+def test_row_15_no_space_for_wal(clients, figure, attempt):
+    """The primary cannot write, nor start again: somebody else does. With space it comes back as a standby."""
+    wal, volume = lab.DATA + "/pg_wal", "/mnt/wal"
+    pause = ["-e", "repmgrd=pause", "-e", json.dumps({"reason": "a small volume for WAL"})]
+    lab.playbook("playbooks/maintenance.yml", *pause).assert_ok()
+    lab.ssh(lab.PRIMARY, "systemctl stop {0}; mkdir -p {2}; mount -t tmpfs -o size=$(($(du -sm {1} | cut -f1) + 150))m tmpfs {2} &&"
+                         " cp -a {1}/. {2}/ && mv {1} {1}.kept && ln -s {2} {1} && chown -R postgres: {2} && chmod 700 {2} &&"
+                         " systemctl start {0}".format(lab.UNIT, wal, volume))
+    lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=unpause").assert_ok()
+    lab.healthy(within=60)
+    try:
+        with clients:
+            lab.ssh(lab.PRIMARY, "fallocate -l $(($(df --output=avail -B1 {0} | tail -1) - 8388608)) {0}/filler".format(volume))
+            lab.as_postgres(lab.PRIMARY, "psql -Xqc 'create table filler as select generate_series(1, 1000000)' app", check=False)
+            new = another_primary(seconds=90)
+            clients.writers.progress(seconds=60)
+            lab.ssh(lab.PRIMARY, "rm " + volume + "/filler")
+            healed = time.time()
+            back = streams_again(lab.PRIMARY, healed)
+            lab.healthy(primary=new, within=90)
+        story("15 no space for WAL on the primary", clients, figure, new, healed, back=back)
+    finally:
+        lab.ssh(lab.PRIMARY, "systemctl stop {0}; if [ -L {1} ]; then rm -r {1}.kept {1} && mkdir -m 700 {1} && cp -a {2}/. {1}/ &&"
+                             " chown -R postgres: {1}; umount {2}; fi; systemctl start {0}".format(lab.UNIT, wal, volume))
     home()
 
 
