@@ -397,7 +397,8 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
     """One standby is left, with one vote of three: nobody is promoted, the guards say so, and `failover` finishes the job."""
     promoting = "pgrep -u postgres -f 'repmgr standby promote'"
     with clients:
-        lab.ssh(lab.STANDBY, "systemctl stop repmgr-guard; cat >/root/assassin && chmod 700 /root/assassin && systemd-run -q --collect --unit assassin /root/assassin",
+        lab.ssh(lab.STANDBY, "systemctl stop repmgr-guard; cat >/root/assassin && chmod 700 /root/assassin &&"
+                             " systemd-run -q --collect --unit assassin /root/assassin",
                 stdin="#!/bin/sh\nuntil %s; do sleep 0.02; done\nkill -9 $(head -1 %s/postmaster.pid)\n" % (promoting, lab.DATA))
         lab.docker("kill", lab.PRIMARY)
         lab.wait_until("the candidate is dead", 60, lambda: lab.ssh(
