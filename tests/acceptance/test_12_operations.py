@@ -153,6 +153,8 @@ def test_the_primary_dies_while_repmgrd_is_paused(writers, figure, tmp_path):
 def test_the_old_primary_comes_back(figure):
     """It wrote something by itself and died of it: diverged, and not shut down. The main job leaves it alone, rejoin rewinds it."""
     assert_refused(site(), lab.PRIMARY, "rejoin.yml")
+    # The guard would not have it.
+    lab.ssh(lab.PRIMARY, "systemctl stop repmgr-guard")
     control = lab.BIN + "/pg_ctl -D %s -w -o '-c config_file=/etc/postgresql/%s/main/postgresql.conf -p 5499 -c listen_addresses=' " % (lab.DATA, lab.VERSION)
     lab.as_postgres(lab.PRIMARY, control + "-l /tmp/alone.log start")
     lab.as_postgres(lab.PRIMARY, "psql -Xqp 5499 -c 'create table diverged as select generate_series(1, 100000)'")
