@@ -22,7 +22,7 @@ NAMES = ('inventory_hostname', 'repmgr_cluster_name', 'repmgr_node_name', 'repmg
          '__repmgr_conf', '__repmgr_service', '__repmgr_auto_rejoin', '__repmgr_tls_mode', '__repmgr_detection')
 
 
-def written(me, tls='managed', **roles):
+def written(me, tls='managed', insecure=(), version='15', **roles):
     """What the file says on host `me`; roles: {host: initial role}."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters['pgfleet.repmgr.libpq_conninfo'] = repmgr.FilterModule().filters()['libpq_conninfo']
@@ -36,9 +36,11 @@ def written(me, tls='managed', **roles):
     values = dict.fromkeys(NAMES, '1')
     members = sorted(roles)
     values.update(
-        inventory_hostname=me, __repmgr_members=members, __repmgr_tls_mode=tls, __repmgr_timing={'connect_timeout': 2, 'isolation': 5},
-        hostvars=dict((name, {'__repmgr_record': {'name': name, 'node_name': name, 'node_id': str(number), 'address': '10.0.0.%d' % number, 'port': 5432,
-                                                  'initial_role': roles[name]}}) for number, name in enumerate(members, 1)))
+        inventory_hostname=me, __repmgr_members=members, __repmgr_tls_mode=tls, repmgr_insecure=insecure, __repmgr_version=version,
+        __repmgr_timing={'connect_timeout': 2, 'isolation': 5},
+        hostvars=dict((name, {'__repmgr_record': {
+            'name': name, 'node_name': name, 'node_id': str(number), 'address': '10.0.0.%d' % number, 'port': 5432, 'conninfo': 'verified',
+            'initial_role': roles[name]}}) for number, name in enumerate(members, 1)))
     return json.loads(environment.from_string(text).render(values))
 
 
@@ -63,7 +65,11 @@ def test_nodes_agree_on_the_number_of_votes():
     assert [len(votes(written(me, **roles))) for me in ('a', 'b')] == [2, 2]
 
 
-def test_connections_are_encrypted_and_outlive_certificates():
-    peer, = written('a', a='primary', b='standby')['peers']
-    assert peer['conninfo'].endswith('connect_timeout=2 sslmode=require') and 'verify' not in peer['conninfo'] and 'password' not in peer['conninfo']
-    assert 'ssl' not in written('a', tls='off', a='primary', b='standby')['peers'][0]['conninfo']
+def test_connections_outlive_certificates_where_the_password_proves_the_server():
+    """And only there: a server in the middle would ask for the password in the clear, which channel binding refuses."""
+    two = dict(a='primary', b='standby')
+    peer, = written('a', **two)['peers']
+    words = set(peer['conninfo'].split())
+    assert words >= set(['sslmode=require', 'channel_binding=require']) and 'password' not in peer['conninfo']
+    for more in (dict(tls='provided'), dict(tls='off'), dict(insecure=['trust']), dict(version='12')):
+        assert written('a', **dict(two, **more))['peers'][0]['conninfo'] == 'verified'
