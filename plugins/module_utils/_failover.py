@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import guard_voters, message
 
 # What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary')
@@ -103,10 +103,9 @@ def _choose(plan, hosts, answer, target, accept_loss):
 def _alone(hosts, answer, primary):
     if not any(host.observed is not None and host.observed.guard for host in hosts):
         return []
-    voters = [host for host in hosts if answer['roles'].get(host.name) != 'witness']
-    voters += [host for host in hosts if answer['roles'].get(host.name) == 'witness'][:1] if len(voters) % 2 == 0 else []
-    missing = [host.name for host in voters if host.name != primary and (host.unreachable or host.observed is None or not host.observed.server.sql)]
-    return missing if len(missing) > len(voters) // 2 else []
+    votes = guard_voters(hosts, lambda host: answer['roles'].get(host.name) == 'witness')
+    missing = [host.name for host in votes if host.name != primary and (host.unreachable or host.observed is None or not host.observed.server.sql)]
+    return missing if len(missing) > len(votes) // 2 else []
 
 
 def _obstacle(host):

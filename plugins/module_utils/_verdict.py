@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, message, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, guard_voters, message, plain
 
 STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
 
@@ -652,19 +652,17 @@ def _quorum_reasons(primary, row, voters, visible):
 
 
 def _vote_reasons(cluster, primary):
-    """repmgr-guard promotes with a majority of votes only: one for each node with data, and one for a witness where they are even."""
+    """repmgr-guard promotes with a majority of votes only."""
     if not any(host.observed.guard for host in cluster.seen):
         return []
-    rows = [row for dummy, row in sorted(cluster.registry.items())]
-    voters = [row for row in rows if row.type != 'witness']
-    voters += [row for row in rows if row.type == 'witness'][:1] if len(voters) % 2 == 0 else []
+    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.type == 'witness')
     answering = set(host.node_id for host in cluster.seen if _answers(host))
-    left = [row for row in voters if row.node_id in answering and row.node_id != primary.node_id]
-    majority = len(voters) // 2 + 1
+    left = [row for row in votes if row.node_id in answering and row.node_id != primary.node_id]
+    majority = len(votes) // 2 + 1
     if len(left) >= majority:
         return []
     return [message(primary.name, 'without it %d of %d votes would be left (%s)' % (
-        len(left), len(voters), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % majority,
+        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % majority,
         'Bring back who is missing, or add a node or a witness.')]
 
 
