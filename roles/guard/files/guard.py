@@ -277,12 +277,17 @@ def data_is(directory):
 
 
 def postmaster(directory):
-    """Process id of the server that runs on this directory, or None."""
+    """Process id of the server that runs on this directory, or None.
+
+    After a crash of the host the number in postmaster.pid may be anybody's, also another cluster's server: a server's working directory
+    is its data directory.
+    """
     try:
         with open(os.path.join(directory, 'postmaster.pid')) as handle:
             pid = int(handle.readline())
         with open('/proc/%d/cmdline' % pid, 'rb') as handle:
-            return pid if b'postgres' in handle.read() else None
+            program = os.path.basename(handle.read().split(b'\0')[0])
+        return pid if program in (b'postgres', b'postmaster') and os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(directory) else None
     except (IOError, OSError, ValueError):
         return None
 

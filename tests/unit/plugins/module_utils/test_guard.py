@@ -196,23 +196,56 @@ def test_own_timeline():
     assert guard.own_timeline({}) == 0
 
 
-def test_a_frozen_server_is_ended(tmpdir):
-    process = subprocess.Popen(['bash', '-c', 'exec -a postgres sleep 60'])
-    try:
-        tmpdir.join('postmaster.pid').write('%d\n' % process.pid)
-        deadline = time.time() + 5
-        while guard.postmaster(str(tmpdir)) is None and time.time() < deadline:
-            time.sleep(0.02)
-        assert guard.postmaster(str(tmpdir)) == process.pid
-        os.kill(process.pid, 19)
-        while ' T ' not in open('/proc/%d/stat' % process.pid).read() and time.time() < deadline:
-            time.sleep(0.02)
-        guard.stop_now(str(tmpdir))
-        assert process.wait() == -9
-        assert guard.postmaster(str(tmpdir)) is None
-    finally:
+@pytest.fixture
+def run_server(tmpdir):
+    """Something that looks like the server on tmpdir/data; called with what differs from one."""
+    tmpdir.mkdir('data')
+    started = []
+
+    def start(name='postgres', cwd='data'):
+        process = subprocess.Popen(['bash', '-c', 'exec -a %s sleep 60' % name], cwd=str(tmpdir.ensure(cwd, dir=True)))
+        started.append(process)
+        tmpdir.join('data', 'postmaster.pid').write('%d\n' % process.pid)
+        wait_for(lambda: open('/proc/%d/cmdline' % process.pid).read().startswith(name + '\0'))
+        return process
+
+    yield start
+    for process in started:
         if process.poll() is None:
             process.kill()
+            process.wait()
+
+
+def wait_for(condition, seconds=5):
+    deadline = time.time() + seconds
+    while not condition() and time.time() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_a_frozen_server_is_ended(tmpdir, run_server):
+    process, data = run_server(), str(tmpdir.join('data'))
+    assert guard.postmaster(data) == process.pid
+    os.kill(process.pid, 19)
+    wait_for(lambda: ' T ' in open('/proc/%d/stat' % process.pid).read())
+    guard.stop_now(data)
+    assert process.wait() == -9
+    assert guard.postmaster(data) is None
+
+
+def test_a_data_directory_behind_a_link(tmpdir, run_server):
+    process = run_server(name='/usr/lib/postgresql/15/bin/postgres')
+    tmpdir.join('link').mksymlinkto(tmpdir.join('data'))
+    assert guard.postmaster(str(tmpdir.join('link'))) == process.pid
+
+
+# After a crash of the host a number in postmaster.pid may be anybody's.
+@pytest.mark.parametrize('other', [{'cwd': 'another'}, {'name': 'repmgrd'}, {'name': 'postgres_exporter'}])
+def test_a_stale_number_that_is_anothers_now(tmpdir, run_server, other):
+    process = run_server(**other)
+    assert guard.postmaster(str(tmpdir.join('data'))) is None
+    guard.stop_now(str(tmpdir.join('data')))
+    assert process.poll() is None
 
 
 @pytest.mark.parametrize('words, busy', [
