@@ -606,6 +606,7 @@ class Watch:
         self.local = local_of(config, 'watch')
         self.votes = votes_of(config)
         self.since = clock()         # since when there has been something to see
+        self.ticked = clock()        # when it last looked
         self.detected = None         # what runs here, and as what
         self.started = None          # when this program last started the server
         self.starting = None
@@ -636,6 +637,12 @@ class Watch:
     def tick(self):
         directory = self.config['data_directory']
         kind, pid = data_is(directory), postmaster(directory)
+        asleep, self.ticked = clock() - self.ticked, clock()
+        if (kind, pid) == self.detected and kind == 'primary' and pid and asleep >= self.config['isolation'] + STOP_MARGIN and self.replaceable():
+            # Nobody was promoted before that; since then somebody may have been. It starts again, where it may, as after any crash.
+            stop_now(directory)
+            say('stopped the server: this host, or this program, stood still for %d s, in which another primary could be elected' % asleep)
+            return
         if (kind, pid) != self.detected:
             self.detected, self.since, self.lost, self.asked_systemd = (kind, pid), clock(), None, None
             self.said.clear()
@@ -656,6 +663,10 @@ class Watch:
             self.standby()
         elif kind == 'standby':
             self.fallen()
+
+    def replaceable(self):
+        """Where nobody can be elected, nobody has to make way."""
+        return self.config['automatic'] and not self.local.answer.get('paused')
 
     # a server that may be writing
     def primary(self, directory):
