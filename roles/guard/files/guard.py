@@ -9,7 +9,7 @@ repmgr elects a new primary, but nothing keeps the old one from writing on. This
   repmgr-guard start                 before the server starts (systemd): may it start as what its data directory says?
   repmgr-guard promote [-- COMMAND]  before a promotion (failover_validation_command, promote_command): is it safe?
   repmgr-guard watch                 all the time (systemd): stops a primary that the others may replace, starts a crashed one again,
-                                     and makes one that was replaced a standby
+                                     makes one that was replaced a standby, and holds an election that repmgr gave up
   repmgr-guard status                what each of them would answer now
 
 Why it is enough. Every node with data has a vote; a witness has one where they are even in number. A promotion needs a majority of
@@ -72,7 +72,10 @@ SELECT 'repmgr', row_to_json(t) FROM (SELECT
   repmgr.repmgrd_is_running() AS repmgrd,
   repmgr.repmgrd_is_paused() AS paused,
   (SELECT n.node_id FROM repmgr.nodes n WHERE n.type = 'primary' AND n.active LIMIT 1) AS primary_id,
-  (SELECT array_agg(n.node_id) FROM repmgr.nodes n WHERE n.type <> 'witness') AS registered) t;
+  (SELECT array_agg(n.node_id) FROM repmgr.nodes n WHERE n.type <> 'witness') AS registered,
+  (SELECT json_object_agg(n.node_id, n.priority) FROM repmgr.nodes n) AS priorities,
+  (SELECT array_agg(n.node_id) FROM repmgr.nodes n JOIN repmgr.nodes p ON p.type = 'primary' AND p.active
+    WHERE n.type = 'witness' AND n.upstream_node_id IS DISTINCT FROM p.node_id) AS strays) t;
 """
 
 _TRY_LOCK = r"""
@@ -87,6 +90,10 @@ SELECT 'holder', to_json((SELECT a.application_name FROM pg_catalog.pg_locks l J
 _RELEASE = r"""
 SELECT 'released', count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity
   WHERE application_name = 'repmgr-guard start %s';
+"""
+
+_ADOPT = r"""
+UPDATE repmgr.nodes SET upstream_node_id = %d WHERE node_id = %d AND type = 'witness';
 """
 
 
@@ -322,18 +329,26 @@ def stop_now(directory):
             time.sleep(0.02)
 
 
-def rejoining(directory):
-    """Whether an earlier rejoin is at work on this directory: one goes on where the guard that has begun it was restarted."""
+def _commands():
+    """Every process's command line, as words, with the program's bare name first."""
     for name in os.listdir('/proc'):
         try:
             with open('/proc/%d/cmdline' % int(name), 'rb') as handle:
                 words = handle.read().decode('utf-8', 'replace').split('\0')
         except (IOError, OSError, ValueError):
             continue
-        program = os.path.basename(words[0])
-        if program == 'repmgr' and 'rejoin' in words or directory in words and (program == 'pg_rewind' or '--single' in words):
-            return True
-    return False
+        yield [os.path.basename(words[0])] + words[1:]
+
+
+def rejoining(directory):
+    """Whether an earlier rejoin is at work on this directory: one goes on where the guard that has begun it was restarted."""
+    return any(words[0] == 'repmgr' and 'rejoin' in words or directory in words and (words[0] == 'pg_rewind' or '--single' in words)
+               for words in _commands())
+
+
+def promoting():
+    """Whether a promotion is at work on this host, or its hook waits for one."""
+    return any('promote' in words and ('standby' in words or any(word.endswith('repmgr-guard') for word in words)) for words in _commands())
 
 
 def _children(pid):
@@ -422,6 +437,15 @@ def start_problem(peers, seen, votes, system, timeline):
 def can_take_over(peers, seen):
     return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and peer.answer.get('repmgrd')
             and not peer.answer.get('paused')]
+
+
+def best_candidate(local, peers, seen):
+    """Who has received most of those that may be promoted, by the priorities that this node knows; or None."""
+    priorities = local.answer.get('priorities') or {}
+    found = [server for server in can_take_over([local] + peers, lambda server: server is local or seen(server))
+             if priorities.get(str(server.node_id), 0) > 0]
+    return max(found, key=lambda server: (server.answer.get('timeline') or 0, server.answer.get('lsn') or 0,
+                                          priorities[str(server.node_id)], -server.node_id)) if found else None
 
 
 def promotion_problem(local, peers, seen, votes, synchronous, lease):
@@ -612,6 +636,8 @@ class Watch:
         self.starting = None
         self.asked_systemd = None
         self.lost = None             # since when a standby here has had no primary
+        self.election = None         # the promotion of this node, where repmgr has left one out
+        self.elect_after = 0
         self.rejoin_after = 0
         self.rejoin_failures = 0
         self.said = {}
@@ -686,14 +712,23 @@ class Watch:
                     return
                 self.say('two', 'TWO PRIMARIES: %s. %s' % (text, 'That one should stop by itself' if yields == 'other' else
                                                            'Nothing tells which of them to stop: see docs/guard.md'), 30)
-        # Where nobody can be elected, nobody has to make way.
-        if self.local.answer.get('paused') or not self.config['automatic']:
-            return
-        unseen = out_of_sight(self.peers, self.seen, self.votes)
+        self.adopt(answering)
+        unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
         if unseen:
             stop_now(directory)
             say('stopped the server: %s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again when they '
                 'are in sight' % (names(unseen), self.config['isolation']))
+
+    def adopt(self, answering):
+        """A witness that was away during a failover finds the new primary by itself, but stays registered below the old one."""
+        here = self.config['node_id']
+        strays = self.local.answer.get('strays') or []
+        if self.local.waiting or not self.local.seen(5) or self.local.answer.get('primary_id') != here:
+            return
+        for peer in answering:
+            if peer.witness and peer.node_id in strays and peer.answer.get('upstream') == here:
+                ask_all([self.local], 2, _ADOPT % (here, peer.node_id))
+                say('registers %s below this node, which it follows' % peer.name)
 
     # a server that should run, and does not
     def stopped(self):
@@ -791,21 +826,36 @@ class Watch:
         self.say('rejoin', 'could not rejoin %s: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
             primary.name, problem, pause, config['name']))
 
-    # a server that might have to take over: repmgr never repeats an election that it gave up
+    # a server that might have to take over: repmgr does not repeat an election whose promotion went wrong
     def standby(self):
+        def seen(peer):
+            return peer.seen(15)
+
         answer = self.local.answer
-        primary = other_primary([peer for peer in self.peers if peer.seen(15)])
-        if not self.local.seen(15) or hears(answer, 15) or primary:
+        if not seen(self.local) or hears(answer, 15) or other_primary([peer for peer in self.peers if seen(peer)]):
             self.lost = None
             return
         self.lost = self.lost or clock()
-        if clock() - self.lost < 3 * self.config['detection']:
+        # Until then repmgr is given the time to do it.
+        if clock() - self.lost < self.config['detection']:
             return
-        problem = promotion_problem(self.local, self.peers, lambda peer: peer.seen(15), self.votes, self.config['synchronous'],
-                                    self.config['isolation'] + STOP_MARGIN)[0]
+        problem = promotion_problem(self.local, self.peers, seen, self.votes, self.config['synchronous'], self.config['isolation'] + STOP_MARGIN)[0]
         daemon = 'repmgrd is paused' if answer.get('paused') else '' if answer.get('repmgrd') else 'repmgrd does not run'
+        if not daemon and not problem and self.config['automatic'] and best_candidate(self.local, self.peers, seen) is self.local:
+            self.elect()
+            return
         self.say('alarm', 'NO PRIMARY: %s. Type: ansible-playbook playbooks/failover.yml' % (
-            '; '.join([text for text in (daemon, problem) if text]) or 'repmgrd gave up its election'), 60)
+            '; '.join([text for text in (daemon, problem) if text]) or 'no standby was promoted'), 60)
+
+    def elect(self):
+        """Another node's, begun at the same time, and this one exclude each other by their locks."""
+        if clock() < self.elect_after or (self.election is not None and self.election.poll() is None) or promoting():
+            return
+        self.elect_after = clock() + PATIENCE
+        say('NO PRIMARY, and repmgr has promoted nobody: promotes this node, which has received most')
+        self.election = subprocess.Popen(
+            [sys.executable, os.path.abspath(sys.argv[0]), 'promote', '--', os.path.join(self.config['bin_dir'], 'repmgr'), '-f', self.config['conf'],
+             'standby', 'promote', '--log-to-file'], env=dict(os.environ, PGPASSFILE=self.config['passfile']), cwd='/')
 
 
 def prepare_rewind(config, primary, control):

@@ -319,7 +319,7 @@ def test_a_server_that_refuses_says_why(tmpdir):
 # -- the watch
 
 CONFIG = {'name': 'a', 'node_id': 1, 'isolation': 4, 'automatic': True, 'auto_rejoin': 'rewind', 'synchronous': 0, 'detection': 16, 'connect_timeout': 2,
-          'port': 5432, 'database': 'repmgr', 'user': 'postgres', 'data_directory': '/data', 'service': 'postgresql@15-main', 'peers': []}
+          'port': 5432, 'database': 'repmgr', 'user': 'postgres', 'bin_dir': '/bin', 'conf': '/etc/repmgr.conf', 'passfile': '/pgpass', 'data_directory': '/data', 'service': 'postgresql@15-main', 'peers': []}
 
 
 class Stage:
@@ -330,6 +330,9 @@ class Stage:
         monkeypatch.setattr(guard, 'clock', lambda: self.now)
         monkeypatch.setattr(guard, 'stop_now', lambda directory: self.done.append('stop'))
         monkeypatch.setattr(guard, 'say', self.done.append)
+        # On a machine with a lab its processes are seen, too.
+        monkeypatch.setattr(guard, 'rejoining', lambda directory: False)
+        monkeypatch.setattr(guard, 'promoting', lambda: False)
         monkeypatch.setattr(guard, 'control_data', lambda config: {
             'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
         self.watch = guard.Watch(dict(CONFIG, **config))
@@ -373,6 +376,25 @@ def test_watch_where_nobody_can_be_elected(monkeypatch, paused, automatic):
     assert stage.primary() == []
 
 
+@pytest.mark.parametrize('seconds, config, paused, done', [
+    (6.9, {}, False, False), (7.1, {}, False, True), (7.1, {}, True, False), (7.1, {'automatic': False}, False, False),
+])
+def test_watch_that_stood_still(monkeypatch, seconds, config, paused, done):
+    """Everything was frozen, with answers in the connections that say that all was well."""
+    stage = Stage(monkeypatch, **config)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
+    monkeypatch.setattr(guard, 'postmaster', lambda directory: 77)
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience: None)
+    stage.watch.votes = 1
+    stage.watch.tick()
+    assert stage.done == []
+    stage.watch.local.answer['paused'] = paused
+    stage.now += seconds
+    stage.watch.tick()
+    assert (stage.done[:1] == ['stop']) is done
+
+
 def test_watch_over_a_server_that_has_just_started(monkeypatch):
     stage = Stage(monkeypatch, silent('b'), silent('c'))
     stage.watch.since = stage.now
@@ -398,6 +420,22 @@ def test_watch_over_a_primary_that_was_replaced(monkeypatch):
     stage = Stage(monkeypatch, primary('b', timeline=2), standby('c'))
     stage.watch.since = stage.now + 1
     assert stage.primary() == []
+
+
+@pytest.mark.parametrize('local, seen, done', [
+    ({}, {'upstream': 1, 'last_seen': 0}, []),
+    ({'strays': [4]}, {'upstream': 1, 'last_seen': 0}, ['registers d below this node, which it follows']),
+    ({'strays': [4]}, {'upstream': 2, 'last_seen': 0}, []),
+    ({'strays': [4], 'primary_id': 2}, {'upstream': 1, 'last_seen': 0}, []),
+    ({'strays': [3]}, {'upstream': 1, 'last_seen': 0}, []),
+])
+def test_watch_over_a_witness_that_was_away(monkeypatch, local, seen, done):
+    asked = []
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers, script)))
+    stage = Stage(monkeypatch, standby('b', receiving=True), standby('c', receiving=True), witness('d', **seen))
+    stage.watch.local.answer.update(dict({'primary_id': 1}, **local))
+    assert stage.primary() == done
+    assert asked == ([([stage.watch.local], guard._ADOPT % (1, 4))] if done else [])
 
 
 def test_watch_over_a_server_that_died(monkeypatch):
@@ -432,6 +470,75 @@ def test_watch_over_a_standby_that_died(monkeypatch):
 ])
 def test_watch_over_a_server_that_may_not_start(monkeypatch, peers, what):
     assert Stage(monkeypatch, *peers).stopped() == [what]
+
+
+PRIORITIES = {'1': 100, '2': 100, '3': 100}
+
+
+@pytest.mark.parametrize('local, peers, best', [
+    ({}, (standby('b'), standby('c')), 'a'),
+    ({}, (standby('b', lsn=101), standby('c', lsn=102)), 'c'),
+    ({}, (standby('b', timeline=2, lsn=7), standby('c', lsn=102)), 'b'),
+    ({}, (standby('b', lsn=101, repmgrd=False), standby('c', lsn=102, paused=True)), 'a'),
+    ({'priorities': dict(PRIORITIES, **{'2': 200})}, (standby('b'), standby('c')), 'b'),
+    ({'priorities': dict(PRIORITIES, **{'1': 0})}, (standby('b'), standby('c')), 'b'),
+    ({'priorities': {'1': 0}}, (standby('b'), standby('c')), None),
+    ({}, (silent('b'), witness('c')), 'a'),
+])
+def test_who_takes_over(local, peers, best):
+    here = standby('a', **dict({'priorities': PRIORITIES}, **local))
+    found = guard.best_candidate(here, list(peers), lambda peer: bool(peer.answer))
+    assert (found.name if found else None) == best
+
+
+@pytest.mark.parametrize('peers, local, seconds, said', [
+    ((standby('b'), silent('c')), {}, 15.9, None),
+    ((standby('b'), silent('c')), {}, 16.1, ' promote -- '),
+    ((standby('b', lsn=101), silent('c')), {}, 16.1, 'NO PRIMARY: no standby was promoted. Type'),
+    ((silent('b'), silent('c')), {}, 16.1, 'NO PRIMARY: sees 1 of 3 votes (a), a majority is 2. Type'),
+    ((standby('b'), silent('c')), {'paused': True}, 16.1, 'NO PRIMARY: repmgrd is paused. Type'),
+    ((standby('b'), silent('c')), {'repmgrd': False}, 16.1, 'NO PRIMARY: repmgrd does not run. Type'),
+    ((standby('b'), primary('c')), {}, 16.1, None),
+    ((standby('b'), silent('c')), {'receiving': True}, 16.1, None),
+])
+def test_watch_over_a_standby_without_a_primary(monkeypatch, peers, local, seconds, said):
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.local.answer = dict(standby('a', priorities=PRIORITIES).answer, **local)
+    stage.watch.standby()
+    assert stage.done == []
+    stage.now += seconds
+    for server in [stage.watch.local] + [peer for peer in stage.watch.peers if peer.answer]:
+        server.answered = stage.now
+    stage.watch.standby()
+    assert said in stage.done[-1] if said else stage.done == []
+    # Neither of them again at once.
+    stage.done[:] = []
+    stage.watch.election = None
+    stage.watch.standby()
+    assert stage.done == []
+
+
+def test_no_election_beside_one_that_is_at_work(monkeypatch):
+    stage = Stage(monkeypatch, standby('b'), silent('c'))
+    monkeypatch.setattr(guard, 'promoting', lambda: True)
+    stage.watch.elect()
+    assert stage.done == []
+
+
+@pytest.mark.parametrize('words, busy', [
+    (['repmgr', '-f', '/etc/repmgr.conf', 'standby', 'promote'], True), (['repmgr-guard', 'promote', '--', 'repmgr'], True),
+    (['repmgr', 'standby', 'follow'], False), (['repmgr-guard', 'watch'], False),
+])
+def test_a_promotion_that_is_at_work(tmpdir, words, busy):
+    program = tmpdir.join(words[0])
+    program.write('import time\ntime.sleep(60)\n')
+    process = subprocess.Popen([sys.executable, str(program)] + words[1:])
+    try:
+        wait_for(lambda: str(program) in open('/proc/%d/cmdline' % process.pid).read())
+        wait_for(lambda: guard.promoting() is busy)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_rejoin_waits_for_the_witness(monkeypatch):
