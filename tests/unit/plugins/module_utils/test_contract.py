@@ -19,6 +19,9 @@ GROUP = 'expected exactly one of the groups primary, standby and witness.'
 TIMING = {'monitor_interval': '2', 'reconnect_attempts': 4, 'reconnect_interval': '2', 'connect_timeout': 2, 'wal_sender_timeout': '5s', 'isolation': '4'}
 
 
+WINDOW = 'reconnect_attempts 4 x connect_timeout 2 + (4 - 1) x reconnect_interval 2 = 14 s'
+
+
 def host(name, number, **changes):
     found = {
         'name': name, 'cluster': 'lab', 'node_id': str(number), 'node_name': name, 'address': '10.0.0.%d' % number, 'port': '5432',
@@ -96,15 +99,15 @@ def test_right(changes):
     (dict(postgresql_version='16'), 'a, b: different major versions of PostgreSQL: 15 on a; 16 on b; expected one version in the whole '
                                     'cluster. Set repmgr_postgresql_version once for the cluster.'),
     (dict(auto_rejoin='reclone'), 'b: repmgr_auto_rejoin is "reclone"; expected one of rewind, attach, off. Correct repmgr_auto_rejoin.'),
-    (dict(timing=dict(TIMING, isolation=8)), 'b: (reconnect_attempts 4 - 1) x reconnect_interval 2 = 6 s; expected at least 9 s, because a '
-     'primary that is cut off stops after 8 s (profile safe). Correct repmgr_settings, or choose another repmgr_failover_profile.'),
+    (dict(timing=dict(TIMING, isolation=14)), 'b: %s; expected at least 15 s, because a primary that is cut off stops after 14 s (profile safe). '
+     'Correct repmgr_settings, or choose another repmgr_failover_profile.' % WINDOW),
     (dict(timing=dict(TIMING, reconnect_attempts='many')), 'b: reconnect_attempts is "many"; expected a number of 1 or more. Correct repmgr_settings.'),
-    (dict(timing=dict(TIMING, monitor_interval=3)), 'b: (reconnect_attempts 4 - 1) x reconnect_interval 2 = 6 s; expected more than twice '
-     'monitor_interval_secs 3, for which repmgrd takes a primary as seen. Correct repmgr_settings.'),
-    (dict(timing=dict(TIMING, wal_sender_timeout='1min')), 'b: wal_sender_timeout is "1min"; expected less than (reconnect_attempts 4 - 1) x '
-     'reconnect_interval 2 = 6 s, and not 0. Correct repmgr_postgresql_settings.'),
-    (dict(timing=dict(TIMING, wal_sender_timeout='0')), 'b: wal_sender_timeout is "0"; expected less than (reconnect_attempts 4 - 1) x '
-     'reconnect_interval 2 = 6 s, and not 0. Correct repmgr_postgresql_settings.'),
+    (dict(timing=dict(TIMING, monitor_interval=7)), 'b: %s; expected more than twice monitor_interval_secs 7, for which repmgrd takes a primary as '
+     'seen. Correct repmgr_settings.' % WINDOW),
+    (dict(timing=dict(TIMING, wal_sender_timeout='1min')), 'b: wal_sender_timeout is "1min"; expected less than %s, and not 0. '
+     'Correct repmgr_postgresql_settings.' % WINDOW),
+    (dict(timing=dict(TIMING, wal_sender_timeout='0')), 'b: wal_sender_timeout is "0"; expected less than %s, and not 0. '
+     'Correct repmgr_postgresql_settings.' % WINDOW),
     (dict(synchronous=2), 'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.'),
     (dict(synchronous=1), 'a, b: repmgr_synchronous is 1 and None; expected the same on all nodes. Set repmgr_synchronous once for the cluster.'),
 ])
