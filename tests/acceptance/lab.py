@@ -12,6 +12,11 @@ import signal
 import subprocess
 import time
 
+import pytest
+
+# Minutes that every run cannot have: `make test-all`, or TEST_ALL=1.
+longer = pytest.mark.skipif(os.environ.get("TEST_ALL") != "1", reason="make test-all runs it")
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / ".lab"
 INVENTORY = "inventories/lab"

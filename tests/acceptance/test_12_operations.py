@@ -1,6 +1,5 @@
 """The operations of day two on a cluster that clients write to: each with the manners of the main job, and each a second time."""
 import json
-import os
 import re
 import threading
 
@@ -8,9 +7,6 @@ import pytest
 
 import lab
 from refusal import assert_refused, inventory, nothing_changes
-
-# Minutes that every run cannot have: `make test-all`, or TEST_ALL=1.
-longer = pytest.mark.skipif(os.environ.get("TEST_ALL") != "1", reason="make test-all runs it")
 
 APP = ["-e", json.dumps(lab.APP_ACCESS)]
 FIFTH = "base-centos-5"
@@ -240,6 +236,7 @@ def test_a_third_standby(writers, figure, tmp_path):
     books("add_node", "-e", "target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
+@lab.longer
 def test_cascade(tmp_path):
     """The third standby follows another standby, and then the primary again."""
     def below(hosts):
@@ -314,6 +311,7 @@ def test_rolling_restart(writers, figure):
     home()
 
 
+@lab.longer
 def test_a_setting_that_goes_down_again(writers, figure):
     """No standby starts with a smaller max_connections than its primary has: the primary restarts first, in its place."""
     started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
@@ -333,7 +331,7 @@ def test_a_setting_that_goes_down_again(writers, figure):
     books("rolling_restart").assert_nothing_changed()
 
 
-@longer
+@lab.longer
 def test_the_main_job_restarts_where_it_may(figure):
     before = the_primary()
     more = dict(lab.APP_ACCESS, repmgr_postgresql_settings={"max_connections": 130}, repmgr_allow_restart=True)
@@ -370,6 +368,7 @@ def installed(host):
     return lab.ssh(host, "dpkg-query -W -f '${Version}' postgresql-" + lab.VERSION)
 
 
+@lab.longer
 def test_minor_upgrade(writers, figure):
     books("minor_upgrade").assert_nothing_changed()
     before = {host: installed(host) for host in lab.HOSTS}
@@ -414,7 +413,7 @@ def test_two_switchovers_at_once():
     home()
 
 
-@longer
+@lab.longer
 def test_a_shutdown_that_takes_too_long(figure):
     """The checkpoint of the old primary's shutdown does not end. Reported; afterwards one primary, and nobody is left paused."""
     lab.ssh(lab.PRIMARY, "kill -STOP $(pgrep -u postgres -f 'postgres: .*checkpointer')")
@@ -429,7 +428,7 @@ def test_a_shutdown_that_takes_too_long(figure):
     home()
 
 
-@longer
+@lab.longer
 def test_the_target_dies_in_a_switchover(figure):
     """The old primary is down already, and the new one will not come: reported, and failover and rejoin finish the job."""
     target, other = lab.STANDBY, lab.OTHER_STANDBY

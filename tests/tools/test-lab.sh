@@ -17,7 +17,7 @@ SECONDS=0
 if step "make lab, from nothing" make_lab; then
     echo "--- test-lab: make lab took $SECONDS s"
     rm -f .cache/acceptance.xml
-    python -m pytest tests/acceptance -x -v -rs -p no:cacheprovider \
+    python -m pytest tests/acceptance -x -v -rs --durations=30 --durations-min=10 -p no:cacheprovider \
         --junit-xml .cache/acceptance.xml "$@" </dev/null || failed=yes
     [ -e .cache/acceptance.xml ] || failed=yes
     count_junit .cache/acceptance.xml
