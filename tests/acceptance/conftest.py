@@ -14,7 +14,10 @@ import time
 
 import pytest
 
-import lab
+# What was compared, in failures of these, too.
+pytest.register_assert_rewrite("lab", "refusal")
+
+import lab  # noqa: E402
 
 _figures = []
 

@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / ".lab"
 INVENTORY = "inventories/lab"
 
+NETWORK = "pgfleet-lab"
 ADDRESS = {"base-centos-%d" % n: "192.168.56.10%d" % n for n in (1, 2, 3, 4)}
 HOSTS = sorted(ADDRESS)
 PRIMARY, STANDBY, OTHER_STANDBY, WITNESS = HOSTS
@@ -182,6 +183,23 @@ def make_application():
 def kill_for_good(host):
     """kill -9 of the postmaster, where nobody starts it again: the guard is off until its host boots, or it is started."""
     ssh(host, "systemctl stop repmgr-guard && systemctl kill -s KILL " + UNIT)
+
+
+def undo_faults():
+    """Hosts that run, are in their network without rules of a test, and try to run what belongs on them."""
+    for host in HOSTS:
+        state = subprocess.run(["docker", "container", "inspect", "-f", "{{.State.Status}} {{len .NetworkSettings.Networks}}", host],
+                               stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.split()
+        if state[0] == "paused":
+            docker("unpause", host)
+        elif state[0] != "running":
+            docker("start", host)
+        if state[1] == "0":
+            plug_in(host)
+        wait_until("%s answers" % host, 30, lambda host=host: answers(host))
+        ssh(host, "iptables -F INPUT; iptables -F OUTPUT; systemctl reset-failed")
+        if host in DATA_HOSTS:
+            ssh(host, "systemctl start repmgr-guard; systemctl start --no-block %s" % UNIT)
 
 
 def lives(host):
@@ -353,6 +371,19 @@ def lab(*arguments):
 def docker(*arguments):
     """The Docker client, on containers of this lab alone."""
     assert set(argument for argument in arguments[1:] if not argument.startswith("-") and not argument.isdigit()) <= set(HOSTS)
+    _docker(arguments)
+
+
+def unplug(host):
+    """Out of the network, for its clients, too."""
+    _docker(("network", "disconnect", NETWORK, host))
+
+
+def plug_in(host):
+    _docker(("network", "connect", "--ip", ADDRESS[host], NETWORK, host))
+
+
+def _docker(arguments):
     done = subprocess.run(["docker"] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           universal_newlines=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout
