@@ -450,14 +450,18 @@ def test_row_power_the_whole_site(clients, figure, attempt):
     home()
 
 
+def assassinate(before="true"):
+    """The standby's server is killed when it is about to be promoted."""
+    promoting = "pgrep -u postgres -f 'repmgr standby promote'"
+    lab.ssh(lab.STANDBY, before + "; cat >/root/assassin && chmod 700 /root/assassin && systemd-run -q --collect --unit assassin /root/assassin",
+            stdin="#!/bin/sh\nuntil %s; do sleep 0.02; done\nkill -9 $(head -1 %s/postmaster.pid)\n" % (promoting, lab.DATA))
+
+
 @row("12")
 def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt):
     """One standby is left, with one vote of three: nobody is promoted, the guards say so, and `failover` finishes the job."""
-    promoting = "pgrep -u postgres -f 'repmgr standby promote'"
     with clients:
-        lab.ssh(lab.STANDBY, "systemctl stop repmgr-guard; cat >/root/assassin && chmod 700 /root/assassin &&"
-                             " systemd-run -q --collect --unit assassin /root/assassin",
-                stdin="#!/bin/sh\nuntil %s; do sleep 0.02; done\nkill -9 $(head -1 %s/postmaster.pid)\n" % (promoting, lab.DATA))
+        assassinate("systemctl stop repmgr-guard")
         lab.docker("kill", lab.PRIMARY)
         lab.wait_until("the candidate is dead", 60, lambda: lab.ssh(
             lab.STANDBY, "test ! -e /proc/$(head -1 %s/postmaster.pid)" % lab.DATA, check=False).returncode == 0)
@@ -474,6 +478,22 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
         lab.site(*deployed()).assert_ok()
         lab.healthy(primary=lab.OTHER_STANDBY, within=60)
     story("12 the candidate is killed while promoting", clients, figure, lab.OTHER_STANDBY, healed)
+    home()
+
+
+@row("12g")
+def test_row_12g_and_is_started_again(clients, figure, attempt):
+    """repmgr holds no second election; the guards do."""
+    with clients:
+        assassinate()
+        lab.docker("kill", lab.PRIMARY)
+        lab.wait_until("the candidate was killed", 60, lambda: "SIGKILL" in journal(lab.STANDBY, lab.UNIT) or "starts the" in journal(lab.STANDBY))
+        new = another_primary(seconds=120)
+        clients.writers.progress(seconds=60)
+        lab.docker("start", lab.PRIMARY)
+        healed = time.time()
+        lab.healthy(primary=new, within=90)
+    story("12g the candidate is killed while promoting and comes back", clients, figure, new, healed)
     home()
 
 
