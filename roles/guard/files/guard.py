@@ -49,6 +49,8 @@ PATIENCE = 60
 # What a promotion waits beyond the time after which an isolated primary has begun to stop.
 STOP_MARGIN = 3
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
+# Says that the server is down because the guard has stopped it.
+STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
 
 _QUESTION = r"""
 SELECT 'core', row_to_json(t) FROM (SELECT
@@ -317,6 +319,10 @@ def stop_now(directory):
     pid = postmaster(directory)
     if pid is None:
         return
+    try:
+        open(STOPPED_FILE, 'w').close()
+    except (IOError, OSError):
+        pass
     victims = [pid] + _children(pid)
     for number, seconds in ((signal.SIGQUIT, 0.5), (signal.SIGKILL, 0.5)):
         for victim in victims if number == signal.SIGKILL else [pid]:
@@ -525,7 +531,9 @@ def start(config):
     while True:
         control = control_data(config)
         peers = peers_of(config, 'start')
-        ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, answered, votes))
+        # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
+        ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, answered, votes) and not any(
+            peer.waiting for peer in peers if not peer.witness))
         problem = start_problem(peers, answered, votes, control.get('Database system identifier'), own_timeline(control))
         if not problem:
             voters = [peer for peer in peers if peer.vote and answered(peer)]
@@ -675,6 +683,8 @@ class Watch:
             # What was answered before is about another state of things.
             for peer in self.peers:
                 peer.ask_again()
+            if pid:
+                self.forget_stop()
         interval = 5 if kind == 'standby' and pid else min(1, self.config['isolation'] / 4.0)
         for server in self.peers + ([self.local] if pid else []):
             server.tick(interval, max(2, self.config['isolation'] / 2.0) + (interval - 1))
@@ -776,8 +786,15 @@ class Watch:
         self.starting = None
         return False
 
+    @staticmethod
+    def forget_stop():
+        try:
+            os.unlink(STOPPED_FILE)
+        except OSError:
+            pass
+
     def wanted(self):
-        """systemd has tried to run it. A server that somebody has stopped or masked stays so."""
+        """systemd has tried to run it, or the guard has stopped it. A server that somebody else has stopped or masked stays so."""
         # Often while it may be a matter of seconds.
         if self.asked_systemd is not None and clock() - self.asked_systemd < (0.5 if clock() - self.since < PATIENCE else 5):
             return False
@@ -788,6 +805,9 @@ class Watch:
                     return False
             except OSError:
                 pass
+        # To the unit of EL's packages, whose main process is the server, that is a clean end and no failure.
+        if os.path.exists(STOPPED_FILE):
+            return True
         with open(os.devnull, 'w') as null:
             return subprocess.call(['sudo', '-n', '/usr/bin/systemctl', 'is-failed', self.config['service']], stdout=null, stderr=null) == 0
 

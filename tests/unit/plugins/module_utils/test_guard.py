@@ -316,6 +316,44 @@ def test_a_server_that_refuses_says_why(tmpdir):
     assert peer.answered is None and 'connection refused' in peer.error
 
 
+def test_a_start_waits_for_the_word_of_every_node_with_data(tmpdir, monkeypatch):
+    """The witness answers at once and is a majority with this node; the one that was promoted takes its time."""
+    says = """
+import sys, time
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    if line.startswith('\\\\echo end'):
+        time.sleep(%s)
+        sys.stdout.write('core\\t{"in_recovery": false, "system": "%s", "timeline": 2}\\n' + line[6:])
+        sys.stdout.flush()
+"""
+    promoted, other = psql(tmpdir.mkdir('b'), says % (1.5, SYSTEM)), psql(tmpdir.mkdir('c'), says % (0, 'other'))
+    promoted.vote = other.vote = other.witness = True
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
+    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [promoted, other])
+    assert guard.start(dict(CONFIG, start_wait=20, peers=[{'vote': True}, {'vote': True}])) == 1
+
+
+def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_server):
+    """Also where its end is no failure to systemd; what somebody else has stopped stays so."""
+    monkeypatch.setattr(guard, 'STOPPED_FILE', str(tmpdir.join('stopped')))
+    monkeypatch.setattr(guard.subprocess, 'call', lambda argv, **more: 1)
+    watch = guard.Watch(CONFIG)
+    assert not watch.wanted()
+    process = run_server()
+    guard.stop_now(str(tmpdir.join('data')))
+    assert process.wait() in (-3, -9)
+    watch.asked_systemd = None
+    assert watch.wanted()
+    watch.forget_stop()
+    watch.asked_systemd = None
+    assert not watch.wanted()
+
+
 # -- the watch
 
 CONFIG = {'name': 'a', 'node_id': 1, 'isolation': 4, 'automatic': True, 'auto_rejoin': 'rewind', 'synchronous': 0, 'detection': 16, 'connect_timeout': 2,
