@@ -531,19 +531,31 @@ def _unread(settings, loaded_at):
     return found
 
 
-def missing_packages(names, status='/var/lib/dpkg/status'):
-    """Which packages dpkg does not call installed; None where there is no dpkg. A file read costs no process."""
+def missing_packages(runner, names, status='/var/lib/dpkg/status'):
+    """Which packages dpkg, or else rpm, does not call installed; None where there is neither. A file read costs no process."""
     try:
         with io.open(status, encoding='utf-8', errors='replace') as handle:
             records = handle.read().split('\n\n')
     except (IOError, OSError):
-        return None
+        return missing_rpms(runner, names)
     installed = set()
     for record in records:
         fields = dict(line.split(': ', 1) for line in record.splitlines() if line.startswith(('Package: ', 'Status: ')))
         if fields.get('Status', '').endswith(' ok installed'):
             installed.add(fields.get('Package'))
     return [name for name in names if name not in installed]
+
+
+def missing_rpms(runner, names):
+    """By what is provided: on EL the package of a Python module may have another name than the one that it is asked for by."""
+    if not names:
+        return []
+    try:
+        said = runner.run(['rpm', '-q', '--whatprovides'] + names, accept=None)
+    except CommandError:
+        return None
+    lines = said.stdout.splitlines()
+    return [name for name in names if 'no package provides %s' % name in lines]
 
 
 def no_repmgr():

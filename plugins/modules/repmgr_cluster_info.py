@@ -61,7 +61,7 @@ options:
     default: postgres
   packages:
     description:
-      - Packages to look for in dpkg's records, which is much cheaper than to ask apt. What is missing is returned.
+      - Packages to look for in the records of dpkg or rpm, which is much cheaper than to ask apt or dnf. What is missing is returned.
     type: list
     elements: str
     default: []
@@ -223,7 +223,7 @@ observed:
       type: bool
       returned: always
     missing_packages:
-      description: Those of O(packages) that are not installed. V(none) where there are no records of dpkg.
+      description: Those of O(packages) that are not installed. V(none) where there are no records of dpkg or rpm.
       type: list
       elements: str
       returned: always
@@ -446,7 +446,7 @@ def main():
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
     observed.files = _observe.files(params['files'])
-    observed.missing_packages = _observe.missing_packages(params['packages'])
+    observed.missing_packages = _observe.missing_packages(runner, params['packages'])
     observed.reach = _reach.reach(params['peers'], params['connect_timeout'])
     if params['log_in']:
         observed.logins = _login.log_in(
