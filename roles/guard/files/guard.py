@@ -148,7 +148,7 @@ class Server:
     def _connect(self):
         env = dict(os.environ, LC_ALL='C', PGCONNECT_TIMEOUT=str(self.config['connect_timeout']), PGPASSFILE=self.config['passfile'],
                    PGAPPNAME='repmgr-guard %s %s' % (self.purpose, self.config['name']),
-                   PGOPTIONS='-c client_min_messages=error -c statement_timeout=20s')
+                   PGOPTIONS='-c client_min_messages=error -c statement_timeout=30s')
         self.process = subprocess.Popen(
             [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d', self.conninfo],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd='/')
@@ -188,6 +188,16 @@ class Server:
             self._asked = None
         elif line.strip():
             self.error = line.strip()[:300]
+
+    def hold(self, seconds):
+        """Keeps the lock that it has, also after this program ends: a server notices so late that a client is gone."""
+        try:
+            self.process.stdin.write(('SELECT pg_catalog.pg_sleep(%d);\n' % seconds).encode('utf-8'))
+            self.process.stdin.flush()
+            # psql has to read it first.
+            time.sleep(0.1)
+        except (AttributeError, IOError, OSError):
+            pass
 
     def close(self):
         """Ends the connection. A psql that hangs in a dead network does not end by itself."""
@@ -540,10 +550,8 @@ def start(config):
             # Whoever is promoted needs a majority of the others' locks.
             enough, holder = lock(voters, votes - majority(votes)) if voters else (True, '')
             if enough:
-                for peer in [peer for peer in voters if peer.process]:
-                    peer.process.stdin.write(('SELECT pg_catalog.pg_sleep(%d);\n' % START_LEASE).encode('utf-8'))
-                    peer.process.stdin.flush()
-                time.sleep(0.2 if voters else 0)
+                for peer in voters:
+                    peer.hold(START_LEASE)
                 say('may start as primary: sees %s, and none of them follows another' % names(voters))
                 for peer in peers:
                     peer.close()
@@ -586,7 +594,12 @@ def promote(config, command):
             if enough:
                 say('may be promoted: sees %s' % names(voters))
                 try:
-                    return subprocess.call(command) if command else 0
+                    code = subprocess.call(command) if command else 0
+                    if command and code == 0:
+                        # Until the others follow, or this node, cut off at once, has stopped: the old primary must not start with their votes.
+                        for server in voters:
+                            server.hold(lease)
+                    return code
                 finally:
                     for server in [local] + peers:
                         server.close()

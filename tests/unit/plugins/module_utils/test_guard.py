@@ -338,6 +338,40 @@ while True:
     assert guard.start(dict(CONFIG, start_wait=20, peers=[{'vote': True}, {'vote': True}])) == 1
 
 
+VOTER = r"""
+import sys
+script = ''
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    script += line
+    if line.startswith('SELECT pg_catalog.pg_sleep(8)'):
+        open(__file__ + '.held', 'w').close()
+    if line.startswith('\\echo end'):
+        if 'pg_try_advisory_lock' in script:
+            sys.stdout.write('lock\ttrue\n')
+        else:
+            sys.stdout.write('core\t{"in_recovery": true, "system": "1", "timeline": 1}\nrepmgr\t{"last_seen": 60, "upstream": 1}\n')
+        sys.stdout.write(line[6:])
+        sys.stdout.flush()
+        script = ''
+"""
+
+
+@pytest.mark.parametrize('command, code, held', [([], 0, False), (['true'], 0, True), (['false'], 1, False)])
+def test_a_promotion_keeps_the_votes_for_a_while(tmpdir, monkeypatch, command, code, held):
+    """Who has voted for it may not know of it yet when the old primary is started."""
+    here, other = psql(tmpdir.mkdir('a'), VOTER), psql(tmpdir.mkdir('b'), VOTER)
+    here.vote = other.vote = True
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'local_of', lambda config, purpose: here)
+    monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [other])
+    assert guard.promote(dict(CONFIG, isolation=5, peers=[{'vote': True}]), command) == code
+    for name in 'ab':
+        assert tmpdir.join(name, 'psql.held').check() is held
+
+
 def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_server):
     """Also where its end is no failure to systemd; what somebody else has stopped stays so."""
     monkeypatch.setattr(guard, 'STOPPED_FILE', str(tmpdir.join('stopped')))
