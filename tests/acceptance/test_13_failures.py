@@ -260,32 +260,31 @@ def test_row_3_the_server_is_frozen(clients, figure, attempt):
 
 # --- the primary's host ------------------------------------------------------------------------------
 
-@row("3p")
-def test_row_3p_the_host_is_frozen(clients, figure, attempt):
-    """Like a virtual machine that is paused: its guard stands still with its server, and both go on after another was promoted."""
+def away_and_back(name, clients, figure, leave, come):
+    """The primary's host leaves, another is promoted, and it comes back as a standby: the new primary and the write gap."""
     with clients:
-        lab.docker("pause", lab.PRIMARY)
+        leave()
         new = another_primary()
         clients.writers.progress(seconds=60)
-        lab.docker("unpause", lab.PRIMARY)
+        come()
         healed = time.time()
         back = streams_again(lab.PRIMARY, healed)
         lab.healthy(primary=new, within=60)
-    story("3p the primary's host is frozen, later thawed", clients, figure, new, healed, back=back)
+    return new, story(name, clients, figure, new, healed, back=back)[0]
+
+
+@row("3p")
+def test_row_3p_the_host_is_frozen(clients, figure, attempt):
+    """Like a virtual machine that is paused: its guard stands still with its server, and both go on after another was promoted."""
+    away_and_back("3p the primary's host is frozen, later thawed", clients, figure,
+                  lambda: lab.docker("pause", lab.PRIMARY), lambda: lab.docker("unpause", lab.PRIMARY))
     home()
 
 
 @row("4", more=False)
 def test_row_4_the_host_is_off_and_on_again(clients, figure, attempt):
-    with clients:
-        lab.docker("kill", lab.PRIMARY)
-        new = another_primary()
-        clients.writers.progress(seconds=60)
-        lab.docker("start", lab.PRIMARY)
-        healed = time.time()
-        back = streams_again(lab.PRIMARY, healed)
-        lab.healthy(primary=new, within=60)
-    gap, dummy = story("4 the primary's host is off, later on", clients, figure, new, healed, back=back)
+    new, gap = away_and_back("4 the primary's host is off, later on", clients, figure,
+                             lambda: lab.docker("kill", lab.PRIMARY), lambda: lab.docker("start", lab.PRIMARY))
     assert "rejoins %s as its standby" % new in journal(lab.PRIMARY) or "is primary" in journal(lab.PRIMARY, lab.UNIT)
     assert not GOALS[1] or gap < GOALS[1]
     home()
@@ -316,15 +315,8 @@ def test_row_5_the_primary_is_cut_off(clients, figure, attempt):
 @row("5n")
 def test_row_5n_the_primary_is_unplugged(clients, figure, attempt):
     """Nobody reaches it, clients included, and it runs on."""
-    with clients:
-        lab.unplug(lab.PRIMARY)
-        new = another_primary()
-        clients.writers.progress(seconds=60)
-        lab.plug_in(lab.PRIMARY)
-        healed = time.time()
-        back = streams_again(lab.PRIMARY, healed)
-        lab.healthy(primary=new, within=60)
-    story("5n the primary is unplugged from the network", clients, figure, new, healed, back=back)
+    away_and_back("5n the primary is unplugged from the network", clients, figure,
+                  lambda: lab.unplug(lab.PRIMARY), lambda: lab.plug_in(lab.PRIMARY))
     home()
 
 

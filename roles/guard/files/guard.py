@@ -94,8 +94,13 @@ SELECT 'released', count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.p
   WHERE application_name = 'repmgr-guard start %s';
 """
 
+# Waits neither for a standby that should confirm it nor for whoever else registers something: the watch must not stand still.
 _ADOPT = r"""
+BEGIN;
+SET LOCAL synchronous_commit = local;
+SET LOCAL lock_timeout = '300ms';
 UPDATE repmgr.nodes SET upstream_node_id = %d WHERE node_id = %d AND type = 'witness';
+COMMIT;
 """
 
 
@@ -189,16 +194,6 @@ class Server:
         elif line.strip():
             self.error = line.strip()[:300]
 
-    def hold(self, seconds):
-        """Keeps the lock that it has, also after this program ends: a server notices so late that a client is gone."""
-        try:
-            self.process.stdin.write(('SELECT pg_catalog.pg_sleep(%d);\n' % seconds).encode('utf-8'))
-            self.process.stdin.flush()
-            # psql has to read it first.
-            time.sleep(0.1)
-        except (AttributeError, IOError, OSError):
-            pass
-
     def close(self):
         """Ends the connection. A psql that hangs in a dead network does not end by itself."""
         if self._number > 1 and self._asked is not None:
@@ -269,6 +264,18 @@ def ask_all(servers, seconds, script=_QUESTION, enough=None):
         if server.waiting:
             server.error = 'no answer within %d s' % seconds
             server.close()
+
+
+def hold(servers, seconds):
+    """Keeps the locks that they have given, also after this program ends: a server notices so late that a client is gone."""
+    for server in servers:
+        try:
+            server.process.stdin.write(('SELECT pg_catalog.pg_sleep(%d);\n' % seconds).encode('utf-8'))
+            server.process.stdin.flush()
+        except (AttributeError, IOError, OSError):
+            pass
+    # Each psql has to read it first.
+    time.sleep(0.2 if servers else 0)
 
 
 # -- what is so on this host --------------------------------------------------------------------------
@@ -550,8 +557,7 @@ def start(config):
             # Whoever is promoted needs a majority of the others' locks.
             enough, holder = lock(voters, votes - majority(votes)) if voters else (True, '')
             if enough:
-                for peer in voters:
-                    peer.hold(START_LEASE)
+                hold(voters, START_LEASE)
                 say('may start as primary: sees %s, and none of them follows another' % names(voters))
                 for peer in peers:
                     peer.close()
@@ -597,8 +603,7 @@ def promote(config, command):
                     code = subprocess.call(command) if command else 0
                     if command and code == 0:
                         # Until the others follow, or this node, cut off at once, has stopped: the old primary must not start with their votes.
-                        for server in voters:
-                            server.hold(lease)
+                        hold(voters, lease)
                     return code
                 finally:
                     for server in [local] + peers:
@@ -750,8 +755,8 @@ class Watch:
             return
         for peer in answering:
             if peer.witness and peer.node_id in strays and peer.answer.get('upstream') == here:
-                ask_all([self.local], 2, _ADOPT % (here, peer.node_id))
-                say('registers %s below this node, which it follows' % peer.name)
+                self.say('adopt', 'registers %s below this node, which it follows' % peer.name)
+                ask_all([self.local], 1, _ADOPT % (here, peer.node_id))
 
     # a server that should run, and does not
     def stopped(self):

@@ -197,8 +197,9 @@ def test_own_timeline():
 
 
 @pytest.fixture
-def run_server(tmpdir):
+def run_server(tmpdir, monkeypatch):
     """Something that looks like the server on tmpdir/data; called with what differs from one."""
+    monkeypatch.setattr(guard, 'STOPPED_FILE', str(tmpdir.join('stopped')))
     tmpdir.mkdir('data')
     started = []
 
@@ -374,7 +375,6 @@ def test_a_promotion_keeps_the_votes_for_a_while(tmpdir, monkeypatch, command, c
 
 def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_server):
     """Also where its end is no failure to systemd; what somebody else has stopped stays so."""
-    monkeypatch.setattr(guard, 'STOPPED_FILE', str(tmpdir.join('stopped')))
     monkeypatch.setattr(guard.subprocess, 'call', lambda argv, **more: 1)
     watch = guard.Watch(CONFIG)
     assert not watch.wanted()
@@ -391,7 +391,8 @@ def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_ser
 # -- the watch
 
 CONFIG = {'name': 'a', 'node_id': 1, 'isolation': 4, 'automatic': True, 'auto_rejoin': 'rewind', 'synchronous': 0, 'detection': 16, 'connect_timeout': 2,
-          'port': 5432, 'database': 'repmgr', 'user': 'postgres', 'bin_dir': '/bin', 'conf': '/etc/repmgr.conf', 'passfile': '/pgpass', 'data_directory': '/data', 'service': 'postgresql@15-main', 'peers': []}
+          'port': 5432, 'database': 'repmgr', 'user': 'postgres', 'bin_dir': '/bin', 'conf': '/etc/repmgr.conf', 'passfile': '/pgpass',
+          'data_directory': '/data', 'service': 'postgresql@15-main', 'peers': []}
 
 
 class Stage:
