@@ -311,7 +311,6 @@ def test_rolling_restart(writers, figure):
     home()
 
 
-@lab.longer
 def test_a_setting_that_goes_down_again(writers, figure):
     """No standby starts with a smaller max_connections than its primary has: the primary restarts first, in its place."""
     started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
