@@ -7,13 +7,28 @@ application does with it: connect again to whichever host accepts writes. A numb
 or may not be in the table; it is not written again, and not in the log.
 """
 import random
+import select
 import signal
 import sys
 import time
 
 import psycopg2
+import psycopg2.extensions
 
 SCALE = 10
+# The kernel of a frozen container still acknowledges what it receives, so that only the client notices that nobody answers.
+ANSWER_SECONDS = 6
+
+
+def wait(connection):
+    """What a client's socket timeout is elsewhere: psycopg2 waits for an answer through this."""
+    while True:
+        state = connection.poll()
+        if state == psycopg2.extensions.POLL_OK:
+            return
+        sides = ([connection], [], []) if state == psycopg2.extensions.POLL_READ else ([], [connection], [])
+        if not any(select.select(*sides, ANSWER_SECONDS)):
+            raise psycopg2.OperationalError("no answer in %d s" % ANSWER_SECONDS)
 
 
 def main(dsn, client, log_name):
@@ -26,7 +41,10 @@ def main(dsn, client, log_name):
             number += 1
             try:
                 if connection is None:
+                    # libpq has its own time limit for this, and turns to the next host after it.
+                    psycopg2.extensions.set_wait_callback(None)
                     connection = psycopg2.connect(dsn)
+                    psycopg2.extensions.set_wait_callback(wait)
                     connection.cursor().execute("set statement_timeout = '5s'")
                     connection.commit()
                 account, teller, branch = random.randint(1, 100000 * SCALE), random.randint(1, 10 * SCALE), random.randint(1, SCALE)
