@@ -855,8 +855,7 @@ class Watch:
                 say('is a standby of %s again' % primary.name)
                 self.rejoin_failures = 0
                 return
-            errors = [line for line in output.splitlines() if line.startswith(('ERROR', 'DETAIL', 'HINT'))]
-            problem = '; '.join(errors[:3]) or output[-300:]
+            problem = why_not(output)
         self.rejoin_failures += 1
         # Right after a failover the metadata has yet to settle.
         pause = min(60, 2 ** self.rejoin_failures)
@@ -894,6 +893,14 @@ class Watch:
         self.election = subprocess.Popen(
             [sys.executable, os.path.abspath(sys.argv[0]), 'promote', '--', os.path.join(self.config['bin_dir'], 'repmgr'), '-f', self.config['conf'],
              'standby', 'promote', '--log-to-file'], env=dict(os.environ, PGPASSFILE=self.config['passfile']), cwd='/')
+
+
+def why_not(output):
+    """The reason in what `repmgr node rejoin` printed: pg_rewind's own where it is that which failed, for repmgr has none then."""
+    lines = output.splitlines()
+    rewind = [line for line in lines if line.startswith(('pg_rewind: error', 'pg_rewind: fatal'))]
+    said = [line for line in lines if line.startswith(('ERROR', 'DETAIL', 'HINT')) and 'pg_rewind command is' not in line]
+    return '; '.join(rewind[:2] or said[:3]) or output[-300:]
 
 
 def prepare_rewind(config, primary, control):

@@ -181,6 +181,17 @@ def test_a_peer_that_answers_and_does_not_see_this_node(answer, blind):
 
 # -- what is on the host
 
+@pytest.mark.parametrize('output, reason', [
+    ("NOTICE: x\nDETAIL: timeline 22 forked off\nDETAIL: pg_rewind command is \"p\"\nERROR: pg_rewind execution failed\n"
+     "pg_rewind: servers diverged at WAL location 0/1\npg_rewind: error: could not write file: No space left on device",
+     'pg_rewind: error: could not write file: No space left on device'),
+    ('ERROR: cannot rejoin\nDETAIL: because\nHINT: do', 'ERROR: cannot rejoin; DETAIL: because; HINT: do'),
+    ('sh: repmgr: not found', 'sh: repmgr: not found'),
+])
+def test_why_a_rejoin_failed(output, reason):
+    assert guard.why_not(output) == reason
+
+
 def test_what_a_server_would_start_as(tmpdir):
     assert guard.data_is(str(tmpdir)) == 'nothing'
     tmpdir.join('PG_VERSION').write('15')
