@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs-lint test test-lab test-galaxy chaos test-all bench clean
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy chaos test-all bench clean
 
 # Everything below works without an activated environment, and two checkouts do not share state.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -41,7 +41,10 @@ sanity: venv  ## ansible-test sanity on every Python that is here
 units: venv  ## Unit tests on every Python that is here
 	tests/tools/units.sh
 
-docs-lint: venv  ## antsibull-docs lint and the changelog fragments
+docs: venv  ## The documentation site in build/docs
+	docs/build.sh
+
+docs-lint: venv  ## The documentation, its site included, and the changelog fragments
 	tests/tools/docs-lint.sh
 
 test: venv  ## Every check there is

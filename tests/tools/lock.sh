@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# lock.sh: resolve requirements/dev.in into requirements/dev.txt, for Python 3.11 and 3.12.
+# lock.sh: resolve each requirements/*.in into a lock with hashes beside it, for Python 3.11 and 3.12.
 # Versions already locked stay; pass --upgrade or --upgrade-package NAME to move them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 mapfile -t options < <(.venv/bin/python tests/tools/pip_settings.py uv | sed '/^$/d')
-.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --no-header --no-annotate "${options[@]}" "$@" -o requirements/dev.txt requirements/dev.in
+for requirements in requirements/*.in; do
+    .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-header --no-annotate "${options[@]}" "$@" -o "${requirements%.in}.txt" "$requirements"
+done

@@ -1,0 +1,108 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the site says of the code: nothing is left out of the rendered pages, and what is written by hand names what there is."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import re
+import sys
+
+import pytest
+import yaml
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _plan
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, os.path.join(ROOT, 'docs'))
+import pages  # noqa: E402  pylint: disable=wrong-import-position
+
+
+def read(*path):
+    with open(os.path.join(ROOT, *path)) as handle:
+        return handle.read()
+
+
+def rows(text):
+    return [[cell.strip() for cell in line.strip('| ').split(' | ')] for line in text.splitlines() if line.startswith('| ')]
+
+
+def test_every_rule_has_its_row():
+    numbers = [row[0] for row in rows(pages.rules()) if row[0] != 'rule']
+    assert numbers == ['%d' % rule.id for rule in _plan.RULES]
+
+
+def test_a_row_says_when_why_and_what():
+    row = [row for row in rows(pages.rules()) if row[0] == '505'][0]
+    assert row[1:] == [
+        'standby', 'data: partial<br>identity: none<br>recovery: none<br>server: stopped<br>upstream: none',
+        'a clone was begun and never finished; a partial directory is never started',
+        '`move_aside` → `check_space` → `clone` → `start` → `register`']
+
+
+def test_a_refusal_says_what_was_expected():
+    row = [row for row in rows(pages.rules()) if row[0] == '207'][0]
+    assert row[-1] == '**refused**, expected a primary. Set role to standby.'
+
+
+def test_every_action_and_word_of_the_table_is_explained():
+    text = read('docs', 'architecture.md')
+    words = set(re.findall(r'`([a-z_]+)`', text)) | set(row[0] for row in rows(text))
+    actions = set(action for rule in _plan.RULES for action in rule.actions)
+    conditions = set(name for rule in _plan.RULES for name in rule.when)
+    assert actions - words == set() and conditions - words == set()
+    assert set(_apply.ACTIONS) - words == set(), 'an action that no rule has can still be in a plan'
+
+
+def test_every_problem_has_its_row():
+    codes = set(re.findall(r"problem\(\s*'(\w+)'", read('plugins', 'module_utils', '_verdict.py')))
+    assert len(codes) > 30
+    assert set(row[0].strip('`') for row in rows(pages.problems())) - {'code'} == codes
+
+
+def test_a_problem_says_whether_it_stops_a_run_and_what_to_type():
+    found = dict((row[0], row[1:]) for row in rows(pages.problems()))
+    assert found['`stopped_standby`'] == ['its server is stopped', 'no', 'Type: ansible-playbook site.yml']
+    assert found['`unreachable`'][1] == 'if `not cluster.exists`'
+
+
+def test_every_variable_is_there_once():
+    options = yaml.safe_load(read('roles', 'common', 'meta', 'argument_specs.yml'))['argument_specs']['main']['options']
+    assert sorted(re.findall(r'^### (\w+)$', pages.variables(), re.M)) == sorted(options)
+
+
+def test_a_variable_has_type_default_choices_and_description():
+    text = pages.variables()
+    found = text[text.index('### repmgr_auto_rejoin'):text.index('### repmgr_synchronous')]
+    assert "*str*, default `rewind`, one of `rewind`, `attach`, `'off'`" in found
+    assert 'Example: `repmgr_auto_rejoin: attach`.' in found
+
+
+@pytest.mark.parametrize('name', pages.playbook_names())
+def test_a_playbook_has_a_page_with_text_command_and_steps(name):
+    text = pages.playbook(name)
+    title, dummy, about = text.splitlines()[:3]
+    assert title == '# %s' % name and about
+    assert re.search(r'^ansible-playbook pgfleet\.repmgr\.%s( |$)' % name, text, re.M)
+    assert re.search(r'^1\. ', text, re.M)
+
+
+@pytest.mark.parametrize('name', pages.playbook_names())
+def test_the_readme_has_every_playbook(name):
+    assert '| `pgfleet.repmgr.%s` |' % name in read('README.md')
+
+
+def test_what_is_written_by_hand_has_its_playbook():
+    by_hand = set(os.path.splitext(name)[0] for name in os.listdir(os.path.join(ROOT, 'docs', 'playbooks')))
+    assert by_hand - {'index'} <= set(pages.playbook_names())
+
+
+@pytest.mark.parametrize('name', sorted(name for name in os.listdir(os.path.join(ROOT, 'docs')) if name.endswith('.md')))
+def test_variables_in_the_text_exist(name):
+    options = yaml.safe_load(read('roles', 'common', 'meta', 'argument_specs.yml'))['argument_specs']['main']['options']
+    named = set(re.findall(r'variables\.md#(\w+)', read('docs', name)))
+    assert named - set(options) == set()
