@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # test-galaxy.sh: what a user does who never sees this checkout. Build the collection, install the
-# tarball into an empty folder, deploy from another directory with an inventory of his own, and look
+# tarball into an empty folder (and hand it to Galaxy's importer), deploy from another directory with an inventory of his own, and look
 # at the cluster. The lab goes at the end, after a failure, too, unless KEEP_LAB=1.
 # shellcheck disable=SC2154  # root is set in lib.sh
 set -euo pipefail
@@ -28,11 +28,13 @@ build() {
     ansible-galaxy collection build --output-path .cache/galaxy . || return 1
     tarball=$(echo .cache/galaxy/pgfleet-repmgr-*.tar.gz)
     tar -tzf "$tarball" > .cache/galaxy/contents
-    for wanted in README.md LICENSE playbooks/site.yml playbooks/switchover.yml roles/common/ plugins/modules/repmgr_node.py; do
+    for wanted in README.md LICENSE bindep.txt meta/runtime.yml playbooks/site.yml playbooks/switchover.yml roles/common/ \
+        plugins/modules/repmgr_node.py; do
         grep -qxF "$wanted" .cache/galaxy/contents || { echo "$wanted is missing in the tarball"; return 1; }
     done
-    # a key of the lab or an environment must not be published
-    if unwanted=$(grep -E '^(\.ansible|\.cache|\.git|\.lab|\.venv|build)(/|$)' .cache/galaxy/contents); then
+    # a key of the lab or an environment must not be published, and what needs a checkout is of no use
+    unwanted='\.ansible|\.cache|\.ci|\.config|\.git|\.lab|\.venv|build|molecule|requirements|tests/(acceptance|bench|tools)'
+    if unwanted=$(grep -E "^($unwanted)(/|$)" .cache/galaxy/contents); then
         echo "not meant for the tarball:" "$unwanted"
         return 1
     fi
@@ -44,6 +46,11 @@ install() {
     # the collections that this one depends on come with the ansible package
     elsewhere ansible-galaxy collection install --offline -p "$collections" "$root/$tarball" &&
         [ -f "$installed/playbooks/site.yml" ] && [ ! -L "$installed" ]
+}
+
+import() {
+    tests/tools/import.sh "$tarball" "$collections" || return 1
+    [ -n "${TEST_ALL:-}" ] || left_out "ansible-lint inside the importer (make test-all; make lint runs the same profile)"
 }
 
 inventory() {
@@ -89,6 +96,7 @@ same_as_from_the_checkout() {
 {
     step "build" build &&
         step "install into an empty folder" install &&
+        step "Galaxy's importer and ansible-builder take it" import &&
         step "four fresh hosts" molecule/shared/lab.sh reset &&
         step "an inventory outside of the checkout" inventory &&
         step "deploy with pgfleet.repmgr.site" deploy &&
