@@ -30,6 +30,8 @@ ansible_collections.__path__ = [str(ROOT / ".ansible" / "collections" / "ansible
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _plan  # noqa: E402  pylint: disable=wrong-import-position
 
 FQCN = "pgfleet.repmgr"
+# What a problem's stop= says where it depends on something.
+CONDITIONS = {"not cluster.exists": "while there is no cluster yet", "provided": "with `repmgr_tls: provided`"}
 
 
 def load(*path):
@@ -87,7 +89,10 @@ def problems():
         values = dict(zip(("code", "node", "seen", "expected", "command"), node.args))
         values.update((keyword.arg, keyword.value) for keyword in node.keywords)
         stop = values.get("stop", ast.Constant(True))
-        stops = ("yes" if stop.value else "no") if isinstance(stop, ast.Constant) else "if `%s`" % ast.unparse(stop)
+        if isinstance(stop, ast.Constant):
+            stops = "yes" if stop.value else "no"
+        else:
+            stops = CONDITIONS.get(ast.unparse(stop), "if `%s`" % ast.unparse(stop))
         row = ("`%s`" % wording(values["code"], constants), wording(values["seen"], constants), stops,
                wording(values.get("command"), constants))
         found.setdefault(row, node.lineno)

@@ -67,7 +67,7 @@ def test_every_problem_has_its_row():
 def test_a_problem_says_whether_it_stops_a_run_and_what_to_type():
     found = dict((row[0], row[1:]) for row in rows(pages.problems()))
     assert found['`stopped_standby`'] == ['its server is stopped', 'no', 'Type: ansible-playbook site.yml']
-    assert found['`unreachable`'][1] == 'if `not cluster.exists`'
+    assert found['`unreachable`'][1] == 'while there is no cluster yet'
 
 
 def test_every_variable_is_there_once():
@@ -99,6 +99,17 @@ def test_the_readme_has_every_playbook(name):
 def test_what_is_written_by_hand_has_its_playbook():
     by_hand = set(os.path.splitext(name)[0] for name in os.listdir(os.path.join(ROOT, 'docs', 'playbooks')))
     assert by_hand - {'index'} <= set(pages.playbook_names())
+
+
+def test_the_platforms_are_those_of_the_readme():
+    """Who runs another platform moves its row, too."""
+    readme = read('README.md')
+    tried = readme[readme.index('## What was tried'):readme.index('## How fast')]
+    ran, not_run = tried.split('\nNot run: ')
+    found = rows(read('docs', 'platforms.md'))[1:]
+    assert len(found) > 3
+    for platform, dummy, run in found:
+        assert all(name.strip() in (not_run if run.startswith('not run') else ran) for name in platform.split(',')), platform
 
 
 @pytest.mark.parametrize('name', sorted(name for name in os.listdir(os.path.join(ROOT, 'docs')) if name.endswith('.md')))
