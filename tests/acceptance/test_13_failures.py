@@ -438,7 +438,7 @@ def test_row_power_the_whole_site(clients, figure, attempt):
         healed = time.time()
         clients.writers.progress(seconds=90)
     primary, = lab.primaries()
-    story("power: all hosts off and on", clients, figure, primary, healed, lost=0)
+    story("power all hosts off and on", clients, figure, primary, healed, lost=0)
     home()
 
 
