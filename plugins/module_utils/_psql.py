@@ -25,7 +25,7 @@ SELECT current_setting('server_version_num')::int >= 110000 AS v11,
        pg_catalog.pg_is_in_recovery() AS in_recovery \gset
 """
 
-_SERVER = r"""
+_IDENTITY = r"""
 SELECT 'server', to_jsonb(t) FROM (SELECT
   pg_catalog.pg_is_in_recovery() AS in_recovery,
   pg_catalog.current_database() AS database,
@@ -36,6 +36,13 @@ SELECT 'server', to_jsonb(t) FROM (SELECT
   pg_catalog.pg_postmaster_start_time()::text AS started_at,
   extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8 AS started_epoch,
   extract(epoch FROM pg_catalog.pg_conf_load_time())::float8 AS loaded_at) t;
+"""
+
+_RECEIVER = r"""
+SELECT 'receiver', to_jsonb(r) FROM pg_catalog.pg_stat_wal_receiver r;
+"""
+
+_SERVER = _IDENTITY + r"""
 SELECT 'checksums', to_jsonb(data_page_checksum_version > 0) FROM pg_catalog.pg_control_init();
 \if :in_recovery
 SELECT 'position', to_jsonb(t) FROM (SELECT
@@ -58,7 +65,7 @@ SELECT 'settings', jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings W
   'shared_preload_libraries', 'ssl', 'ssl_cert_file', 'ssl_key_file', 'synchronous_commit', 'synchronous_standby_names', 'unix_socket_directories',
   'wal_keep_segments', 'wal_keep_size', 'wal_level', 'wal_log_hints', 'wal_receiver_timeout', 'wal_sender_timeout');
 SELECT 'pending_restart', coalesce(jsonb_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings WHERE pending_restart;
-SELECT 'receiver', to_jsonb(r) FROM pg_catalog.pg_stat_wal_receiver r;
+""" + _RECEIVER + r"""
 SELECT 'replication', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (
   SELECT r.*, pg_catalog.pg_wal_lsn_diff(
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_receive_lsn()
@@ -74,12 +81,16 @@ SELECT 'role', to_jsonb(t) FROM (SELECT rolname, rolsuper, rolreplication FROM p
   WHERE rolname = current_user) t;
 """
 
-_REPMGR = r"""
-\if :has_repmgr
+_RECORDS = r"""
 SELECT 'extension', to_jsonb(extversion) FROM pg_catalog.pg_extension WHERE extname = 'repmgr';
 SELECT 'nodes', coalesce(jsonb_agg(to_jsonb(n) ORDER BY n.node_id), '[]') FROM repmgr.nodes n;
 SELECT 'repmgrd', to_jsonb(t) FROM (SELECT
   repmgr.repmgrd_is_running() AS running, repmgr.repmgrd_is_paused() AS paused, repmgr.get_repmgrd_pid() AS pid) t;
+"""
+
+_REPMGR = r"""
+\if :has_repmgr
+""" + _RECORDS + r"""
 SELECT 'missing_rights', coalesce(jsonb_agg(what ORDER BY what), '[]') FROM (
   SELECT 'attribute REPLICATION' AS what FROM pg_catalog.pg_roles
     WHERE rolname = current_user AND NOT rolreplication AND NOT rolsuper
@@ -111,6 +122,31 @@ SELECT 'size', coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM (
          pg_catalog.pg_tablespace_size(oid)::bigint AS bytes
   FROM pg_catalog.pg_tablespace) t;
 """
+
+# psql's \if is not for a driver: both cases in one statement.
+_POSITION = r"""
+SELECT 'position', to_jsonb(t) FROM (SELECT
+  CASE WHEN NOT recovers THEN pg_catalog.pg_current_wal_lsn()::text END AS current_lsn,
+  CASE WHEN NOT recovers THEN substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+    ELSE to_hex(greatest((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+                         (SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()))) END AS wal_timeline,
+  CASE WHEN recovers THEN pg_catalog.pg_last_wal_receive_lsn()::text END AS received_lsn,
+  CASE WHEN recovers THEN pg_catalog.pg_last_wal_replay_lsn()::text END AS replayed_lsn,
+  pg_catalog.pg_wal_lsn_diff(CASE WHEN recovers THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint AS bytes,
+  CASE WHEN recovers THEN pg_catalog.pg_is_wal_replay_paused() END AS replay_paused,
+  CASE WHEN recovers THEN CASE WHEN pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0
+    ELSE round(extract(epoch FROM now() - pg_catalog.pg_last_xact_replay_timestamp())::numeric, 3) END END AS lag_seconds
+  FROM pg_catalog.pg_is_in_recovery() AS recovers) t;
+"""
+
+_LOCAL_NODE_ID = r"""
+SELECT 'local_node_id', to_jsonb(repmgr.get_local_node_id());
+"""
+
+# What a driver asks, one statement after the other, each with a tag and one value: those questions that a login with few rights may ask,
+# USAGE of schema repmgr and SELECT on repmgr.nodes. Without pg_monitor a receiver is there, but says nothing of itself.
+STATEMENTS = [statement.strip() for text in (_IDENTITY, _POSITION, _RECEIVER, _RECORDS, _LOCAL_NODE_ID)
+              for statement in text.split(';\n') if statement.strip()]
 
 
 class PsqlError(Exception):
