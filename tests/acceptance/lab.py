@@ -34,10 +34,11 @@ UNIT = "postgresql@%s-main" % VERSION
 REPMGR = BIN + "/repmgr -f /etc/repmgr.conf"
 
 APP_PASSWORD = "pgbench-of-the-lab"
-# The line that an application's clients get, through the collection's own variable.
+# The lines that an application's clients, and the inventory plugin on this machine, get through the collection's own variable.
 APP_ACCESS = {
     "repmgr_pg_hba_extra": [
         {"contype": "host", "databases": "app", "users": "app", "address": "192.168.56.0/24", "method": "scram-sha-256"},
+        {"contype": "hostssl", "databases": "repmgr", "users": "inventory", "address": "192.168.56.1/32", "method": "scram-sha-256"},
     ],
 }
 APP_DSN = "host=%s dbname=app user=app password=%s target_session_attrs=read-write connect_timeout=2" % (
@@ -162,6 +163,11 @@ def healthy(primary=PRIMARY, standbys=None, witness=WITNESS, within=60):
         return True
 
     return wait_until("healthy cluster with primary %s" % primary, within, probe)
+
+
+def timeline(primary):
+    """What it writes; its control data say so only from the next checkpoint after a promotion on."""
+    return int(value(primary, "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"))
 
 
 def replayed(primary, standbys, seconds=60):
