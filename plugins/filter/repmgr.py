@@ -9,7 +9,7 @@ __metaclass__ = type
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _topology, _verdict
 
 
 def _listed(value, name):
@@ -46,6 +46,16 @@ def contract_problems(hosts):
 
 def cluster_verdict(hosts):
     return _verdict.from_inventory(_listed(hosts, 'cluster_verdict'))
+
+
+def cluster_status(hosts, now=None):
+    return _status.status(_listed(hosts, 'cluster_status'), now)
+
+
+def status_text(status):
+    if not isinstance(status, dict) or 'clusters' not in status:
+        raise AnsibleFilterError('status_text needs what cluster_status returned')
+    return _status.text(status)
 
 
 def failover_plan(hosts, target='', dead='', accept_loss=False):
@@ -88,6 +98,8 @@ class FilterModule(object):
             'passfile_password': passfile_password,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
+            'cluster_status': cluster_status,
+            'status_text': status_text,
             'failover_plan': failover_plan,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,

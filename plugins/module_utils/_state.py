@@ -153,6 +153,7 @@ class Observed(Record):
         ('guard', None),            # whether repmgr-guard, where it is installed, runs and starts at boot
         ('pause', None),            # who paused repmgrd, and why, as he wrote it down
         ('tls', None),
+        ('disks', list),            # the file systems of its data and of its WAL
         ('reach', list),
         ('logins', dict),
         ('peers', dict),

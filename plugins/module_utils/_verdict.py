@@ -720,7 +720,7 @@ def _status(cluster):
     if cluster.has('no_majority') or (unknown and (cluster.exists or cluster.has('server_silent', 'server_starting'))):
         return 'unknown'
     if not cluster.exists:
-        return 'unknown' if unknown else 'absent'
+        return 'unknown' if unknown or not cluster.seen else 'absent'
     if cluster.primary is None:
         return 'no_primary'
     return 'degraded' if cluster.problems else 'healthy'
@@ -765,6 +765,7 @@ def _answer(cluster):
         'failover_ready': _failover_ready(cluster),
         'logins': logins(cluster.hosts),
         'depths': _depths(cluster.hosts),
+        'registry': [plain(row) for dummy, row in sorted(cluster.registry.items())],
         'registered_primary': sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active),
         'summary': '%s: primary %s, %d of %d hosts observed, %d problem%s' % (
             status, primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems),

@@ -37,6 +37,13 @@ def test_verdict_and_contract_take_what_the_roles_keep():
     assert FILTERS["contract_problems"]([host])
 
 
+def test_status_as_data_and_as_text():
+    host = {"name": "a", "node_id": "1", "cluster": "lab", "initial_role": "primary", "observed": None, "unreachable": True}
+    found = FILTERS["cluster_status"]([host, dict(host, cluster="moon")], "today")
+    assert (found["time"], found["healthy"], [view["cluster"] for view in found["clusters"]]) == ("today", False, ["lab", "moon"])
+    assert FILTERS["status_text"](found).startswith("lab: unknown: primary none, 0 of 1 hosts observed")
+
+
 NODES = [
     {"node_id": 4, "node_name": "w", "type": "witness", "upstream_node_id": 1, "active": True, "priority": 0, "location": "default"},
     {"node_id": 1, "node_name": "a", "type": "primary", "upstream_node_id": None, "active": True, "priority": 100, "location": "default"},
@@ -90,6 +97,8 @@ def test_topology_shows_every_node_once_whatever_the_metadata_say():
         ("multihost_dsn", "a"),
         ("contract_problems", {}),
         ("cluster_verdict", "a"),
+        ("cluster_status", {"a": 1}),
+        ("status_text", []),
     ],
 )
 def test_wrong_input_is_refused(name, value):

@@ -1,0 +1,446 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: the observations of all nodes -> what a person wants to know of each cluster, as data and as text."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import re
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
+
+# What has to be looked at first. What is not named here keeps the verdict's order, after these.
+_FIRST = ('split_brain', 'no_majority', 'no_primary', 'server_silent', 'server_starting', 'stopped_ex_primary', 'guard_down')
+# What the matrix of who reaches whom explains.
+_UNREACHED = ('ssh_unreachable', 'postgresql_unreachable', 'login_failed')
+# A command to type, after the sentence that says when or where.
+_TYPED = re.compile(r": ((?:ansible|ansible-playbook|systemctl|repmgr|select|ss) [^`]+)$")
+_INTERVAL = re.compile(r"^(?:(-?\d+) days? )?(-?)(\d+):(\d+):(\d+(?:\.\d+)?)$")
+
+
+def status(records, now=None):
+    """All clusters of an inventory: {time, healthy, clusters}.
+
+    records: one dictionary for each host, as the filter cluster_verdict takes them, of any number of clusters.
+    now: the text that says when they were observed, or None.
+    """
+    clusters = {}
+    for record in records:
+        clusters.setdefault('%s' % record.get('cluster', ''), []).append(record)
+    views = [_view(name, _verdict.hosts_from(hosts)) for name, hosts in sorted(clusters.items())]
+    return {'time': now, 'healthy': bool(views) and all(view['healthy'] for view in views), 'clusters': views}
+
+
+# -- data
+
+class _Cluster:
+    """The hosts of one cluster, what the verdict says of them, and who is registered how."""
+
+    def __init__(self, hosts):
+        self.hosts = hosts
+        self.verdict = _verdict.verdict(hosts, deploying=False)
+        self.registry = dict((row['node_id'], Node.from_dict(row)) for row in self.verdict['registry'])
+        self.by_id = dict((host.node_id, host) for host in hosts)
+
+    def row(self, host):
+        row = self.registry.get(host.node_id)
+        return row if row is not None and row.node_name == host.node_name else None
+
+    def name_of(self, node_id):
+        """The inventory's name of a registered node, or the registered one; None where there is neither."""
+        if node_id in self.by_id:
+            return self.by_id[node_id].name
+        return self.registry[node_id].node_name if node_id in self.registry else None
+
+    def is_witness(self, host):
+        row = self.row(host)
+        return (row.type if row else host.initial_role) == 'witness'
+
+
+def _seen(host):
+    return host.observed is not None and not host.unreachable
+
+
+def _view(name, hosts):
+    cluster = _Cluster(hosts)
+    verdict = cluster.verdict
+    nodes = [_node(cluster, host) for host in hosts]
+    problems = _problems(verdict['problems'])
+    ready = verdict['failover_ready']
+    view = {
+        'cluster': name,
+        'status': verdict['status'],
+        'healthy': verdict['status'] == 'healthy',
+        'primary': verdict['primary'],
+        'summary': verdict['summary'],
+        'failover': {'ready': ready['ready'], 'reasons': ready['reasons'], 'candidates': ready['candidates']},
+        'nodes': nodes,
+        'slots': _slots(cluster),
+        'events': _events(cluster),
+        'problems': problems,
+        'matrix': _matrix(hosts),
+    }
+    view['next'] = _next(view)
+    return view
+
+
+def _node(cluster, host):
+    row = cluster.row(host)
+    node = {
+        'name': host.name, 'node_id': host.node_id, 'address': host.address, 'role': None, 'state': _state(host),
+        'registered': None if row is None else {
+            'role': row.type, 'active': row.active, 'upstream': cluster.name_of(row.upstream_node_id), 'priority': row.priority,
+            'location': row.location},
+        'timeline': None, 'current_lsn': None, 'received_lsn': None, 'replayed_lsn': None, 'lag_bytes': None, 'lag_seconds': None,
+        'sync_state': None, 'upstream': None, 'repmgrd': None, 'guard': None, 'pause': None, 'version': None, 'certificate_days': None,
+        'disks': [],
+    }
+    if not _seen(host):
+        return node
+    observed = host.observed
+    server = observed.server
+    guard = observed.guard
+    node.update(
+        pause=observed.pause, version=server.version, disks=observed.disks or [],
+        certificate_days=(observed.tls or {}).get('days'),
+        guard='not installed' if not guard else 'not running' if not guard.get('running') else
+              'running' if guard.get('enabled') else 'not enabled')
+    if server.state != 'running':
+        node['timeline'] = None if cluster.is_witness(host) else observed.data.timeline
+        return node
+    if server.in_recovery is not None:
+        node['role'] = 'standby' if server.in_recovery else 'witness' if cluster.is_witness(host) else 'primary'
+    if not server.sql:
+        return node
+    repmgrd = (observed.repmgr or {}).get('repmgrd') or {}
+    if repmgrd.get('running') is not None:
+        node['repmgrd'] = 'not running' if not repmgrd['running'] else 'paused' if repmgrd.get('paused') else 'running'
+    node['upstream'] = _upstream(cluster, host)
+    if node['role'] != 'witness':
+        # A witness has a server of its own, whose positions say nothing of the cluster's.
+        node.update(timeline=server.timeline, current_lsn=server.current_lsn, received_lsn=server.received_lsn, replayed_lsn=server.replayed_lsn)
+    if node['role'] == 'standby':
+        node.update(_lag(cluster, host))
+    return node
+
+
+def _state(host):
+    if not _seen(host):
+        return 'unreachable' if host.unreachable else 'not observed'
+    server, data = host.observed.server, host.observed.data
+    if server.state == 'running':
+        if not server.sql:
+            return 'does not answer'
+        if not server.in_recovery:
+            return 'running'
+        receiver = host.observed.receiver or {}
+        state = 'streaming' if receiver.get('status') == 'streaming' else 'not streaming'
+        return '%s, replay paused' % state if server.replay_paused else state
+    if data.state in ('missing', 'empty', 'partial', 'unrecognised'):
+        return 'no data' if data.state in ('missing', 'empty') else '%s data' % data.state
+    return server.state
+
+
+def _upstream(cluster, host):
+    """Whom it really streams from or, for a witness, watches; an address where that is no node of the cluster."""
+    observed = host.observed
+    if cluster.is_witness(host):
+        return cluster.name_of((observed.repmgr or {}).get('upstream_node_id'))
+    receiver = observed.receiver or {}
+    address = receiver.get('sender_host') or _host_of(receiver.get('conninfo'))
+    if not address or receiver.get('status') != 'streaming':
+        return None
+    port = receiver.get('sender_port')
+    for other in cluster.hosts:
+        if address in (other.address, other.name, other.node_name) and (not port or not other.port or '%s' % port == '%s' % other.port):
+            return other.name
+    return address
+
+
+def _host_of(conninfo):
+    found = re.search(r"(?:^|\s)host=('(?:[^'\\]|\\.)*'|\S+)", conninfo or '')
+    return found.group(1).strip("'") if found else None
+
+
+def _lag(cluster, host):
+    """By the word of whoever sends to it, who knows both ends at one moment; else what the primary has and it has not."""
+    for other in cluster.hosts:
+        for entry in (other.observed.replication or []) if _seen(other) else []:
+            if entry.get('application_name') == host.node_name and entry.get('state') == 'streaming':
+                return {'lag_bytes': entry.get('lag_bytes'), 'lag_seconds': seconds(entry.get('replay_lag')), 'sync_state': entry.get('sync_state')}
+    found = {'lag_bytes': None, 'lag_seconds': None, 'sync_state': None}
+    primary = [other for other in cluster.hosts if other.name == cluster.verdict['primary']]
+    if primary:
+        written = position(primary[0].observed.server.current_lsn)
+        has = position(host.observed.server.replayed_lsn)
+        if written is not None and has is not None:
+            found['lag_bytes'] = max(0, written - has)
+    return found
+
+
+def seconds(interval):
+    """PostgreSQL's text of an interval of days and less -> seconds, or None."""
+    found = _INTERVAL.match('%s' % (interval or ''))
+    if not found:
+        return None
+    days, sign, hours, minutes, rest = found.groups()
+    value = int(hours) * 3600 + int(minutes) * 60 + float(rest)
+    return int(days or 0) * 86400 + (-value if sign else value)
+
+
+def position(lsn):
+    """An LSN as a number of bytes, or None."""
+    try:
+        high, low = ('%s' % lsn).split('/')
+        return int(high, 16) * 2 ** 32 + int(low, 16)
+    except ValueError:
+        return None
+
+
+def _slots(cluster):
+    found = []
+    for host in cluster.hosts:
+        for slot in (host.observed.slots or []) if _seen(host) else []:
+            found.append({
+                'node': host.name, 'slot_name': slot.get('slot_name'), 'active': slot.get('active'), 'wal_status': slot.get('wal_status'),
+                'retained_bytes': slot.get('retained_bytes')})
+    return sorted(found, key=lambda slot: (slot['node'], '%s' % slot['slot_name']))
+
+
+def _events(cluster):
+    """Newest first. They are replicated: whoever has the newest has all that the others have."""
+    newest = []
+    for host in cluster.hosts:
+        rows = (host.observed.events or []) if _seen(host) else []
+        if rows and (not newest or '%s' % rows[0].get('event_timestamp') > '%s' % newest[0].get('event_timestamp')):
+            newest = rows
+    return [{
+        'time': row.get('event_timestamp'), 'node': cluster.name_of(row.get('node_id')) or 'node %s' % row.get('node_id'),
+        'event': row.get('event'), 'successful': row.get('successful'), 'details': ' '.join(('%s' % (row.get('details') or '')).split()),
+    } for row in newest]
+
+
+def _problems(problems):
+    """What is the same on many nodes is said once; what matters most comes first."""
+    found, order = {}, []
+    for problem in problems:
+        command = problem['command']
+        key = (problem['code'], problem['seen'], problem['expected'], command.replace(problem['node'], '\0') if problem['node'] else command)
+        if key not in found:
+            found[key] = {'code': problem['code'], 'nodes': [], 'seen': problem['seen'], 'expected': problem['expected'], 'command': command,
+                          'stop': problem['stop']}
+            order.append(key)
+        # A command that names its node is said for each of them.
+        elif found[key]['command'] != command:
+            found[key]['command'] += '\n' + command
+        found[key]['nodes'].append(problem['node'])
+    listed = [found[key] for key in order]
+    for problem in listed:
+        typed = _TYPED.search(problem['command'].splitlines()[0] if problem['command'] else '')
+        problem['type'] = typed.group(1) if typed and 'target=HOST' not in typed.group(1) else None
+    return sorted(listed, key=lambda problem: (_FIRST.index(problem['code']) if problem['code'] in _FIRST else len(_FIRST), not problem['stop']))
+
+
+def _next(view):
+    """The one thing to type now, or the sentence that says what to find out before; '' where nothing is to be done."""
+    for problem in view['problems']:
+        if problem['type']:
+            return '%s%s' % ('on %s: ' % problem['nodes'][0] if ' on it: ' in problem['command'] else '', problem['type'])
+        if problem['command']:
+            return problem['command'].splitlines()[0]
+    for reason in view['failover']['reasons'] if view['primary'] else []:
+        typed = _TYPED.search(reason)
+        return typed.group(1) if typed else reason
+    return ''
+
+
+def _matrix(hosts):
+    """{from: {to: what does not work, or None where nobody tried}} of everybody with everybody."""
+    table = {}
+    for host in hosts:
+        table[host.name] = dict((other.name, None) for other in hosts if other is not host)
+        if not _seen(host):
+            continue
+        for entry in host.observed.reach or []:
+            if entry.get('name') in table[host.name]:
+                table[host.name][entry['name']] = [
+                    '%s %s' % (label, entry.get(port)) for label, port in (('SSH', 'ssh'), ('PostgreSQL', 'postgresql')) if entry.get(port) != 'open']
+        for peer, ways in (host.observed.logins or {}).items():
+            if peer in table[host.name]:
+                table[host.name][peer] = (table[host.name][peer] or []) + ['no %s' % way for way in sorted(ways) if ways[way]]
+    return table
+
+
+# -- words
+
+def size(count):
+    """As pg_size_pretty() says it, with one digit where that is worth it."""
+    if count is None:
+        return '?'
+    value = float(count)
+    for unit in ('bytes', 'kB', 'MB', 'GB', 'TB'):
+        if abs(value) < 1024 or unit == 'TB':
+            break
+        value /= 1024
+    return '%d %s' % (value, unit) if unit == 'bytes' or value >= 100 else '%.1f %s' % (value, unit)
+
+
+def role(node):
+    """standby, or standby (registered primary)"""
+    live, registered = node['role'], node['registered']
+    if registered is None:
+        return '%s (not registered)' % live if live else '-'
+    if live == registered['role']:
+        return live if registered['active'] is not False else '%s (registered inactive)' % live
+    return '%s (registered %s)' % (live or '-', registered['role'])
+
+
+def upstream(node):
+    """The live one, or with the registered one where they differ. A node that is not running has none."""
+    registered = (node['registered'] or {}).get('upstream')
+    if node['role'] not in ('standby', 'witness') or node['upstream'] == registered:
+        return node['upstream'] or '-'
+    return '%s (registered %s)' % (node['upstream'] or '-', registered or '-')
+
+
+def lag(node):
+    if node['role'] != 'standby':
+        return '-'
+    if node['lag_bytes'] is None:
+        return '?'
+    return size(node['lag_bytes']) + (', %.1f s' % node['lag_seconds'] if (node['lag_seconds'] or 0) >= 0.1 else '')
+
+
+def lsn(node):
+    return node['current_lsn'] or node['replayed_lsn'] or node['received_lsn'] or '-'
+
+
+def disk(node):
+    """The fullest file system of the node's data."""
+    if not node['disks']:
+        return '-'
+    worst = min(node['disks'], key=lambda entry: entry['free_bytes'] / max(1, entry['total_bytes']))
+    return '%s free of %s' % (size(worst['free_bytes']), size(worst['total_bytes']))
+
+
+def failover(view):
+    ready = view['failover']
+    if not ready['ready']:
+        return 'failover: not ready'
+    return 'failover: ready%s' % (', %s first' % ready['candidates'][0]['name'] if ready['candidates'] else '')
+
+
+def when(stamp):
+    """To the second, with the zone."""
+    found = re.match(r'^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?(.*)$', '%s' % (stamp or ''))
+    return '%s %s%s' % (found.group(1), found.group(2), {'+00:00': ' UTC', '+00': ' UTC', 'Z': ' UTC'}.get(found.group(3), found.group(3))) if found else '?'
+
+
+# -- text: each line is a list of (words, style); styles are ok, bad, warn, dim, bold or ''
+
+_GOOD = {'healthy': 'ok', 'degraded': 'warn', 'unknown': 'warn', 'absent': 'warn'}
+_FINE = ('running', 'streaming', 'active')
+
+
+def level(text):
+    """How good a word of a table is."""
+    if text in _FINE:
+        return 'ok'
+    if text in ('-', '?', 'not installed'):
+        return ''
+    if text in ('paused', 'not enabled', 'unknown', 'starting', 'inactive') or 'replay paused' in text:
+        return 'warn'
+    return 'bad'
+
+
+def columns(node):
+    """[(heading, text, style)] of the main table's line for a node."""
+    roles, upstreams = role(node), upstream(node)
+    return [
+        ('node', node['name'], 'bold'),
+        ('role', roles, 'warn' if '(' in roles and node['role'] else ''),
+        ('state', node['state'], level(node['state'])),
+        ('timeline', '%s' % (node['timeline'] or '-'), ''),
+        ('LSN', lsn(node), ''),
+        ('lag', lag(node), ''),
+        ('sync', node['sync_state'] or '-', ''),
+        ('repmgrd', node['repmgrd'] or '?', level(node['repmgrd'] or '?')),
+        ('guard', '-' if node['guard'] == 'not installed' else node['guard'] or '?', level(node['guard'] or '?')),
+        ('upstream', upstreams, 'warn' if '(' in upstreams else ''),
+    ]
+
+
+def lines(found):
+    """What status() found, for a terminal."""
+    if not found['clusters']:
+        return [[('no cluster is in this inventory, or none was named', 'bad')]]
+    said = []
+    for view in found['clusters']:
+        label, rest = view['summary'].split(': ', 1)
+        said.append([(view['cluster'], 'bold'), (': ', ''), (label, _GOOD.get(view['status'], 'bad')), (': %s' % rest, '')])
+    for view in found['clusters']:
+        if len(found['clusters']) > 1:
+            said += [[], [('== %s' % view['cluster'], 'bold')]]
+        said += _details(view)
+    return said
+
+
+def text(found):
+    return '\n'.join(''.join(words for words, dummy in line).rstrip() for line in lines(found))
+
+
+def _details(view):
+    said = [[(failover(view), 'ok' if view['failover']['ready'] else 'warn')]]
+    said += [[('  %s' % reason, '')] for reason in view['failover']['reasons']]
+    said += [[]] + _table([columns(node) for node in view['nodes']])
+    more = _table([[
+        ('node', node['name'], 'bold'),
+        ('server', node['version'] or '-', ''),
+        ('certificate', '-' if node['certificate_days'] is None else '%d days' % node['certificate_days'],
+         'warn' if (node['certificate_days'] or 0) < _verdict.RENEWAL_DAYS and node['certificate_days'] is not None else ''),
+        ('disk', disk(node), ''),
+        ('slots', ', '.join(_slot(slot) for slot in view['slots'] if slot['node'] == node['name']) or '-', ''),
+    ] for node in view['nodes']])
+    said += [[]] + more if more else []
+    if any(problem['code'] in _UNREACHED for problem in view['problems']):
+        said += [[]] + [[(line, '')] for line in _topology.login_matrix(dict(
+            (name, dict((peer, failed) for peer, failed in row.items() if failed is not None)) for name, row in view['matrix'].items())).splitlines()]
+    if view['events']:
+        said += [[], [('events', 'dim')]] + [[
+            ('  %s  %s  ' % (when(event['time']), event['node']), ''), (event['event'], '' if event['successful'] else 'bad'),
+            ('%s%s' % ('' if event['successful'] else ' failed', ': %s' % event['details'] if event['details'] else ''), 'dim'),
+        ] for event in view['events']]
+    if view['problems']:
+        said += [[], [('problems', 'dim')]]
+    for problem in view['problems']:
+        said.append([('  %s: ' % ', '.join(problem['nodes']), 'bold'), (problem['seen'], 'bad' if problem['stop'] else 'warn'),
+                     ('; expected %s.' % problem['expected'], '')])
+        said += [[('    %s' % line, '')] for line in problem['command'].splitlines()]
+    said += [[], [('next: ', 'dim'), (view['next'] or 'nothing to do', 'bold' if view['next'] else 'ok')]]
+    return said
+
+
+def _slot(slot):
+    return '%s %s, keeps %s%s' % (
+        slot['slot_name'], 'active' if slot['active'] else 'inactive', size(slot['retained_bytes']),
+        '' if slot['wal_status'] in (None, 'reserved') else ' (%s)' % slot['wal_status'])
+
+
+def _table(rows):
+    """Columns in which no line has anything are left out."""
+    used = [index for index in range(len(rows[0])) if index == 0 or any(row[index][1] != '-' for row in rows)]
+    if len(used) == 1:
+        return []
+    widths = dict((index, max(len(row[index][1]) for row in rows + [[cell[:1] * 2 for cell in rows[0]]])) for index in used)
+    found = [[('%s  ' % rows[0][index][0].ljust(widths[index]), 'dim') for index in used]]
+    for row in rows:
+        line = []
+        for index in used:
+            line += [(row[index][1], row[index][2]), (' ' * (widths[index] - len(row[index][1]) + 2), '')]
+        found.append(line)
+    return found
