@@ -10,12 +10,14 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import errno
+import glob
 import grp
 import hashlib
 import io
 import json
 import os
 import pwd
+import re
 import struct
 import threading
 
@@ -39,6 +41,26 @@ class Place:
         self.port = port
         self.conninfo = conninfo
         self.user = user
+
+
+# Where the packages of Debian and of PGDG for EL put things.
+_CONFIGS = ('/etc/repmgr.conf', '/etc/repmgr/*/repmgr.conf')
+_PROGRAMS = ('/usr/lib/postgresql/*/bin', '/usr/pgsql-*/bin')
+_DIRECTORIES = ('/var/lib/postgresql/*/main', '/var/lib/pgsql/*/data')
+
+
+def find(place, root='/'):
+    """Fill in what the caller did not say: by repmgr.conf where there is one, else by the places of packages, newest version first."""
+    def newest(patterns):
+        found = [path for pattern in patterns for path in glob.glob(os.path.join(root, pattern.lstrip('/')))]
+        return max(found, key=lambda path: [int(number) for number in re.findall(r'[0-9]+', path)]) if found else None
+
+    place.config_file = place.config_file or newest(_CONFIGS)
+    config = read_config(place.config_file) or {}
+    place.bin_dir = place.bin_dir or config.get('pg_bindir') or newest(_PROGRAMS)
+    # Where there is none, the pattern stands for itself: nothing of that name is there.
+    place.data_directory = place.data_directory or config.get('data_directory') or newest(_DIRECTORIES) or os.path.join(
+        root, _DIRECTORIES[os.path.exists(os.path.join(root, 'etc/redhat-release'))].lstrip('/'))
 
 
 # -- files
@@ -206,6 +228,20 @@ def observe_data(runner, place):
     data.started = 'postmaster.opts' in names
     _read_control(runner, place, control, data)
     return data
+
+
+def disks(path):
+    """[{path, total_bytes, free_bytes}] of the file systems of a data directory and of its WAL. Free is what its owner may use."""
+    found, devices = [], set()
+    for name in [path, os.path.join(path, 'pg_wal')] if path else []:
+        try:
+            device, stat = os.stat(name).st_dev, os.statvfs(name)
+        except OSError:
+            continue
+        if device not in devices:
+            devices.add(device)
+            found.append({'path': name, 'total_bytes': stat.f_blocks * stat.f_frsize, 'free_bytes': stat.f_bavail * stat.f_frsize})
+    return found
 
 
 def _some(names):
@@ -425,6 +461,7 @@ def observe_local(runner, psql, place, events=0):
     observed.pause = read_pause(place.user)
     observed.guard = read_guard()
     observed.data = observe_data(runner, place)
+    observed.disks = disks(place.data_directory)
     observed.server, sockets = observe_server(place, observed.data)
     if observed.server.state == 'running' and _exists(place.bin_dir, 'psql'):
         ways = _ways(place, config, sockets)

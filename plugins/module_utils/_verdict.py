@@ -69,7 +69,7 @@ def verdict(hosts, deploying=True):
     if cluster.exists:
         _check_replication(cluster)
         _check_repmgrd(cluster)
-    return _answer(cluster)
+    return _answer(cluster, deploying)
 
 
 # -- what is there
@@ -713,14 +713,14 @@ def _rewind_reasons(primary):
 
 # -- the answer
 
-def _status(cluster):
+def _status(cluster, deploying):
     if cluster.has('split_brain'):
         return 'split_brain'
     unknown = cluster.has('data_unknown', 'server_starting', 'server_unknown', 'server_silent', 'no_majority')
     if cluster.has('no_majority') or (unknown and (cluster.exists or cluster.has('server_silent', 'server_starting'))):
         return 'unknown'
     if not cluster.exists:
-        return 'unknown' if unknown or not cluster.seen else 'absent'
+        return 'unknown' if unknown or not (deploying or cluster.seen) else 'absent'
     if cluster.primary is None:
         return 'no_primary'
     return 'degraded' if cluster.problems else 'healthy'
@@ -750,8 +750,8 @@ def _depths(hosts):
     return found
 
 
-def _answer(cluster):
-    status = _status(cluster)
+def _answer(cluster, deploying):
+    status = _status(cluster, deploying)
     stop = [problem for problem in cluster.problems if problem.stop]
     primary = cluster.primary.name if cluster.primary is not None and status != 'split_brain' else None
     return {

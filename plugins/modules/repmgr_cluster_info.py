@@ -28,6 +28,12 @@ options:
     description:
       - The name of the node in the answer, usually that of the inventory. Default is the node name of C(repmgr.conf).
     type: str
+  find:
+    description:
+      - Whether O(config_file), O(bin_dir) and O(data_directory) that are not given are looked for - C(repmgr.conf) where packages have it, the
+        others in it or where packages have them - so that no facts of the host are needed.
+    type: bool
+    default: false
   config_file:
     description:
       - The path of C(repmgr.conf). It need not exist.
@@ -269,6 +275,13 @@ observed:
       description: Whether the database is there, the version of the extension, the registered nodes, and repmgrd's state.
       type: dict
       returned: always
+    disks:
+      description:
+        - The file systems of the data directory and, where it has one of its own, of its WAL, each with C(path), C(total_bytes) and
+          C(free_bytes), which is what the server may use.
+      type: list
+      elements: dict
+      returned: always
     reach:
       description:
         - Each peer as seen from here. C(ssh) and C(postgresql) are V(open), V(refused), V(timeout), V(unreachable),
@@ -357,6 +370,8 @@ answers:
   type: dict
 """
 
+import threading
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login, _observe, _reach, _tls, _verdict
@@ -367,6 +382,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
 
 ARGUMENTS = dict(
     name=dict(type='str'),
+    find=dict(type='bool', default=False),
     config_file=dict(type='path'),
     bin_dir=dict(type='path'),
     data_directory=dict(type='path'),
@@ -438,19 +454,26 @@ def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
     runner = Runner(module)
-    psql = Psql(runner, params['bin_dir'] or '', params['passfile'], params['connect_timeout'])
     place = _observe.Place(
         params['name'] or '', params['config_file'], params['bin_dir'], params['data_directory'], params['port'],
         params['conninfo'], params['run_as'])
+    if params['find']:
+        _observe.find(place)
+    psql = Psql(runner, place.bin_dir or '', params['passfile'], params['connect_timeout'])
 
+    # A peer that is gone costs the timeout, in which this node can be looked at.
+    reached = []
+    knocking = threading.Thread(target=lambda: reached.extend(_reach.reach(params['peers'], params['connect_timeout'])))
+    knocking.start()
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
     observed.files = _observe.files(params['files'])
     observed.missing_packages = _observe.missing_packages(runner, params['packages'])
-    observed.reach = _reach.reach(params['peers'], params['connect_timeout'])
+    knocking.join()
+    observed.reach = reached
     if params['log_in']:
         observed.logins = _login.log_in(
-            runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], params['bin_dir'] or '',
+            runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], place.bin_dir or '',
             params['run_as'])
     if params['tls']:
         observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
@@ -459,7 +482,7 @@ def main():
             psql, observed, place, params['peers'], params['connect_timeout']).items())
 
     result = {'observed': plain(observed), 'cluster': _verdict.from_one_node(observed)}
-    repmgr = Repmgr(runner, params['bin_dir'] or '', params['config_file'] or '', params['passfile'], params['run_as'])
+    repmgr = Repmgr(runner, place.bin_dir or '', place.config_file or '', params['passfile'], params['run_as'])
     if params['show']:
         result['status_text'] = status_texts(module, repmgr)
     if params['ask']:

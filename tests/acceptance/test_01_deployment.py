@@ -199,4 +199,4 @@ def test_status_playbook_agrees():
     run = lab.playbook("playbooks/status.yml").assert_nothing_changed()
     for name in lab.HOSTS:
         assert name in run.text
-    assert "repmgrd" in run.text and "Connection string" in run.text
+    assert "lab: healthy: primary %s, 4 of 4 hosts observed" % lab.PRIMARY in run.text and "failover: ready" in run.text

@@ -83,7 +83,7 @@ def test_a_certificate_that_runs_out_is_made_anew(host, days):
 def test_status_warns_of_it():
     sign(lab.OTHER_STANDBY, 12)
     run = lab.playbook("playbooks/status.yml")
-    assert run.rc != 0 and "%s: its TLS certificate expires in 11 days" % lab.OTHER_STANDBY in run.message, str(run)
+    assert run.rc != 0 and "%s: its TLS certificate expires in 11 days" % lab.OTHER_STANDBY in run.text, str(run)
     lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_ok()
 
 

@@ -325,3 +325,40 @@ def test_the_guard(tmpdir):
     tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
     tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
     assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True}
+
+
+# -- what nobody said
+
+def test_places_are_found_by_repmgr_conf(tmpdir):
+    root = tmpdir
+    for version in (9, 15, 16):
+        root.ensure('usr', 'lib', 'postgresql', str(version), 'bin', dir=True)
+        root.ensure('var', 'lib', 'postgresql', str(version), 'main', dir=True)
+    place = _observe.Place()
+    _observe.find(place, str(root))
+    assert (place.config_file, place.bin_dir, place.data_directory) == (
+        None, str(root.join('usr/lib/postgresql/16/bin')), str(root.join('var/lib/postgresql/16/main')))
+    for version in (9, 15):
+        root.ensure('etc', 'repmgr', str(version), 'repmgr.conf').write("node_id=1\npg_bindir='/opt/%d'\ndata_directory='/data/%d'\n" % (version, version))
+    place = _observe.Place()
+    _observe.find(place, str(root))
+    assert (place.config_file, place.bin_dir, place.data_directory) == (str(root.join('etc/repmgr/15/repmgr.conf')), '/opt/15', '/data/15')
+    place = _observe.Place(bin_dir='/mine', data_directory='/own', config_file='/no/such')
+    _observe.find(place, str(root))
+    assert (place.config_file, place.bin_dir, place.data_directory) == ('/no/such', '/mine', '/own')
+
+
+@pytest.mark.parametrize('file, pattern', [('etc/debian_version', 'var/lib/postgresql/*/main'), ('etc/redhat-release', 'var/lib/pgsql/*/data')])
+def test_a_host_with_nothing_has_no_data(tmpdir, file, pattern):
+    tmpdir.ensure(*file.split('/'))
+    place = _observe.Place()
+    _observe.find(place, str(tmpdir))
+    assert place.data_directory == str(tmpdir.join(pattern))
+    assert _observe.observe_data(None, place).state == 'missing'
+
+
+def test_disks(tmpdir):
+    tmpdir.ensure('pg_wal', dir=True)
+    found, = _observe.disks(str(tmpdir))
+    assert found['path'] == str(tmpdir) and 0 <= found['free_bytes'] <= found['total_bytes'] and found['total_bytes'] > 0
+    assert _observe.disks(None) == _observe.disks(str(tmpdir.join('none'))) == []

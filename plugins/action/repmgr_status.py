@@ -1,0 +1,72 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Prints the status of clusters as it is, without the frame that a result has, and writes it to files on the controller."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+import tempfile
+import time
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.color import stringc
+from ansible.utils.display import Display
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status
+
+display = Display()
+
+_COLOURS = {'ok': C.COLOR_OK, 'warn': C.COLOR_CHANGED, 'bad': C.COLOR_ERROR, 'dim': C.COLOR_VERBOSE, 'bold': C.COLOR_HIGHLIGHT}
+
+
+class ActionModule(ActionBase):
+
+    _requires_connection = False
+    TRANSFERS_FILES = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super(ActionModule, self).run(tmp, task_vars)
+        del tmp
+        dummy, args = self.validate_argument_spec({
+            'nodes': {'type': 'list', 'elements': 'dict', 'required': True},
+            'format': {'type': 'str', 'choices': ['text', 'json'], 'default': 'text'},
+            'output': {'type': 'path'},
+        })
+        found = _status.status(args['nodes'], time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()))
+        said = json.dumps(found, indent=2, sort_keys=True) if args['format'] == 'json' else _status.text(found)
+        # Where the whole run is one document, the result in it says everything.
+        if not C.DEFAULT_STDOUT_CALLBACK.rpartition('.')[2].startswith('json'):
+            display.display(said if args['format'] == 'json' else coloured(found))
+        if args['output']:
+            write(args['output'], said + '\n')
+        result.update(changed=False, msg=said, status=found, verdicts=_status.text(found).splitlines()[:max(1, len(found['clusters']))])
+        return result
+
+
+def coloured(found):
+    """stringc() knows whether colours are wanted."""
+    return '\n'.join(''.join(
+        stringc(words, _COLOURS[style]) if style in _COLOURS and words.strip() else words for words, style in line).rstrip()
+        for line in _status.lines(found))
+
+
+def write(path, text):
+    """Whole or not at all: a cron job's reader never sees half of it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        handle, name = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, 'wb') as stream:
+            stream.write(text.encode('utf-8'))
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.rename(name, path)
+    except (IOError, OSError) as exc:
+        raise AnsibleActionFail('cannot write %s: %s; expected a folder of the controller that may be written to.' % (path, exc.strerror))
