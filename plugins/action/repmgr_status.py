@@ -20,6 +20,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
 
 display = Display()
 
@@ -38,6 +39,7 @@ class ActionModule(ActionBase):
             'nodes': {'type': 'list', 'elements': 'dict', 'required': True},
             'format': {'type': 'str', 'choices': ['text', 'json'], 'default': 'text'},
             'output': {'type': 'path'},
+            'report': {'type': 'path'},
         })
         found = _status.status(args['nodes'], time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()))
         said = json.dumps(found, indent=2, sort_keys=True) if args['format'] == 'json' else _status.text(found)
@@ -46,6 +48,8 @@ class ActionModule(ActionBase):
             display.display(said if args['format'] == 'json' else coloured(found))
         if args['output']:
             write(args['output'], said + '\n')
+        if args['report']:
+            write(args['report'], _report.page(found))
         result.update(changed=False, msg=said, status=found, verdicts=_status.text(found).splitlines()[:max(1, len(found['clusters']))])
         return result
 

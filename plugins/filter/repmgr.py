@@ -10,6 +10,7 @@ __metaclass__ = type
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
 
 
 def _listed(value, name):
@@ -58,6 +59,12 @@ def status_text(status):
     return _status.text(status)
 
 
+def status_html(status):
+    if not isinstance(status, dict) or 'clusters' not in status:
+        raise AnsibleFilterError('status_html needs what cluster_status returned')
+    return _report.page(status)
+
+
 def failover_plan(hosts, target='', dead='', accept_loss=False):
     found = _verdict.hosts_from(_listed(hosts, 'failover_plan'))
     return _failover.failover_plan(found, _verdict.verdict(found), target, dead, accept_loss)
@@ -100,6 +107,7 @@ class FilterModule(object):
             'cluster_verdict': cluster_verdict,
             'cluster_status': cluster_status,
             'status_text': status_text,
+            'status_html': status_html,
             'failover_plan': failover_plan,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,

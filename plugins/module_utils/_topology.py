@@ -36,6 +36,28 @@ def _ordered(nodes):
     return ordered
 
 
+def placed(nodes):
+    """[(node, column, row)] for a drawing from left to right: a node stands in the middle of those below it."""
+    ordered = _ordered(nodes)
+    rows, last = {}, -1
+    # From the bottom up: below each node stand the deeper ones that follow it until one is not deeper.
+    for index in range(len(ordered)):
+        follower = ordered[index + 1] if index + 1 < len(ordered) else None
+        if follower is None or len(follower[1]) <= len(ordered[index][1]):
+            last += 1
+            rows[index] = last
+    for index in reversed(range(len(ordered))):
+        if index not in rows:
+            depth, below = len(ordered[index][1]), []
+            for other in range(index + 1, len(ordered)):
+                if len(ordered[other][1]) <= depth:
+                    break
+                if len(ordered[other][1]) == depth + 1:
+                    below.append(rows[other])
+            rows[index] = (below[0] + below[-1]) / 2
+    return [(node, len(path), rows[index]) for index, (node, path) in enumerate(ordered)]
+
+
 def _words(node):
     """What is to be said of a node besides its name."""
     words = [node.get('type') or 'unknown', 'id %s' % node['node_id']]

@@ -42,9 +42,16 @@ options:
       - A file on the controller that gets the same, without colours. Relative to the current directory. It is replaced as a whole,
         in check mode, too.
     type: path
+  report:
+    description:
+      - A file on the controller that gets one HTML page for all clusters, which needs no network and no script - the verdicts, who streams
+        from whom, the nodes, who reaches whom, events, problems and the next commands. Written as O(output) is.
+    type: path
 seealso:
   - module: pgfleet.repmgr.repmgr_cluster_info
   - plugin: pgfleet.repmgr.cluster_status
+    plugin_type: filter
+  - plugin: pgfleet.repmgr.status_html
     plugin_type: filter
 """
 

@@ -9,6 +9,12 @@ set -euo pipefail
 begin_part units
 failed=
 
+# The report is looked at in a browser. Without one those tests are skipped, and named among what was left out.
+if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    browser=(apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core)
+    { "${browser[@]}" || { apt-get update -q && "${browser[@]}"; }; } >.cache/chromium.log 2>&1 </dev/null || tail -n 3 .cache/chromium.log
+fi
+
 echo "--- units: all tests on the controller's Python"
 rm -f .cache/units.xml
 python -m pytest tests/unit -q -p no:cacheprovider --junit-xml .cache/units.xml "$@" </dev/null || failed=yes

@@ -41,6 +41,7 @@ def test_status_as_data_and_as_text():
     host = {"name": "a", "node_id": "1", "cluster": "lab", "initial_role": "primary", "observed": None, "unreachable": True}
     found = FILTERS["cluster_status"]([host, dict(host, cluster="moon")], "today")
     assert (found["time"], found["healthy"], [view["cluster"] for view in found["clusters"]]) == ("today", False, ["lab", "moon"])
+    assert "lab: unknown" in FILTERS["status_html"](found)
     assert FILTERS["status_text"](found).startswith("lab: unknown: primary none, 0 of 1 hosts observed")
 
 
@@ -99,6 +100,7 @@ def test_topology_shows_every_node_once_whatever_the_metadata_say():
         ("cluster_verdict", "a"),
         ("cluster_status", {"a": 1}),
         ("status_text", []),
+        ("status_html", []),
     ],
 )
 def test_wrong_input_is_refused(name, value):
