@@ -417,10 +417,11 @@ def _details(view):
         ] for event in view['events']]
     if view['problems']:
         said += [[], [('problems', 'dim')]]
-    for problem in view['problems']:
+    for problem, follower in zip(view['problems'], view['problems'][1:] + [{}]):
         said.append([('  %s: ' % ', '.join(problem['nodes']), 'bold'), (problem['seen'], 'bad' if problem['stop'] else 'warn'),
                      ('; expected %s.' % problem['expected'], '')])
-        said += [[('    %s' % line, '')] for line in problem['command'].splitlines()]
+        # What mends two problems in a row is said once, below them.
+        said += [[('    %s' % line, '')] for line in problem['command'].splitlines() if problem['command'] != follower.get('command')]
     said += [[], [('next: ', 'dim'), (view['next'] or 'nothing to do', 'bold' if view['next'] else 'ok')]]
     return said
 

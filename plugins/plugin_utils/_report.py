@@ -18,7 +18,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _to
 _TEMPLATE = os.path.join(os.path.dirname(__file__), 'report.html.j2')
 # Of the drawing, in pixels where it is not scaled.
 _BOX = (196, 60)
-_GAP = (44, 18)
+_GAP = (52, 18)
 # Of the name, and of the words below it.
 _LETTERS = (19, 27)
 # Nobody has to tell green from red.

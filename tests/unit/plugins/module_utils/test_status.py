@@ -119,6 +119,7 @@ def test_two_primaries():
     assert [cells(cluster, node)['role'] for node in ('db1', 'db2', 'db3')] == ['primary', 'primary (registered standby)', 'standby']
     assert [cells(cluster, node)['timeline'] for node in ('db1', 'db2')] == ['1', '2']
     assert 'on it: ' in seen(cluster)['clusters'][0]['problems'][-1]['command']
+    assert len([line for line in said(cluster) if line.startswith('    Find out which one holds')]) == 1
 
 
 def test_a_command_for_one_node_names_it():

@@ -33,7 +33,7 @@ class Browser:
         far = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (hears, says)]
         self._process = subprocess.Popen(
             ["bash", "-c", f'exec 3<&{far[0]} 4>&{far[1]} "$@"', "bash", PROGRAM, "--headless", "--no-sandbox", "--disable-gpu",
-             "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe", f"--user-data-dir={self._folder}", "about:blank"],
+             "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run", "--remote-debugging-pipe", f"--user-data-dir={self._folder}", "about:blank"],
             pass_fds=far, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for end in [hears, says] + far:
             os.close(end)
