@@ -200,11 +200,20 @@ def _check_primary(cluster):
         if cluster.primary is None and not cluster.has('split_brain'):
             stopped = ', '.join('%s (%s)' % (host.name, host.observed.data.cluster_state or host.observed.server.state)
                                 for host in cluster.data_hosts)
-            cluster.problem(
-                'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
-                    stopped or 'none seen'),
-                'one primary',
-                'Start the server of the last primary if it was stopped on purpose; else type: ansible-playbook playbooks/failover.yml')
+            streaming = [host.name for host in cluster.data_hosts if _streams(host)]
+            hidden = [host.name for host in cluster.hosts if host not in cluster.seen]
+            if streaming and hidden:
+                # Somebody sends to them. Whoever only cannot be reached from here must not be taken for dead.
+                cluster.problem(
+                    'no_primary', ', '.join(hidden), 'no host that could be observed runs as primary, but %s %s from one that could not' % (
+                        ', '.join(streaming), 'streams' if len(streaming) == 1 else 'stream'),
+                    'every host in reach', 'Mend the way there: ansible %s -m ansible.builtin.ping' % ':'.join(hidden))
+            else:
+                cluster.problem(
+                    'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
+                        stopped or 'none seen'),
+                    'one primary',
+                    'Start the server of the last primary if it was stopped on purpose; else type: ansible-playbook playbooks/failover.yml')
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:

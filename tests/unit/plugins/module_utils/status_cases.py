@@ -152,6 +152,13 @@ def primary_gone():
     return cluster
 
 
+def primary_out_of_reach():
+    """The controller cannot log in to its host; the standbys stream from it all the same."""
+    cluster = Cluster()
+    cluster.gone.append(1)
+    return cluster
+
+
 def paused_and_primary_down():
     cluster = Cluster()
     cluster.stop(1)
@@ -179,4 +186,4 @@ def nobody_reached():
 
 
 CASES = dict((case.__name__, case) for case in (
-    healthy, standby_detached, standby_stopped, primary_gone, paused_and_primary_down, two_primaries, nobody_reached))
+    healthy, standby_detached, standby_stopped, primary_gone, primary_out_of_reach, paused_and_primary_down, two_primaries, nobody_reached))

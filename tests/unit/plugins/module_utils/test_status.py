@@ -68,6 +68,7 @@ def test_healthy():
     (cases.two_primaries, 'split_brain', 'split_brain',
      'Find out which one holds the data to keep; stop the server of every other and bring it back by: '
      'ansible-playbook playbooks/rejoin.yml -e target=HOST'),
+    (cases.primary_out_of_reach, 'no_primary', 'no_primary', 'ansible db1 -m ansible.builtin.ping'),
     (cases.nobody_reached, 'unknown', 'unreachable', 'ansible db1 -m ansible.builtin.ping'),
 ], ids=lambda value: getattr(value, '__name__', ''))
 def test_what_is_wrong_comes_first_and_says_what_to_type(case, status, first, follows):
@@ -106,6 +107,13 @@ def test_primary_gone():
     assert cells(cluster, 'db3')['lag'] == '2.0 kB, 1.5 s'
     assert [cells(cluster, node)['upstream'] for node in ('db2', 'db3', 'db4')] == ['-', 'db2', 'db2']
     assert '  2026-03-02 04:05:06 UTC  db2  repmgrd_failover_promote: node 2 promoted to primary; old primary 1 marked as failed' in said(cluster)
+
+
+def test_a_primary_that_only_the_controller_cannot_reach_is_not_called_dead():
+    cluster = cases.primary_out_of_reach()
+    words = '\n'.join(said(cluster))
+    assert 'db2, db3 stream from one that could not' in words and 'failover.yml' not in words
+    assert [cells(cluster, node)['upstream'] for node in ('db2', 'db3')] == ['db1', 'db1']
 
 
 def test_paused_is_said_once_with_its_reason():
