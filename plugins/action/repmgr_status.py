@@ -62,15 +62,23 @@ def coloured(found):
 
 
 def write(path, text):
-    """Whole or not at all: a cron job's reader never sees half of it."""
-    folder = os.path.dirname(os.path.abspath(path))
+    """Whole or not at all: a cron job's reader never sees half of it. A pipe or a device is written to."""
+    real, data = os.path.realpath(path), text.encode('utf-8')
     try:
-        handle, name = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, 'wb') as stream:
-            stream.write(text.encode('utf-8'))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.rename(name, path)
+        if os.path.exists(real) and not os.path.isfile(real):
+            with open(real, 'wb') as stream:
+                stream.write(data)
+            return
+        handle, name = tempfile.mkstemp(dir=os.path.dirname(real))
+        try:
+            with os.fdopen(handle, 'wb') as stream:
+                stream.write(data)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)
+            os.rename(name, real)
+        except (IOError, OSError):
+            os.unlink(name)
+            raise
     except (IOError, OSError) as exc:
-        raise AnsibleActionFail('cannot write %s: %s; expected a folder of the controller that may be written to.' % (path, exc.strerror))
+        raise AnsibleActionFail('cannot write %s: %s; expected a file in a folder of the controller that may be written to.' % (path, exc.strerror))

@@ -63,12 +63,20 @@ EXAMPLES = r"""
   become: true
   register: seen
 
+- name: What the inventory says of it goes with what was seen
+  ansible.builtin.set_fact:
+    record:
+      name: "{{ inventory_hostname }}"
+      node_id: "{{ repmgr_node_id }}"
+      node_name: "{{ inventory_hostname }}"
+      cluster: orders
+      address: "{{ ansible_host }}"
+      observed: "{{ seen.observed }}"
+
 - name: Say what that means
   pgfleet.repmgr.repmgr_status:
-    nodes: >-
-      [{% for host in ansible_play_hosts %}
-      {'name': '{{ host }}', 'node_id': {{ hostvars[host].repmgr_node_id }}, 'cluster': 'orders', 'observed': {{ hostvars[host].seen.observed }}},
-      {% endfor %}]
+    nodes: "{{ ansible_play_hosts | map('extract', hostvars, 'record') | list }}"
+    report: /srv/www/orders.html
   run_once: true
 """
 
