@@ -78,6 +78,11 @@ def live(tmp_path):
     assert made.said and not [text for text in made.said if MARKER in text]
 
 
+def said(done, words):
+    """Ansible breaks lines anywhere, at hyphens, too."""
+    return "".join(words.split()) in "".join(done.stderr.split())
+
+
 def roles(groups):
     return tuple(groups[name] for name in ("primary", "standby", "witness", "unreachable"))
 
@@ -118,13 +123,16 @@ def test_a_standby_that_is_stopped_and_a_cache(live, tmp_path):
     try:
         assert live() == before, "it has not come from the cache"
         assert not [path for path in (tmp_path / "cache").iterdir() if MARKER in path.read_text()]
-        groups, facts = live("--flush-cache")
+        (tmp_path / "who.yml").write_text("[{hosts: unreachable, tasks: []}]")
+        done = live.run("ansible-playbook", str(tmp_path / "who.yml"), "--list-hosts", "--flush-cache")
+        assert done.returncode == 0 and lab.OTHER_STANDBY in done.stdout and lab.STANDBY not in done.stdout, done.stdout + done.stderr
+        assert "WARNING" in done.stderr and said(done, "%s does not answer" % lab.OTHER_STANDBY), done.stderr
+        groups, facts = live()
         assert roles(groups) == ([lab.PRIMARY], [lab.STANDBY], [lab.WITNESS], [lab.OTHER_STANDBY])
         assert groups["cluster_lab"] == ALL and "refused" in facts[lab.OTHER_STANDBY]["repmgr_error"]
-        assert "WARNING" in live.said[-1] and "%s does not answer" % lab.OTHER_STANDBY in live.said[-1]
         live.write(strict=True)
         done = live.run("ansible-inventory", "--list", ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED="true")
-        assert done.returncode != 0 and "%s does not answer" % lab.OTHER_STANDBY in " ".join(done.stderr.split()), done.stderr
+        assert done.returncode != 0 and said(done, "%s does not answer" % lab.OTHER_STANDBY), done.stderr
     finally:
         lab.ssh(lab.OTHER_STANDBY, "systemctl start %s" % lab.UNIT)
 
@@ -149,7 +157,7 @@ def test_a_primary_that_is_away_for_a_moment(live):
 def test_a_password_that_is_wrong_is_not_shown_either(live):
     live.write(password=MARKER + "-wrong")
     done = live.run("ansible-inventory", "--list", "-vvv")
-    assert "password authentication failed" in " ".join(done.stderr.split()), done.stderr
+    assert said(done, "password authentication failed"), done.stderr
 
 
 @lab.longer
