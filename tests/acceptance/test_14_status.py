@@ -118,8 +118,8 @@ def test_standby_detached(status):
     try:
         lab.wait_until("detached", 10, lambda: lab.sql(FAULTY, "select 1 from pg_stat_wal_receiver") == [])
         said = status()
-        said.assert_says("degraded", lab.PRIMARY, "ansible-playbook site.yml", "failover: not ready", "repmgr_slot_103 inactive",
-                         "  %s: is not streaming (no WAL receiver)" % FAULTY)
+        said.assert_says("degraded", lab.PRIMARY, "ansible-playbook site.yml", "failover: ready, %s first" % lab.STANDBY,
+                         "repmgr_slot_103 inactive", "  %s: is not streaming (no WAL receiver)" % FAULTY)
         assert said.node(FAULTY)["state"] == "not streaming"
         assert said.node(FAULTY)["upstream"].startswith("- (registered")
         assert 'class="broken"' in said.page
