@@ -16,8 +16,8 @@ version_added: 0.1.0
 description:
   - Says what the observations of all nodes mean, for a person or for a program. The playbook C(pgfleet.repmgr.status) is made of
     M(pgfleet.repmgr.repmgr_cluster_info) and this.
-  - Runs on the controller and connects to nobody. Text is printed as it is, with colours on a terminal unless E(ANSIBLE_NOCOLOR) or
-    E(NO_COLOR) is set; a stdout callback that makes JSON of the whole run has it in the result alone.
+  - Runs on the controller and connects to nobody. Text is printed as it is, with colours on a terminal unless C(ANSIBLE_NOCOLOR) or
+    C(NO_COLOR) is set; a stdout callback that makes JSON of the whole run has it in the result alone.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
   - pgfleet.repmgr.attributes.info
