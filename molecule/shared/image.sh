@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The lab's base image: `image.sh [suite]` builds what is missing and prints the image's name as its only
 # line on standard output. The name holds a hash of the recipe, so an image is reused until the recipe changes.
+# LAB_CPU_SHARES (the engine's --cpu-shares, whose default is 1024) leaves the machine to others while it builds.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,7 +17,8 @@ case $suite in
     bullseye) pg_version=13 ;;
     bookworm) pg_version=15 ;;
     trixie) pg_version=17 ;;
-    *) fail "no recipe for '$suite'; there is one for bullseye, bookworm and trixie" ;;
+    sid) pg_version=18 ;;
+    *) fail "no recipe for '$suite'; there is one for bullseye, bookworm, trixie and sid" ;;
 esac
 
 recipe=$(cd "$here" && find image image.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-10)
@@ -40,6 +42,8 @@ machine_sources() {
         awk -v codename="$codename" -v suite="$suite" '
             # Before the first apt-get update the origin is unknown, and the usual path has to do.
             $3 != "main" || !($4 == "Debian" || $2 ~ /\/debian(-security)?\/?$/) { next }
+            # sid has neither updates nor a security archive of its own.
+            suite == "sid" && $1 != codename { next }
             $1 == codename || $1 == codename "-updates" || $1 == codename "-security" {
                 line = "deb " $2 " " suite substr($1, length(codename) + 1) " main"
                 if (!seen[line]++) print line
@@ -98,7 +102,7 @@ build() {
 
     say "building $name on $base"
     # The host's network: an archive that only this machine's resolver or proxy knows is reached the same way.
-    if ! docker build --network host --build-arg "BASE=$base" --build-arg "SUITE=$suite" \
+    if ! docker build --network host ${LAB_CPU_SHARES:+--cpu-shares "$LAB_CPU_SHARES"} --build-arg "BASE=$base" --build-arg "SUITE=$suite" \
         --build-arg "PG_VERSION=$pg_version" -t "$name" "$context" >"$cache/image-$suite.log" 2>&1; then
         tail -n 20 "$cache/image-$suite.log" >&2
         rm -rf "$context"

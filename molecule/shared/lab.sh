@@ -4,6 +4,7 @@
 #   lab.sh down            remove the hosts and their network
 #   lab.sh recreate NAME.. these hosts again, empty, with new host keys; the others are not touched
 #   lab.sh reset           all four again, empty
+#   lab.sh key             nothing but the key that opens hosts, where there is none yet
 #   lab.sh attacker up     one more host in their network that is no node, empty: pgfleet-attacker at 192.168.56.110;
 #   lab.sh attacker down   remove it.
 #   lab.sh fifth up        one more host for the lab's cluster, empty: base-centos-5 at 192.168.56.111, in no inventory of the repository;
@@ -213,6 +214,7 @@ down() {
 case ${1:-} in
     up) up ;;
     down) down ;;
+    key) make_key ;;
     recreate) shift; recreate "$@" ;;
     reset) reset ;;
     attacker)
@@ -229,5 +231,5 @@ case ${1:-} in
             *) fail "usage: lab.sh fifth up|down" ;;
         esac
         ;;
-    *) fail "usage: lab.sh up|down|recreate NAME...|reset|attacker up|attacker down|fifth up|fifth down" ;;
+    *) fail "usage: lab.sh up|down|recreate NAME...|reset|key|attacker up|attacker down|fifth up|fifth down" ;;
 esac
