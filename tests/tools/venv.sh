@@ -5,27 +5,29 @@ cd "$(dirname "$0")/../.."
 dir=${1:?usage: venv.sh DIR LOCK}
 lock=${2:?usage: venv.sh DIR LOCK}
 
-# ansible-core 2.16 wants 3.10-3.12 on the controller; the lock is made for 3.11 and 3.12.
-good='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))'
+# ansible-core 2.16 wants 3.10-3.12 on the controller, the newest 3.12 and later: the lock is made for these two.
+lowest=11 highest=12
+if [ "$lock" = requirements/newest.txt ]; then lowest=12 highest=13; fi
+good="import sys; sys.exit(not (3, $lowest) <= sys.version_info[:2] <= (3, $highest))"
 
 find_python() {
     local candidate root
     # A pyenv shim may stand on PATH without a version behind it, so every candidate is run.
-    for candidate in python3.11 python3.12 python3; do
+    for candidate in "python3.$lowest" "python3.$highest" python3; do
         if "$candidate" -c "$good" 2>/dev/null; then
             command -v "$candidate"
             return
         fi
     done
     if root=$(pyenv root 2>/dev/null); then
-        for candidate in "$root"/versions/3.11.*/bin/python "$root"/versions/3.12.*/bin/python; do
+        for candidate in "$root/versions/3.$lowest."*/bin/python "$root/versions/3.$highest."*/bin/python; do
             if "$candidate" -c "$good" 2>/dev/null; then
                 echo "$candidate"
                 return
             fi
         done
     fi
-    echo "venv.sh: no Python 3.11 or 3.12 found on PATH or in pyenv; install one (Debian 12: apt-get install python3 python3-venv)" >&2
+    echo "venv.sh: no Python 3.$lowest or 3.$highest found on PATH or in pyenv; install one (Debian 12 has 3.11: apt-get install python3 python3-venv)" >&2
     return 1
 }
 
