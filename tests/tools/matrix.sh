@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# matrix.sh [SCENARIO...]: Molecule scenarios that show the collection on other platforms than the lab's, one after the other, all of them
+# where none is named. Each makes three hosts, deploys, deploys again and finds nothing to change, boots a host, switches over, fails over,
+# and finds nothing to change again. Its results are .cache/matrix/SCENARIO.jsonl, from which matrix_table.py makes the table of
+# docs/platforms.md. KEEP_LAB=1 keeps the hosts; LAB_CPU_SHARES=64 leaves the machine to others, and wants MATRIX_PROFILE=wan where they use it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=$PWD
+export ANSIBLE_HOME=$root/.ansible ANSIBLE_COLLECTIONS_PATH=$root/.ansible/collections MOLECULE_PROJECT_DIRECTORY=$root NO_COLOR=1
+results=$root/.cache/matrix
+mkdir -p "$results"
+
+all=(el9 bullseye bookworm trixie sid)
+# sid is whatever it is today.
+may_fail=(sid)
+# ansible-core 2.16 is the last for EL 7; the others show it and the newest, half and half.
+newest=(el9 trixie sid)
+
+say() { printf 'matrix: %s\n' "$*"; }
+is_one_of() { local word=$1; shift; [[ " $* " == *" $word "* ]]; }
+
+record() { printf '%s\n' "$1" >>"$MATRIX_RECORD"; }
+
+act() {
+    nice -n 10 "$venv/bin/molecule" -c .config/molecule/config.yml -c molecule/shared/matrix/config.yml "$1" -s "$scenario"
+}
+
+# step NAME ACTION: Molecule's action, its output in a file, its time on record.
+step() {
+    local name=$1 begin=$SECONDS rc=0 log=$results/$scenario-$1.log
+    act "$2" >"$log" 2>&1 </dev/null || rc=$?
+    if [ "$rc" = 0 ]; then
+        say "$scenario: $name, $((SECONDS - begin)) s"
+        record "{\"step\": \"$name\", \"ok\": true, \"seconds\": $((SECONDS - begin))}"
+    else
+        say "$scenario: $name FAILED; the end of $log:"
+        tail -n 40 "$log"
+        record "{\"step\": \"$name\", \"ok\": false}"
+        return 1
+    fi
+}
+
+images() {
+    case $scenario in
+        el*) MATRIX_TAG=$(molecule/shared/el/image.sh "$scenario") ;;
+        *) MATRIX_TAG=$(molecule/shared/image.sh "$scenario") ;;
+    esac
+    MATRIX_TAG=${MATRIX_TAG#*:}
+    export MATRIX_TAG
+}
+
+# As for the lab (lab.sh): a run against hosts that are not there fails at once, and reaches nobody else's.
+block_route() {
+    local subnet
+    subnet=$(sed -nE 's/.*ipv4_address: ([0-9.]+)\.[0-9]+.*/\1.0\/24/p;T;q' "molecule/$scenario/molecule.yml")
+    ip route replace unreachable "$subnet" metric 4096 2>/dev/null || say "not allowed to add a route for $subnet"
+}
+
+one() {
+    scenario=$1
+    venv=$root/.venv
+    if is_one_of "$scenario" "${newest[@]}"; then
+        venv=$results/venv
+        tests/tools/venv.sh "$venv" requirements/newest.txt
+    fi
+    export PATH="$venv/bin:$path" MATRIX_RECORD=$results/$scenario.jsonl
+    : >"$MATRIX_RECORD"
+    images && block_route && molecule/shared/lab.sh key || return 1
+    act destroy >"$results/$scenario-destroy.log" 2>&1 </dev/null || true
+    step create create && step prepare prepare && step deploy converge && step again idempotence &&
+        step effects side-effect && step "again at the end" idempotence && step verified verify && grep -q '"system"' "$MATRIX_RECORD"
+}
+
+path=$PATH
+failed=()
+if [ $# = 0 ]; then set -- "${all[@]}"; fi
+for name in "$@"; do
+    is_one_of "$name" "${all[@]}" || { say "no scenario $name; there are ${all[*]}"; exit 2; }
+done
+for name in "$@"; do
+    begin=$SECONDS
+    if one "$name"; then
+        say "$name: passed, $((SECONDS - begin)) s"
+    else
+        say "$name: FAILED$(is_one_of "$name" "${may_fail[@]}" && echo ', which it may')"
+        is_one_of "$name" "${may_fail[@]}" || failed+=("$name")
+    fi
+    [ "${KEEP_LAB:-}" = 1 ] || act destroy >"$results/$name-destroy.log" 2>&1 </dev/null || true
+done
+[ ${#failed[@]} = 0 ] || { say "failed: ${failed[*]}"; exit 1; }
