@@ -10,7 +10,7 @@ export ANSIBLE_HOME=$root/.ansible ANSIBLE_COLLECTIONS_PATH=$root/.ansible/colle
 results=$root/.cache/matrix
 mkdir -p "$results"
 
-all=(el9 bullseye bookworm trixie sid)
+all=(el9 el7 bullseye bookworm trixie sid)
 # sid is whatever it is today.
 may_fail=(sid)
 # ansible-core 2.16 is the last for EL 7; the others show it and the newest, half and half.

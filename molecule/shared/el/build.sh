@@ -29,8 +29,10 @@ gpg --armor --export Wrong >/srv/wrong.key
 
 # -- the packages
 
-mkdir -p "$payload"
-# EL 7 has Python 2 modules that Debian no longer has; they come as wheels.
+mkdir -p "$payload/usr/lib/python2.7/dist-packages"
+for wheel in /build/wheels/*.whl; do
+    [ ! -e "$wheel" ] || python3 -m zipfile -e "$wheel" "$payload/usr/lib/python2.7/dist-packages"
+done
 for deb in "$debs/postgresql-${pg}_"*.deb "$debs/postgresql-client-${pg}_"*.deb "$debs/postgresql-$pg-repmgr_"*.deb "$debs"/libpq5_*.deb "$debs"/python3-psycopg2_*.deb; do
     dpkg-deb -x "$deb" "$payload"
 done

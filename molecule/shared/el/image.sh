@@ -5,7 +5,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=$(cd "$here/../../.." && pwd)/.cache
+root=$(cd "$here/../../.." && pwd)
+cache=$root/.cache
 flavour=${1:-el9}
 
 say() { printf 'image: %s\n' "$*" >&2; }
@@ -28,6 +29,11 @@ build() {
     local context target name log=$cache/image-$flavour.log
     context=$(mktemp -d "$cache/image.XXXXXX")
     cp -R "$here/." "$context"
+    mkdir "$context/wheels"
+    if [ "$flavour" = el7 ]; then
+        "$root/.venv/bin/python" -m pip download -q --no-deps --require-hashes --only-binary :all: -d "$context/wheels" -r "$here/wheels.txt" \
+            --python-version 2.7 --implementation cp --abi cp27mu --abi none --platform manylinux1_x86_64 --platform any
+    fi
     cat /etc/ssl/certs/ca-certificates.crt >"$context/ca-certificates.crt" 2>/dev/null || true
     say "building $host on $base"
     : >"$log"
