@@ -71,20 +71,26 @@ one() {
         step effects side-effect && step "again at the end" idempotence && step verified verify && grep -q '"system"' "$MATRIX_RECORD"
 }
 
-path=$PATH
-failed=()
-if [ $# = 0 ]; then set -- "${all[@]}"; fi
-for name in "$@"; do
-    is_one_of "$name" "${all[@]}" || { say "no scenario $name; there are ${all[*]}"; exit 2; }
-done
-for name in "$@"; do
-    begin=$SECONDS
-    if one "$name"; then
-        say "$name: passed, $((SECONDS - begin)) s"
-    else
-        say "$name: FAILED$(is_one_of "$name" "${may_fail[@]}" && echo ', which it may')"
-        is_one_of "$name" "${may_fail[@]}" || failed+=("$name")
-    fi
-    [ "${KEEP_LAB:-}" = 1 ] || act destroy >"$results/$name-destroy.log" 2>&1 </dev/null || true
-done
-[ ${#failed[@]} = 0 ] || { say "failed: ${failed[*]}"; exit 1; }
+main() {
+    local begin name
+    path=$PATH
+    failed=()
+    if [ $# = 0 ]; then set -- "${all[@]}"; fi
+    for name in "$@"; do
+        is_one_of "$name" "${all[@]}" || { say "no scenario $name; there are ${all[*]}"; exit 2; }
+    done
+    for name in "$@"; do
+        begin=$SECONDS
+        if one "$name"; then
+            say "$name: passed, $((SECONDS - begin)) s"
+        else
+            say "$name: FAILED$(is_one_of "$name" "${may_fail[@]}" && echo ', which it may')"
+            is_one_of "$name" "${may_fail[@]}" || failed+=("$name")
+        fi
+        [ "${KEEP_LAB:-}" = 1 ] || act destroy >"$results/$name-destroy.log" 2>&1 </dev/null || true
+    done
+    [ ${#failed[@]} = 0 ] || { say "failed: ${failed[*]}"; exit 1; }
+}
+
+# A function is read as a whole, and this takes long: the file may change meanwhile.
+main "$@"; exit
