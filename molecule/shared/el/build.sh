@@ -12,8 +12,10 @@ names=(download.postgresql.org yum-archive.postgresql.org dl.rockylinux.org vaul
 
 install -d -m 0755 /srv/tls /srv/www/pub/repos/yum/{keys,reporpms}
 cd /srv/tls
-openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj '/CN=the authority of this repository host' \
-    -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign -keyout ca.key -out ca.crt 2>/dev/null
+# Of the machine's configuration, which differs from openssl to openssl, nothing is wanted.
+openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj '/CN=the authority of this repository host' -keyout ca.key -out ca.crt -config <(
+    printf '%s\n' '[req]' distinguished_name=name x509_extensions=ca '[name]' '[ca]' basicConstraints=critical,CA:TRUE \
+        keyUsage=critical,keyCertSign,cRLSign subjectKeyIdentifier=hash) 2>/dev/null
 openssl req -newkey rsa:2048 -nodes -subj "/CN=${names[0]}" -keyout server.key -out server.csr 2>/dev/null
 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out server.crt \
     -extfile <(printf 'subjectAltName=%s\n' "$(printf ',DNS:%s' "${names[@]}" | cut -c2-)") 2>/dev/null
@@ -33,8 +35,8 @@ mkdir -p "$payload/usr/lib/python2.7/dist-packages"
 for wheel in /build/wheels/*.whl; do
     [ ! -e "$wheel" ] || python3 -m zipfile -e "$wheel" "$payload/usr/lib/python2.7/dist-packages"
 done
-for deb in "$debs/postgresql-${pg}_"*.deb "$debs/postgresql-client-${pg}_"*.deb "$debs/postgresql-$pg-repmgr_"*.deb "$debs"/libpq5_*.deb "$debs"/python3-psycopg2_*.deb; do
-    dpkg-deb -x "$deb" "$payload"
+for deb in "postgresql-$pg" "postgresql-client-$pg" "postgresql-$pg-repmgr" libpq5 python3-psycopg2; do
+    dpkg-deb -x "$debs/${deb}_"*.deb "$payload"
 done
 upstream() { dpkg-deb -f "$debs/$1"_*.deb Version | sed -E 's/^[0-9]+://; s/[-+~].*//'; }
 
