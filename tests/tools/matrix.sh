@@ -2,7 +2,8 @@
 # matrix.sh [SCENARIO...]: Molecule scenarios that show the collection on other platforms than the lab's, one after the other, all of them
 # where none is named. Each makes three hosts, deploys, deploys again and finds nothing to change, boots a host, switches over, fails over,
 # and finds nothing to change again. Its results are .cache/matrix/SCENARIO.jsonl, from which matrix_table.py makes the table of
-# docs/platforms.md. KEEP_LAB=1 keeps the hosts; LAB_CPU_SHARES=64 leaves the machine to others, and wants MATRIX_PROFILE=wan where they use it.
+# docs/platforms.md. el9_broken shows what a user reads when packages cannot be had, instead.
+# KEEP_LAB=1 keeps the hosts; LAB_CPU_SHARES=64 leaves the machine to others, and wants MATRIX_PROFILE=wan where they use it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -10,11 +11,11 @@ export ANSIBLE_HOME=$root/.ansible ANSIBLE_COLLECTIONS_PATH=$root/.ansible/colle
 results=$root/.cache/matrix
 mkdir -p "$results"
 
-all=(el9 el7 bullseye bookworm trixie sid)
+all=(el9 el7 bullseye bookworm trixie sid el9_broken)
 # sid is whatever it is today.
 may_fail=(sid)
 # ansible-core 2.16 is the last for EL 7; the others show it and the newest, half and half.
-newest=(el9 trixie sid)
+newest=(el9 el9_broken trixie sid)
 
 say() { printf 'matrix: %s\n' "$*"; }
 is_one_of() { local word=$1; shift; [[ " $* " == *" $word "* ]]; }
@@ -42,7 +43,7 @@ step() {
 
 images() {
     case $scenario in
-        el*) MATRIX_TAG=$(molecule/shared/el/image.sh "$scenario") ;;
+        el*) MATRIX_TAG=$(molecule/shared/el/image.sh "${scenario%_broken}") ;;
         *) MATRIX_TAG=$(molecule/shared/image.sh "$scenario") ;;
     esac
     MATRIX_TAG=${MATRIX_TAG#*:}
@@ -67,7 +68,10 @@ one() {
     : >"$MATRIX_RECORD"
     images && block_route && molecule/shared/lab.sh key || return 1
     act destroy >"$results/$scenario-destroy.log" 2>&1 </dev/null || true
-    step create create && step prepare prepare && step deploy converge && step again idempotence &&
+    step create create && step prepare prepare || return 1
+    # Its hosts are there to fail.
+    if [ "$scenario" = el9_broken ]; then step errors converge; return; fi
+    step deploy converge && step again idempotence &&
         step effects side-effect && step "again at the end" idempotence && step verified verify && grep -q '"system"' "$MATRIX_RECORD"
 }
 
