@@ -49,7 +49,8 @@ def rows_of(text):
 
 def rewritten(text, records):
     rows = rows_of(text)
-    rows.update((scenario, row(scenario, lines)) for scenario, lines in records.items() if lines)
+    # A scenario without a deployment, like el9_broken, has no row.
+    rows.update((scenario, row(scenario, lines)) for scenario, lines in records.items() if any(line["step"] == "deploy" for line in lines))
     ordered = [rows[name] for name in sorted(rows, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))]
     before, rest = text.split(BEGIN)
     return "%s%s\n\n%s\n\n%s%s" % (before, BEGIN, "\n".join(HEAD + ordered), END, rest.split(END)[1])

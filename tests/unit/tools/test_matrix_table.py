@@ -40,3 +40,4 @@ def test_rows_without_a_record_stay():
     assert "| trixie | kept |" in new and "old" not in new and new.index("| el9 |") < new.index("| trixie |")
     assert new.startswith("before\n") and new.endswith("after\n")
     assert matrix_table.rewritten(new, {}) == new
+    assert matrix_table.rewritten(new, {"el9_broken": [{"step": "errors", "ok": True, "seconds": 27}]}) == new
