@@ -106,7 +106,7 @@ def test_the_platforms_are_those_of_the_readme():
     readme = read('README.md')
     tried = readme[readme.index('## What was tried'):readme.index('## How fast')]
     ran, not_run = tried.split('\nNot run: ')
-    found = rows(read('docs', 'platforms.md'))[1:]
+    found = rows(read('docs', 'platforms.md').partition('## The matrix')[0])[1:]
     assert len(found) > 3
     for platform, dummy, run in found:
         assert all(name.strip() in (not_run if run.startswith('not run') else ran) for name in platform.split(',')), platform
