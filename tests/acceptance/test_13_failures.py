@@ -494,6 +494,7 @@ def test_row_15_no_space_for_wal(clients, figure, attempt):
     """The primary cannot write, nor start again: somebody else does. With space it comes back as a standby."""
     # The volume has room for the new primary's WAL, which a rewind copies.
     wal, volume = lab.DATA + "/pg_wal", "/mnt/wal"
+    lab.sql(lab.PRIMARY, "drop table if exists filler; create table filler (number int)", "app")
     pause = ["-e", "repmgrd=pause", "-e", json.dumps({"reason": "a small volume for WAL"})]
     lab.playbook("playbooks/maintenance.yml", *pause).assert_ok()
     lab.ssh(lab.PRIMARY, "systemctl stop {0}; mkdir -p {2}; mount -t tmpfs -o size=$(($(du -sm {1} | cut -f1) + 1200))m tmpfs {2} &&"
@@ -501,7 +502,6 @@ def test_row_15_no_space_for_wal(clients, figure, attempt):
                          " systemctl start {0}".format(lab.UNIT, wal, volume))
     lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=unpause").assert_ok()
     lab.healthy(within=60)
-    lab.sql(lab.PRIMARY, "create table filler (number int)", "app")
     try:
         with clients:
             lab.ssh(lab.PRIMARY, "fallocate -l $(($(df --output=avail -B1 {0} | tail -1) - 8388608)) {0}/filler".format(volume))
