@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Everything below /srv/www over https, whatever name it is asked for by."""
 import functools
 import http.server
