@@ -515,7 +515,7 @@ def test_row_15_no_space_for_wal(clients, figure, attempt):
             lab.healthy(primary=new, within=90)
         story("15 no space for WAL on the primary", clients, figure, new, healed, back=back)
     finally:
-        lab.ssh(lab.PRIMARY, "systemctl stop {0}; if [ -L {1} ]; then rm -r {1}.kept {1} && mkdir -m 700 {1} && cp -a {2}/. {1}/ &&"
+        lab.ssh(lab.PRIMARY, "systemctl stop {0}; if [ -L {1} ]; then rm -rf {1}.kept {1} && mkdir -m 700 {1} && cp -a {2}/. {1}/ &&"
                              " chown -R postgres: {1}; umount {2}; fi; systemctl start {0} || true".format(lab.UNIT, wal, volume))
         lab.sql(lab.primaries()[0], "drop table filler", "app")
     home()
