@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy matrix chaos test-all bench clean
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix matrix chaos test-all bench clean
 
 # Everything below works without an activated environment, and two checkouts do not share state.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -55,6 +55,9 @@ test-lab: venv engine  ## The acceptance tests on a lab made from nothing
 
 test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
 	tests/tools/test-galaxy.sh
+
+test-matrix: venv engine  ## One of the other platforms, as a part of the checks
+	tests/tools/test-matrix.sh
 
 matrix: venv engine  ## Deploy, switch over and fail over on the other platforms; SCENARIO=el9 for one
 	tests/tools/matrix.sh $(SCENARIO)

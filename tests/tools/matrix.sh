@@ -75,8 +75,16 @@ one() {
         step effects side-effect && step "again at the end" idempotence && step verified verify && grep -q '"system"' "$MATRIX_RECORD"
 }
 
+# Hosts go after an interruption, too.
+gone() {
+    [ -z "${scenario:-}" ] || [ "${KEEP_LAB:-}" = 1 ] || act destroy >"$results/$scenario-destroy.log" 2>&1 </dev/null || true
+    scenario=
+}
+
 main() {
     local begin name
+    trap gone EXIT
+    trap 'exit 130' INT TERM HUP
     path=$PATH
     failed=()
     if [ $# = 0 ]; then set -- "${all[@]}"; fi
@@ -91,7 +99,7 @@ main() {
             say "$name: FAILED$(is_one_of "$name" "${may_fail[@]}" && echo ', which it may')"
             is_one_of "$name" "${may_fail[@]}" || failed+=("$name")
         fi
-        [ "${KEEP_LAB:-}" = 1 ] || act destroy >"$results/$name-destroy.log" 2>&1 </dev/null || true
+        gone
     done
     [ ${#failed[@]} = 0 ] || { say "failed: ${failed[*]}"; exit 1; }
 }
