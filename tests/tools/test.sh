@@ -57,7 +57,7 @@ wait "$image" || tail -n 5 .cache/image-ahead.log
 image=
 run_part test-lab 75
 run_part test-galaxy 15
-run_part test-matrix $([ "${TEST_ALL:-}" = 1 ] && echo 90 || echo 25)
+run_part test-matrix "$([ "${TEST_ALL:-}" = 1 ] && echo 90 || echo 25)"
 
 printf '\n=== summary\n'
 printf '%s\n' "${rows[@]}"
