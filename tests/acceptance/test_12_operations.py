@@ -210,6 +210,7 @@ def slowly(*options):
     return ["-e", json.dumps({"repmgr_settings": {"pg_basebackup_options": "--max-rate=10M"}})] + list(options)
 
 
+@lab.longer
 def test_a_third_standby(writers, figure, tmp_path):
     lab.lab("fifth", "up")
     (tmp_path / "hosts").mkdir()
@@ -255,6 +256,7 @@ def test_cascade(tmp_path):
         site(inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
+@lab.longer
 def test_it_leaves(tmp_path, figure):
     hosts = str(inventory(tmp_path, fifth))
     run = books("remove_node", "-e", "target=" + lab.PRIMARY, inventory=hosts)
@@ -284,6 +286,7 @@ def test_it_leaves(tmp_path, figure):
 
 # --- restarts and upgrades ------------------------------------------------------------------------
 
+@lab.longer
 def test_rolling_restart(writers, figure):
     """A setting that needs a restart: announced by the main job, effective after a rolling restart, and clients wait for a switchover."""
     more = dict(lab.APP_ACCESS, repmgr_postgresql_settings={"max_connections": 120})
@@ -311,6 +314,7 @@ def test_rolling_restart(writers, figure):
     home()
 
 
+@lab.longer
 def test_a_setting_that_goes_down_again(writers, figure):
     """No standby starts with a smaller max_connections than its primary has: the primary restarts first, in its place."""
     started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
