@@ -71,6 +71,7 @@ SELECT 'core', row_to_json(t) FROM (SELECT
 SELECT 'repmgr', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
   nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
+  nullif(repmgr.get_new_primary(), -1) AS notified,
   repmgr.repmgrd_is_running() AS repmgrd,
   repmgr.repmgrd_is_paused() AS paused,
   (SELECT n.node_id FROM repmgr.nodes n WHERE n.type = 'primary' AND n.active LIMIT 1) AS primary_id,
@@ -102,6 +103,12 @@ SET LOCAL lock_timeout = '300ms';
 UPDATE repmgr.nodes SET upstream_node_id = %d WHERE node_id = %d AND type = 'witness';
 COMMIT;
 """
+
+_FORGET = """
+SELECT 'forgotten', to_json(true) FROM repmgr.reset_voting_status();
+"""
+# What a notification is served within, in seconds.
+SERVED = 5
 
 
 def clock():
@@ -664,6 +671,7 @@ class Watch:
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
         self.elect_after = 0
+        self.notified = {}           # {witness: (what it was notified of, since when)}
         self.rejoin_after = 0
         self.rejoin_failures = 0
         self.said = {}
@@ -741,6 +749,7 @@ class Watch:
                 self.say('two', 'TWO PRIMARIES: %s. %s' % (text, 'That one should stop by itself' if yields == 'other' else
                                                            'Nothing tells which of them to stop: see docs/guard.md'), 30)
         self.adopt(answering)
+        self.forget(answering)
         unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
         if unseen:
             stop_now(directory)
@@ -757,6 +766,22 @@ class Watch:
             if peer.witness and peer.node_id in strays and peer.answer.get('upstream') == here:
                 self.say('adopt', 'registers %s below this node, which it follows' % peer.name)
                 ask_all([self.local], 1, _ADOPT % (here, peer.node_id))
+
+    def forget(self, answering):
+        """A notification that reaches repmgr's witness after it has found the new primary by itself is kept, and taken for that of the next
+        election: it then goes on asking a primary that is dead. So what is served is taken back.
+        """
+        for peer in answering:
+            notified, last_seen = peer.answer.get('notified'), peer.answer.get('last_seen')
+            follows = peer.answer.get('upstream') == self.config['node_id'] and last_seen is not None and last_seen <= 2
+            if not peer.witness or notified is None or not follows:
+                self.notified.pop(peer.name, None)
+            elif self.notified.setdefault(peer.name, (notified, clock()))[0] != notified:
+                self.notified[peer.name] = (notified, clock())
+            elif clock() - self.notified[peer.name][1] >= SERVED and not peer.waiting:
+                say('takes back what %s was notified of, and has not used: to follow node %s' % (peer.name, notified))
+                ask_all([peer], 1, _FORGET)
+                del self.notified[peer.name]
 
     # a server that should run, and does not
     def stopped(self):

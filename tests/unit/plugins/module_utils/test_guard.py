@@ -525,6 +525,29 @@ def test_watch_over_a_witness_that_was_away(monkeypatch, local, seen, done):
     assert asked == ([([stage.watch.local], guard._ADOPT % (1, 4))] if done else [])
 
 
+@pytest.mark.parametrize('seen, later, done', [
+    ({'upstream': 1, 'last_seen': 0, 'notified': 1}, {}, ['takes back what d was notified of, and has not used: to follow node 1']),
+    # It may be about to be served: another one, an election, another primary.
+    ({'upstream': 1, 'last_seen': 0, 'notified': 1}, {'notified': 2}, []),
+    ({'upstream': 1, 'last_seen': 0, 'notified': 1}, {'notified': None}, []),
+    ({'upstream': 1, 'last_seen': 0, 'notified': 2}, {'last_seen': 3}, []),
+    ({'upstream': 1, 'last_seen': 0, 'notified': 2}, {'last_seen': None}, []),
+    ({'upstream': 2, 'last_seen': 0, 'notified': 2}, {}, []),
+    ({'upstream': 1, 'last_seen': 0}, {}, []),
+])
+def test_a_notification_that_came_too_late(monkeypatch, seen, later, done):
+    asked = []
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers, script)))
+    stage = Stage(monkeypatch, standby('b', receiving=True, notified=1), standby('c', receiving=True), witness('d', **seen))
+    assert stage.primary() == [] and asked == []
+    stage.now += guard.SERVED
+    for peer in stage.watch.peers:
+        peer.answered = stage.now
+    stage.watch.peers[2].answer.update(later)
+    assert stage.primary() == done
+    assert asked == ([([stage.watch.peers[2]], guard._FORGET)] if done else [])
+
+
 def test_watch_over_a_server_that_died(monkeypatch):
     start_it = 'sudo -n /usr/bin/systemctl start postgresql@15-main'
     stage = Stage(monkeypatch, standby('b'), standby('c'))
