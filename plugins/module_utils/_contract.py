@@ -146,15 +146,15 @@ def _timing(host):
     if not host.get('timing'):
         return []
     timing = dict(host['timing'])
-    for name in ('monitor_interval', 'reconnect_attempts', 'reconnect_interval', 'connect_timeout', 'isolation'):
+    for name in ('monitor_interval', 'reconnect_attempts', 'reconnect_interval', 'attempt', 'isolation'):
         # Templates make text of numbers.
         timing[name] = _integer(timing[name])
         if timing[name] is None or timing[name] < 1:
             return _say(host, '%s is "%s"' % (name, host['timing'][name]), 'a number of 1 or more', 'Correct repmgr_settings.')
-    # Who is cut off answers no attempt.
-    window = timing['reconnect_attempts'] * timing['connect_timeout'] + (timing['reconnect_attempts'] - 1) * timing['reconnect_interval']
-    shown = 'reconnect_attempts %d x connect_timeout %d + (%d - 1) x reconnect_interval %d = %d s' % (
-        timing['reconnect_attempts'], timing['connect_timeout'], timing['reconnect_attempts'], timing['reconnect_interval'], window)
+    # Who is cut off answers no attempt to connect.
+    window = timing['reconnect_attempts'] * timing['attempt'] + (timing['reconnect_attempts'] - 1) * timing['reconnect_interval']
+    shown = 'reconnect_attempts %d x %d s + (%d - 1) x reconnect_interval %d = %d s' % (
+        timing['reconnect_attempts'], timing['attempt'], timing['reconnect_attempts'], timing['reconnect_interval'], window)
     wal = _seconds(timing['wal_sender_timeout'])
     found = []
     if window < timing['isolation'] + 1:

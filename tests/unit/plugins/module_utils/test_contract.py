@@ -16,10 +16,10 @@ ID = 'expected a positive number that is unique in the cluster and never changes
 GROUP = 'expected exactly one of the groups primary, standby and witness.'
 
 
-TIMING = {'monitor_interval': '2', 'reconnect_attempts': 4, 'reconnect_interval': '2', 'connect_timeout': 2, 'wal_sender_timeout': '5s', 'isolation': '4'}
+TIMING = {'monitor_interval': '2', 'reconnect_attempts': 4, 'reconnect_interval': '2', 'attempt': 2, 'wal_sender_timeout': '5s', 'isolation': '4'}
 
 
-WINDOW = 'reconnect_attempts 4 x connect_timeout 2 + (4 - 1) x reconnect_interval 2 = 14 s'
+WINDOW = 'reconnect_attempts 4 x 2 s + (4 - 1) x reconnect_interval 2 = 14 s'
 
 
 def host(name, number, **changes):
