@@ -186,6 +186,25 @@ def make_application():
                  "alter table ledger owner to app; grant all on all tables in schema public to app", "app")
 
 
+def from_nothing(*options):
+    """Empty hosts, deployed (as options say, else with what lets the application in), and the application."""
+    lab("reset")
+    site(*(options or ("-e", json.dumps(APP_ACCESS)))).assert_ok()
+    healthy(within=60)
+    make_application()
+
+
+def healthy_or_from_nothing(*options):
+    """What a file of tests begins with: the cluster as the files before it leave it, or made anew; with options, an application on it, too."""
+    try:
+        healthy(within=10)
+        if options:
+            assert sql(PRIMARY, "select 1 from pg_database where datname = 'app'")
+            site(*options).assert_ok()
+    except AssertionError:
+        from_nothing(*options)
+
+
 def kill_for_good(host):
     """kill -9 of the postmaster, where nobody starts it again: the guard is off until its host boots, or it is started."""
     ssh(host, "systemctl stop repmgr-guard && systemctl kill -s KILL " + UNIT)

@@ -14,13 +14,8 @@ CONTROL = lab.BIN + "/pg_ctl -D %s -w " % lab.DATA
 @pytest.fixture(scope="module", autouse=True)
 def without_repmgrd():
     """Nobody but the test acts on the host; in the end the cluster is as it was."""
-    try:
-        lab.healthy(within=10)
-    except AssertionError:
-        # Earlier files made the hosts anew, for other clusters.
-        lab.lab("reset")
-        lab.site().assert_ok()
-        lab.healthy(within=60)
+    # Earlier files made the hosts anew, for other clusters.
+    lab.healthy_or_from_nothing()
     lab.ssh(HOST, "systemctl stop repmgr-guard repmgrd")
     yield
     lab.ssh(HOST, "systemctl start %s repmgrd repmgr-guard; rm -rf %s.*" % (lab.UNIT, lab.DATA))

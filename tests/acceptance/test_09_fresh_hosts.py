@@ -118,6 +118,7 @@ def test_a_node_of_one_cluster_is_not_taken_for_the_other(tmp_path):
         assert_refused(run, "base-centos-2", "base-centos-4")
 
 
+@lab.longer
 def test_the_last_one_that_remembers_is_not_started_unasked():
     """Alpha's other node is an empty host now, and its last primary is stopped: by whom and why, only the operator knows."""
     lost, last = ALPHA

@@ -42,17 +42,8 @@ def no_row_is_lost(writers):
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """Healthy as the files before this one leave it, or made anew."""
     lab.ADDRESS[FIFTH] = "192.168.56.111"
-    try:
-        lab.healthy(within=10)
-        assert lab.sql(lab.PRIMARY, "select 1 from pg_database where datname = 'app'")
-        lab.site(*APP).assert_ok()
-    except AssertionError:
-        lab.lab("reset")
-        lab.site(*APP).assert_ok()
-        lab.healthy()
-        lab.make_application()
+    lab.healthy_or_from_nothing(*APP)
     yield
     lab.lab("fifth", "down")
     del lab.ADDRESS[FIFTH]
@@ -86,6 +77,7 @@ def test_failover_is_not_for_a_primary_that_lives():
         books("failover").assert_nothing_changed()
 
 
+@lab.longer
 def test_a_host_that_is_off_needs_the_operators_word():
     lab.docker("stop", "-t", "30", lab.PRIMARY)
     try:
@@ -178,6 +170,7 @@ def test_the_old_primary_comes_back(figure):
     home()
 
 
+@lab.longer
 def test_the_ladder_ends_with_a_new_copy_only_when_asked():
     """A standby that was promoted behind everybody's back, and whose WAL a rewind would need is gone."""
     host = lab.STANDBY
@@ -399,6 +392,7 @@ def test_minor_upgrade(writers, figure):
 
 # --- switchovers that are not alone ----------------------------------------------------------------
 
+@lab.longer
 def test_two_switchovers_at_once():
     runs = {}
 

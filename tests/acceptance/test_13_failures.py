@@ -43,20 +43,12 @@ def deployed(**more):
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    try:
-        lab.healthy(within=10)
-        assert lab.sql(lab.PRIMARY, "select 1 from pg_database where datname = 'app'")
-        lab.site(*deployed()).assert_ok()
-        make_pinned()
-    except AssertionError:
-        from_nothing()
+    lab.healthy_or_from_nothing(*deployed())
+    make_pinned()
 
 
 def from_nothing():
-    lab.lab("reset")
-    lab.site(*deployed()).assert_ok()
-    lab.healthy()
-    lab.make_application()
+    lab.from_nothing(*deployed())
     make_pinned()
 
 

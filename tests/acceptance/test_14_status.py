@@ -14,12 +14,7 @@ FAULTY = lab.OTHER_STANDBY
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    try:
-        lab.healthy(within=10)
-    except AssertionError:
-        lab.lab("reset")
-        lab.site().assert_ok()
-        lab.healthy()
+    lab.healthy_or_from_nothing()
     yield
     lab.undo_faults()
     lab.as_postgres(lab.WITNESS, lab.REPMGR + " service unpause", check=False)

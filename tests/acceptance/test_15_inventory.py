@@ -53,12 +53,7 @@ class Live(object):
 @pytest.fixture(scope="module", autouse=True)
 def login():
     """A healthy cluster that has let the login in, which exists on the primary (and so on the standbys) and on the witness."""
-    try:
-        lab.healthy(within=10)
-    except AssertionError:
-        lab.lab("reset")
-        lab.site().assert_ok()
-        lab.healthy()
+    lab.healthy_or_from_nothing()
     for host in (lab.PRIMARY, lab.WITNESS):
         lab.sql(host, LOGIN, "repmgr")
     rule = lab.APP_ACCESS["repmgr_pg_hba_extra"][1]

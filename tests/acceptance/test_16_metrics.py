@@ -17,12 +17,7 @@ TRACES = "ls /usr/local/sbin/repmgr-metrics /etc/systemd/system/repmgr-metrics.*
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    try:
-        lab.healthy(within=10)
-    except AssertionError:
-        lab.lab("reset")
-        lab.site(*OFF).assert_ok()
-        lab.healthy()
+    lab.healthy_or_from_nothing()
 
 
 @pytest.fixture(scope="module")
