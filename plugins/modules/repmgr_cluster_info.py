@@ -462,14 +462,23 @@ def main():
     psql = Psql(runner, place.bin_dir or '', params['passfile'], params['connect_timeout'])
 
     # A peer that is gone costs the timeout, in which this node can be looked at.
-    reached = []
-    knocking = threading.Thread(target=lambda: reached.extend(_reach.reach(params['peers'], params['connect_timeout'])))
+    reached, failed = [], []
+
+    def knock():
+        try:
+            reached.extend(_reach.reach(params['peers'], params['connect_timeout']))
+        except Exception as exc:
+            failed.append(exc)
+
+    knocking = threading.Thread(target=knock)
     knocking.start()
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
     observed.files = _observe.files(params['files'])
     observed.missing_packages = _observe.missing_packages(runner, params['packages'])
     knocking.join()
+    if failed:
+        module.fail_json(msg='%s: cannot ask which peers are in reach: %s' % (observed.name, failed[0]))
     observed.reach = reached
     if params['log_in']:
         observed.logins = _login.log_in(
