@@ -126,10 +126,22 @@ def _existing(path):
 
 def _move_aside(context):
     source = context.place.data_directory.rstrip('/')
-    word = 'partial' if context.data_state == 'partial' else 'old'
-    target = '%s.%s-%s' % (source, word, time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()))
-    if os.path.lexists(target):
-        raise ApplyError('move_aside', '%s exists already' % target)
+    suffix = '.%s-%s' % ('partial' if context.data_state == 'partial' else 'old', time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()))
+    target = source + suffix
+    link = os.path.join(source, 'pg_wal')
+    # In a place of its own; a new copy wants that empty, too.
+    wal = os.path.realpath(link) if os.path.islink(link) and os.path.isdir(link) else None
+    for path in [source] + ([wal] if wal else []):
+        if os.path.lexists(path + suffix):
+            raise ApplyError('move_aside', '%s exists already' % (path + suffix))
+        if os.path.ismount(path) or not os.access(os.path.dirname(path), os.W_OK):
+            raise ApplyError('move_aside', '%s cannot be renamed; expected it to be no mount itself, and %s to belong to %s' % (
+                path, os.path.dirname(path), context.place.user))
+    if wal:
+        # First: with its link turned, the directory is whole at every moment that matters.
+        os.rename(wal, wal + suffix)
+        os.unlink(link)
+        os.symlink(wal + suffix, link)
     mode = os.stat(source).st_mode & 0o7777
     os.rename(source, target)
     os.mkdir(source, mode)

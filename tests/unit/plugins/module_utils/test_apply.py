@@ -190,6 +190,26 @@ def test_move_aside_keeps_everything(context, state, word):
     assert os.stat(context.place.data_directory).st_mode & 0o777 == 0o750
 
 
+def test_wal_in_a_place_of_its_own_is_moved_aside_too(context, tmpdir):
+    wal, data = tmpdir.mkdir('wal').mkdir('pg_wal'), context.place.data_directory
+    wal.join('segment').write('')
+    os.symlink(str(wal), os.path.join(data, 'pg_wal'))
+    context.data_state = 'valid'
+    _apply.apply(context, ['move_aside'])
+    moved = context.done[0]['result']['to']
+    assert os.listdir(os.path.join(moved, 'pg_wal')) == ['segment']
+    # What a clone makes anew.
+    assert not wal.check() and os.listdir(data) == []
+
+
+def test_what_cannot_be_renamed_stays_as_it_is(context, monkeypatch):
+    before = os.listdir(context.place.data_directory)
+    monkeypatch.setattr(os.path, 'ismount', lambda path: path == context.place.data_directory)
+    with pytest.raises(_apply.ApplyError, match='cannot be renamed; expected it to be no mount itself'):
+        _apply.apply(context, ['move_aside'])
+    assert os.listdir(context.place.data_directory) == before
+
+
 @pytest.mark.parametrize('before', ["user=repmgr host=a options='-c x=1'", "user=repmgr host=a sslmode=prefer sslrootcert=/x options='-c x=1'"])
 def test_only_the_tls_settings_of_a_stream_are_changed(context, before):
     context.psql.streams_by = before
