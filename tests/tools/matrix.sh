@@ -11,7 +11,7 @@ export ANSIBLE_HOME=$root/.ansible ANSIBLE_COLLECTIONS_PATH=$root/.ansible/colle
 results=$root/.cache/matrix
 mkdir -p "$results"
 
-all=(el9 el7 bullseye bookworm trixie sid el9_broken)
+all=(el9 el7 bullseye bookworm trixie sid bookworm_pgdg choices el9_broken)
 # sid is whatever it is today.
 may_fail=(sid)
 # ansible-core 2.16 is the last for EL 7; the others show it and the newest, half and half.
@@ -44,6 +44,8 @@ step() {
 images() {
     case $scenario in
         el*) MATRIX_TAG=$(molecule/shared/el/image.sh "${scenario%_broken}") ;;
+        *_pgdg) MATRIX_TAG=$(molecule/shared/apt/image.sh "${scenario%_pgdg}") ;;
+        choices) MATRIX_TAG=$(molecule/shared/image.sh bookworm) ;;
         *) MATRIX_TAG=$(molecule/shared/image.sh "$scenario") ;;
     esac
     MATRIX_TAG=${MATRIX_TAG#*:}
@@ -53,8 +55,10 @@ images() {
 # As for the lab (lab.sh): a run against hosts that are not there fails at once, and reaches nobody else's.
 block_route() {
     local subnet
-    subnet=$(sed -nE 's/.*ipv4_address: ([0-9.]+)\.[0-9]+.*/\1.0\/24/p;T;q' "molecule/$scenario/molecule.yml")
-    ip route replace unreachable "$subnet" metric 4096 2>/dev/null || say "not allowed to add a route for $subnet"
+    for subnet in $(sed -nE 's/.*ipv4_address: ([0-9.]+)\.[0-9]+.*/\1.0\/24/p;T;q' "molecule/$scenario/molecule.yml") \
+        $(sed -nE 's/.*ipv6_address: "([0-9a-f:]+)::.*/\1::\/64/p;T;q' "molecule/$scenario/molecule.yml"); do
+        ip route replace unreachable "$subnet" metric 4096 2>/dev/null || say "not allowed to add a route for $subnet"
+    done
 }
 
 one() {
