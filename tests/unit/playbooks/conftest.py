@@ -1,0 +1,56 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import re
+import subprocess
+
+import pytest
+import yaml
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+PLAYBOOKS = os.path.join(ROOT, 'playbooks')
+# Clusters a, b and c, in no order that anything could rely on.
+HOSTS = {'primary': ['a1', 'b1', 'c1'], 'standby': ['c2', 'b2', 'a2'], 'witness': ['b3']}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(playbook, *options, fails=regex, variables={}) -> (rc, output, [hosts that worked, batch by batch])
+
+    The playbook's plays, with a look at the inventory and a task that fails on some hosts instead of their work.
+    """
+    groups = {}
+    for group, names in HOSTS.items():
+        groups[group] = {'hosts': {name: {'repmgr_node_id': int(name[1]), 'repmgr_cluster_name': name[0]} for name in names}}
+    (tmp_path / 'ansible.cfg').write_text('')
+    if os.path.isdir(os.path.join(PLAYBOOKS, 'callback_plugins')):
+        (tmp_path / 'callback_plugins').symlink_to(os.path.join(PLAYBOOKS, 'callback_plugins'))
+
+    def runs(playbook, *options, fails='-', variables=None):
+        (tmp_path / 'hosts.yml').write_text(yaml.safe_dump({'all': {
+            'vars': dict({'ansible_connection': 'local', 'ansible_become': False}, **(variables or {})), 'children': groups}}))
+        with open(os.path.join(PLAYBOOKS, playbook + '.yml')) as handle:
+            plays = yaml.safe_load(handle)
+        play = plays[-1]
+        for part in ('roles', 'post_tasks'):
+            play.pop(part, None)
+        play['tasks'] = [
+            {'name': 'look', 'import_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'inventory'}},
+            {'name': 'worked', 'ansible.builtin.debug': {'msg': 'members {{ __repmgr_members | sort | join(" ") }};'}},
+            {'name': 'broken', 'ansible.builtin.fail': {'msg': 'broken'}, 'when': "inventory_hostname is match('%s')" % fails},
+        ]
+        (tmp_path / 'play.yml').write_text(yaml.safe_dump(plays))
+        done = subprocess.run(
+            ['ansible-playbook', '-i', 'hosts.yml', 'play.yml'] + list(options), cwd=str(tmp_path), timeout=300,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+            env=dict(os.environ, ANSIBLE_GATHERING='explicit', ANSIBLE_NOCOLOR='1', ANSIBLE_FORCE_COLOR='0', ANSIBLE_CONFIG='ansible.cfg',
+                     ANSIBLE_STDOUT_CALLBACK='default', ANSIBLE_COLLECTIONS_PATH=os.path.join(ROOT, '.ansible', 'collections')))
+        worked = [sorted(re.findall(r'^ok: \[(\w+)\]', part.partition('\nTASK')[0], re.M)) for part in done.stdout.split('TASK [worked]')[1:]]
+        return done.returncode, done.stdout, worked
+    return runs
