@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import re
+
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _topology, _verdict
@@ -70,6 +72,34 @@ def failover_plan(hosts, target='', dead='', accept_loss=False):
     return _failover.failover_plan(found, _verdict.verdict(found), target, dead, accept_loss)
 
 
+def _is_number(value, least):
+    return re.match('[0-9]+$', '%s' % (value,)) is not None and int(value) >= least
+
+
+def cluster_batches(hosts, size, clusters=''):
+    members = {}
+    for host in _listed(hosts, 'cluster_batches'):
+        name = host.get('repmgr_cluster_name') or ''
+        if not clusters or name in clusters.split(','):
+            members.setdefault(name, []).append(host['inventory_hostname'])
+    found = list(members.values())
+    # What is no number is refused by batch_problem, where a refusal is no error of a template.
+    step = int(size) if _is_number(size, 1) else max(1, len(found))
+    return [sum(found[begin:begin + step], []) for begin in range(0, len(found), step)]
+
+
+def batch_problem(at_once, size, limit=0):
+    for name, value, least in (('repmgr_batch', size, 1), ('repmgr_max_fail', limit, 0)):
+        if not _is_number(value, least):
+            return ("%s is '%s'; expected a number of clusters, %d or more. Nothing was changed. Run again with -e repmgr_batch=1, or without "
+                    'repmgr_batch and repmgr_max_fail for all clusters together.' % (name, value, least))
+    if at_once > int(size):
+        return ('repmgr_batch is %s, and this run takes %d clusters at once; expected it by -e, to a playbook that works in batches: site, minor_upgrade, '
+                'rolling_restart, rotate_credentials or maintenance. Nothing was changed. Run again with -e repmgr_batch=%s, or without it.' % (
+                    size, at_once, size))
+    return ''
+
+
 def _rows(value, name):
     """The registered nodes, from a list of them or from an answer of repmgr_cluster_info."""
     if isinstance(value, dict):
@@ -105,6 +135,8 @@ class FilterModule(object):
             'passfile_password': passfile_password,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
+            'batch_problem': batch_problem,
+            'cluster_batches': cluster_batches,
             'cluster_status': cluster_status,
             'status_text': status_text,
             'status_html': status_html,

@@ -41,7 +41,7 @@ def run(tmp_path):
         for part in ('roles', 'post_tasks'):
             play.pop(part, None)
         play['tasks'] = [
-            {'name': 'look', 'import_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'inventory'}},
+            {'name': 'look', 'include_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'inventory'}},
             {'name': 'worked', 'ansible.builtin.debug': {'msg': 'members {{ __repmgr_members | sort | join(" ") }};'}},
             {'name': 'broken', 'ansible.builtin.fail': {'msg': 'broken'}, 'when': "inventory_hostname is match('%s')" % fails},
         ]

@@ -56,8 +56,8 @@ def test_every_variable_that_a_role_uses_is_defined():
     used -= set(os.path.basename(path) for path in glob.glob(os.path.join(ROOT, 'roles', '*')))
     # repmgr's own name for a node's slot
     used -= {'repmgr_slot_'}
-    # the play's hosts are decided before any role, so this one can only come from the command line
-    assert used - set(DEFAULTS) <= {'repmgr_hosts'}
+    # the play's hosts are decided before any role, so these can only come from the command line
+    assert used - set(DEFAULTS) <= {'repmgr_hosts', 'repmgr_batch', 'repmgr_max_fail'}
 
 
 def test_every_role_has_its_papers():
