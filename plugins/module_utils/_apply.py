@@ -35,7 +35,7 @@ class ApplyError(Exception):
 class Context:
     """What the actions need to know."""
 
-    def __init__(self, runner, psql, repmgr, place, desired, config, primary_conninfo='', upstream_conninfo='',
+    def __init__(self, runner, psql, repmgr, place, desired, config, primary_conninfo='', upstream_conninfo='', clone_conninfo='',
                  upstream_node_id=None, wanted_upstream_id=None, actual_upstream_id=None, clone_options=(), clone_timeout=0, start_timeout=60,
                  register_timeout=60, data_state='', has_rows=False, settings=None):
         self.runner = runner
@@ -46,6 +46,7 @@ class Context:
         self.config = config
         self.primary_conninfo = primary_conninfo
         self.upstream_conninfo = upstream_conninfo or primary_conninfo
+        self.clone_conninfo = clone_conninfo or self.upstream_conninfo
         self.upstream_node_id = upstream_node_id
         self.wanted_upstream_id = wanted_upstream_id
         self.actual_upstream_id = actual_upstream_id
@@ -97,7 +98,7 @@ def dry_run(context, actions):
 # -- actions
 
 def _check_space(context):
-    sizes = context.psql.sizes(context.upstream_conninfo)
+    sizes = context.psql.sizes(context.clone_conninfo)
     if sizes is None:
         context.warnings.append('The size of the source could not be read, so free space was not checked.')
         return None
@@ -156,15 +157,21 @@ def _clone(context):
     if not os.path.isdir(directory):
         os.mkdir(directory, 0o700)
     content = _observe.process_identity()
-    content['source'] = redacted(context.upstream_conninfo)
+    content['source'] = redacted(context.clone_conninfo)
     content['begun'] = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
     _write(marker, json.dumps(content))
     with _progress.Progress(_progress_path(context), 'clone', lambda: _copied(context)):
         result = context.repmgr.standby_clone(
-            context.upstream_conninfo, upstream_node_id=context.upstream_node_id, extra=context.clone_options,
-            timeout=context.clone_timeout or None)
+            context.clone_conninfo, upstream_node_id=_cloned_for(context), extra=context.clone_options, timeout=context.clone_timeout or None)
     os.unlink(marker)
     return result.to_dict()
+
+
+def _cloned_for(context):
+    """The id of the node that the copy will follow, where that has to be said."""
+    if context.upstream_node_id is None and context.clone_conninfo != context.upstream_conninfo:
+        return context.wanted_upstream_id
+    return context.upstream_node_id
 
 
 def _progress_path(context):
@@ -175,7 +182,7 @@ def _progress_path(context):
 def _copied(context):
     """(bytes that were copied, bytes in all), as the source says."""
     try:
-        return context.psql.basebackup_progress(context.upstream_conninfo)
+        return context.psql.basebackup_progress(context.clone_conninfo)
     except PsqlError:
         return None
 
@@ -384,7 +391,7 @@ _TRY = {'dry_run': True, 'accept': None}
 
 DRY_RUNS = {
     'clone': lambda context: context.repmgr.standby_clone(
-        context.upstream_conninfo, upstream_node_id=context.upstream_node_id, extra=context.clone_options, **_TRY),
+        context.clone_conninfo, upstream_node_id=_cloned_for(context), extra=context.clone_options, **_TRY),
     'register_primary': lambda context: context.repmgr.primary_register(**_TRY),
     'register_primary_force': lambda context: context.repmgr.primary_register(force=True, **_TRY),
     'register': lambda context: context.repmgr.standby_register(upstream_node_id=context.wanted_upstream_id, **_TRY),
@@ -413,10 +420,10 @@ def _size_of_data(context):
 
 def _size_of_source(context):
     try:
-        sizes = context.psql.sizes(context.upstream_conninfo)
+        sizes = context.psql.sizes(context.clone_conninfo)
     except PsqlError:
         sizes = None
-    return '%s from %s' % (_progress.human(sum(space['bytes'] for space in sizes)), _conninfo.parse(context.upstream_conninfo).get('host')) if sizes else ''
+    return '%s from %s' % (_progress.human(sum(space['bytes'] for space in sizes)), _conninfo.parse(context.clone_conninfo).get('host')) if sizes else ''
 
 
 # What an action would move or copy, for a person in check mode.

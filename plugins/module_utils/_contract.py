@@ -9,6 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import re
+
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 PROFILES = ('fast', 'safe', 'wan')
@@ -17,6 +19,12 @@ TLS = ('managed', 'provided', '')
 INSECURE = ('trust', 'superuser', 'unverified_hosts')
 PACKAGE_SOURCES = ('pgdg', 'distro', 'none')
 VERSIONS = (10, 18)
+CLONE_FROM = ('primary', 'standby')
+CLONE_COMPRESS = ('gzip', 'lz4', 'zstd')
+# The first major version that compresses what it sends into a plain directory.
+COMPRESSES = 15
+# kB/s, as pg_basebackup has them.
+RATES = (32, 1048576)
 AUTO_REJOIN = ('rewind', 'attach', 'off')
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
 OLDEST_EL = 7
@@ -26,11 +34,11 @@ def contract_problems(hosts):
     """hosts: one dictionary for each host of one cluster -> messages. Values that are not defined are null or empty."""
     found = []
     for host in hosts:
-        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin):
+        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin, _clone):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
-            for check in (_system, _version, _service_manager):
+            for check in (_system, _version, _service_manager, _compress):
                 found += check(host)
     found += _unique(hosts, _number_id, 'node id', 'Give each host its own repmgr_node_id.')
     found += _unique(hosts, lambda host: host.get('node_name') or None, 'node name', 'Give each host its own repmgr_node_name.')
@@ -97,11 +105,11 @@ def _group(host):
     return []
 
 
-def _one_of(host, key, variable, allowed):
-    value = host.get(key)
+def _one_of(values, key, variable, allowed, host=None):
+    value = values.get(key)
     if value in allowed:
         return []
-    return _say(host, '%s is "%s"' % (variable, '' if value is None else value), 'one of %s' % ', '.join(allowed),
+    return _say(host or values, '%s is "%s"' % (variable, '' if value is None else value), 'one of %s' % ', '.join(allowed),
                 'Correct %s.' % variable)
 
 
@@ -129,6 +137,37 @@ def _insecure(host):
 
 def _auto_rejoin(host):
     return [] if host.get('auto_rejoin') is None else _one_of(host, 'auto_rejoin', 'repmgr_auto_rejoin', AUTO_REJOIN)
+
+
+def _clone(host):
+    """What pg_basebackup would refuse only when a standby is cloned."""
+    clone = host.get('clone') or {}
+    found = [] if clone.get('from') is None else _one_of(clone, 'from', 'repmgr_clone_from', CLONE_FROM, host)
+    rate = '%s' % (clone.get('max_rate') or '',)
+    if rate and not RATES[0] <= _kilobytes(rate) <= RATES[1]:
+        found += _say(host, 'repmgr_clone_max_rate is "%s"' % rate, 'kilobytes a second with k or megabytes with M, from 32k to 1024M',
+                      'Correct repmgr_clone_max_rate, or leave it out.')
+    if clone.get('compress'):
+        found += _one_of(clone, 'compress', 'repmgr_clone_compress', CLONE_COMPRESS, host)
+    if clone.get('own_options') and (rate or clone.get('compress')):
+        found += _say(host, 'repmgr_settings has pg_basebackup_options, which would replace repmgr_clone_max_rate and repmgr_clone_compress',
+                      'one of the two', 'Put all of it into pg_basebackup_options, or leave it out.')
+    return found
+
+
+def _kilobytes(rate):
+    """0 for what is no rate."""
+    if not re.match('[0-9]+[kM]?$', rate):
+        return 0
+    return int(rate.rstrip('kM')) * (1024 if rate.endswith('M') else 1)
+
+
+def _compress(host):
+    version, method = _integer(host.get('postgresql_version')), (host.get('clone') or {}).get('compress')
+    if not method or version is None or version >= COMPRESSES:
+        return []
+    return _say(host, 'repmgr_clone_compress is "%s" and PostgreSQL %d does not compress what it sends' % (method, version),
+                'PostgreSQL %d or later' % COMPRESSES, 'Leave out repmgr_clone_compress.')
 
 
 def _seconds(value):

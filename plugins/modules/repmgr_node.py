@@ -56,6 +56,11 @@ options:
     description:
       - How to reach the node to clone from and to follow. Default is the live primary.
     type: str
+  clone_conninfo:
+    description:
+      - How to reach the node to clone from, where that is not the node to follow - a standby, say, so that the primary is spared.
+      - Default is O(upstream_conninfo).
+    type: str
   upstream_node_id:
     description:
       - The id of that node. Default is that of the live primary.
@@ -203,6 +208,7 @@ ARGUMENTS = dict(
     data_directory=dict(type='path'),
     primary_conninfo=dict(type='str'),
     upstream_conninfo=dict(type='str'),
+    clone_conninfo=dict(type='str'),
     upstream_node_id=dict(type='int'),
     progress=dict(type='bool', default=False),
     rejoin=dict(type='str', choices=['never', 'attach', 'rewind', 'reclone'], default='never'),
@@ -315,7 +321,7 @@ def refusal(node, plan, view):
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    for name in ('primary_conninfo', 'upstream_conninfo'):
+    for name in ('primary_conninfo', 'upstream_conninfo', 'clone_conninfo'):
         _hide_password(module, params[name])
     config = _observe.read_config(params['config_file'])
     if not config or not config.get('conninfo') or not isinstance(config.get('node_id'), int):
@@ -346,7 +352,7 @@ def main():
 
     context = _apply.Context(
         runner, psql, Repmgr(runner, params['bin_dir'], params['config_file'], params['passfile']), place, desired, config,
-        primary_conninfo=view.primary_conninfo, upstream_conninfo=params['upstream_conninfo'],
+        primary_conninfo=view.primary_conninfo, upstream_conninfo=params['upstream_conninfo'], clone_conninfo=params['clone_conninfo'],
         upstream_node_id=desired.upstream_node_id, wanted_upstream_id=_plan.wanted_upstream(desired, view.metadata),
         actual_upstream_id=view.upstream_id, clone_options=params['clone_options'], clone_timeout=params['clone_timeout'],
         start_timeout=params['start_timeout'], register_timeout=params['register_timeout'],

@@ -141,6 +141,23 @@ def test_every_action_has_a_case():
     assert set(action for actions, dummy in COMMANDS for action in actions) | set(['move_aside']) == set(_apply.ACTIONS)
 
 
+@pytest.mark.parametrize('upstream', [1, None])
+def test_a_copy_from_another_node_than_the_one_to_follow(context, upstream):
+    context.clone_conninfo, context.upstream_node_id = 'host=c user=repmgr dbname=repmgr', upstream
+    _apply.apply(context, ['clone', 'register'])
+    # Without the id repmgr would ask the source whom to follow.
+    assert context.runner.calls == [REPMGR + '-d host=c user=repmgr dbname=repmgr standby clone --fast-checkpoint --upstream-node-id=1',
+                                    REPMGR + 'standby register --upstream-node-id=1 --wait-sync=60']
+    assert _apply.SIZES['clone'](context).endswith(' from c')
+
+
+def test_a_copy_comes_from_the_node_to_follow_where_nothing_is_said(context):
+    assert context.clone_conninfo == PRIMARY
+    context.upstream_node_id = None
+    _apply.apply(context, ['clone'])
+    assert context.runner.calls == [REPMGR + '-d %s standby clone --fast-checkpoint' % PRIMARY]
+
+
 @pytest.mark.parametrize('failing, ran', [('clone', 1), ('start', 2), ('register', 3)])
 def test_the_first_failure_ends_it(context, failing, ran):
     actions = ['check_space', 'clone', 'start', 'register', 'drop_slot']

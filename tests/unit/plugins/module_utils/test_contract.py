@@ -47,6 +47,9 @@ def host(name, number, **changes):
     dict(os_family='RedHat', distribution='Rocky', distribution_major='9.4'),
     dict(distribution='Ubuntu', distribution_major='20'),
     dict(distribution_major='n/a'),
+    dict(clone={'from': 'primary', 'max_rate': '', 'compress': '', 'own_options': '-Xnone'}),
+    dict(clone={'from': 'standby', 'max_rate': 32, 'compress': 'gzip'}),
+    dict(clone={'from': 'standby', 'max_rate': '1024M', 'compress': 'zstd'}),
     # Nothing is known of a host that cannot be reached; that it cannot is told elsewhere.
     dict(unreachable=True, os_family=None, distribution=None, distribution_major=None, service_mgr=None, package_source=None,
          postgresql_version=None),
@@ -99,6 +102,10 @@ def test_right(changes):
     (dict(postgresql_version='16'), 'a, b: different major versions of PostgreSQL: 15 on a; 16 on b; expected one version in the whole '
                                     'cluster. Set repmgr_postgresql_version once for the cluster.'),
     (dict(auto_rejoin='reclone'), 'b: repmgr_auto_rejoin is "reclone"; expected one of rewind, attach, off. Correct repmgr_auto_rejoin.'),
+    (dict(clone={'from': 'witness'}), 'b: repmgr_clone_from is "witness"; expected one of primary, standby. Correct repmgr_clone_from.'),
+    (dict(clone={'compress': 'bzip2'}), 'b: repmgr_clone_compress is "bzip2"; expected one of gzip, lz4, zstd. Correct repmgr_clone_compress.'),
+    (dict(clone={'max_rate': '5M', 'own_options': '--max-rate=1M'}), 'b: repmgr_settings has pg_basebackup_options, which would replace '
+     'repmgr_clone_max_rate and repmgr_clone_compress; expected one of the two. Put all of it into pg_basebackup_options, or leave it out.'),
     (dict(timing=dict(TIMING, isolation=14)), 'b: %s; expected at least 15 s, because a primary that is cut off stops after 14 s (profile safe). '
      'Correct repmgr_settings, or choose another repmgr_failover_profile.' % WINDOW),
     (dict(timing=dict(TIMING, reconnect_attempts='many')), 'b: reconnect_attempts is "many"; expected a number of 1 or more. Correct repmgr_settings.'),
@@ -119,6 +126,20 @@ def test_wrong(changes, message):
 def test_version(version):
     message = 'a: repmgr_postgresql_version is "%s"; expected a major version from 10 to 18. Correct repmgr_postgresql_version.'
     assert contract_problems([host('a', 1, postgresql_version=version)]) == [message % version]
+
+
+@pytest.mark.parametrize('rate', ['31', '31k', '1025M', '5G', '1.5M', 'fast', '-64', True])
+def test_rates_that_pg_basebackup_would_refuse(rate):
+    assert contract_problems([host('a', 1, clone={'max_rate': rate})]) == [
+        'a: repmgr_clone_max_rate is "%s"; expected kilobytes a second with k or megabytes with M, from 32k to 1024M. '
+        'Correct repmgr_clone_max_rate, or leave it out.' % rate]
+
+
+def test_compression_where_the_server_has_none():
+    assert contract_problems([host('a', 1, postgresql_version='14', clone={'compress': 'gzip'})]) == [
+        'a: repmgr_clone_compress is "gzip" and PostgreSQL 14 does not compress what it sends; expected PostgreSQL 15 or later. '
+        'Leave out repmgr_clone_compress.']
+    assert contract_problems([host('a', 1, postgresql_version=None, unreachable=True, clone={'compress': 'gzip'})]) == []
 
 
 def test_three_of_a_kind():
