@@ -21,7 +21,7 @@ HOSTS = {'primary': ['a1', 'b1', 'c1'], 'standby': ['c2', 'b2', 'a2'], 'witness'
 
 @pytest.fixture
 def run(tmp_path):
-    """run(playbook, *options, fails=regex, variables={}) -> (rc, output, [hosts that worked, batch by batch])
+    """run(playbook, *options, fails=regex, variables={}, serial=number) -> (rc, output, [hosts that worked, batch by batch])
 
     The playbook's plays, with a look at the inventory and a task that fails on some hosts instead of their work.
     """
@@ -32,7 +32,7 @@ def run(tmp_path):
     if os.path.isdir(os.path.join(PLAYBOOKS, 'callback_plugins')):
         (tmp_path / 'callback_plugins').symlink_to(os.path.join(PLAYBOOKS, 'callback_plugins'))
 
-    def runs(playbook, *options, fails='-', variables=None):
+    def runs(playbook, *options, fails='-', variables=None, serial=None):
         (tmp_path / 'hosts.yml').write_text(yaml.safe_dump({'all': {
             'vars': dict({'ansible_connection': 'local', 'ansible_become': False}, **(variables or {})), 'children': groups}}))
         with open(os.path.join(PLAYBOOKS, playbook + '.yml')) as handle:
@@ -45,6 +45,7 @@ def run(tmp_path):
             {'name': 'worked', 'ansible.builtin.debug': {'msg': 'members {{ __repmgr_members | sort | join(" ") }};'}},
             {'name': 'broken', 'ansible.builtin.fail': {'msg': 'broken'}, 'when': "inventory_hostname is match('%s')" % fails},
         ]
+        play['serial'] = serial or play.get('serial', [])
         (tmp_path / 'play.yml').write_text(yaml.safe_dump(plays))
         done = subprocess.run(
             ['ansible-playbook', '-i', 'hosts.yml', 'play.yml'] + list(options), cwd=str(tmp_path), timeout=300,

@@ -35,7 +35,7 @@ def test_part_of_a_cluster_is_refused_and_the_others_are_not(run):
     code, said, worked = run('site', '--limit', 'a1,b1,b3,c1,c2')
     assert (code, worked) == (2, [['c1', 'c2']]), said
     said = ' '.join(said.split())
-    assert 'a1: cluster a is only partly in this run: a2 left out, expected all of its hosts' in said
+    assert 'a1: cluster a is only partly in this run: a2 left out or failed before this, expected all of its hosts' in said
     assert "b3: cluster b is only partly in this run: b2 left out" in said and "--limit 'b1,b3,b2'" in said
 
 
@@ -54,3 +54,22 @@ def test_no_host_walks_over_the_hosts_of_all_clusters(path):
         for task in tasks(yaml.safe_load(handle)):
             if not task.get('run_once'):
                 assert not re.search(r"(ansible_play_(hosts|hosts_all|batch)|groups\b)[^}]*'extract'", json.dumps(task, default=str)), task['name']
+
+
+@pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(ROOT, 'playbooks', '*.yml'))))
+def test_no_playbook_asks_a_host_before_all_are_on_record(path):
+    """Whoever does not answer would be gone from its cluster, where Ansible gathers facts by itself."""
+    with open(path) as handle:
+        assert all(play.get('gather_facts') is False for play in yaml.safe_load(handle))
+
+
+def test_who_failed_before_is_no_stranger(run):
+    code, said, worked = run('site', variables={'repmgr_address': "{{ nobody if inventory_hostname == 'b2' else 'x' }}"})
+    assert (code, worked) == (2, [['a1', 'a2', 'c1', 'c2']]), said
+    assert 'b1: cluster b is only partly in this run: b2 left out or failed before this' in ' '.join(said.split())
+
+
+def test_a_serial_of_somebody_else_does_not_make_small_clusters(run):
+    code, said, worked = run('site', serial=3)
+    assert (code, worked) == (2, []), said
+    assert 'a1: cluster a is only partly in this run: a2 left out' in ' '.join(said.split())
