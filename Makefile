@@ -71,7 +71,7 @@ chaos: venv  ## Rows of failures on the lab that is up, three times each; ROW=5 
 test-all: export TEST_ALL := 1
 test-all: test bench  ## make test and what takes too long for every run
 
-bench: venv engine  ## By hand against site.yml, in one run
+bench: venv engine  ## What runs cost, by hand and by the playbooks, beside their goals; makes the lab anew
 	tests/bench/bench.sh
 
 clean: lab-down  ## The lab, the environment and caches

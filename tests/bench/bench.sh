@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The walkthrough by hand against site.yml, in one run on the same image; figures in .cache/bench.json.
+# What runs cost, beside their goals; figures in .cache/bench.jsonl.
 # --strict: a missed goal is a failure, too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,0 +1,97 @@
+"""The tables of docs/performance.md and the README from what `make bench` and `make bench-scale` have measured:
+
+    bench_table.py DOCUMENT... RECORD...
+
+A RECORD is .cache/bench.jsonl or .cache/bench-scale.jsonl. What a DOCUMENT has between the two marks of a table is written anew, where there is
+a record for it. A goal that is missed is named so, and the most expensive tasks of that run come with it.
+"""
+import json
+import pathlib
+import sys
+
+MARK, END = "<!-- %s: written by tests/tools/bench_table.py -->", "<!-- %s: end -->"
+
+
+def cell(text):
+    return str(text).replace("|", "\\|")
+
+
+def table(header, rows):
+    lines = ["| %s |" % " | ".join(header), "|%s" % ("---|" * len(header))]
+    return lines + ["| %s |" % " | ".join(cell(value) for value in row) for row in rows]
+
+
+def outcome(line):
+    return {None: "", True: "reached", False: "**missed**"}[line["reached"]]
+
+
+def machine(lines):
+    """One sentence: on what, with what, when."""
+    line = [line for line in lines if "machine" in line][-1]
+    of = line["machine"]
+    said = ["Measured on {date} at commit `{commit}`: {processors} cores ({processor}), {gib:.0f} GiB; ansible-core {ansible_core}, Python {python}"]
+    if "hosts" in of:
+        said.append("; on the hosts {hosts}, {postgresql}, {repmgr}, {hosts_python}")
+    said.append(". Load of the machine when it began: {load:.1f}.")
+    return "".join(said).format(gib=of["memory_mib"] / 1024.0, load=line["load"], **of)
+
+
+def figures(lines):
+    return table(("", "measured", "goal", ""), [(line["figure"], line["text"], line["goal"], outcome(line)) for line in lines if "figure" in line])
+
+
+def counts(lines):
+    rows = []
+    for line in lines:
+        if "run" in line:
+            started = sorted(line["processes"].values())
+            rows.append((line["run"], "%.1f" % line["seconds"], line["tasks"] or "", "-".join("%d" % number for number in (started[:1] + started[-1:])),
+                         line["round_trips"]))
+    return table(("run", "seconds", "tasks a host", "processes started on a host", "SSH round trips"), rows)
+
+
+def profiles(lines):
+    """Why a goal is missed: the most expensive tasks of each run that missed one."""
+    missed = [line["shown_by"] for line in lines if line.get("reached") is False]
+    text = []
+    for line in lines:
+        if line.get("run") in missed:
+            text += ["", "The most expensive tasks of %s, which misses its goal:" % line["run"], ""]
+            text += table(("seconds", "task"), [("%.2f" % seconds, task) for seconds, task in line["slowest"]])
+    return text
+
+
+def scale(lines):
+    return table(("playbook", "clusters", "hosts", "seconds", "a host", "seconds of processor", "a host", "MiB", "a host"), [
+        (line["playbook"], line["clusters"], line["hosts"], "%.1f" % line["seconds"], "%.3f" % line["seconds_a_host"], "%.1f" % line["processor"],
+         "%.3f" % line["processor_a_host"], "%.0f" % line["mebibytes"], "%.2f" % line["mebibytes_a_host"]) for line in lines if "clusters" in line])
+
+
+def rewritten(text, records):
+    """records: {'bench': lines, 'bench-scale': lines}, or one of them."""
+    written = {}
+    if "bench" in records:
+        lines = records["bench"]
+        written["bench"] = [machine(lines), ""] + figures(lines)
+        written["bench-runs"] = counts(lines) + profiles(lines)
+    if "bench-scale" in records:
+        lines = records["bench-scale"]
+        written["bench-scale"] = [machine(lines), ""] + figures(lines) + [""] + scale(lines)
+    for name, part in written.items():
+        mark, end = MARK % name, END % name
+        if mark in text:
+            before, rest = text.split(mark)
+            text = "%s%s\n\n%s\n\n%s%s" % (before, mark, "\n".join(part), end, rest.split(end)[1])
+    return text
+
+
+def main(*names):
+    paths = [pathlib.Path(name) for name in names]
+    records = {path.stem: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in paths if path.suffix == ".jsonl"}
+    for path in paths:
+        if path.suffix != ".jsonl":
+            path.write_text(rewritten(path.read_text(encoding="utf-8"), records), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
