@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix matrix chaos test-all bench clean
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix matrix chaos test-all bench bench-scale clean
 
 # Everything below works without an activated environment, and two checkouts do not share state.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -73,6 +73,9 @@ test-all: test bench  ## make test and what takes too long for every run
 
 bench: venv engine  ## What runs cost, by hand and by the playbooks, beside their goals; makes the lab anew
 	tests/bench/bench.sh
+
+bench-scale: venv  ## What 10, 30 and 100 clusters cost the controller, by the answers of the lab that is up
+	tests/bench/scale.sh
 
 clean: lab-down  ## The lab, the environment and caches
 	rm -rf .venv .cache .lab build
