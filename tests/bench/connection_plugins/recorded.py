@@ -35,9 +35,11 @@ FILES = {"ansible.modules.stat": {"changed": False, "stat": {"exists": False}}, 
 
 def question(command, in_data):
     """(module, arguments), or (None, command)."""
-    parameters = PARAMETERS.search(in_data or b"")
-    if not parameters:
+    if not in_data:
         return None, VOLATILE.sub("", command)
+    parameters = PARAMETERS.search(in_data)
+    if not parameters:
+        raise AnsibleConnectionFailure("cannot tell what is asked, expected a module as ansible-core 2.16 sends it through a pipe: %.200r" % in_data)
     asked = json.loads(ast.literal_eval(parameters[1].decode()))["ANSIBLE_MODULE_ARGS"]
     wanted = {name: value for name, value in asked.items() if not name.startswith("_ansible_")}
     return MODULE.search(in_data)[1].decode(), json.dumps(wanted, sort_keys=True)

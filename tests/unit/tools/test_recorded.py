@@ -53,6 +53,11 @@ def test_other_arguments_are_another_question(recorded, folder):
     assert recorded.replayed(folder, "c017-2", "rm -rf /", None) is None
 
 
+def test_what_cannot_be_read_is_no_command(recorded, folder):
+    with pytest.raises(recorded.AnsibleConnectionFailure, match="cannot tell what is asked"):
+        recorded.replayed(folder, "c017-2", "echo BECOME-SUCCESS-xyz ; ls", b"another way to send a module")
+
+
 def test_a_file_is_written_without_a_change(recorded, folder):
     said = recorded.replayed(folder, "c017-2", "python", payload("ansible.modules.copy", dest="/etc/repmgr.conf", src="/x"))
     assert json.loads(said[1])["changed"] is False
