@@ -25,6 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".cache/bench-scale"
 RECORD = ROOT / ".cache/bench-scale.jsonl"
 GROUPS = ("primary", "standby", "witness")
+# What the playbooks see of a host besides its own variables.
+SEEN = ("ansible_user", "ansible_python_interpreter")
 GOAL = 1.2
 COSTS = (("seconds", "seconds_a_host"), ("seconds of processor", "processor_a_host"), ("memory", "mebibytes_a_host"))
 
@@ -45,7 +47,7 @@ def run(title, playbook, inventory, options=(), **environment):
 
 
 def nodes(inventory):
-    """The recorded hosts: [(name, address, group, its repmgr_* variables)]."""
+    """The recorded hosts: [(name, address, group, its variables)]."""
     said = json.loads(subprocess.check_output(["ansible-inventory", "-i", str(inventory), "--list"], cwd=str(ROOT)))
     found = []
     for group in GROUPS:
@@ -53,7 +55,7 @@ def nodes(inventory):
             variables = said["_meta"]["hostvars"][name]
             address = variables.get("ansible_host", name)
             found.append((name, address, group, dict(
-                {key: value for key, value in variables.items() if key.startswith("repmgr_")}, repmgr_address=variables.get("repmgr_address", address))))
+                {key: value for key, value in variables.items() if key.startswith("repmgr_") or key in SEEN}, repmgr_address=variables.get("repmgr_address", address))))
     return found
 
 
@@ -64,7 +66,7 @@ def inventory_of(clusters, recorded):
         for place, (dummy, dummy, group, variables) in enumerate(recorded):
             name = "c%03d-%d" % (cluster, place + 1)
             groups[group][name] = dict(variables, ansible_host=name, repmgr_cluster_name="c%03d" % cluster)
-    return {"all": {"vars": {"ansible_user": "root"}, "children": {group: {"hosts": hosts} for group, hosts in groups.items()}}}
+    return {"all": {"children": {group: {"hosts": hosts} for group, hosts in groups.items()}}}
 
 
 def measured(playbook, numbers, recorded, recording, options):
