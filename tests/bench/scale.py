@@ -54,8 +54,8 @@ def nodes(inventory):
         for name in said.get(group, {}).get("hosts", []):
             variables = said["_meta"]["hostvars"][name]
             address = variables.get("ansible_host", name)
-            found.append((name, address, group, dict(
-                {key: value for key, value in variables.items() if key.startswith("repmgr_") or key in SEEN}, repmgr_address=variables.get("repmgr_address", address))))
+            kept = {key: value for key, value in variables.items() if key.startswith("repmgr_") or key in SEEN}
+            found.append((name, address, group, dict({"repmgr_address": address}, **kept)))
     return found
 
 
