@@ -69,6 +69,14 @@ def inventory_of(clusters, recorded):
     return {"all": {"children": {group: {"hosts": hosts} for group, hosts in groups.items()}}}
 
 
+def record(playbook, inventory, recorded, recording, options):
+    shutil.rmtree(recording, ignore_errors=True)
+    recording.mkdir(parents=True)
+    (recording / "hosts.json").write_text(json.dumps(
+        {"cluster": recorded[0][3]["repmgr_cluster_name"], "hosts": [node[:2] for node in recorded]}), encoding="utf-8")
+    run("%s, recorded" % playbook, playbook, inventory, options, BENCH_RECORD=str(recording))
+
+
 def measured(playbook, numbers, recorded, recording, options):
     lines = []
     for clusters in numbers:
@@ -97,18 +105,22 @@ def main():
     parser.add_argument("--inventory", default="inventories/lab", help="the cluster that is recorded")
     parser.add_argument("--playbooks", default="status,site", help="names of playbooks that change nothing there")
     parser.add_argument("-e", dest="extra", action="append", default=[], help="variables for the recorded and the replayed runs")
+    parser.add_argument("--replay", action="store_true", help="with what an earlier call has recorded; no host is needed")
     parser.add_argument("clusters", nargs="*", type=int, default=[10, 30, 100], metavar="CLUSTERS", help="numbers of clusters (10 30 100)")
     arguments = parser.parse_args()
     options = [word for extra in arguments.extra for word in ("-e", extra)]
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    recorded = nodes(arguments.inventory)
+    known = FOLDER / "nodes.json"
+    if arguments.replay:
+        recorded = json.loads(known.read_text(encoding="utf-8"))
+    else:
+        recorded = nodes(arguments.inventory)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        known.write_text(json.dumps(recorded), encoding="utf-8")
     written = [{"machine": machine.versions(), "load": round(os.getloadavg()[0], 1), "nodes": len(recorded)}]
     for playbook in arguments.playbooks.split(","):
         recording = FOLDER / playbook
-        recording.mkdir(parents=True)
-        (recording / "hosts.json").write_text(json.dumps(
-            {"cluster": recorded[0][3]["repmgr_cluster_name"], "hosts": [node[:2] for node in recorded]}), encoding="utf-8")
-        run("%s, recorded" % playbook, playbook, arguments.inventory, options, BENCH_RECORD=str(recording))
+        if not arguments.replay:
+            record(playbook, arguments.inventory, recorded, recording, options)
         lines = measured(playbook, arguments.clusters, recorded, recording, options)
         written += lines + list(verdicts(lines))
     RECORD.write_text("".join(json.dumps(line) + "\n" for line in written), encoding="utf-8")

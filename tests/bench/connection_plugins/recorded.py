@@ -28,6 +28,7 @@ MODULE = re.compile(rb"mod_name='([\w.]+)'")
 # What differs from run to run: become's marker and the folder for the files of one task.
 VOLATILE = re.compile(r"BECOME-SUCCESS-\w+|ansible-tmp-[\d.-]+")
 FOLDER_FOR_FILES = re.compile(r"mkdir .*\becho (ansible-tmp-[\d.-]+)=\S* echo (\S+)")
+HOME = re.compile(r"\becho ~(root)? ")
 ON_FILES = re.compile(r"(chmod u\+\w+|rm -f -r) \S*/ansible-tmp-[\d.-]+/")
 FILES = {"ansible.modules.stat": {"changed": False, "stat": {"exists": False}}, "ansible.modules.copy": {"changed": False},
          "ansible.modules.file": {"changed": False}}
@@ -58,6 +59,8 @@ def unrecorded(module, command):
     folder = FOLDER_FOR_FILES.search(command)
     if module is None and folder:
         return 0, ("%s=%s\n" % folder.groups()).encode(), b""
+    if module is None and HOME.search(command):
+        return 0, b"/root\n", b""
     if module is None and ON_FILES.search(command):
         return 0, b"", b""
     return None
