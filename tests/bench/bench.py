@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests/acceptance"))
 
 import lab  # noqa: E402
 import machine  # noqa: E402
+import said  # noqa: E402
 import writers  # noqa: E402
 
 CACHE = ROOT / ".cache"
@@ -43,24 +44,6 @@ GOAL_SWITCHOVER = 1.5, 5    # times the bare command, and seconds
 GOAL_GAP = 0.1              # seconds more than with the bare command: less than a client can tell, who looks every 0.05 s
 GOAL_STATUS_SECONDS = 5
 SLOWEST = 10
-
-RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+ .*)$", re.M)
-TASK = re.compile(r"^(?P<task>\S.*?) -{2,} +(?P<seconds>[\d.]+)s$", re.M)
-
-
-def recap(output):
-    """Per host: {'ok': 40, 'changed': 0, ...}, from the last PLAY RECAP."""
-    tail = output[output.rindex("PLAY RECAP"):]
-    return {
-        match["host"]: {name: int(value) for name, value in (pair.split("=") for pair in match["counts"].split())}
-        for match in RECAP.finditer(tail)
-    }
-
-
-def slowest(output):
-    """[[seconds, task], ...] as the callback profile_tasks has listed them below its last ruler."""
-    tail = output[output.rindex("\n======"):]
-    return [[float(match["seconds"]), match["task"]] for match in TASK.finditer(tail)]
 
 
 def last_pids():
@@ -105,8 +88,8 @@ def run(title, argv, rc=0, count=True, **environment):
 def playbook(title, name, *options, **keywords):
     done, output = run(title, ["ansible-playbook", name, "-i", lab.INVENTORY] + list(options), ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks",
                        PROFILE_TASKS_TASK_OUTPUT_LIMIT=str(SLOWEST), ANSIBLE_NOCOLOR="1", **keywords)
-    hosts = recap(output)
-    done.update(slowest=slowest(output), tasks=max(counts["ok"] for counts in hosts.values()),
+    hosts = said.recap(output)
+    done.update(slowest=said.slowest(output), tasks=max(counts["ok"] for counts in hosts.values()),
                 changed=sum(counts["changed"] for counts in hosts.values()))
     return done
 
@@ -264,8 +247,8 @@ def main():
 
 def lab_versions():
     """What runs on the hosts."""
-    said = lab.ssh(lab.PRIMARY, ". /etc/os-release; echo $PRETTY_NAME; %s/postgres --version; %s/repmgr --version; python3 --version" % (lab.BIN, lab.BIN))
-    return dict(zip(("hosts", "postgresql", "repmgr", "hosts_python"), said.splitlines()))
+    answer = lab.ssh(lab.PRIMARY, ". /etc/os-release; echo $PRETTY_NAME; %s/postgres --version; %s/repmgr --version; python3 --version" % (lab.BIN, lab.BIN))
+    return dict(zip(("hosts", "postgresql", "repmgr", "hosts_python"), answer.splitlines()))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import sys
 import time
 
 import machine
+import said
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".cache/bench-scale"
@@ -32,27 +33,29 @@ COSTS = (("seconds", "seconds_a_host"), ("seconds of processor", "processor_a_ho
 
 
 def run(title, playbook, inventory, options=(), **environment):
-    """(seconds, seconds of processor, MiB of the largest process) of one ansible-playbook."""
+    """(seconds, seconds of processor, MiB of the largest process, [[seconds, task], ...]) of one ansible-playbook."""
     log = FOLDER / ("%s.log" % title)
     argv = ["ansible-playbook", "playbooks/%s.yml" % playbook, "-i", str(inventory), "-e", "ansible_connection=recorded"] + list(options)
     begun = time.monotonic()
     with log.open("w") as stream:
         process = subprocess.Popen(argv, cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=dict(
-            os.environ, ANSIBLE_CONNECTION_PLUGINS=str(ROOT / "tests/bench/connection_plugins"), ANSIBLE_NOCOLOR="1", **environment))
+            os.environ, ANSIBLE_CONNECTION_PLUGINS=str(ROOT / "tests/bench/connection_plugins"), ANSIBLE_NOCOLOR="1",
+            ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks", PROFILE_TASKS_TASK_OUTPUT_LIMIT="all", **environment))
         dummy, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - begun
+    output = log.read_text(encoding="utf-8")
     if status:
-        sys.exit("bench-scale: '%s' failed; its output is in %s:\n%s" % (title, log, log.read_text(encoding="utf-8")[-4000:]))
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0
+        sys.exit("bench-scale: '%s' failed; its output is in %s:\n%s" % (title, log, output[-4000:]))
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0, said.slowest(output)
 
 
 def nodes(inventory):
     """The recorded hosts: [(name, address, group, its variables)]."""
-    said = json.loads(subprocess.check_output(["ansible-inventory", "-i", str(inventory), "--list"], cwd=str(ROOT)))
+    listed = json.loads(subprocess.check_output(["ansible-inventory", "-i", str(inventory), "--list"], cwd=str(ROOT)))
     found = []
     for group in GROUPS:
-        for name in said.get(group, {}).get("hosts", []):
-            variables = said["_meta"]["hostvars"][name]
+        for name in listed.get(group, {}).get("hosts", []):
+            variables = listed["_meta"]["hostvars"][name]
             address = variables.get("ansible_host", name)
             kept = {key: value for key, value in variables.items() if key.startswith("repmgr_") or key in SEEN}
             found.append((name, address, group, dict({"repmgr_address": address}, **kept)))
@@ -82,10 +85,11 @@ def measured(playbook, numbers, recorded, recording, options):
     for clusters in numbers:
         inventory = FOLDER / ("%d-clusters.json" % clusters)
         inventory.write_text(json.dumps(inventory_of(clusters, recorded)), encoding="utf-8")
-        seconds, processor, mebibytes = run("%s, %d clusters" % (playbook, clusters), playbook, inventory, options, BENCH_REPLAY=str(recording))
+        seconds, processor, mebibytes, tasks = run("%s, %d clusters" % (playbook, clusters), playbook, inventory, options, BENCH_REPLAY=str(recording))
         hosts = clusters * len(recorded)
         lines.append({"playbook": playbook, "clusters": clusters, "hosts": hosts, "seconds": seconds, "processor": processor, "mebibytes": mebibytes,
-                      "seconds_a_host": seconds / hosts, "processor_a_host": processor / hosts, "mebibytes_a_host": mebibytes / hosts})
+                      "seconds_a_host": seconds / hosts, "processor_a_host": processor / hosts, "mebibytes_a_host": mebibytes / hosts,
+                      "tasks": tasks})
         print("%-10s %4d clusters, %4d hosts: %7.1f s, %7.1f s of processor, %5.0f MiB; a host: %.3f s, %.3f s of processor, %.2f MiB" % (
             playbook, clusters, hosts, seconds, processor, mebibytes, seconds / hosts, processor / hosts, mebibytes / hosts), flush=True)
     return lines
@@ -97,7 +101,12 @@ def verdicts(lines):
     for what, key in COSTS:
         ratio = many[key] / few[key]
         yield {"figure": "%s: %s a host, %d clusters against %d" % (few["playbook"], what, many["clusters"], few["clusters"]), "value": round(ratio, 3),
-               "text": "%.2f times" % ratio, "goal": "<= %.1f times" % GOAL, "reached": ratio <= GOAL, "shown_by": ""}
+               "text": "%.2f times" % ratio, "goal": "<= %.1f times" % GOAL, "reached": ratio <= GOAL, "shown_by": few["playbook"]}
+
+
+def write(lines):
+    with RECORD.open("a", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def main():
@@ -116,17 +125,17 @@ def main():
         recorded = nodes(arguments.inventory)
         FOLDER.mkdir(parents=True, exist_ok=True)
         known.write_text(json.dumps(recorded), encoding="utf-8")
-    written = [{"machine": machine.versions(), "load": round(os.getloadavg()[0], 1), "nodes": len(recorded)}]
+    RECORD.write_text("", encoding="utf-8")
+    write([{"machine": machine.versions(), "load": round(os.getloadavg()[0], 1), "nodes": len(recorded)}])
     for playbook in arguments.playbooks.split(","):
         recording = FOLDER / playbook
         if not arguments.replay:
             record(playbook, arguments.inventory, recorded, recording, options)
         lines = measured(playbook, arguments.clusters, recorded, recording, options)
-        written += lines + list(verdicts(lines))
-    RECORD.write_text("".join(json.dumps(line) + "\n" for line in written), encoding="utf-8")
-    for line in written:
-        if "figure" in line:
-            print("%-70s %-12s %s %s" % (line["figure"], line["text"], line["goal"], "reached" if line["reached"] else "MISSED"))
+        found = list(verdicts(lines))
+        write(lines + found)
+        for line in found:
+            print("%-70s %-12s %s %s" % (line["figure"], line["text"], line["goal"], "reached" if line["reached"] else "MISSED"), flush=True)
     print("also in %s; logs in %s" % (RECORD, FOLDER))
 
 

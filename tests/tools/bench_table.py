@@ -5,6 +5,7 @@
 A RECORD is .cache/bench.jsonl or .cache/bench-scale.jsonl. What a DOCUMENT has between the two marks of a table is written anew, where there is
 a record for it. A goal that is missed is named so, and the most expensive tasks of that run come with it.
 """
+import collections
 import json
 import pathlib
 import sys
@@ -62,9 +63,24 @@ def profiles(lines):
 
 
 def scale(lines):
-    return table(("playbook", "clusters", "hosts", "seconds", "a host", "seconds of processor", "a host", "MiB", "a host"), [
+    runs = [line for line in lines if "clusters" in line]
+    text = table(("playbook", "clusters", "hosts", "seconds", "a host", "seconds of processor", "a host", "MiB", "a host"), [
         (line["playbook"], line["clusters"], line["hosts"], "%.1f" % line["seconds"], "%.3f" % line["seconds_a_host"], "%.1f" % line["processor"],
-         "%.3f" % line["processor_a_host"], "%.0f" % line["mebibytes"], "%.2f" % line["mebibytes_a_host"]) for line in lines if "clusters" in line])
+         "%.3f" % line["processor_a_host"], "%.0f" % line["mebibytes"], "%.2f" % line["mebibytes_a_host"]) for line in runs])
+    for playbook in sorted({line["shown_by"] for line in lines if line.get("reached") is False}):
+        text += growth(playbook, sorted((line for line in runs if line["playbook"] == playbook), key=lambda line: line["clusters"]))
+    return text
+
+
+def growth(playbook, runs):
+    """Why a goal is missed: what the tasks cost a host with the fewest clusters and with the most, those first that have grown most."""
+    few, many = collections.Counter(), collections.Counter()
+    for cost, line in ((few, runs[0]), (many, runs[-1])):
+        for seconds, task in line["tasks"]:
+            cost[task] += seconds / line["hosts"]
+    rows = sorted(((task, few[task], many[task]) for task in many), key=lambda row: row[1] - row[2])[:5]
+    return ["", "Seconds a host of the tasks of %s that have grown most, which misses its goal:" % playbook, ""] + table(
+        ("task", "%d clusters" % runs[0]["clusters"], "%d clusters" % runs[-1]["clusters"]), [(task, "%.3f" % old, "%.3f" % new) for task, old, new in rows])
 
 
 def rewritten(text, records):
@@ -76,7 +92,8 @@ def rewritten(text, records):
         written["bench-runs"] = counts(lines) + profiles(lines)
     if "bench-scale" in records:
         lines = records["bench-scale"]
-        written["bench-scale"] = [machine(lines), ""] + figures(lines) + [""] + scale(lines)
+        nodes = [line["nodes"] for line in lines if "nodes" in line][-1]
+        written["bench-scale"] = [machine(lines) + " Recorded and replayed: clusters of %d nodes." % nodes, ""] + figures(lines) + [""] + scale(lines)
     for name, part in written.items():
         mark, end = MARK % name, END % name
         if mark in text:

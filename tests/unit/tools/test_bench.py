@@ -18,6 +18,7 @@ def load(path):
     return module
 
 
+said = load(TESTS / "bench" / "said.py")
 bench = load(TESTS / "bench" / "bench.py")
 bench_table = load(TESTS / "tools" / "bench_table.py")
 
@@ -48,8 +49,8 @@ LINES = [
 
 
 def test_what_ansible_said():
-    assert bench.recap(OUTPUT)["db1"]["ok"] == 43 and bench.recap(OUTPUT)["db2"]["changed"] == 1
-    assert bench.slowest(OUTPUT) == [[3.08, "pgfleet.repmgr.common : Every node has observed itself and its peers"],
+    assert said.recap(OUTPUT)["db1"]["ok"] == 43 and said.recap(OUTPUT)["db2"]["changed"] == 1
+    assert said.slowest(OUTPUT) == [[3.08, "pgfleet.repmgr.common : Every node has observed itself and its peers"],
                                      [0.51, "pgfleet.repmgr.server : Settings (apt) -- or not"]]
 
 
@@ -100,4 +101,22 @@ def test_only_a_missed_goal_is_explained_by_its_tasks():
 def test_a_table_without_a_record_stays():
     text = document("bench", "kept")
     assert bench_table.rewritten(text, {}) == text
-    assert bench_table.rewritten(text, {"bench-scale": [{"machine": VERSIONS, "load": 0}]}) == text
+    assert bench_table.rewritten(text, {"bench-scale": [{"machine": VERSIONS, "load": 0, "nodes": 4}]}) == text
+
+
+def grown(clusters, seconds, tasks):
+    hosts = clusters * 4
+    return {"playbook": "status", "clusters": clusters, "hosts": hosts, "seconds": seconds, "processor": seconds, "mebibytes": 60,
+            "seconds_a_host": seconds / hosts, "processor_a_host": seconds / hosts, "mebibytes_a_host": 60 / hosts, "tasks": tasks}
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_cost_that_grows_is_explained_by_the_tasks_that_grow(reached):
+    lines = [{"machine": VERSIONS, "load": 9.0, "nodes": 4},
+             grown(100, 800, [[600.0, "The members of this cluster are known"], [150.0, "Every node has looked at itself"], [50.0, "Every node has looked at itself"]]),
+             grown(10, 24, [[4.0, "The members of this cluster are known"], [20.0, "Every node has looked at itself"]]),
+             {"figure": "status: seconds a host", "text": "3.33 times", "goal": "<= 1.2 times", "reached": reached, "shown_by": "status"}]
+    text = bench_table.rewritten(document("bench-scale", "old"), {"bench-scale": lines})
+    assert "| status | 100 | 400 | 800.0 | 2.000 | 800.0 | 2.000 | 60 | 0.15 |" in text and "clusters of 4 nodes" in text
+    assert ("| The members of this cluster are known | 0.100 | 1.500 |" in text) is not reached
+    assert ("| Every node has looked at itself | 0.500 | 0.500 |" in text) is not reached
