@@ -85,7 +85,7 @@ def probe(targets, timeout):
             results[waiting.pop(connection)] = ('open', '') if code == 0 else _named(code)
             connection.close()
     for connection, target in waiting.items():
-        results[target] = ('timeout', 'no answer within %s s' % timeout)
+        results[target] = ('timeout', 'no answer')
         connection.close()
     return results
 
@@ -102,7 +102,11 @@ def reach(peers, timeout):
     for peer in peers:
         for address in resolved[peer['address']][0]:
             targets += [(address, peer['ssh_port']), (address, peer['port'])]
-    results = probe(targets, max(0.5, timeout - (time.time() - started)))
+    left = max(0.5, timeout - (time.time() - started))
+    results = probe(targets, left / 2.0)
+    # A packet that was lost would be sent again after a second at the earliest, which may be all the time that there is.
+    late = [target for target in results if results[target][0] == 'timeout']
+    results.update(probe(late, left / 2.0))
     entries = []
     for peer in peers:
         addresses, error = resolved[peer['address']]
@@ -113,6 +117,6 @@ def reach(peers, timeout):
             state, detail = answers[0] if answers else ('unresolved', error)
             entry[service] = state
             if detail and not entry['error']:
-                entry['error'] = '%s port %s: %s' % (service, port, detail)
+                entry['error'] = '%s port %s: %s' % (service, port, detail + (' within %s s' % timeout if state == 'timeout' else ''))
         entries.append(entry)
     return entries
