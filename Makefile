@@ -56,7 +56,7 @@ test-lab: venv engine  ## The acceptance tests on a lab made from nothing
 test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
 	tests/tools/test-galaxy.sh
 
-test-matrix: venv engine  ## The other platforms, as a part of make test-all
+test-matrix: venv engine  ## Scenarios of make matrix as tests
 	tests/tools/test-matrix.sh
 
 matrix: venv engine  ## Deploy, switch over and fail over on the other platforms; SCENARIO=el9 for one
