@@ -50,8 +50,8 @@ LINES = [
 
 def test_what_ansible_said():
     assert said.recap(OUTPUT)["db1"]["ok"] == 43 and said.recap(OUTPUT)["db2"]["changed"] == 1
-    assert said.slowest(OUTPUT) == [[3.08, "pgfleet.repmgr.common : Every node has observed itself and its peers"],
-                                     [0.51, "pgfleet.repmgr.server : Settings (apt) -- or not"]]
+    assert said.slowest(OUTPUT) == [
+        [3.08, "pgfleet.repmgr.common : Every node has observed itself and its peers"], [0.51, "pgfleet.repmgr.server : Settings (apt) -- or not"]]
 
 
 def test_processes_are_counted_across_the_end_of_their_ids(monkeypatch):
@@ -113,7 +113,8 @@ def grown(clusters, seconds, tasks):
 @pytest.mark.parametrize("reached", [True, False])
 def test_a_cost_that_grows_is_explained_by_the_tasks_that_grow(reached):
     lines = [{"machine": VERSIONS, "load": 9.0, "nodes": 4},
-             grown(100, 800, [[600.0, "The members of this cluster are known"], [150.0, "Every node has looked at itself"], [50.0, "Every node has looked at itself"]]),
+             grown(100, 800, [[600.0, "The members of this cluster are known"],
+                              [150.0, "Every node has looked at itself"], [50.0, "Every node has looked at itself"]]),
              grown(10, 24, [[4.0, "The members of this cluster are known"], [20.0, "Every node has looked at itself"]]),
              {"figure": "status: seconds a host", "text": "3.33 times", "goal": "<= 1.2 times", "reached": reached, "shown_by": "status"}]
     text = bench_table.rewritten(document("bench-scale", "old"), {"bench-scale": lines})
