@@ -2,7 +2,8 @@
 import re
 
 RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+ .*)$", re.M)
-TASK = re.compile(r"^(?P<task>\S.*?) -{2,} +(?P<seconds>[\d.]+)s$", re.M)
+# Dashes fill the line, so that there may be none where name and figure are long.
+TASK = re.compile(r"^(?P<task>\S.*?) -* *(?P<seconds>\d+\.\d\d)s$", re.M)
 
 
 def recap(output):

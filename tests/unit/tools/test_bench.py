@@ -34,6 +34,7 @@ Wednesday 25 November 2026  17:25:32 +0000 (0:00:00.420)       0:00:18.123 ****
 ===============================================================================
 pgfleet.repmgr.common : Every node has observed itself and its peers ---- 3.08s
 pgfleet.repmgr.server : Settings (apt) -- or not ------------------------ 0.51s
+pgfleet.repmgr.common : The inventory's word on every host is on record - 111.36s
 """
 VERSIONS = {"date": "2026-11-25", "commit": "abc", "processors": 2, "processor": "EPYC", "memory_mib": 24105, "ansible_core": "2.16.19", "python": "3.11.7"}
 LINES = [
@@ -51,7 +52,8 @@ LINES = [
 def test_what_ansible_said():
     assert said.recap(OUTPUT)["db1"]["ok"] == 43 and said.recap(OUTPUT)["db2"]["changed"] == 1
     assert said.slowest(OUTPUT) == [
-        [3.08, "pgfleet.repmgr.common : Every node has observed itself and its peers"], [0.51, "pgfleet.repmgr.server : Settings (apt) -- or not"]]
+        [3.08, "pgfleet.repmgr.common : Every node has observed itself and its peers"], [0.51, "pgfleet.repmgr.server : Settings (apt) -- or not"],
+        [111.36, "pgfleet.repmgr.common : The inventory's word on every host is on record"]]
 
 
 def test_processes_are_counted_across_the_end_of_their_ids(monkeypatch):
