@@ -9,6 +9,7 @@ import collections
 import json
 import pathlib
 import sys
+import textwrap
 
 MARK, END = "<!-- %s: written by tests/tools/bench_table.py -->", "<!-- %s: end -->"
 
@@ -26,15 +27,15 @@ def outcome(line):
     return {None: "", True: "reached", False: "**missed**"}[line["reached"]]
 
 
-def machine(lines):
-    """One sentence: on what, with what, when."""
+def machine(lines, more=""):
+    """On what, with what, when: a few lines of prose."""
     line = [line for line in lines if "machine" in line][-1]
     of = line["machine"]
     said = ["Measured on {date} at commit `{commit}`: {processors} cores ({processor}), {gib:.0f} GiB; ansible-core {ansible_core}, Python {python}"]
     if "hosts" in of:
         said.append("; on the hosts {hosts}, {postgresql}, {repmgr}, {hosts_python}")
     said.append(". Load of the machine when it began: {load:.1f}.")
-    return "".join(said).format(gib=of["memory_mib"] / 1024.0, load=line["load"], **of)
+    return textwrap.wrap("".join(said).format(gib=of["memory_mib"] / 1024.0, load=line["load"], **of) + more, 150, break_on_hyphens=False)
 
 
 def figures(lines):
@@ -88,12 +89,12 @@ def rewritten(text, records):
     written = {}
     if "bench" in records:
         lines = records["bench"]
-        written["bench"] = [machine(lines), ""] + figures(lines)
+        written["bench"] = machine(lines) + [""] + figures(lines)
         written["bench-runs"] = counts(lines) + profiles(lines)
     if "bench-scale" in records:
         lines = records["bench-scale"]
         nodes = [line["nodes"] for line in lines if "nodes" in line][-1]
-        written["bench-scale"] = [machine(lines) + " Recorded and replayed: clusters of %d nodes." % nodes, ""] + figures(lines) + [""] + scale(lines)
+        written["bench-scale"] = machine(lines, " Recorded and replayed: clusters of %d nodes." % nodes) + [""] + figures(lines) + [""] + scale(lines)
     for name, part in written.items():
         mark, end = MARK % name, END % name
         if mark in text:
