@@ -521,7 +521,7 @@ def _failover_ready(cluster):
     primary = cluster.primary
     row = cluster.registry.get(primary.node_id) if primary is not None else None
     if not cluster.exists:
-        return _not_ready(['there is no cluster yet'])
+        return _not_ready(['there is no cluster yet' if cluster.seen else 'no node was observed'])
     if primary is None or cluster.has('split_brain'):
         return _not_ready(['no single primary is known, so there is nothing to fail over from'])
     if row is None or row.type != 'primary':

@@ -362,9 +362,10 @@ def test_the_guard_counts_votes():
     assert any('1 of 3 votes would be left (b)' in reason for reason in cluster.ready()['reasons'])
 
 
-def test_without_a_cluster():
-    assert _verdict.verdict([Host(name='a', initial_role='primary')])['failover_ready'] == {
-        'ready': False, 'reasons': ['there is no cluster yet'], 'candidates': []}
+@pytest.mark.parametrize('observed, reason', [(Observed(), 'there is no cluster yet'), (None, 'no node was observed')])
+def test_without_a_cluster(observed, reason):
+    assert _verdict.verdict([Host(name='a', initial_role='primary', observed=observed)])['failover_ready'] == {
+        'ready': False, 'reasons': [reason], 'candidates': []}
 
 
 def test_a_primary_that_is_not_registered_as_such():
