@@ -68,7 +68,7 @@ def test_from_the_inventory_it_would_come_too_late(run):
     assert (code, worked) == (2, []), said
     said = ' '.join(said.split())
     assert 'repmgr_batch is 2, and this run takes 3 clusters at once; expected it by -e' in said
-    assert said.count('this run takes 3 clusters') == 3 and 'Cluster b stops here; b1 says why.' in said
+    assert 'Cluster b stops here; b1 says why.' in said
 
 
 def hosts(*names):
