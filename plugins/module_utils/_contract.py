@@ -9,8 +9,6 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import re
-
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 PROFILES = ('fast', 'safe', 'wan')
@@ -157,9 +155,10 @@ def _clone(host):
 
 def _kilobytes(rate):
     """0 for what is no rate."""
-    if not re.match('[0-9]+[kM]?$', rate):
+    number = rate[:-1] if rate[-1] in 'kM' else rate
+    if not number or set(number) - set('0123456789'):
         return 0
-    return int(rate.rstrip('kM')) * (1024 if rate.endswith('M') else 1)
+    return int(number) * (1024 if rate.endswith('M') else 1)
 
 
 def _compress(host):

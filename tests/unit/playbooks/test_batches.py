@@ -60,7 +60,7 @@ def test_where_a_node_must_not_be_missed_a_failure_is_the_end(run):
 def test_what_means_nothing_is_refused_before_anything(run, options, text):
     code, said, worked = run('site', '-e', options)
     assert (code, worked) == (2, []), said
-    assert text in ' '.join(said.split())
+    assert '"msg": "%s' % text in ' '.join(said.split())
 
 
 def test_from_the_inventory_it_would_come_too_late(run):
