@@ -111,9 +111,14 @@ SELECT 'upstream_node_id', to_jsonb(repmgr.get_upstream_node_id());
 \endif
 """
 
+# What a primary replayed last keeps its time until the server restarts: from there to its promotion nobody's write was taken.
 _EVENTS = r"""
 SELECT 'events', coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.event_timestamp DESC), '[]') FROM (
-  SELECT * FROM repmgr.events ORDER BY event_timestamp DESC LIMIT {count}) e;
+  SELECT v.*, CASE WHEN v.event = 'standby_promote' AND v.successful AND NOT pg_catalog.pg_is_in_recovery()
+      AND v.node_id IN (SELECT n.node_id FROM repmgr.nodes n WHERE n.type = 'primary' AND n.active)
+      AND v.event_timestamp >= pg_catalog.pg_last_xact_replay_timestamp()
+    THEN round(extract(epoch FROM v.event_timestamp - pg_catalog.pg_last_xact_replay_timestamp())::numeric, 1) END AS write_gap
+  FROM repmgr.events v ORDER BY v.event_timestamp DESC LIMIT {count}) e;
 """
 
 _SIZE = r"""

@@ -213,15 +213,16 @@ def _slots(cluster):
 
 
 def _events(cluster):
-    """Newest first. They are replicated: whoever has the newest has all that the others have."""
+    """Newest first. They are replicated: whoever has the newest has all that the others have, and the primary knows the gap before it."""
     newest = []
-    for host in cluster.hosts:
+    for host in sorted(cluster.hosts, key=lambda host: host.name != cluster.verdict['primary']):
         rows = (host.observed.events or []) if _seen(host) else []
         if rows and (not newest or '%s' % rows[0].get('event_timestamp') > '%s' % newest[0].get('event_timestamp')):
             newest = rows
     return [{
         'time': row.get('event_timestamp'), 'node': cluster.name_of(row.get('node_id')) or 'node %s' % row.get('node_id'),
         'event': row.get('event'), 'successful': row.get('successful'), 'details': ' '.join(('%s' % (row.get('details') or '')).split()),
+        'write_gap': row.get('write_gap'),
     } for row in newest]
 
 
@@ -414,6 +415,7 @@ def _details(view):
         said += [[], [('events', 'dim')]] + [[
             ('  %s  %s  ' % (when(event['time']), event['node']), ''), (event['event'], '' if event['successful'] else 'bad'),
             ('%s%s' % ('' if event['successful'] else ' failed', ': %s' % event['details'] if event['details'] else ''), 'dim'),
+            ('' if event['write_gap'] is None else '; %.1f s after the last transaction from before' % event['write_gap'], ''),
         ] for event in view['events']]
     if view['problems']:
         said += [[], [('problems', 'dim')]]

@@ -109,6 +109,15 @@ def test_primary_gone():
     assert '  2026-03-02 04:05:06 UTC  db2  repmgrd_failover_promote: node 2 promoted to primary; old primary 1 marked as failed' in said(cluster)
 
 
+def test_how_long_nobody_wrote_before_a_promotion():
+    """Only the primary knows, and its events are taken though others have the same."""
+    cluster = cases.primary_gone()
+    cluster.observed[2].events = [dict(row, write_gap=8.6 if row['event'] == 'standby_promote' else None) for row in [
+        dict(cluster.observed[2].events[0], event='standby_promote', details='server "node2" was promoted')] + cluster.observed[2].events[1:]]
+    assert [event['write_gap'] for event in seen(cluster)['clusters'][0]['events']] == [8.6, None, None]
+    assert '  2026-03-03 04:05:06 UTC  db3  standby_promote: server "node2" was promoted; 8.6 s after the last transaction from before' in said(cluster)
+
+
 def test_a_primary_that_only_the_controller_cannot_reach_is_not_called_dead():
     cluster = cases.primary_out_of_reach()
     words = '\n'.join(said(cluster))
