@@ -12,7 +12,6 @@ total_passed=0
 total_failed=0
 running=
 image=
-matrix=
 
 # An interrupted run ends the part that is running, which then takes its lab down.
 stop() {
@@ -22,17 +21,18 @@ stop() {
         wait "$running" || true
     fi
     [ -z "$image" ] || kill "$image" 2>/dev/null || true
-    if [ -n "$matrix" ]; then
-        kill "$matrix" 2>/dev/null || true
-        wait "$matrix" || true
-    fi
     exit 130
 }
 trap stop INT TERM HUP
 
-# judge NAME MINUTES RC SECONDS: what a part has counted, into the summary.
-judge() {
-    local name=$1 minutes=$2 rc=$3 passed failed
+# run_part NAME MINUTES: the minutes are for a part that hangs; it should then still clean up.
+run_part() {
+    local name=$1 minutes=$2 start=$SECONDS rc=0 passed failed
+    printf '\n=== %s\n' "$name"
+    timeout --kill-after=120 "${minutes}m" "tests/tools/$name.sh" </dev/null &
+    running=$!
+    wait "$running" || rc=$?
+    running=
     [ "$rc" != 124 ] && [ "$rc" != 137 ] || echo "$name: ended after $minutes minutes"
     touch ".cache/counts/$name"
     read -r passed failed < <(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' ".cache/counts/$name")
@@ -41,37 +41,7 @@ judge() {
     total_passed=$((total_passed + passed))
     total_failed=$((total_failed + failed))
     rows+=("$(printf '%-12s %-5s %6d s  %4d passed  %3d failed' "$name" \
-        "$([ "$failed" = 0 ] && echo ok || echo FAIL)" "$4" "$passed" "$failed")")
-}
-
-# run_part NAME MINUTES: the minutes are for a part that hangs; it should then still clean up.
-run_part() {
-    local name=$1 minutes=$2 start=$SECONDS rc=0
-    printf '\n=== %s\n' "$name"
-    timeout --kill-after=120 "${minutes}m" "tests/tools/$name.sh" </dev/null &
-    running=$!
-    wait "$running" || rc=$?
-    running=
-    judge "$name" "$minutes" "$rc" $((SECONDS - start))
-}
-
-# The other platforms are shown beside the lab: both wait for their hosts most of the time, and the lab, whose figures are printed, goes first.
-begin_matrix() {
-    matrix_minutes=$1
-    shift
-    LAB_CPU_SHARES=${LAB_CPU_SHARES:-128} MATRIX_PROFILE=${MATRIX_PROFILE:-wan} nice -n 15 \
-        timeout --kill-after=120 "${matrix_minutes}m" tests/tools/test-matrix.sh "$@" </dev/null >.cache/test-matrix.log 2>&1 &
-    matrix=$!
-    matrix_begin=$SECONDS
-}
-
-end_matrix() {
-    local rc=0
-    printf '\n=== test-matrix, which was begun with test-lab\n'
-    wait "$matrix" || rc=$?
-    matrix=
-    cat .cache/test-matrix.log
-    judge test-matrix "$matrix_minutes" "$rc" $((SECONDS - matrix_begin))
+        "$([ "$failed" = 0 ] && echo ok || echo FAIL)" $((SECONDS - start)) "$passed" "$failed")")
 }
 
 # The lab's image is mostly downloads, the checks are mostly computing: they get on well together. A
@@ -85,15 +55,13 @@ run_part units 15
 run_part docs-lint 10
 wait "$image" || tail -n 5 .cache/image-ahead.log
 image=
-if [ "${TEST_ALL:-}" = 1 ]; then
-    begin_matrix 150
-else
-    begin_matrix 80 el9 el7 trixie
-    echo "test-matrix: bullseye, choices, el9_broken (make matrix, or make test-all), sid (make matrix)" >> .cache/left-out
-fi
 run_part test-lab 75
 run_part test-galaxy 15
-end_matrix
+if [ "${TEST_ALL:-}" = 1 ]; then
+    run_part test-matrix 90
+else
+    echo "test-matrix: el9, el7, el9_broken, trixie, bullseye, choices (make matrix, or make test-all)" >> .cache/left-out
+fi
 
 printf '\n=== summary\n'
 printf '%s\n' "${rows[@]}"
