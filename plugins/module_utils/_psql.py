@@ -118,7 +118,9 @@ SELECT 'events', coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.event_timestamp DESC)
       AND v.node_id IN (SELECT n.node_id FROM repmgr.nodes n WHERE n.type = 'primary' AND n.active)
       AND v.event_timestamp >= pg_catalog.pg_last_xact_replay_timestamp()
     THEN round(extract(epoch FROM v.event_timestamp - pg_catalog.pg_last_xact_replay_timestamp())::numeric, 1) END AS write_gap
-  FROM repmgr.events v ORDER BY v.event_timestamp DESC LIMIT {count}) e;
+  FROM (
+    (SELECT * FROM repmgr.events ORDER BY event_timestamp DESC LIMIT {count})
+    UNION (SELECT * FROM repmgr.events WHERE event = 'standby_promote' AND successful ORDER BY event_timestamp DESC LIMIT 1)) v) e;
 """
 
 _SIZE = r"""

@@ -306,7 +306,7 @@ observed:
       type: dict
       returned: always
     events:
-      description: The latest events.
+      description: The latest events, and the last promotion where it is not among them.
       type: list
       elements: dict
       returned: always

@@ -1,11 +1,14 @@
 """The primary dies. The standbys settle it among themselves, and no run afterwards makes a second primary."""
+import json
+import re
+
 import lab
 
 BOUND = 60
 state = {}
 
 
-def test_one_standby_takes_over(writers, figure):
+def test_one_standby_takes_over(writers, figure, tmp_path):
     with writers:
         lab.kill_for_good(lab.PRIMARY)
         took = lab.wait_until("a new primary", BOUND, lambda: len(lab.primaries()) == 1)
@@ -30,6 +33,10 @@ def test_one_standby_takes_over(writers, figure):
     # Asynchronous replication: what the dead primary had acknowledged and not yet sent is gone. Counted, not hidden.
     figure("kill -9 of the primary", "write gap %.1f s, new primary after %.1f s; %d rows acknowledged, %d lost (asynchronous)" % (
         writers.gap(), took, len(writers.acknowledged()), len(writers.lost(new))))
+    lab.playbook("playbooks/status.yml", "-e", "format=json", "-e", "output=%s" % (tmp_path / "status.json"))
+    events = json.loads((tmp_path / "status.json").read_text())["clusters"][0]["events"]
+    gaps = [event["write_gap"] for event in events if event["event"] == "standby_promote"]
+    assert len(gaps) == 1 and 0 < gaps[0] < writers.gap() + 1, events
 
 
 def test_site_does_not_start_the_old_primary():
@@ -59,7 +66,8 @@ def test_the_old_primary_does_not_start():
     done = lab.ssh(lab.PRIMARY, "systemctl start %s" % lab.UNIT, check=False)
     assert done.returncode != 0 and lab.primaries() == [state["new"]]
     said = lab.ssh(lab.PRIMARY, "journalctl -u %s -o cat --no-pager -n 20" % lab.UNIT)
-    assert "does not start as primary: %s is primary, on timeline 4 (here: 3)" % state["new"] in said, said
+    timelines = re.search(r"does not start as primary: %s is primary, on timeline (\d+) \(here: (\d+)\)" % state["new"], said)
+    assert timelines and int(timelines.group(1)) == int(timelines.group(2)) + 1, said
     assert "playbooks/rejoin.yml -e target=%s" % lab.PRIMARY in said
 
 
