@@ -84,7 +84,8 @@ def test_one_task_goes_to_the_hosts(figure):
     run = lab.playbook("playbooks/status.yml").assert_nothing_changed()
     figure("status.yml", "%.1f s" % run.seconds)
     names = {name for name, dummy_host, result in run.results if not result.get("skipped")}
-    assert len(names) <= 7, names
+    # Two of them run once, whatever the number of hosts.
+    assert len(names) <= 8, names
     assert "PLAY" not in run.stdout and "lab: healthy" in run.text
 
 
