@@ -99,7 +99,8 @@ def test_as_data(status, tmp_path):
         "lab", "healthy", lab.PRIMARY, True, [], "")
     assert {node["name"]: node["role"] for node in view["nodes"]} == dict(
         {host: "standby" for host in lab.DATA_HOSTS[1:]}, **{lab.PRIMARY: "primary", lab.WITNESS: "witness"})
-    assert len(view["events"]) == 5 and all(node["disks"] and node["certificate_days"] > 0 for node in view["nodes"])
+    # The last promotion is one more where it is not among the latest.
+    assert len(view["events"]) in (5, 6) and all(node["disks"] and node["certificate_days"] > 0 for node in view["nodes"])
     refused = status("-e", "cluster=nobody", "-e", "output=%s" % (tmp_path / "none.json"))
     assert refused.rc != 0 and "expected one or more of lab" in " ".join(refused.text.split()), str(refused)
     assert not (tmp_path / "none.json").exists()
