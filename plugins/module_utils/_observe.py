@@ -538,16 +538,42 @@ def read_guard(root='/'):
             'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service'))}
 
 
-def files(paths):
-    """{path: "SHA-256 mode owner group"} of those that are there: enough to tell whether writing one again would change it."""
+def files(paths, blocks=None):
+    """{path: "SHA-256 mode owner group"} of those that are there: enough to tell whether writing one again would change it. Of a folder, "folder"
+    and the rest. blocks is {path: marker}: of such a file, only what stands between "# BEGIN marker" and "# END marker" counts."""
     found = {}
-    for path in paths:
+    blocks = blocks or {}
+    for path in list(paths) + sorted(blocks):
         try:
-            with open(path, 'rb') as handle:
-                digest = hashlib.sha256(handle.read()).hexdigest()
+            digest = 'folder'
+            if not os.path.isdir(path):
+                with open(path, 'rb') as handle:
+                    content = handle.read()
+                if path in blocks:
+                    content = _between(content, blocks[path])
+                digest = hashlib.sha256(content).hexdigest()
             stat = os.stat(path)
             found[path] = '%s %04o %s %s' % (digest, stat.st_mode & 0o7777, pwd.getpwuid(stat.st_uid).pw_name, grp.getgrgid(stat.st_gid).gr_name)
         except (IOError, OSError, KeyError):
+            continue
+    return found
+
+
+def _between(content, marker):
+    """As Ansible's blockinfile writes it; empty where there is no such block."""
+    lines = content.splitlines(True)
+    begin, end = [('# %s %s\n' % (word, marker)).encode('utf-8') for word in ('BEGIN', 'END')]
+    return b''.join(lines[lines.index(begin) + 1:lines.index(end)]) if begin in lines and end in lines else b''
+
+
+def contents(paths):
+    """{path: text} of those that can be read."""
+    found = {}
+    for path in paths:
+        try:
+            with io.open(path, encoding='utf-8') as handle:
+                found[path] = handle.read()
+        except (IOError, OSError, ValueError):
             continue
     return found
 

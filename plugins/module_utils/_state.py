@@ -143,6 +143,7 @@ class Observed(Record):
         ('repmgr_installed', None),
         ('missing_packages', None),
         ('files', dict),
+        ('contents', dict),
         ('config', None),
         ('data', Data),
         ('server', Server),

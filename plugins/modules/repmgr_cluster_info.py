@@ -77,6 +77,18 @@ options:
     type: list
     elements: path
     default: []
+  blocks:
+    description:
+      - The same for what stands between two markers of M(ansible.builtin.blockinfile), by the path of the file. Each marker is what follows
+        C(# BEGIN) and C(# END).
+    type: dict
+    default: {}
+  contents:
+    description:
+      - Files whose contents are told. They must hold nothing that is secret.
+    type: list
+    elements: path
+    default: []
   peers:
     description:
       - Hosts whose SSH and PostgreSQL ports are tried, all at once.
@@ -234,7 +246,12 @@ observed:
       elements: str
       returned: always
     files:
-      description: Each of O(files) that is there, as SHA-256, mode, owner and group in one string.
+      description:
+        - Each of O(files) and O(blocks) that is there, as SHA-256, mode, owner and group in one string. Of a folder, the word C(folder) and the rest.
+      type: dict
+      returned: always
+    contents:
+      description: The text of each of O(contents) that can be read.
       type: dict
       returned: always
     repmgr_installed:
@@ -392,6 +409,8 @@ ARGUMENTS = dict(
     run_as=dict(type='str', default='postgres'),
     packages=dict(type='list', elements='str', default=[]),
     files=dict(type='list', elements='path', default=[]),
+    blocks=dict(type='dict', default={}),
+    contents=dict(type='list', elements='path', default=[]),
     peers=dict(type='list', elements='dict', default=[], options=dict(
         name=dict(type='str', required=True),
         address=dict(type='str', required=True),
@@ -474,7 +493,8 @@ def main():
     knocking.start()
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
-    observed.files = _observe.files(params['files'])
+    observed.files = _observe.files(params['files'], params['blocks'])
+    observed.contents = _observe.contents(params['contents'])
     observed.missing_packages = _observe.missing_packages(runner, params['packages'])
     knocking.join()
     if failed:

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import grp
+import hashlib
 import json
 import os
 import pwd
@@ -305,9 +306,34 @@ def test_files(tmpdir):
     path = tmpdir.join('a')
     path.write('x')
     os.chmod(str(path), 0o440)
+    folder = tmpdir.mkdir('b')
+    os.chmod(str(folder), 0o755)
     user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.stat(str(path)).st_gid).gr_name
-    assert _observe.files([str(path), str(tmpdir.join('none'))]) == {
-        str(path): '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 0440 %s %s' % (user, group)}
+    assert _observe.files([str(path), str(folder), str(tmpdir.join('none'))]) == {
+        str(path): '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 0440 %s %s' % (user, group),
+        str(folder): 'folder 0755 %s %s' % (user, group)}
+
+
+@pytest.mark.parametrize('content, block', [
+    (u'# BEGIN pgfleet.repmgr lab\na\nb\n# END pgfleet.repmgr lab\n', u'a\nb\n'),
+    (u'mine\n# BEGIN pgfleet.repmgr lab\na\nb\n# END pgfleet.repmgr lab\nmine\n', u'a\nb\n'),
+    (u'# BEGIN pgfleet.repmgr other\na\n# END pgfleet.repmgr other\n', u''),
+    (u'# BEGIN pgfleet.repmgr lab\na\n', u''),
+    (u'# END pgfleet.repmgr lab\na\n# BEGIN pgfleet.repmgr lab\n', u''),
+])
+def test_a_marked_block_counts_and_not_what_others_have_in_the_file(tmpdir, content, block):
+    path = tmpdir.join('authorized_keys')
+    path.write(content)
+    digest = _observe.files([], {str(path): 'pgfleet.repmgr lab', str(tmpdir.join('none')): 'x'})[str(path)].split()[0]
+    assert digest == hashlib.sha256(block.encode('utf-8')).hexdigest()
+
+
+def test_contents(tmpdir):
+    path = tmpdir.join('id_ed25519.pub')
+    path.write('ssh-ed25519 AAAA me\n')
+    binary = tmpdir.join('binary')
+    binary.write_binary(b'\xff\xfe')
+    assert _observe.contents([str(path), str(binary), str(tmpdir.join('none'))]) == {str(path): 'ssh-ed25519 AAAA me\n'}
 
 
 def test_what_the_server_was_never_told_to_read(tmpdir):
