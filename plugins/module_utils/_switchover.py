@@ -54,6 +54,7 @@ class Switchover:
         self._peers = {}
         self._observed = None
         self._primary_conninfo = None
+        self._seen = None
 
     def result(self):
         found = dict(self._found)
@@ -93,7 +94,6 @@ class Switchover:
         if len(primaries) != 1:
             raise SwitchoverError(['%d nodes are registered as active primary' % len(primaries)], 'one',
                                   'Look at `repmgr cluster show`.')
-        self._look_at_peers()
 
     def _look_at_peers(self):
         self._peers = _observe.observe_peers(
@@ -103,6 +103,7 @@ class Switchover:
 
     def preflight(self):
         """Everything that can be known before the old primary is touched, all of it, not only the first."""
+        self._look_at_peers()
         observed, problems = self._observed, []
         primary, error = self._peers.get(self.before['node_name'], (None, 'not observed'))
         if primary is None:
@@ -276,8 +277,27 @@ class Switchover:
 
     # -- dry run
 
-    def dry_run(self):
-        result = self.repmgr.standby_switchover(self.params['siblings_follow'], dry_run=True, accept=None)
+    def _ask(self):
+        """Preflight and repmgr's dry run, at the same time: neither changes anything. What the preflight says is clearer, and is said first."""
+        answers = []
+
+        def ask():
+            try:
+                answers.append(self.repmgr.standby_switchover(self.params['siblings_follow'], dry_run=True, accept=None))
+            except Exception as exc:
+                answers.append(exc)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            self.preflight()
+        finally:
+            asking.join()
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        self._judge(answers[0])
+
+    def _judge(self, result):
         self._found['dry_run'] = _lines(result)
         if result.rc != 0:
             raise SwitchoverError(
@@ -293,16 +313,14 @@ class Switchover:
             if check_mode:
                 if lock.holders():
                     self._refuse_second()
-                self.preflight()
-                self.dry_run()
+                self._ask()
                 return
             with lock:
                 if not lock.held:
                     self._refuse_second()
                 # Looked at again: what was seen before the lock may be another switchover's half-way.
                 self.look()
-                self.preflight()
-                self.dry_run()
+                self._ask()
                 self._checkpoint()
                 self._switch()
         except PsqlError as exc:
@@ -337,7 +355,7 @@ class Switchover:
         self._found['unpaused'] = False
         error = ''
         for dummy in range(_UNPAUSE_ATTEMPTS):
-            paused, silent = self._paused()
+            paused, silent = self._seen = self._paused()
             # A node that does not answer keeps its pause over a restart, so it is told as well.
             if not paused and not silent:
                 return
@@ -347,7 +365,7 @@ class Switchover:
             except CommandError as exc:
                 error = exc.message
             time.sleep(1)
-        paused, silent = self._paused()
+        paused, silent = self._seen = self._paused()
         if paused or silent:
             self._warn('repmgrd may still be paused on %s; type: repmgr service unpause. %s' % (', '.join(paused + silent), error))
 
@@ -371,6 +389,7 @@ class Switchover:
     # -- verify
 
     def verify(self):
+        """What has been seen last, when pauses were looked for, is the first look."""
         deadline = time.time() + self.params['timeout']
         while True:
             problems = self._open_points()
@@ -381,10 +400,11 @@ class Switchover:
             if time.time() > deadline:
                 raise SwitchoverError(problems, 'every node to follow the new primary within %d s' % self.params['timeout'],
                                       'Look at: ansible-playbook playbooks/status.yml; site.yml lets a standby follow again.')
-            time.sleep(1)
+            time.sleep(0.3)
+            self._seen = self._paused()
 
     def _open_points(self):
-        paused, dummy = self._paused()
+        paused, dummy = self._seen
         problems = ['repmgrd of %s is paused' % name for name in paused]
         observed = self._observed
         if observed.server.in_recovery is not False:
