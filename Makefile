@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix matrix chaos test-all bench bench-scale clean
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix matrix chaos test-all bench bench-clone bench-hosts bench-scale clean
 
 # Everything below works without an activated environment, and two checkouts do not share state.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -30,7 +30,8 @@ lab: lab-hosts  ## Four hosts, the main job on them, and the cluster's status
 lab-down:  ## Remove the lab's hosts and network
 	molecule/shared/lab.sh down
 
-check: lint sanity units docs-lint  ## Lint, sanity, units and docs lint: needs no host
+check: venv  ## Lint, sanity, units and docs lint: needs no host
+	tests/tools/test.sh check
 
 lint: venv  ## yamllint, ansible-lint (production profile), shellcheck
 	tests/tools/lint.sh
@@ -73,6 +74,12 @@ test-all: test bench  ## make test and what takes too long for every run
 
 bench: venv engine  ## What runs cost, by hand and by the playbooks, beside their goals; makes the lab anew
 	tests/bench/bench.sh
+
+bench-clone: venv engine  ## What a copy of 2 GB costs, beside bare pg_basebackup; on the lab that is up
+	tests/bench/clone.sh
+
+bench-hosts: venv engine  ## What clusters of 4, 8 and 16 nodes cost, and 4 of 4; beside the lab that is up
+	tests/bench/hosts.sh
 
 bench-scale: venv  ## What 10, 30 and 100 clusters cost the controller, by the answers of the lab that is up
 	tests/bench/scale.sh

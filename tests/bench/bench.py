@@ -85,8 +85,8 @@ def run(title, argv, rc=0, count=True, **environment):
             "tasks": None, "changed": None, "slowest": []}, output
 
 
-def playbook(title, name, *options, **keywords):
-    done, output = run(title, ["ansible-playbook", name, "-i", lab.INVENTORY] + list(options), ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks",
+def playbook(title, name, *options, inventory=lab.INVENTORY, **keywords):
+    done, output = run(title, ["ansible-playbook", name, "-i", inventory] + list(options), ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks",
                        PROFILE_TASKS_TASK_OUTPUT_LIMIT=str(SLOWEST), ANSIBLE_NOCOLOR="1", **keywords)
     hosts = said.recap(output)
     done.update(slowest=said.slowest(output), tasks=max(counts["ok"] for counts in hosts.values()),

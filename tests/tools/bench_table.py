@@ -2,7 +2,7 @@
 
     bench_table.py DOCUMENT... RECORD...
 
-A RECORD is .cache/bench.jsonl or .cache/bench-scale.jsonl. What a DOCUMENT has between the two marks of a table is written anew, where there is
+A RECORD is .cache/bench.jsonl, or one of bench-clone, bench-hosts and bench-scale. What a DOCUMENT has between the two marks of a table is written anew, where there is
 a record for it. A goal that is missed is named so, and the most expensive tasks of that run come with it.
 """
 import collections
@@ -91,6 +91,9 @@ def rewritten(text, records):
         lines = records["bench"]
         written["bench"] = machine(lines) + [""] + figures(lines)
         written["bench-runs"] = counts(lines) + profiles(lines)
+    for name in ("bench-clone", "bench-hosts"):
+        if name in records:
+            written[name] = machine(records[name]) + [""] + figures(records[name])
     if "bench-scale" in records:
         lines = records["bench-scale"]
         nodes = [line["nodes"] for line in lines if "nodes" in line][-1]

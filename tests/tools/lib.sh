@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: results by part, and the Pythons that ansible-test runs on.
-# A part counts what it ran in .cache/counts/PART and names what it left out in .cache/left-out;
-# test.sh adds them up.
+# A part counts what it ran in .cache/counts/PART and names what it left out in .cache/left-out/PART;
+# test.sh adds them up. Parts may run at the same time.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 root=$PWD
@@ -11,10 +11,9 @@ export ANSIBLE_COLLECTIONS_PATH="$root/.ansible/collections"
 
 begin_part() {
     part=$1
-    mkdir -p .cache/counts
+    mkdir -p .cache/counts .cache/left-out
     : > ".cache/counts/$part"
-    touch .cache/left-out
-    sed -i "/^$part: /d" .cache/left-out
+    : > ".cache/left-out/$part"
 }
 
 count() { echo "$1 $2" >> ".cache/counts/$part"; }
@@ -29,7 +28,7 @@ left_out_junit() {
 }
 
 left_out() {
-    echo "$part: $*" >> .cache/left-out
+    echo "$part: $*" >> ".cache/left-out/$part"
 }
 
 # step LABEL COMMAND...: one check that counts as one test.
@@ -52,7 +51,7 @@ end_part() {
     local passed failed
     if [ -n "${1:-}" ] && ! grep -qE ' [1-9]' ".cache/counts/$part"; then count 0 1; fi
     read -r passed failed < <(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' ".cache/counts/$part")
-    sed -n "s/^$part: /left out: /p" .cache/left-out
+    sed "s/^$part: /left out: /" ".cache/left-out/$part"
     echo "$part: $passed passed, $failed failed"
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
@@ -91,9 +90,9 @@ find_interpreter() {
 }
 
 # ansible_test_tree: ansible-test refuses the symlink under .ansible, so it gets a copy of what git
-# knows or would add. Its virtual environments in tests/output stay from run to run.
+# knows or would add. Its virtual environments in tests/output stay from run to run. Each part has a tree and a home of its own.
 ansible_test_tree() {
-    tree=$root/.cache/at/ansible_collections/pgfleet/repmgr
+    tree=$root/.cache/at/$part/ansible_collections/pgfleet/repmgr
     mkdir -p "$tree/tests"
     find "$tree" -mindepth 1 -maxdepth 1 ! -name tests -exec rm -rf {} +
     find "$tree/tests" -mindepth 1 -maxdepth 1 ! -name output -exec rm -rf {} +
@@ -112,13 +111,13 @@ ansible_test_tree() {
 # that a machine with nothing but a package mirror cannot reach. So it gets a home of its own with
 # pip's effective configuration and a script that runs the pip of that version from the mirror.
 ansible_test_home() {
-    ansible_test_home=$root/.cache/at/home
+    ansible_test_home=$root/.cache/at/$part/home
     local cache=$ansible_test_home/.ansible/test/cache wheels=$root/.cache/at/wheels version
     mkdir -p "$ansible_test_home/.config/pip" "$cache" "$wheels"
     .venv/bin/python tests/tools/pip_settings.py pip > "$ansible_test_home/.config/pip/pip.conf"
     for version in "$@"; do
         ls "$wheels/pip-$version"-*.whl >/dev/null 2>&1 ||
-            .venv/bin/python -m pip download -qq --no-deps --only-binary :all: -d "$wheels" "pip==$version" ||
+            flock "$wheels" .venv/bin/python -m pip download -qq --no-deps --only-binary :all: -d "$wheels" "pip==$version" ||
             return 1
         cat > "$cache/get_pip_${version//./_}.py" <<GETPIP
 import glob
@@ -136,7 +135,7 @@ GETPIP
 # leaves its 2.7 import test out without a word where that is missing. Rather than install into the
 # machine's Python this makes an environment that has it; virtualenv brings its own pip wheels.
 python27_environment() {
-    local interpreter=$1 dir=$root/.cache/at/python2.7 tool=$root/.cache/at/virtualenv
+    local interpreter=$1 dir=$root/.cache/at/$part/python2.7 tool=$root/.cache/at/$part/virtualenv
     python27_bin=$dir/bin
     "$dir/bin/python2.7" -m virtualenv --version >/dev/null 2>&1 && return 0
     rm -rf "$dir" "$tool"

@@ -15,6 +15,15 @@ if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$(id -u
     { "${browser[@]}" || { apt-get update -q && "${browser[@]}"; }; } >.cache/chromium.log 2>&1 </dev/null || tail -n 3 .cache/chromium.log
 fi
 
+# The alerts are given to promtool. Its package would start a server, so the program alone is taken out of it.
+promtool=$root/.cache/promtool
+if ! command -v promtool >/dev/null && [ ! -x "$promtool/usr/bin/promtool" ] && command -v apt-get dpkg-deb >/dev/null; then
+    mkdir -p "$promtool"
+    fetch_prometheus() { (cd "$promtool" && rm -f -- *.deb && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb .); }
+    { fetch_prometheus || { apt-get update -q && fetch_prometheus; }; } >.cache/promtool.log 2>&1 </dev/null || tail -n 3 .cache/promtool.log
+fi
+export PATH=$PATH:$promtool/usr/bin
+
 echo "--- units: all tests on the controller's Python"
 rm -f .cache/units.xml
 python -m pytest tests/unit -q -p no:cacheprovider --junit-xml .cache/units.xml "$@" </dev/null || failed=yes
