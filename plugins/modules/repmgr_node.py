@@ -161,7 +161,7 @@ rule:
 actions:
   description:
     - What was done, or would be done in check mode, in order, each with C(action) and C(text).
-    - After a run each has the C(result) of its program, with C(cmd), C(rc), C(stdout) and C(stderr).
+    - After a run each has the C(seconds) that it took, and the C(result) of its program, with C(cmd), C(rc), C(stdout) and C(stderr).
   returned: always
   type: list
   elements: dict
