@@ -247,6 +247,10 @@ class Psql:
                          "FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s' AND NOT active) t;" % name)
         return bool(done.get('dropped'))
 
+    def streams(self, conninfo):
+        """Whether a standby receives WAL from its upstream now."""
+        return self.tags(conninfo, "SELECT 'streams', to_jsonb(true) FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming';\n").get('streams') is True
+
     def primary_conninfo(self, conninfo):
         """How a standby reaches its upstream, as it is, or None."""
         return self.tags(conninfo, "SELECT 'is', to_jsonb(current_setting('primary_conninfo'));\n").get('is')

@@ -182,12 +182,15 @@ def test_the_ladder_ends_with_a_new_copy_only_when_asked():
     lab.sql(lab.PRIMARY, "create table if not exists went_on as select 1 as one; checkpoint")
     run = books("rejoin", "-e", "target=" + host)
     assert run.rc != 0 and "-e rejoin=reclone" in run.message, str(run)
-    run = books("rejoin", "--check", "-e", "target=" + host, "-e", "rejoin=reclone").assert_ok()
+    reclone = ["-e", "target=" + host, "-e", "rejoin=reclone", "-e", "repmgr_clone_from=standby"]
+    run = books("rejoin", "--check", *reclone).assert_ok()
     assert re.search(r"move the data directory aside, keeping it \(\d+[.]\d MB in %s\); .* clone .*\(\d+[.]\d MB from %s\)" % (
-        lab.DATA, re.escape(lab.ADDRESS[lab.PRIMARY])), run.text), run.text
+        lab.DATA, re.escape(lab.ADDRESS[lab.OTHER_STANDBY])), run.text), run.text
     assert lab.ssh(host, DATA_LEFT) == "" and lab.primaries() == [lab.PRIMARY]
-    books("rejoin", "-e", "target=" + host, "-e", "rejoin=reclone").assert_ok()
+    # The copy comes from the other standby, which keeps nothing for it afterwards.
+    books("rejoin", *reclone).assert_ok()
     lab.healthy(within=30)
+    assert lab.sql(lab.OTHER_STANDBY, "select slot_name from pg_replication_slots") == []
     assert lab.DATA + ".old-" in lab.ssh(host, DATA_LEFT)
     lab.ssh(host, "rm -r %s.old-*" % lab.DATA)
     lab.sql(lab.PRIMARY, "drop table went_on")

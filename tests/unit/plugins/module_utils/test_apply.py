@@ -55,6 +55,7 @@ class Psql:
         self.silent = False
         self.streams_by = "user=repmgr host=a sslmode=prefer options='-c x=1'"
         self.local = []
+        self.attached_after = 0
         self.checkpoints, self.needed, self.allowed = 0, 0, 1
 
     def knows_its_timeline(self, conninfo):
@@ -75,6 +76,12 @@ class Psql:
         self.local.append(conninfo)
         self.streams_by = value
         return not self.silent
+
+    def streams(self, conninfo):
+        self.attached_after -= 1
+        if self.attached_after == 1:
+            raise PsqlError('timeout')
+        return self.attached_after < 0
 
     def sizes(self, conninfo):
         return self.space
@@ -149,13 +156,41 @@ def test_a_copy_from_another_node_than_the_one_to_follow(context, upstream):
     assert context.runner.calls == [REPMGR + '-d host=c user=repmgr dbname=repmgr standby clone --fast-checkpoint --upstream-node-id=1',
                                     REPMGR + 'standby register --upstream-node-id=1 --wait-sync=60']
     assert _apply.SIZES['clone'](context).endswith(' from c')
+    # repmgr has made its slot there, too.
+    assert context.psql.dropped == [('host=c user=repmgr dbname=repmgr', 'repmgr_slot_2')] and context.warnings == []
+
+
+def test_a_standby_is_registered_when_its_upstream_sees_it(context, monkeypatch):
+    monkeypatch.setattr(_apply.time, 'sleep', lambda seconds: None)
+    context.psql.attached_after = 3
+    _apply.apply(context, ['register'])
+    assert context.psql.attached_after == -1 and len(context.runner.calls) == 1
+    # Who is never seen is asked about at repmgr's own word, which says why.
+    context.psql.attached_after, context.register_timeout = 10 ** 9, 0
+    _apply.apply(context, ['register'])
+    assert context.psql.attached_after == 10 ** 9 and len(context.runner.calls) == 2
+    _apply.apply(context, ['register_force'])
+    assert context.psql.attached_after == 10 ** 9 and len(context.runner.calls) == 3
+
+
+def test_a_slot_that_cannot_be_dropped_where_the_copy_came_from_is_warned_about(context):
+    context.clone_conninfo, context.psql.in_use = 'host=c user=repmgr dbname=repmgr', True
+    _apply.apply(context, ['clone'])
+    assert context.warnings == []
+
+    def fails(conninfo, name):
+        raise PsqlError('server closed the connection')
+
+    context.psql.drop_slot = fails
+    _apply.apply(context, ['clone'])
+    assert "SELECT pg_drop_replication_slot('repmgr_slot_2')" in context.warnings[0] and 'server closed' in context.warnings[0]
 
 
 def test_a_copy_comes_from_the_node_to_follow_where_nothing_is_said(context):
     assert context.clone_conninfo == PRIMARY
     context.upstream_node_id = None
     _apply.apply(context, ['clone'])
-    assert context.runner.calls == [REPMGR + '-d %s standby clone --fast-checkpoint' % PRIMARY]
+    assert context.runner.calls == [REPMGR + '-d %s standby clone --fast-checkpoint' % PRIMARY] and context.psql.dropped == []
 
 
 @pytest.mark.parametrize('failing, ran', [('clone', 1), ('start', 2), ('register', 3)])
