@@ -79,7 +79,7 @@ options:
     default: []
   blocks:
     description:
-      - The same for what stands between two markers of M(ansible.builtin.blockinfile), by the path of the file. Each marker is what follows
+      - The same for what stands between two markers of C(ansible.builtin.blockinfile), by the path of the file. Each marker is what follows
         C(# BEGIN) and C(# END).
     type: dict
     default: {}
