@@ -11,7 +11,7 @@ export ANSIBLE_HOME=$root/.ansible ANSIBLE_COLLECTIONS_PATH=$root/.ansible/colle
 results=$root/.cache/matrix
 mkdir -p "$results"
 
-all=(el9 el7 bullseye bookworm trixie sid choices el9_broken)
+all=(el9 el7 bullseye bookworm bookworm_pgdg trixie sid choices el9_broken)
 # sid is whatever it is today.
 may_fail=(sid)
 # ansible-core 2.16 is the last for EL 7; the others show it and the newest, half and half.
@@ -44,6 +44,7 @@ step() {
 images() {
     case $scenario in
         el*) MATRIX_TAG=$(molecule/shared/el/image.sh "${scenario%_broken}") ;;
+        bookworm_pgdg) MATRIX_TAG=$(molecule/shared/apt/image.sh) ;;
         choices) MATRIX_TAG=$(molecule/shared/image.sh bookworm) ;;
         *) MATRIX_TAG=$(molecule/shared/image.sh "$scenario") ;;
     esac

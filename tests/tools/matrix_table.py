@@ -10,7 +10,7 @@ import sys
 BEGIN, END = "<!-- matrix: written by tests/tools/matrix_table.py -->", "<!-- matrix: end -->"
 HEAD = ["| scenario | system | PostgreSQL | repmgr | target's Python | ansible-core | deploys | again | a host boots | switches over | fails over | again |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|"]
-ORDER = ["el7", "el9", "bullseye", "bookworm", "trixie", "sid", "choices"]
+ORDER = ["el7", "el9", "bullseye", "bookworm", "bookworm_pgdg", "trixie", "sid", "choices"]
 
 
 def outcome(step, form):

@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin_part test-matrix
-if [ $# = 0 ]; then set -- el9 el9_broken el7 trixie bullseye choices; fi
+if [ $# = 0 ]; then set -- el9 el9_broken el7 trixie bullseye bookworm_pgdg choices; fi
 for scenario in "$@"; do
     step "$scenario" tests/tools/matrix.sh "$scenario" || true
 done

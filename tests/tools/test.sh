@@ -80,7 +80,7 @@ if [ "$only" != check ]; then
     if [ "${TEST_ALL:-}" = 1 ]; then
         run_part test-matrix 90
     else
-        echo "test-matrix: el9, el7, el9_broken, trixie, bullseye, choices (make matrix, or make test-all)" >.cache/left-out/test-matrix
+        echo "test-matrix: el9, el7, el9_broken, trixie, bullseye, bookworm_pgdg, choices (make matrix, or make test-all)" >.cache/left-out/test-matrix
     fi
 fi
 

@@ -10,16 +10,10 @@ names=(download.postgresql.org yum-archive.postgresql.org dl.rockylinux.org vaul
 
 # -- an authority, the server's certificate, and the key that signs
 
-install -d -m 0755 /srv/tls /srv/www/pub/repos/yum/{keys,reporpms}
-cd /srv/tls
-# Of the machine's configuration, which differs from openssl to openssl, nothing is wanted.
-openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj '/CN=the authority of this repository host' -keyout ca.key -out ca.crt -config <(
-    printf '%s\n' '[req]' distinguished_name=name x509_extensions=ca '[name]' '[ca]' basicConstraints=critical,CA:TRUE \
-        keyUsage=critical,keyCertSign,cRLSign subjectKeyIdentifier=hash) 2>/dev/null
-openssl req -newkey rsa:2048 -nodes -subj "/CN=${names[0]}" -keyout server.key -out server.csr 2>/dev/null
-openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out server.crt \
-    -extfile <(printf 'subjectAltName=%s\n' "$(printf ',DNS:%s' "${names[@]}" | cut -c2-)") 2>/dev/null
-rm ca.key server.csr
+# shellcheck source=molecule/shared/el/authority.sh
+. /build/authority.sh
+authority "${names[@]}"
+install -d -m 0755 /srv/www/pub/repos/yum/{keys,reporpms}
 
 # RSA is what every rpm reads. "Wrong" signs what nobody should install.
 for who in PGDG Wrong; do
