@@ -28,6 +28,11 @@ BARE = "/var/lib/postgresql/bench-bare"
 SETTINGS = "/tmp/repmgr-bench.conf"
 
 
+def filled():
+    """pgbench's exit code, once it has one."""
+    return lab.ssh(lab.PRIMARY, "cat /tmp/bench-clone.rc", check=False).stdout.strip()
+
+
 def fill(gigabytes):
     """A database of that size on the primary, and bytes of all of them."""
     lab.sql(lab.PRIMARY, "drop database if exists bench_clone")
@@ -35,8 +40,8 @@ def fill(gigabytes):
     # In the background: it takes longer than a command there may.
     lab.as_postgres(lab.PRIMARY, "(rm -f /tmp/bench-clone.rc; %s/pgbench -i -q -s %d bench_clone; echo $? >/tmp/bench-clone.rc) >/dev/null 2>&1 &" % (
         lab.BIN, round(gigabytes * SCALES_PER_GIGABYTE)))
-    lab.wait_until("a database of %.1f GB" % gigabytes, 1800, lambda: lab.ssh(lab.PRIMARY, "cat /tmp/bench-clone.rc", check=False).stdout.strip(), pause=2)
-    if lab.ssh(lab.PRIMARY, "cat /tmp/bench-clone.rc").strip() != "0":
+    lab.wait_until("a database of %.1f GB" % gigabytes, 1800, filled, pause=2)
+    if filled() != "0":
         sys.exit("bench-clone: pgbench could not fill a database")
     lab.sql(lab.PRIMARY, "checkpoint")
     lab.healthy(within=300)
@@ -63,7 +68,8 @@ def cloned(hosts, source="", basebackup_options=""):
     for host in hosts:
         lab.ssh(host, "systemctl stop repmgr-guard repmgrd %s && find %s -mindepth 1 -delete" % (lab.UNIT, lab.DATA))
         lab.ssh(host, "cp -p /etc/repmgr.conf %s; echo \"pg_basebackup_options='%s'\" >>%s" % (SETTINGS, basebackup_options, SETTINGS))
-    arguments = {"role": "standby", "config_file": SETTINGS if basebackup_options else "/etc/repmgr.conf", "bin_dir": lab.BIN, "primary_conninfo": conninfo(lab.PRIMARY)}
+    arguments = {"role": "standby", "config_file": SETTINGS if basebackup_options else "/etc/repmgr.conf", "bin_dir": lab.BIN,
+                 "primary_conninfo": conninfo(lab.PRIMARY)}
     if source:
         arguments["clone_conninfo"] = conninfo(source)
     said = subprocess.run(

@@ -2,8 +2,8 @@
 
     bench_table.py DOCUMENT... RECORD...
 
-A RECORD is .cache/bench.jsonl, or one of bench-clone, bench-hosts and bench-scale. What a DOCUMENT has between the two marks of a table is written anew, where there is
-a record for it. A goal that is missed is named so, and the most expensive tasks of that run come with it.
+A RECORD is .cache/bench.jsonl, or one of bench-clone, bench-hosts and bench-scale. What a DOCUMENT has between the two marks of a table is
+written anew, where there is a record for it. A goal that is missed is named so, and the most expensive tasks of that run come with it.
 """
 import collections
 import json
