@@ -38,7 +38,8 @@ def test_one_standby_takes_over(writers, figure, tmp_path):
     lab.playbook("playbooks/status.yml", "-e", "format=json", "-e", "output=%s" % (tmp_path / "status.json"))
     events = json.loads((tmp_path / "status.json").read_text())["clusters"][0]["events"]
     gaps = [event["write_gap"] for event in events if event["event"] == "standby_promote"]
-    assert len(gaps) == 1 and 0 < gaps[0] < writers.gap() + 1, events
+    # repmgr writes the event down when the promotion is done, which clients may have found out before.
+    assert len(gaps) == 1 and 0 < gaps[0] < writers.gap() + 5, events
 
 
 def test_site_does_not_start_the_old_primary():
