@@ -11,7 +11,7 @@ ours=("postgresql-$pg" "postgresql-client-$pg" "postgresql-$pg-repmgr" repmgr-co
 
 # shellcheck source=molecule/shared/el/authority.sh
 . /build/authority.sh
-authority apt.postgresql.org www.postgresql.org deb.debian.org
+authority apt.postgresql.org www.postgresql.org debian.test
 
 # -- the packages
 
