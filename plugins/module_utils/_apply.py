@@ -167,20 +167,7 @@ def _clone(context):
         result = context.repmgr.standby_clone(
             context.clone_conninfo, upstream_node_id=_cloned_for(context), extra=context.clone_options, timeout=context.clone_timeout or None)
     os.unlink(marker)
-    _leave_source(context)
     return result.to_dict()
-
-
-def _leave_source(context):
-    """repmgr makes the node's slot also where it copies from. There it would keep WAL for nobody: the node streams from its upstream."""
-    slot = context.desired.slot_name
-    if not slot or context.clone_conninfo == context.upstream_conninfo:
-        return
-    try:
-        context.psql.drop_slot(context.clone_conninfo, slot)
-    except PsqlError as exc:
-        context.warnings.append('Slot %s was left on the node that was copied from, and keeps WAL for nobody (%s). Type in psql there: '
-                                "SELECT pg_drop_replication_slot('%s')" % (slot, redacted('%s' % exc), slot))
 
 
 def _cloned_for(context):
@@ -259,20 +246,38 @@ def _register_primary(context, force=False):
 def _register(context, force=False, upstream=None):
     if not force:
         _wait_until_it_streams(context)
-    return context.repmgr.standby_register(
-        force=force, upstream_node_id=upstream or context.wanted_upstream_id, wait_sync=context.register_timeout).to_dict()
+    result = context.repmgr.standby_register(
+        force=force, upstream_node_id=upstream or context.wanted_upstream_id, wait_sync=context.register_timeout)
+    _leave_source(context)
+    return result.to_dict()
 
 
 def _wait_until_it_streams(context):
-    """repmgr registers no standby that its upstream does not see yet, which a busy one does some seconds later. After that, repmgr says why."""
+    """Whether it does, in time. repmgr registers no standby that its upstream does not see yet, which a busy one does some seconds later."""
     deadline = time.time() + context.register_timeout
     while time.time() < deadline:
         try:
             if context.psql.streams(context.desired.conninfo):
-                return
+                return True
         except PsqlError:
             pass
         time.sleep(0.5)
+    return False
+
+
+def _leave_source(context):
+    """repmgr makes the node's slot also where it copies from. There it would keep WAL for nobody: the node streams from its upstream.
+
+    Only once it streams: the slot that it needs is in use by then, and one in use is not dropped, whatever the two nodes are called.
+    """
+    slot, cloned = context.desired.slot_name, [step for step in context.done if step['action'] == 'clone']
+    if not slot or not cloned or context.clone_conninfo == context.upstream_conninfo or not _wait_until_it_streams(context):
+        return
+    try:
+        context.psql.drop_slot(context.clone_conninfo, slot)
+    except PsqlError as exc:
+        context.warnings.append('Slot %s was left on the node that was copied from, and keeps WAL for nobody (%s). Type in psql there: '
+                                "SELECT pg_drop_replication_slot('%s')" % (slot, redacted('%s' % exc), slot))
 
 
 def _register_as_is(context):

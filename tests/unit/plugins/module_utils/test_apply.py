@@ -173,24 +173,41 @@ def test_a_standby_is_registered_when_its_upstream_sees_it(context, monkeypatch)
     assert context.psql.attached_after == 10 ** 9 and len(context.runner.calls) == 3
 
 
-def test_a_slot_that_cannot_be_dropped_where_the_copy_came_from_is_warned_about(context):
-    context.clone_conninfo, context.psql.in_use = 'host=c user=repmgr dbname=repmgr', True
+@pytest.mark.parametrize('register', ['register', 'register_force'])
+def test_a_slot_is_dropped_where_the_copy_came_from_once_the_node_streams(context, register):
+    context.clone_conninfo, context.register_timeout = 'host=c user=repmgr dbname=repmgr', 1
     _apply.apply(context, ['clone'])
-    assert context.warnings == []
+    assert context.psql.dropped == []
+    context.psql.attached_after = 10 ** 9
+    _apply.apply(context, [register])
+    assert context.psql.dropped == []
+    context.psql.attached_after = 0
+    _apply.apply(context, [register])
+    assert context.psql.dropped == [('host=c user=repmgr dbname=repmgr', 'repmgr_slot_2')] and context.warnings == []
+
+
+def test_a_slot_that_cannot_be_dropped_where_the_copy_came_from_is_warned_about(context):
+    context.clone_conninfo = 'host=c user=repmgr dbname=repmgr'
 
     def fails(conninfo, name):
         raise PsqlError('server closed the connection')
 
     context.psql.drop_slot = fails
-    _apply.apply(context, ['clone'])
+    _apply.apply(context, ['clone', 'register'])
     assert "SELECT pg_drop_replication_slot('repmgr_slot_2')" in context.warnings[0] and 'server closed' in context.warnings[0]
+
+
+def test_who_was_not_cloned_leaves_every_slot(context):
+    context.clone_conninfo = 'host=c user=repmgr dbname=repmgr'
+    _apply.apply(context, ['register'])
+    assert context.psql.dropped == []
 
 
 def test_a_copy_comes_from_the_node_to_follow_where_nothing_is_said(context):
     assert context.clone_conninfo == PRIMARY
     context.upstream_node_id = None
-    _apply.apply(context, ['clone'])
-    assert context.runner.calls == [REPMGR + '-d %s standby clone --fast-checkpoint' % PRIMARY] and context.psql.dropped == []
+    _apply.apply(context, ['clone', 'register'])
+    assert context.runner.calls[0] == REPMGR + '-d %s standby clone --fast-checkpoint' % PRIMARY and context.psql.dropped == []
 
 
 @pytest.mark.parametrize('failing, ran', [('clone', 1), ('start', 2), ('register', 3)])
