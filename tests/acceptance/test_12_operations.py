@@ -206,7 +206,6 @@ def slowly(*options):
     return ["-e", json.dumps({"repmgr_settings": {"pg_basebackup_options": "--max-rate=10M"}})] + list(options)
 
 
-@lab.longer
 def test_a_third_standby(writers, figure, tmp_path):
     lab.lab("fifth", "up")
     (tmp_path / "hosts").mkdir()
@@ -233,7 +232,6 @@ def test_a_third_standby(writers, figure, tmp_path):
     books("add_node", "-e", "target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
-@lab.longer
 def test_cascade(tmp_path):
     """The third standby follows another standby, and then the primary again."""
     def below(hosts):
@@ -252,7 +250,6 @@ def test_cascade(tmp_path):
         site(inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
-@lab.longer
 def test_it_leaves(tmp_path, figure):
     hosts = str(inventory(tmp_path, fifth))
     run = books("remove_node", "-e", "target=" + lab.PRIMARY, inventory=hosts)
@@ -275,6 +272,7 @@ def test_it_leaves(tmp_path, figure):
             assert found == "", found
     assert lab.ssh(FIFTH, "cat %s/PG_VERSION; ls %s 2>&1 | wc -l" % (lab.DATA, "/etc/pgfleet/tls")).split()[0] == lab.VERSION
     assert lab.ssh(FIFTH, "systemctl is-active %s repmgrd" % lab.UNIT, check=False).stdout.split() == ["inactive"] * 2
+    assert lab.ssh(FIFTH, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked"
     books("remove_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
     site().assert_nothing_changed()
     lab.lab("fifth", "down")
