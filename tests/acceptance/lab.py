@@ -229,8 +229,9 @@ def undo_faults():
 
 def lives(host):
     """What must stay as it is on a host that nobody touches: its server, that server's history, its daemon."""
-    row = sql(host, "select pg_postmaster_start_time(), timeline_id, system_identifier"
-                    " from pg_control_checkpoint(), pg_control_system()")[0]
+    # The control file learns of a new timeline with the next checkpoint only, the WAL at once.
+    row = sql(host, "select pg_postmaster_start_time(), case when pg_is_in_recovery() then (select received_tli::text from pg_stat_wal_receiver)"
+                    " else left(pg_walfile_name(pg_current_wal_lsn()), 8) end, system_identifier from pg_control_system()")[0]
     since = ssh(host, "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic repmgrd").split()
     created = ssh(host, "stat -c '%%i %%Y' %s/PG_VERSION" % DATA).split()
     return {"server": row, "repmgrd": since, "data": created}
