@@ -199,7 +199,9 @@ def test_the_ladder_ends_with_a_new_copy_only_when_asked():
 # --- nodes come and go ----------------------------------------------------------------------------
 
 def fifth(hosts, **more):
-    hosts["children"]["standby"]["hosts"][FIFTH] = dict({"ansible_host": lab.ADDRESS[FIFTH], "repmgr_node_id": 105}, **more)
+    """The only host of the cluster whose figures are asked for."""
+    hosts["children"]["standby"]["hosts"][FIFTH] = dict(
+        {"ansible_host": lab.ADDRESS[FIFTH], "repmgr_node_id": 105, "repmgr_metrics": True, "repmgr_metrics_interval": 2}, **more)
 
 
 def slowly(*options):
@@ -229,6 +231,9 @@ def test_a_third_standby(writers, figure, tmp_path):
     for host in lab.HOSTS:
         assert lab.lives(host) == before[host], host
     assert set(lab.ssh(FIFTH, "systemctl is-enabled %s repmgrd" % lab.UNIT).split()) <= {"enabled", "enabled-runtime"}
+    lab.wait_until("its figures are there", 15, lambda: re.search(
+        r'^repmgr_streaming{cluster="lab",node="%s"} 1$' % FIFTH, lab.ssh(FIFTH, "cat " + lab.METRICS), re.M))
+    assert {host: lab.ssh(host, lab.METRICS_TRACES) for host in lab.HOSTS} == dict.fromkeys(lab.HOSTS, "")
     books("add_node", "-e", "target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
@@ -271,7 +276,9 @@ def test_it_leaves(tmp_path, figure):
             found = lab.ssh(FIFTH, "grep -rls '%s' /var/lib/postgresql/.ssh /var/lib/postgresql/.pgpass /etc/repmgr.conf || true" % address)
             assert found == "", found
     assert lab.ssh(FIFTH, "cat %s/PG_VERSION; ls %s 2>&1 | wc -l" % (lab.DATA, "/etc/pgfleet/tls")).split()[0] == lab.VERSION
-    assert lab.ssh(FIFTH, "systemctl is-active %s repmgrd" % lab.UNIT, check=False).stdout.split() == ["inactive"] * 2
+    assert lab.ssh(FIFTH, "systemctl is-active %s repmgrd repmgr-metrics.timer" % lab.UNIT, check=False).stdout.split() == ["inactive"] * 3
+    assert lab.ssh(FIFTH, lab.METRICS_TRACES) == ""
+    assert "shut down in recovery" in lab.as_postgres(FIFTH, "%s/pg_controldata %s" % (lab.BIN, lab.DATA))
     assert lab.ssh(FIFTH, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked"
     books("remove_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
     site().assert_nothing_changed()

@@ -11,8 +11,6 @@ import lab
 
 ON = ["-e", json.dumps(dict(lab.APP_ACCESS, repmgr_metrics=True, repmgr_metrics_interval=2))]
 OFF = ["-e", json.dumps(lab.APP_ACCESS)]
-FILE = "/var/lib/prometheus/node-exporter/repmgr.prom"
-TRACES = "ls /usr/local/sbin/repmgr-metrics /etc/systemd/system/repmgr-metrics.* /etc/systemd/system/timers.target.wants/repmgr-* %s 2>/dev/null; true" % FILE
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +29,7 @@ def role(tmp_path_factory):
 def said(host):
     """{'up': 1.0, 'role role=primary': 1.0, ...}: the samples of one node, without the labels that all of them have."""
     found = {}
-    for line in lab.ssh(host, "cat " + FILE).splitlines():
+    for line in lab.ssh(host, "cat " + lab.METRICS).splitlines():
         if line.startswith("#"):
             continue
         name, labels, value = re.match(r"repmgr_(\w+)\{(.*)\} (\S+)$", line).groups()
@@ -74,9 +72,9 @@ def test_every_node_says_what_is_so(role, figure):
                                  " - $(date +%s)) / 86400))"))
         assert (now["certificate_valid"], now["certificate_remaining_seconds"] // 86400) == (1, days)
         assert -1 <= time.time() - now["observed_timestamp_seconds"] < 10
-        assert lab.ssh(host, "stat -c '%%a %%U' %s; ls /var/lib/prometheus/node-exporter" % FILE).split() == ["644", "root", "repmgr.prom"]
+        assert lab.ssh(host, "stat -c '%%a %%U' %s; ls /var/lib/prometheus/node-exporter" % lab.METRICS).split() == ["644", "root", "repmgr.prom"]
     if shutil.which("promtool"):
-        done = subprocess.run(["promtool", "check", "metrics"], input=lab.ssh(lab.PRIMARY, "cat " + FILE), stdout=subprocess.PIPE,
+        done = subprocess.run(["promtool", "check", "metrics"], input=lab.ssh(lab.PRIMARY, "cat " + lab.METRICS), stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, universal_newlines=True, check=False)
         assert done.returncode == 0, done.stdout
 
@@ -106,8 +104,8 @@ def test_the_main_job_finds_nothing_to_do():
 
 
 def test_switched_off_it_leaves_nothing(role):
-    assert lab.ssh(lab.PRIMARY, TRACES).split()
+    assert lab.ssh(lab.PRIMARY, lab.METRICS_TRACES).split()
     role(*OFF).assert_ok()
     for host in lab.HOSTS:
-        assert lab.ssh(host, TRACES) == ""
+        assert lab.ssh(host, lab.METRICS_TRACES) == ""
     lab.healthy(within=20)
