@@ -253,11 +253,14 @@ def _register(context, force=False, upstream=None):
 
 
 def _wait_until_it_streams(context):
-    """Whether it does, in time. repmgr registers no standby that its upstream does not see yet, which a busy one does some seconds later."""
+    """Whether it does, in time. repmgr registers no standby that its upstream does not see yet, or that has not caught up with it.
+
+    Both come some seconds later where many standbys are new.
+    """
     deadline = time.time() + context.register_timeout
     while time.time() < deadline:
         try:
-            if context.psql.streams(context.desired.conninfo):
+            if context.psql.streams(context.upstream_conninfo, context.desired.node_name):
                 return True
         except PsqlError:
             pass

@@ -247,9 +247,10 @@ class Psql:
                          "FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s' AND NOT active) t;" % name)
         return bool(done.get('dropped'))
 
-    def streams(self, conninfo):
-        """Whether a standby receives WAL from its upstream now."""
-        return self.tags(conninfo, "SELECT 'streams', to_jsonb(true) FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming';\n").get('streams') is True
+    def streams(self, conninfo, node_name):
+        """Whether the upstream, which is asked, has sent a standby all that there was and goes on: what repmgr, too, calls attached."""
+        return self.tags(conninfo, "SELECT 'streams', to_jsonb(true) FROM pg_catalog.pg_stat_replication "
+                                   "WHERE application_name = '%s' AND state = 'streaming' LIMIT 1;\n" % node_name.replace("'", "''")).get('streams') is True
 
     def primary_conninfo(self, conninfo):
         """How a standby reaches its upstream, as it is, or None."""

@@ -77,7 +77,8 @@ class Psql:
         self.streams_by = value
         return not self.silent
 
-    def streams(self, conninfo):
+    def streams(self, conninfo, node_name):
+        assert (conninfo, node_name) == (PRIMARY, 'b')
         self.attached_after -= 1
         if self.attached_after == 1:
             raise PsqlError('timeout')
