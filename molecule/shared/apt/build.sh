@@ -33,8 +33,11 @@ done
 
 # -- the repositories
 
-gpg --batch --quiet --pinentry-mode loopback --passphrase '' --quick-generate-key 'PGDG (stand-in) <apt@invalid>' rsa3072 sign never
-gpg --armor --export >/srv/www/media/keys/ACCC4CF8.asc
+for name in PGDG Wrong; do
+    gpg --batch --quiet --pinentry-mode loopback --passphrase '' --quick-generate-key "$name (stand-in) <apt@invalid>" rsa3072 sign never
+done
+gpg --armor --export PGDG >/srv/www/media/keys/ACCC4CF8.asc
+gpg --armor --export Wrong >/srv/wrong.asc
 
 # repository DIRECTORY SUITE
 repository() {
@@ -46,7 +49,7 @@ repository() {
     apt-ftparchive -o "APT::FTPArchive::Release::Suite=$2" -o "APT::FTPArchive::Release::Codename=$2" \
         -o "APT::FTPArchive::Release::Components=main" -o "APT::FTPArchive::Release::Architectures=$architecture" release "dists/$2" >/build/Release
     mv /build/Release "dists/$2/Release"
-    gpg --batch --clearsign -o "dists/$2/InRelease" "dists/$2/Release"
+    gpg --batch --local-user PGDG --clearsign -o "dists/$2/InRelease" "dists/$2/Release"
 }
 repository "$pgdg" "$suite-pgdg"
 repository "$debian" "$suite"
