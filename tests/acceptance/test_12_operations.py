@@ -21,14 +21,14 @@ def site(*options, **keywords):
     return lab.site(*(APP + list(options)), **keywords)
 
 
-def timeline(host):
-    return lab.value(host, "select timeline_id from pg_control_checkpoint()")
-
-
 def the_primary():
     found = lab.primaries()
     assert len(found) == 1, found
     return found[0]
+
+
+def the_standbys():
+    return [host for host in lab.DATA_HOSTS if host != the_primary()]
 
 
 def no_row_is_lost(writers):
@@ -287,9 +287,9 @@ def test_it_leaves(tmp_path, figure):
 
 # --- restarts and upgrades ------------------------------------------------------------------------
 
-@lab.longer
 def test_rolling_restart(writers, figure):
     """A setting that needs a restart: announced by the main job, effective after a rolling restart, and clients wait for a switchover."""
+    old = the_primary()
     more = dict(lab.APP_ACCESS, repmgr_postgresql_settings={"max_connections": 120})
     started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
     run = lab.site("-e", json.dumps(more)).assert_ok()
@@ -306,18 +306,17 @@ def test_rolling_restart(writers, figure):
         writers.progress()
     figure("rolling_restart.yml, after one that was killed", "%.1f s; write gap %.2f s" % (run.seconds, writers.gap()))
     new = the_primary()
-    assert new != lab.PRIMARY
+    assert new != old
     lab.healthy(primary=new, within=30)
     no_row_is_lost(writers)
     assert {lab.value(host, "show max_connections") for host in lab.HOSTS} == {"120"}
     books("rolling_restart").assert_nothing_changed()
     lab.site("-e", json.dumps(more)).assert_nothing_changed()
-    home()
 
 
-@lab.longer
 def test_a_setting_that_goes_down_again(writers, figure):
     """No standby starts with a smaller max_connections than its primary has: the primary restarts first, in its place."""
+    primary = the_primary()
     started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
     run = site().assert_ok()
     assert "waits for a restart: max_connections has changed" in run.text
@@ -327,11 +326,11 @@ def test_a_setting_that_goes_down_again(writers, figure):
         run = books("rolling_restart").assert_ok()
         writers.progress()
     figure("rolling_restart.yml, primary first, after one that was killed", "%.1f s; write gap %.2f s" % (run.seconds, writers.gap()))
-    lab.healthy(within=30)
+    lab.healthy(primary=primary, within=30)
     no_row_is_lost(writers)
     assert {lab.value(host, "show max_connections") for host in lab.HOSTS} == {"100"}
     assert not [host for host in lab.HOSTS if lab.lives(host)["server"][0] == started[host]]
-    assert not any(row["paused"] == "1" for row in lab.service_status(lab.PRIMARY).values())
+    assert not any(row["paused"] == "1" for row in lab.service_status(primary).values())
     books("rolling_restart").assert_nothing_changed()
 
 
@@ -346,9 +345,8 @@ def test_the_main_job_restarts_where_it_may(figure):
     lab.healthy(primary=new, within=30)
     assert {lab.value(host, "show max_connections") for host in lab.HOSTS} == {"130"}
     lab.site("-e", json.dumps(more)).assert_nothing_changed()
-    home()
     site("-e", "repmgr_allow_restart=true").assert_ok()
-    lab.healthy(within=30)
+    lab.healthy(primary=the_primary(), within=30)
     assert {lab.value(host, "show max_connections") for host in lab.HOSTS} == {"100"}
 
 
@@ -372,7 +370,6 @@ def installed(host):
     return lab.ssh(host, "dpkg-query -W -f '${Version}' postgresql-" + lab.VERSION)
 
 
-@lab.longer
 def test_minor_upgrade(writers, figure):
     books("minor_upgrade").assert_nothing_changed()
     before = {host: installed(host) for host in lab.HOSTS}
@@ -395,19 +392,17 @@ def test_minor_upgrade(writers, figure):
         assert lab.lives(host)["server"][0] != started[host], "%s runs what it ran before" % host
         assert lab.as_postgres(host, "readlink /proc/$(head -1 %s/postmaster.pid)/exe" % lab.DATA).strip().endswith("/postgres")
     books("minor_upgrade").assert_nothing_changed()
-    home()
 
 
 # --- switchovers that are not alone ----------------------------------------------------------------
 
-@lab.longer
 def test_two_switchovers_at_once():
     runs = {}
 
     def run(target):
         runs[target] = books("switchover", "-e", "target=" + target)
 
-    threads = [threading.Thread(target=run, args=(target,)) for target in (lab.STANDBY, lab.OTHER_STANDBY)]
+    threads = [threading.Thread(target=run, args=(target,)) for target in the_standbys()]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -415,34 +410,31 @@ def test_two_switchovers_at_once():
     won = [target for target in runs if runs[target].rc == 0]
     assert len(won) == 1, "\n".join(str(one) for one in runs.values())
     lab.healthy(primary=won[0], within=60)
-    home()
 
 
-@lab.longer
 def test_a_shutdown_that_takes_too_long(figure):
     """The checkpoint of the old primary's shutdown does not end. Reported; afterwards one primary, and nobody is left paused."""
-    lab.ssh(lab.PRIMARY, "kill -STOP $(pgrep -u postgres -f 'postgres: .*checkpointer')")
-    run = books("switchover", "-e", "target=" + lab.STANDBY)
+    old, target = the_primary(), the_standbys()[0]
+    lab.ssh(old, "kill -STOP $(pgrep -u postgres -f 'postgres: .*checkpointer')")
+    run = books("switchover", "-e", "target=" + target)
     assert run.rc != 0 and "Traceback" not in run.message + run.stderr, str(run)
     figure("switchover.yml whose shutdown hangs", "%.1f s" % run.seconds)
-    lab.ssh(lab.PRIMARY, "kill -CONT $(pgrep -u postgres -f 'postgres: .*checkpointer') 2>/dev/null || true")
-    lab.wait_until("it is down", 60, lambda: lab.ssh(lab.PRIMARY, "pgrep -u postgres -x postgres", check=False).returncode != 0)
-    lab.ssh(lab.PRIMARY, "systemctl start %s" % lab.UNIT, check=False)
+    lab.ssh(old, "kill -CONT $(pgrep -u postgres -f 'postgres: .*checkpointer') 2>/dev/null || true")
+    lab.wait_until("it is down", 60, lambda: lab.ssh(old, "pgrep -u postgres -x postgres", check=False).returncode != 0)
+    lab.ssh(old, "systemctl start %s" % lab.UNIT, check=False)
     lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
     lab.healthy(primary=the_primary(), within=60)
-    home()
 
 
-@lab.longer
 def test_the_target_dies_in_a_switchover(figure):
     """The old primary is down already, and the new one will not come: reported, and failover and rejoin finish the job."""
-    target, other = lab.STANDBY, lab.OTHER_STANDBY
+    old, (target, other) = the_primary(), the_standbys()
     # As soon as the old primary is down, and before its successor can be promoted. Its guard would start it again.
     lab.ssh(target, "systemctl stop repmgr-guard")
     lab.ssh(target, "cat >/root/assassin && chmod 700 /root/assassin && systemd-run -q --unit assassin /root/assassin", stdin="""#!/bin/sh
 while %s/pg_isready -q -t 1 -h %s; do sleep 0.05; done
 kill -9 $(head -1 %s/postmaster.pid)
-""" % (lab.BIN, lab.ADDRESS[lab.PRIMARY], lab.DATA))
+""" % (lab.BIN, lab.ADDRESS[old], lab.DATA))
     run = books("switchover", "-e", "target=" + target)
     assert run.rc != 0 and "Traceback" not in run.message + run.stderr, str(run)
     assert lab.primaries() == [], str(run)
@@ -451,18 +443,18 @@ kill -9 $(head -1 %s/postmaster.pid)
     assert lab.primaries() == [other]
     lab.ssh(target, "systemctl reset-failed; systemctl start %s repmgr-guard" % lab.UNIT)
     site()
-    books("rejoin", "-e", "target=" + lab.PRIMARY).assert_ok()
+    books("rejoin", "-e", "target=" + old).assert_ok()
     site().assert_ok()
     books("maintenance", "-e", "repmgrd=unpause").assert_ok()
     lab.healthy(primary=other, within=60)
-    home()
 
 
 def test_a_switchover_that_is_killed():
     """Its module goes on by itself on the target; nothing is left paused, and the same again finds nothing to do or finishes."""
-    lab.killed("playbooks/switchover.yml", "The target is primary and everybody follows", "-e", "target=" + lab.STANDBY)
+    target = the_standbys()[0]
+    lab.killed("playbooks/switchover.yml", "The target is primary and everybody follows", "-e", "target=" + target)
     lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
-    books("switchover", "-e", "target=" + lab.STANDBY)
-    lab.healthy(primary=lab.STANDBY, within=60)
-    home()
+    books("switchover", "-e", "target=" + target)
+    lab.healthy(primary=target, within=60)
     site().assert_nothing_changed()
+    home()
