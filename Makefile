@@ -57,7 +57,7 @@ test-lab: venv engine  ## The acceptance tests on a lab made from nothing
 test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
 	tests/tools/test-galaxy.sh
 
-test-matrix: venv engine  ## Scenarios of make matrix as tests
+test-matrix: venv engine  ## Molecule scenarios of three families of platforms, at once
 	tests/tools/test-matrix.sh
 
 matrix: venv engine  ## Deploy, switch over and fail over on the other platforms; SCENARIO=el9 for one

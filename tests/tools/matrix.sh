@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# matrix.sh [SCENARIO...]: Molecule scenarios that show the collection on other platforms than the lab's, one after the other, all of them
+# matrix.sh [prepare] [SCENARIO...]: Molecule scenarios that show the collection on other platforms than the lab's, one after the other, all of them
 # where none is named. Each makes three hosts, deploys, deploys again and finds nothing to change, boots a host, switches over, fails over,
 # and finds nothing to change again. Its results are .cache/matrix/SCENARIO.jsonl, from which matrix_table.py makes the table of
-# docs/platforms.md. el9_broken shows what a user reads when packages cannot be had, instead.
+# docs/platforms.md. el9_broken and bookworm_broken show what a user reads when packages cannot be had, instead. With `prepare`: their images and
+# environments only, after which several scenarios may run at once.
 # KEEP_LAB=1 keeps the hosts; LAB_CPU_SHARES=64 leaves the machine to others, and wants MATRIX_PROFILE=wan where they use it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,11 +12,11 @@ export ANSIBLE_HOME=$root/.ansible ANSIBLE_COLLECTIONS_PATH=$root/.ansible/colle
 results=$root/.cache/matrix
 mkdir -p "$results"
 
-all=(el9 el7 bullseye bookworm bookworm_pgdg trixie sid choices el9_broken)
+all=(el9 el7 bullseye bookworm bookworm_pgdg trixie sid choices el9_broken bookworm_broken)
 # sid is whatever it is today.
 may_fail=(sid)
-# ansible-core 2.16 is the last for EL 7; the others show it and the newest, half and half.
-newest=(el9 el9_broken trixie sid)
+# The controller's packages, where they are not those of .venv: ansible-core 2.16 is the last for EL 7, and what users of other systems have is newer.
+declare -A requirements=([el9]=newest [el9_broken]=newest [trixie]=newest [sid]=newest [bookworm]=core219)
 
 say() { printf 'matrix: %s\n' "$*"; }
 is_one_of() { local word=$1; shift; [[ " $* " == *" $word "* ]]; }
@@ -44,12 +45,13 @@ step() {
 images() {
     case $scenario in
         el*) MATRIX_TAG=$(molecule/shared/el/image.sh "${scenario%_broken}") ;;
-        bookworm_pgdg) MATRIX_TAG=$(molecule/shared/apt/image.sh) ;;
+        bookworm_pgdg | bookworm_broken) MATRIX_TAG=$(molecule/shared/apt/image.sh) ;;
         choices) MATRIX_TAG=$(molecule/shared/image.sh bookworm) ;;
         *) MATRIX_TAG=$(molecule/shared/image.sh "$scenario") ;;
     esac
     MATRIX_TAG=${MATRIX_TAG#*:}
     export MATRIX_TAG
+    [ -n "$MATRIX_TAG" ]
 }
 
 # As for the lab (lab.sh): a run against hosts that are not there fails at once, and reaches nobody else's.
@@ -61,20 +63,27 @@ block_route() {
     done
 }
 
-one() {
+prepared() {
     scenario=$1
     venv=$root/.venv
-    if is_one_of "$scenario" "${newest[@]}"; then
-        venv=$results/venv
-        tests/tools/venv.sh "$venv" requirements/newest.txt
+    if [ -n "${requirements[$scenario]:-}" ]; then
+        if tests/tools/venv.sh "$results/${requirements[$scenario]}" "requirements/${requirements[$scenario]}.txt"; then
+            venv=$results/${requirements[$scenario]}
+        else
+            say "$scenario: requirements/${requirements[$scenario]}.txt cannot be had here, the ansible-core of .venv has to do"
+        fi
     fi
+    images && molecule/shared/lab.sh key
+}
+
+one() {
+    prepared "$1" && block_route || return 1
     export PATH="$venv/bin:$path" MATRIX_RECORD=$results/$scenario.jsonl
     : >"$MATRIX_RECORD"
-    images && block_route && molecule/shared/lab.sh key || return 1
     act destroy >"$results/$scenario-destroy.log" 2>&1 </dev/null || true
     step create create && step prepare prepare || return 1
     # Its hosts are there to fail.
-    if [ "$scenario" = el9_broken ]; then step errors converge; return; fi
+    if [[ $scenario = *_broken ]]; then step errors converge; return; fi
     step deploy converge && step again idempotence &&
         step effects side-effect && step "again at the end" idempotence && step verified verify && grep -q '"system"' "$MATRIX_RECORD"
 }
@@ -86,15 +95,20 @@ gone() {
 }
 
 main() {
-    local begin name
-    trap gone EXIT
-    trap 'exit 130' INT TERM HUP
+    local begin name only=
     path=$PATH
     failed=()
+    if [ "${1:-}" = prepare ]; then only=prepare; shift; fi
     if [ $# = 0 ]; then set -- "${all[@]}"; fi
     for name in "$@"; do
         is_one_of "$name" "${all[@]}" || { say "no scenario $name; there are ${all[*]}"; exit 2; }
     done
+    if [ -n "$only" ]; then
+        for name in "$@"; do prepared "$name"; done
+        return
+    fi
+    trap gone EXIT
+    trap 'exit 130' INT TERM HUP
     for name in "$@"; do
         begin=$SECONDS
         if one "$name"; then
