@@ -61,10 +61,10 @@ begin_ahead() {
 }
 
 # Images are mostly downloads, the checks are mostly computing: they get on well together. The lab's comes first, and whoever needs one that
-# is not there yet waits for it. A failure shows again, and is counted, where hosts are made.
+# is not there yet waits for it. A failure shows again, and is counted, where hosts are made. timeout ends what they have started, too.
 if [ "$only" != check ]; then
-    { molecule/shared/engine.sh && molecule/shared/image.sh && LAB_CPU_SHARES=64 nice -n 19 tests/tools/matrix.sh prepare el9 el7 trixie
-    } > .cache/image-ahead.log 2>&1 </dev/null &
+    timeout 40m bash -c 'molecule/shared/engine.sh && molecule/shared/image.sh &&
+        LAB_CPU_SHARES=64 nice -n 19 tests/tools/matrix.sh prepare el9 el7 trixie' > .cache/image-ahead.log 2>&1 </dev/null &
     image=$!
 fi
 
