@@ -8,40 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import os
-
 import pytest
-import yaml
-
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-FACTS = {'os_family': 'RedHat', 'distribution': 'CentOS', 'distribution_major_version': '7', 'architecture': 'x86_64',
-         'python': {'version': {'major': 2}}}
-
-
-def load(*path):
-    with open(os.path.join(ROOT, 'roles', *path)) as handle:
-        return yaml.safe_load(handle)
-
-
-def templar(role='repmgr_install', **given):
-    variables = dict(load('common', 'defaults', 'main.yml'), **load('common', 'vars', 'RedHat.yml'))
-    variables.update(load('common', 'vars', 'main.yml'), **load('server', 'vars', 'main.yml'))
-    variables.update(
-        ansible_facts=FACTS, inventory_hostname='base-centos-2', repmgr_cluster_name='lab', repmgr_node_id=102, repmgr_address='192.168.56.102',
-        repmgr_node_name='base-centos-2', ansible_managed='Ansible managed', role_path=os.path.join(ROOT, 'roles', role),
-        __repmgr_record={'groups': ['standby'], 'cluster': 'lab'})
-    variables.update(given)
-    loader = DataLoader()
-    loader.set_basedir(os.path.join(ROOT, 'roles', role))
-    return Templar(loader=loader, variables=variables)
-
-
-def value(variable, **given):
-    found = templar(**given)
-    return found.template(found.available_variables[variable])
 
 
 @pytest.mark.parametrize('variable, expected', [
@@ -60,13 +27,13 @@ def value(variable, **given):
     # libpq has tcp_user_timeout from PostgreSQL 12 on.
     ('__repmgr_gives_up', {}),
 ])
-def test_places(variable, expected):
-    assert value(variable, repmgr_failover_profile='fast') == expected
+def test_places(host, variable, expected):
+    assert host.value(variable, repmgr_failover_profile='fast') == expected
 
 
-def test_repository():
-    tasks = load('pgdg_repo', 'tasks', 'RedHat.yml')
-    used = templar('pgdg_repo').template([
+def test_repository(host):
+    tasks = host.load('pgdg_repo', 'tasks', 'RedHat.yml')
+    used = host.rendered([
         tasks[0]['ansible.builtin.rpm_key']['key'], tasks[1]['ansible.builtin.package']['name'],
         tasks[2]['ansible.builtin.yum_repository']['baseurl'], tasks[2]['ansible.builtin.yum_repository']['gpgkey']])
     assert used == [
@@ -112,8 +79,7 @@ election_rerun_interval=3
 """
 
 
-def test_repmgr_conf():
-    with open(os.path.join(ROOT, 'roles', 'repmgr_install', 'templates', 'repmgr.conf.j2')) as handle:
-        # The filter is the collection's own, and is tested where it is.
-        text = handle.read().replace('pgfleet.repmgr.libpq_conninfo', 'to_json')
-    assert templar().template(text, preserve_trailing_newlines=True) == REPMGR_CONF
+def test_repmgr_conf(host):
+    # The filter is the collection's own, and is tested where it is.
+    text = host.file('repmgr_install', 'templates', 'repmgr.conf.j2').replace('pgfleet.repmgr.libpq_conninfo', 'to_json')
+    assert host.rendered(text) == REPMGR_CONF
