@@ -33,7 +33,8 @@ DATA = "/var/lib/postgresql/%s/main" % VERSION
 UNIT = "postgresql@%s-main" % VERSION
 REPMGR = BIN + "/repmgr -f /etc/repmgr.conf"
 METRICS = "/var/lib/prometheus/node-exporter/repmgr.prom"
-METRICS_TRACES = "ls /usr/local/sbin/repmgr-metrics /etc/systemd/system/repmgr-metrics.* /etc/systemd/system/timers.target.wants/repmgr-* %s 2>/dev/null; true" % METRICS
+METRICS_TRACES = ("ls /usr/local/sbin/repmgr-metrics /etc/systemd/system/repmgr-metrics.* /etc/systemd/system/timers.target.wants/repmgr-* %s 2>/dev/null;"
+                  " true" % METRICS)
 
 APP_PASSWORD = "pgbench-of-the-lab"
 # The lines that an application's clients, and the inventory plugin on this machine, get through the collection's own variable.
