@@ -370,6 +370,7 @@ def installed(host):
     return lab.ssh(host, "dpkg-query -W -f '${Version}' postgresql-" + lab.VERSION)
 
 
+@lab.longer
 def test_minor_upgrade(writers, figure):
     books("minor_upgrade").assert_nothing_changed()
     before = {host: installed(host) for host in lab.HOSTS}
@@ -396,6 +397,7 @@ def test_minor_upgrade(writers, figure):
 
 # --- switchovers that are not alone ----------------------------------------------------------------
 
+@lab.longer
 def test_two_switchovers_at_once():
     runs = {}
 
@@ -412,6 +414,7 @@ def test_two_switchovers_at_once():
     lab.healthy(primary=won[0], within=60)
 
 
+@lab.longer
 def test_a_shutdown_that_takes_too_long(figure):
     """The checkpoint of the old primary's shutdown does not end. Reported; afterwards one primary, and nobody is left paused."""
     old, target = the_primary(), the_standbys()[0]
@@ -426,6 +429,7 @@ def test_a_shutdown_that_takes_too_long(figure):
     lab.healthy(primary=the_primary(), within=60)
 
 
+@lab.longer
 def test_the_target_dies_in_a_switchover(figure):
     """The old primary is down already, and the new one will not come: reported, and failover and rejoin finish the job."""
     old, (target, other) = the_primary(), the_standbys()
