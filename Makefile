@@ -85,4 +85,4 @@ bench-scale: venv  ## What 10, 30 and 100 clusters cost the controller, by the a
 	tests/bench/scale.sh
 
 clean: lab-down  ## The lab, the environment and caches
-	rm -rf .venv .cache .lab build
+	rm -rf --one-file-system .venv .cache .lab build
