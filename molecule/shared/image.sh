@@ -56,6 +56,13 @@ machine_apt_conf() {
     apt-config dump Acquire::http Acquire::https Acquire::Retries Acquire::Check-Valid-Until Acquire::Check-Date 2>/dev/null || true
 }
 
+# What debootstrap was ended in still has /proc mounted, and nobody's `rm -r` shall walk into that.
+debootstrap_ends() {
+    ! mountpoint -q "$1/proc" || as_root umount "$1/proc"
+    ! mountpoint -q "$1/sys" || as_root umount "$1/sys"
+    as_root rm -rf --one-file-system "$1"
+}
+
 debootstrap_base() {
     local tarball=$cache/debootstrap-$suite.tar dir mirror
     mirror=$(machine_sources | awk -v suite="$suite" '$3 == suite { print $2; exit }')
@@ -70,17 +77,20 @@ debootstrap_base() {
         fi
         say "debootstrap $suite${mirror:+ from $mirror} (a minute, once)"
         dir=$(mktemp -d "$cache/debootstrap.XXXXXX")
+        # shellcheck disable=SC2064 # this directory
+        trap "debootstrap_ends '$dir'; exit 130" INT TERM HUP
         # Without a Debian source of the machine's own debootstrap takes its default mirror.
         if ! as_root debootstrap --variant=minbase --include=ca-certificates \
             "$suite" "$dir" ${mirror:+"$mirror"} >"$cache/debootstrap-$suite.log" 2>&1; then
             tail -n 5 "$cache/debootstrap-$suite.log" >&2
-            as_root rm -rf --one-file-system "$dir"
+            debootstrap_ends "$dir"
             fail "debootstrap failed; its output is in $cache/debootstrap-$suite.log"
         fi
         as_root tar -C "$dir" --numeric-owner --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' \
             --one-file-system -cf - . >"$tarball.part"
         mv "$tarball.part" "$tarball"
-        as_root rm -rf --one-file-system "$dir"
+        debootstrap_ends "$dir"
+        trap - INT TERM HUP
     fi
     docker import "$tarball" "pgfleet-lab-base:$suite" >/dev/null
 }
