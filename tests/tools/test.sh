@@ -21,7 +21,8 @@ stop() {
         kill "$running" 2>/dev/null || true
         wait "$running" || true
     fi
-    [ -z "$image" ] || kill "$image" 2>/dev/null || true
+    # It may have ended long ago, and its number be another's.
+    [[ " $(jobs -rp | tr '\n' ' ') " != *" ${image:-none} "* ]] || kill "$image" 2>/dev/null || true
     [ -z "$ahead" ] || kill "$ahead" 2>/dev/null || true
     exit 130
 }
