@@ -180,8 +180,12 @@ def test_the_ladder_ends_with_a_new_copy_only_when_asked():
     lab.sql(host, "checkpoint")
     lab.ssh(host, "systemctl stop %s && rm %s/pg_wal/0*" % (lab.UNIT, lab.DATA))
     lab.sql(lab.PRIMARY, "create table if not exists went_on as select 1 as one; checkpoint")
+    # As `failover` leaves one behind. What is refused changes nothing of it.
+    lab.ssh(host, "systemctl mask %s && systemctl start repmgr-guard" % lab.UNIT)
     run = books("rejoin", "-e", "target=" + host)
     assert run.rc != 0 and "-e rejoin=reclone" in run.message, str(run)
+    assert lab.ssh(host, "systemctl is-active repmgr-guard; systemctl is-enabled %s || true" % lab.UNIT).split() == ["active", "masked"]
+    assert lab.ssh(host, "pgrep -u postgres -x postgres || true") == ""
     reclone = ["-e", "target=" + host, "-e", "rejoin=reclone", "-e", "repmgr_clone_from=standby"]
     run = books("rejoin", "--check", *reclone).assert_ok()
     assert re.search(r"move the data directory aside, keeping it \(\d+[.]\d MB in %s\); .* clone .*\(\d+[.]\d MB from %s\)" % (
