@@ -18,9 +18,20 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Com
 # The port is known to be open: what takes long here is a busy host, and no reason to stop anybody.
 _PATIENCE = 15
 
+# All nodes log in at the same time, and from the eleventh login that is under way on, sshd refuses at random (MaxStartups 10:30:100). Nor
+# should a host cost more the more there are of them.
+_PEERS = 5
+
+
+def whom(names, name):
+    """The peers that a node tries: those that follow it by name, and after the last the first. So everybody is tried by as many as they try."""
+    others = sorted(set(names) - set([name]))
+    after = [other for other in others if other > name]
+    return (after + others[:len(others) - len(after)])[:_PEERS]
+
 
 def log_in(runner, reach, name, config, passfile, bin_dir, user):
-    """{peer: {way: '' or why not}} with the real credentials, everything at once; only where the port is open.
+    """{peer: {way: '' or why not}} of whom(), with the real credentials, everything at once; only where the port is open.
 
     reach: the entries of _reach.reach(). config: this node's repmgr.conf; without one there are no credentials to try.
     """
@@ -31,8 +42,9 @@ def log_in(runner, reach, name, config, passfile, bin_dir, user):
     if not base:
         return {}
     found, jobs = {}, []
+    tried = whom([entry['name'] for entry in reach], name)
     for entry in reach:
-        if entry['name'] == name:
+        if entry['name'] not in tried:
             continue
         found[entry['name']] = {}
         if entry['ssh'] == 'open':

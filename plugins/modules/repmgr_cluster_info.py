@@ -114,8 +114,10 @@ options:
         default: 22
   log_in:
     description:
-      - Whether to log in to every one of O(peers) with the node's own credentials - by SSH as O(run_as) with C(ssh_options) of
+      - Whether to log in to O(peers) with the node's own credentials - by SSH as O(run_as) with C(ssh_options) of
         C(repmgr.conf), by SQL and by the replication protocol with its C(conninfo). All at once; needs O(config_file).
+      - Of more than five, those five whose names follow the node's own (after the last comes the first). All nodes of a cluster do it at
+        the same time, and sshd turns away whom it likes from the eleventh on (its C(MaxStartups)).
     type: bool
     default: false
   tls:
@@ -315,7 +317,8 @@ observed:
       returned: always
     logins:
       description:
-        - With O(log_in), for each peer with an open port C(ssh), C(sql) and C(replication), each empty where it worked, else why not.
+        - With O(log_in), for each peer that was tried and has an open port C(ssh), C(sql) and C(replication), each empty where it worked, else
+          why not.
       type: dict
       returned: always
     peers:

@@ -46,6 +46,24 @@ def test_every_way_to_every_peer_but_oneself():
     assert {'PGAPPNAME': 'repmgr_preflight', 'PGPASSFILE': '/home/.pgpass'} in [call[1] for call in runner.calls]
 
 
+def test_six_nodes_try_everybody():
+    names = list('abcdef')
+    assert all(set(_login.whom(names, name)) == set(names) - set([name]) for name in names)
+
+
+def test_of_more_nodes_everybody_tries_five_and_is_tried_by_five():
+    names = ['db%d' % number for number in range(1, 17)]
+    tried = [peer for name in names for peer in _login.whom(names, name)]
+    assert all(len(set(_login.whom(names, name)) - set([name])) == 5 for name in names)
+    assert all(tried.count(name) == 5 for name in names)
+
+
+def test_only_those_are_logged_in_to():
+    runner = Runner()
+    found = log_in(runner, [entry(name) for name in 'hgfedcba'])
+    assert sorted(found) == list('bcdef') and len(runner.calls) == 15
+
+
 def test_the_last_words_are_the_reason():
     found = log_in(Runner({'ssh': (255, 'banner\nPermission denied (publickey).\n'), 'IDENTIFY_SYSTEM': (2, ''), 'SELECT 1': None}), [entry('b')])
     assert found == {'b': {'ssh': 'Permission denied (publickey).', 'replication': 'exit code 2',
