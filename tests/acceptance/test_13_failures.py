@@ -528,6 +528,24 @@ def test_row_16_a_standbys_daemon_and_the_guard_are_killed(clients, figure, atte
     story("16 repmgrd and repmgr-guard are killed", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
+@row("16m")
+def test_row_16m_a_standbys_daemons_miss_a_failover(clients, figure, attempt):
+    """Its repmgrd ends as soon as it starts, because the old primary is its upstream and gone: the guard lets it follow the new one."""
+    with clients:
+        lab.ssh(lab.STANDBY, "systemctl stop repmgrd repmgr-guard")
+        lab.docker("kill", lab.PRIMARY)
+        new = another_primary(seconds=120)
+        assert new == lab.OTHER_STANDBY
+        lab.ssh(lab.STANDBY, "systemctl start repmgr-guard; systemctl start --no-block repmgrd")
+        healed = time.time()
+        lab.wait_until("the standby follows", 120, lambda: lab.sql(lab.STANDBY, "select sender_host from pg_stat_wal_receiver") == [[lab.ADDRESS[new]]])
+        assert "follows %s" % new in journal(lab.STANDBY)
+        lab.docker("start", lab.PRIMARY)
+        lab.healthy(primary=new, within=PATIENCE)
+    story("16m a standby's daemons miss a failover", clients, figure, new, healed)
+    home()
+
+
 @row("17")
 def test_row_17_all_connections_are_taken(clients, figure, attempt):
     """Applications take what is there; superusers and the guard's open connections stay."""

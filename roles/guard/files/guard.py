@@ -671,6 +671,9 @@ class Watch:
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
         self.elect_after = 0
+        self.astray = None           # since when a standby here has streamed from nobody, where there is a primary
+        self.follow_after = 0
+        self.follow_attempts = 0
         self.notified = {}           # {witness: (what it was notified of, since when)}
         self.rejoin_after = 0
         self.rejoin_failures = 0
@@ -894,10 +897,15 @@ class Watch:
             return peer.seen(15)
 
         answer = self.local.answer
-        if not seen(self.local) or hears(answer, 15) or other_primary([peer for peer in self.peers if seen(peer)]):
+        primary = other_primary([peer for peer in self.peers if seen(peer)])
+        if not seen(self.local) or hears(answer, 15) or primary:
             self.lost = None
+            if seen(self.local) and not hears(answer, 15) and primary.answer.get('system') == answer.get('system'):
+                self.left_behind(primary)
+            else:
+                self.astray, self.follow_attempts = None, 0
             return
-        self.lost = self.lost or clock()
+        self.astray, self.lost = None, self.lost or clock()
         # Until then repmgr is given the time to do it.
         if clock() - self.lost < self.config['detection']:
             return
@@ -908,6 +916,30 @@ class Watch:
             return
         self.say('alarm', 'NO PRIMARY: %s. Type: ansible-playbook playbooks/failover.yml' % (
             '; '.join([text for text in (daemon, problem) if text]) or 'no standby was promoted'), 60)
+
+    def left_behind(self, primary):
+        """A node that was away during a failover goes on asking the old primary, and a repmgrd that starts without its upstream ends at once."""
+        config = self.config
+        self.astray = self.astray or clock()
+        # repmgrd has had its time, and nobody has paused it to do something by hand.
+        if clock() - self.astray < PATIENCE or self.local.answer.get('paused') or primary.answer.get('paused'):
+            return
+        if config['auto_rejoin'] == 'off':
+            self.say('astray', '%s is primary, and this standby streams from nobody. Type: ansible-playbook site.yml' % primary.name)
+            return
+        if clock() < self.follow_after:
+            return
+        pause = PATIENCE * 2 ** min(4, self.follow_attempts)
+        self.follow_attempts += 1
+        self.follow_after = clock() + pause
+        say('streams from nobody for %d s: follows %s' % (clock() - self.astray, primary.name))
+        process = subprocess.Popen(
+            [os.path.join(config['bin_dir'], 'repmgr'), '-f', config['conf'], 'standby', 'follow', '--upstream-node-id', str(primary.node_id)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd='/', env=dict(os.environ, LC_ALL='C', PGPASSFILE=config['passfile']))
+        output = process.communicate()[0].decode('utf-8', 'replace').strip()
+        if process.returncode != 0:
+            self.say('astray', 'could not follow %s: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
+                primary.name, why_not(output), pause, config['name']))
 
     def elect(self):
         """Another node's, begun at the same time, and this one exclude each other by their locks."""

@@ -628,6 +628,62 @@ def test_watch_over_a_standby_without_a_primary(monkeypatch, peers, local, secon
     assert stage.done == []
 
 
+class Follow:
+    """repmgr standby follow, as subprocess knows it."""
+
+    def __init__(self, returncode, output=b''):
+        self.returncode, self.output = returncode, output
+
+    def communicate(self):
+        return self.output, None
+
+
+FOLLOW = '/bin/repmgr -f /etc/repmgr.conf standby follow --upstream-node-id 2'
+
+
+@pytest.mark.parametrize('local, peer, config, seconds, done', [
+    ({}, {}, {}, 59, []),
+    ({}, {}, {}, 61, ['streams from nobody for 61 s: follows b', FOLLOW]),
+    ({'receiving': True, 'silence': 1}, {}, {}, 61, []),
+    ({'paused': True}, {}, {}, 61, []),
+    ({}, {'paused': True}, {}, 61, []),
+    ({}, {'system': '4711'}, {}, 61, []),
+    ({}, {}, {'auto_rejoin': 'off'}, 61, ['b is primary, and this standby streams from nobody. Type: ansible-playbook site.yml']),
+])
+def test_watch_over_a_standby_that_was_left_behind(monkeypatch, local, peer, config, seconds, done):
+    stage = Stage(monkeypatch, primary('b', **peer), standby('c', lsn=200), **config)
+
+    def popen(argv, **more):
+        stage.done.append(' '.join(argv))
+        return Follow(0)
+
+    monkeypatch.setattr(guard.subprocess, 'Popen', popen)
+    for passed in (0, seconds):
+        stage.now += passed
+        stage.watch.local.answer = dict(standby('a', priorities=PRIORITIES).answer, **local)
+        for server in [stage.watch.local] + stage.watch.peers:
+            server.answered = stage.now
+        stage.watch.standby()
+    assert stage.done == done
+    # Not again at once.
+    stage.watch.standby()
+    assert stage.done == done
+
+
+def test_a_standby_that_cannot_follow_says_why_and_tries_again(monkeypatch):
+    stage = Stage(monkeypatch, primary('b'))
+    monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: Follow(8, b'ERROR: this node cannot attach\nDETAIL: it is ahead'))
+    stage.watch.local.answer = standby('a').answer
+    for passed, attempts in ((0, 0), (61, 1), (30, 1), (31, 2), (61, 2), (61, 3), (961, 4), (961, 5), (961, 6), (961, 7)):
+        stage.now += passed
+        for server in [stage.watch.local] + stage.watch.peers:
+            server.answered = stage.now
+        stage.watch.standby()
+        assert len([text for text in stage.done if text.startswith('streams from nobody')]) == attempts
+    assert ('could not follow b: ERROR: this node cannot attach; DETAIL: it is ahead. Tries again in 60 s; by hand: ansible-playbook '
+            'playbooks/rejoin.yml -e target=a') in stage.done
+
+
 def test_no_election_beside_one_that_is_at_work(monkeypatch):
     stage = Stage(monkeypatch, standby('b'), silent('c'))
     monkeypatch.setattr(guard, 'promoting', lambda: True)
