@@ -485,6 +485,24 @@ def test_row_12g_and_is_started_again(clients, figure, attempt):
     home()
 
 
+@row("12r")
+def test_row_12r_a_promotion_is_not_registered(clients, figure, attempt):
+    """Somebody promotes a standby by hand, or repmgr dies between the two: the others follow nobody until its guard has registered it."""
+    with clients:
+        lab.docker("kill", lab.PRIMARY)
+        assert lab.value(lab.STANDBY, "select pg_promote()") == "t"
+        registered = "select node_name from repmgr.nodes where type = 'primary' and active"
+        assert lab.sql(lab.STANDBY, registered, "repmgr") == [[lab.PRIMARY]]
+        lab.wait_until("it is registered", 30, lambda: lab.sql(lab.STANDBY, registered, "repmgr") == [[lab.STANDBY]])
+        assert "registers this node as primary" in journal(lab.STANDBY)
+        clients.writers.progress(seconds=60)
+        lab.docker("start", lab.PRIMARY)
+        healed = time.time()
+        lab.healthy(primary=lab.STANDBY, within=PATIENCE)
+    story("12r a promotion is not registered", clients, figure, lab.STANDBY, healed)
+    home()
+
+
 @row("15")
 def test_row_15_no_space_for_wal(clients, figure, attempt):
     """The primary cannot write, nor start again: somebody else does. With space it comes back as a standby."""

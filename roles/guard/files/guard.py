@@ -35,6 +35,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 CONFIG = '/etc/pgfleet/guard.json'
@@ -44,8 +45,12 @@ LOCK = (1919250541, 1735745906)
 START_LEASE = 15
 # How long a server that has just started is given to be seen again; well within that lease.
 BLIND = 10
+# What `repmgr standby follow` may take: it waits for less.
+FOLLOW_LIMIT = 120
 # A server that needs to be started again sooner than this is left to a failover.
 PATIENCE = 60
+# How long after its promotion a server is given to be registered as primary by whoever has promoted it.
+SETTLED = 10
 # What a promotion waits beyond the time after which an isolated primary has begun to stop.
 STOP_MARGIN = 3
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
@@ -654,6 +659,34 @@ def status(config):
 
 # -- the watch ---------------------------------------------------------------------------------------
 
+class Job:
+    """A command that is watched and not waited for. Its output goes to a file without a name: it is finished also where this program ends."""
+
+    def __init__(self, config, what, argv, then, seconds=None):
+        self.what, self.then, self.seconds = what, then, seconds
+        self.begun = self.said = clock()
+        self.output = tempfile.TemporaryFile(dir=os.path.dirname(PID_FILE))
+        with open(os.devnull) as nothing:
+            self.process = subprocess.Popen(argv, stdin=nothing, stdout=self.output, stderr=subprocess.STDOUT, cwd='/',
+                                            env=dict(os.environ, LC_ALL='C', PGPASSFILE=config['passfile']))
+
+    def result(self):
+        """(exit code, output); None while it is at work."""
+        if self.process.poll() is None:
+            if self.seconds is None or clock() - self.begun < self.seconds:
+                if clock() - self.said >= PATIENCE:
+                    self.said = clock()
+                    say('%s: at work for %d s (process %d)' % (self.what, clock() - self.begun, self.process.pid))
+                return None
+            say('%s: ended after %d s' % (self.what, self.seconds))
+            self.process.kill()
+            self.process.wait()
+        self.output.seek(0)
+        output = self.output.read().decode('utf-8', 'replace').strip()
+        self.output.close()
+        return self.process.returncode, output
+
+
 class Watch:
     """What is done about it, once a second or so. Every action is one line in the journal."""
 
@@ -674,6 +707,9 @@ class Watch:
         self.astray = None           # since when a standby here has streamed from nobody, where there is a primary
         self.follow_after = 0
         self.follow_attempts = 0
+        self.job = None              # what repmgr or PostgreSQL does here for this program
+        self.unregistered = None     # since when a primary here is not registered as one
+        self.register_after = 0
         self.notified = {}           # {witness: (what it was notified of, since when)}
         self.rejoin_after = 0
         self.rejoin_failures = 0
@@ -719,6 +755,10 @@ class Watch:
             server.tick(interval, max(2, self.config['isolation'] / 2.0) + (interval - 1))
         pump([self.local] + self.peers, 0.25)
         time.sleep(0.2)
+        result = self.job.result() if self.job else None
+        if result:
+            job, self.job = self.job, None
+            job.then(*result)
         if kind == 'primary':
             if pid:
                 self.primary(directory)
@@ -751,6 +791,8 @@ class Watch:
                     return
                 self.say('two', 'TWO PRIMARIES: %s. %s' % (text, 'That one should stop by itself' if yields == 'other' else
                                                            'Nothing tells which of them to stop: see docs/guard.md'), 30)
+        else:
+            self.register()
         self.adopt(answering)
         self.forget(answering)
         unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
@@ -758,6 +800,25 @@ class Watch:
             stop_now(directory)
             say('stopped the server: %s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again when they '
                 'are in sight' % (names(unseen), self.config['isolation']))
+
+    def register(self):
+        """Who was promoted by hand, or by a repmgr that was killed meanwhile, is not known as primary; and nobody can follow or rejoin it."""
+        answer, here = self.local.answer, self.config['node_id']
+        # Until it is registered at all it is somebody's first deployment.
+        if not self.local.seen(5) or answer.get('in_recovery', True) or here not in (answer.get('registered') or []) or answer['primary_id'] == here:
+            self.unregistered = None
+            return
+        self.unregistered = self.unregistered or clock()
+        if clock() - self.unregistered < SETTLED or clock() < self.register_after or self.job or answer.get('paused') or promoting():
+            return
+        self.register_after = clock() + PATIENCE
+        say('registers this node as primary, which it has been for %d s without being registered' % (clock() - self.unregistered))
+        self.job = Job(self.config, 'registration', self.repmgr('primary', 'register', '--force'), self.registered, seconds=PATIENCE)
+
+    def registered(self, code, output):
+        if code:
+            self.say('register', 'could not register this node as primary: %s. Tries again in %d s; by hand: ansible-playbook site.yml' % (
+                why_not(output), PATIENCE))
 
     def adopt(self, answering):
         """A witness that was away during a failover finds the new primary by itself, but stays registered below the old one."""
@@ -788,7 +849,7 @@ class Watch:
 
     # a server that should run, and does not
     def stopped(self):
-        if self.is_starting() or not self.wanted() or rejoining(self.config['data_directory']):
+        if self.is_starting() or self.job or not self.wanted() or rejoining(self.config['data_directory']):
             return
         control = control_data(self.config)
         system, timeline = control.get('Database system identifier'), own_timeline(control)
@@ -809,7 +870,7 @@ class Watch:
 
     def fallen(self):
         """A standby harms nobody; but one that falls again at once has a reason that somebody should see."""
-        if self.is_starting() or not self.wanted() or rejoining(self.config['data_directory']):
+        if self.is_starting() or self.job or not self.wanted() or rejoining(self.config['data_directory']):
             return
         if self.started is None or clock() - self.started > PATIENCE:
             self.start('starts the standby again')
@@ -871,25 +932,34 @@ class Watch:
             self.say('late', 'waits for %s to notice that %s is primary' % (names(late), primary.name))
             return
         rewind = config['auto_rejoin'] == 'rewind'
-        problem = prepare_rewind(config, primary, control) if rewind else ''
-        if not problem:
-            say('rejoins %s as its standby (%s)' % (primary.name, config['auto_rejoin']))
-            argv = [os.path.join(config['bin_dir'], 'repmgr'), '-f', config['conf'], '-d', primary.conninfo, 'node', 'rejoin'] + (
-                ['--force-rewind'] if rewind else [])
-            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd='/',
-                                       env=dict(os.environ, LC_ALL='C', PGPASSFILE=config['passfile']))
-            output = process.communicate()[0].decode('utf-8', 'replace').strip()
-            if process.returncode == 0:
-                say('is a standby of %s again' % primary.name)
-                self.rejoin_failures = 0
-                return
-            problem = why_not(output)
+        if rewind and not has_checkpoint(primary):
+            self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
+            return
+        recovery = recovery_of(config, control) if rewind else None
+        if recovery:
+            say('recovers the crashed server before it is rewound')
+            self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
+                           else self.rejoin(primary, control_data(config)))
+            return
+        say('rejoins %s as its standby (%s)' % (primary.name, config['auto_rejoin']))
+        # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
+        self.job = Job(config, 'rejoin', self.repmgr('-d', primary.conninfo, 'node', 'rejoin', *['--force-rewind'] if rewind else []),
+                       lambda code, output: self.not_rejoined(primary, why_not(output)) if code else self.rejoined(primary))
+
+    def rejoined(self, primary):
+        self.rejoin_failures = 0
+        say('is a standby of %s again' % primary.name)
+
+    def not_rejoined(self, primary, problem):
         self.rejoin_failures += 1
         # Right after a failover the metadata has yet to settle.
         pause = min(60, 2 ** self.rejoin_failures)
         self.rejoin_after = clock() + pause
         self.say('rejoin', 'could not rejoin %s: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
-            primary.name, problem, pause, config['name']))
+            primary.name, problem, pause, self.config['name']))
+
+    def repmgr(self, *words):
+        return [os.path.join(self.config['bin_dir'], 'repmgr'), '-f', self.config['conf']] + list(words)
 
     # a server that might have to take over: repmgr does not repeat an election whose promotion went wrong
     def standby(self):
@@ -927,29 +997,26 @@ class Watch:
         if config['auto_rejoin'] == 'off':
             self.say('astray', '%s is primary, and this standby streams from nobody. Type: ansible-playbook site.yml' % primary.name)
             return
-        if clock() < self.follow_after:
+        if clock() < self.follow_after or self.job:
             return
         pause = PATIENCE * 2 ** min(4, self.follow_attempts)
         self.follow_attempts += 1
         self.follow_after = clock() + pause
         say('streams from nobody for %d s: follows %s' % (clock() - self.astray, primary.name))
-        process = subprocess.Popen(
-            [os.path.join(config['bin_dir'], 'repmgr'), '-f', config['conf'], 'standby', 'follow', '--upstream-node-id', str(primary.node_id)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd='/', env=dict(os.environ, LC_ALL='C', PGPASSFILE=config['passfile']))
-        output = process.communicate()[0].decode('utf-8', 'replace').strip()
-        if process.returncode != 0:
-            self.say('astray', 'could not follow %s: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
-                primary.name, why_not(output), pause, config['name']))
+        self.job = Job(config, 'follow', self.repmgr('standby', 'follow', '--upstream-node-id', str(primary.node_id)),
+                       lambda code, output: code and self.say('astray', 'could not follow %s: %s. Tries again in %d s; by hand: ansible-playbook '
+                                                              'playbooks/rejoin.yml -e target=%s' % (primary.name, why_not(output), pause, config['name'])),
+                       seconds=FOLLOW_LIMIT)
 
     def elect(self):
         """Another node's, begun at the same time, and this one exclude each other by their locks."""
-        if clock() < self.elect_after or (self.election is not None and self.election.poll() is None) or promoting():
+        if clock() < self.elect_after or self.job or (self.election is not None and self.election.poll() is None) or promoting():
             return
         self.elect_after = clock() + PATIENCE
         say('NO PRIMARY, and repmgr has promoted nobody: promotes this node, which has received most')
         self.election = subprocess.Popen(
-            [sys.executable, os.path.abspath(sys.argv[0]), 'promote', '--', os.path.join(self.config['bin_dir'], 'repmgr'), '-f', self.config['conf'],
-             'standby', 'promote', '--log-to-file'], env=dict(os.environ, PGPASSFILE=self.config['passfile']), cwd='/')
+            [sys.executable, os.path.abspath(sys.argv[0]), 'promote', '--'] + self.repmgr('standby', 'promote', '--log-to-file'),
+            env=dict(os.environ, PGPASSFILE=self.config['passfile']), cwd='/')
 
 
 def why_not(output):
@@ -960,23 +1027,21 @@ def why_not(output):
     return '; '.join(rewind[:2] or said[:3]) or output[-300:]
 
 
-def prepare_rewind(config, primary, control):
-    """Why a rewind has to wait, or ''. What pg_rewind cannot do by itself is done here."""
-    # Before PostgreSQL 16 pg_rewind believes the primary's control data, which know of a promotion after the next checkpoint only.
+def has_checkpoint(primary):
+    """Before PostgreSQL 16 pg_rewind believes the primary's control data, which know of a promotion after the next checkpoint only."""
     if primary.answer.get('checkpoint_timeline') != primary.answer.get('timeline'):
         ask_all([primary], 60, 'CHECKPOINT;\n' + _QUESTION)
-        if primary.answer.get('checkpoint_timeline') != primary.answer.get('timeline'):
-            return '%s has had no checkpoint since its promotion' % primary.name
+    return primary.answer.get('checkpoint_timeline') == primary.answer.get('timeline')
+
+
+def recovery_of(config, control):
+    """The command that recovers a crashed server, so that it can be rewound; None for one that has been shut down."""
     if control.get('Database cluster state') in ('shut down', 'shut down in recovery', 'in archive recovery'):
-        return ''
+        return None
     # Where the configuration is not in the data directory, pg_rewind does not find it for the recovery of a crashed server.
     elsewhere = os.path.join(config['config_directory'], 'postgresql.conf')
     options = [] if os.path.exists(os.path.join(config['data_directory'], 'postgresql.conf')) else ['-c', 'config_file=' + elsewhere]
-    say('recovers the crashed server before it is rewound')
-    process = subprocess.Popen([os.path.join(config['bin_dir'], 'postgres'), '--single', '-F', '-D', config['data_directory']] + options + ['template1'],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output = process.communicate(b'')[0].decode('utf-8', 'replace').strip()
-    return '' if process.returncode == 0 else output[-300:]
+    return [os.path.join(config['bin_dir'], 'postgres'), '--single', '-F', '-D', config['data_directory']] + options + ['template1']
 
 
 def tell_systemd(text):
@@ -1005,7 +1070,8 @@ def watch(config):
         while True:
             watching.tick()
             written = os.stat(CONFIG).st_mtime
-            if written != changed:
+            # What is at work here goes on as it was begun.
+            if written != changed and not watching.job:
                 changed = written
                 watching.close()
                 watching = Watch(read_config())

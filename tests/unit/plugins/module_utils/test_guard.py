@@ -409,6 +409,13 @@ CONFIG = {'name': 'a', 'node_id': 1, 'isolation': 4, 'automatic': True, 'auto_re
           'data_directory': '/data', 'service': 'postgresql@15-main', 'peers': []}
 
 
+class Work:
+    """A Job that is at work until a test ends it."""
+
+    def __init__(self, then, seconds):
+        self.then, self.seconds = then, seconds
+
+
 class Stage:
     """A Watch on a node that is or was primary, with peers that answer what a case says, and a record of what it does."""
 
@@ -431,6 +438,15 @@ class Stage:
         monkeypatch.setattr(self.watch, 'wanted', lambda: True)
         monkeypatch.setattr(self.watch, 'rejoin', lambda primary, control: self.done.append('rejoin ' + primary.name))
         monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: self.done.append(' '.join(argv)))
+        monkeypatch.setattr(guard, 'Job', self.job)
+
+    def job(self, config, what, argv, then, seconds=None):
+        self.done.append(' '.join(argv))
+        return Work(then, seconds)
+
+    def end_job(self, code, output=''):
+        job, self.watch.job = self.watch.job, None
+        job.then(code, output)
 
     def primary(self):
         self.done[:] = []
@@ -628,16 +644,6 @@ def test_watch_over_a_standby_without_a_primary(monkeypatch, peers, local, secon
     assert stage.done == []
 
 
-class Follow:
-    """repmgr standby follow, as subprocess knows it."""
-
-    def __init__(self, returncode, output=b''):
-        self.returncode, self.output = returncode, output
-
-    def communicate(self):
-        return self.output, None
-
-
 FOLLOW = '/bin/repmgr -f /etc/repmgr.conf standby follow --upstream-node-id 2'
 
 
@@ -652,12 +658,6 @@ FOLLOW = '/bin/repmgr -f /etc/repmgr.conf standby follow --upstream-node-id 2'
 ])
 def test_watch_over_a_standby_that_was_left_behind(monkeypatch, local, peer, config, seconds, done):
     stage = Stage(monkeypatch, primary('b', **peer), standby('c', lsn=200), **config)
-
-    def popen(argv, **more):
-        stage.done.append(' '.join(argv))
-        return Follow(0)
-
-    monkeypatch.setattr(guard.subprocess, 'Popen', popen)
     for passed in (0, seconds):
         stage.now += passed
         stage.watch.local.answer = dict(standby('a', priorities=PRIORITIES).answer, **local)
@@ -665,27 +665,38 @@ def test_watch_over_a_standby_that_was_left_behind(monkeypatch, local, peer, con
             server.answered = stage.now
         stage.watch.standby()
     assert stage.done == done
-    # Not again at once.
+    # Not beside itself, nor again at once.
+    stage.watch.follow_after = 0
     stage.watch.standby()
     assert stage.done == done
+    if stage.watch.job:
+        assert stage.watch.job.seconds == guard.FOLLOW_LIMIT
+        stage.watch.follow_after = stage.now + 1
+        stage.end_job(0)
+        stage.watch.standby()
+        assert stage.done == done
 
 
 def test_a_standby_that_cannot_follow_says_why_and_tries_again(monkeypatch):
     stage = Stage(monkeypatch, primary('b'))
-    monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: Follow(8, b'ERROR: this node cannot attach\nDETAIL: it is ahead'))
     stage.watch.local.answer = standby('a').answer
     for passed, attempts in ((0, 0), (61, 1), (30, 1), (31, 2), (61, 2), (61, 3), (961, 4), (961, 5), (961, 6), (961, 7)):
         stage.now += passed
         for server in [stage.watch.local] + stage.watch.peers:
             server.answered = stage.now
         stage.watch.standby()
+        if stage.watch.job:
+            stage.end_job(8, 'ERROR: this node cannot attach\nDETAIL: it is ahead')
         assert len([text for text in stage.done if text.startswith('streams from nobody')]) == attempts
     assert ('could not follow b: ERROR: this node cannot attach; DETAIL: it is ahead. Tries again in 60 s; by hand: ansible-playbook '
             'playbooks/rejoin.yml -e target=a') in stage.done
 
 
-def test_no_election_beside_one_that_is_at_work(monkeypatch):
+def test_no_election_beside_what_is_at_work(monkeypatch):
     stage = Stage(monkeypatch, standby('b'), silent('c'))
+    stage.watch.job = Work(None, None)
+    stage.watch.elect()
+    stage.watch.job = None
     monkeypatch.setattr(guard, 'promoting', lambda: True)
     stage.watch.elect()
     assert stage.done == []
@@ -707,24 +718,152 @@ def test_a_promotion_that_is_at_work(tmpdir, words, busy):
         process.wait()
 
 
+REJOIN = '/bin/repmgr -f /etc/repmgr.conf -d host=b node rejoin --force-rewind'
+RECOVERY = '/bin/postgres --single -F -D /data -c config_file=/config/postgresql.conf template1'
+COULD_NOT = 'could not rejoin b: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=a'
+
+
+def rejoining(monkeypatch, *peers, **config):
+    """A Stage whose Watch rejoins in earnest."""
+    stage = Stage(monkeypatch, *peers, **dict({'config_directory': '/config'}, **config))
+    monkeypatch.setattr(stage.watch, 'rejoin', types.MethodType(guard.Watch.rejoin, stage.watch))
+    return stage
+
+
 def test_a_rejoin_waits_for_the_witness(monkeypatch):
-    stage = Stage(monkeypatch, primary('b', timeline=2), witness('d', upstream=1))
-    monkeypatch.undo()
-    monkeypatch.setattr(guard, 'clock', lambda: stage.now)
-    monkeypatch.setattr(guard, 'say', stage.done.append)
-    monkeypatch.setattr(guard, 'prepare_rewind', lambda config, primary, control: 'a reason to wait')
+    stage = rejoining(monkeypatch, primary('b', timeline=2), witness('d', upstream=1))
+    monkeypatch.setattr(guard, 'has_checkpoint', lambda primary: False)
     stage.watch.since = stage.now - 10
     stage.watch.rejoin(stage.watch.peers[0], {})
     assert stage.done == ['waits for d to notice that b is primary']
     stage.watch.peers[1].answer['upstream'] = 2
     stage.watch.rejoin(stage.watch.peers[0], {})
-    assert 'could not rejoin b: a reason to wait. Tries again in 2 s' in stage.done[-1]
+    assert stage.done[1:] == [COULD_NOT % ('b has had no checkpoint since its promotion', 2)]
 
 
 def test_no_rejoin_where_it_is_off(monkeypatch):
-    stage = Stage(monkeypatch, primary('b', timeline=2), auto_rejoin='off')
-    monkeypatch.undo()
-    monkeypatch.setattr(guard, 'clock', lambda: stage.now)
-    monkeypatch.setattr(guard, 'say', stage.done.append)
+    stage = rejoining(monkeypatch, primary('b', timeline=2), auto_rejoin='off')
     stage.watch.rejoin(stage.watch.peers[0], {})
     assert stage.done == ['b is primary; this node can come back as its standby: ansible-playbook playbooks/rejoin.yml -e target=a']
+
+
+@pytest.mark.parametrize('state, config, done', [
+    ('shut down', {}, ['rejoins b as its standby (rewind)', REJOIN]),
+    ('in production', {}, ['recovers the crashed server before it is rewound', RECOVERY]),
+    ('in production', {'auto_rejoin': 'attach'}, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
+])
+def test_a_rejoin(monkeypatch, state, config, done):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2), **config)
+    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, 'Database cluster state': state})
+    stage.watch.stopped()
+    assert stage.done == done
+    # A rewind is never ended, and nothing is begun beside it.
+    assert stage.watch.job.seconds is None
+    stage.watch.stopped()
+    stage.watch.fallen()
+    assert stage.done == done
+    if 'recovers' in done[0]:
+        monkeypatch.setattr(guard, 'control_data', lambda config: {'Database cluster state': 'shut down'})
+        stage.end_job(0)
+        assert stage.done == done + ['rejoins b as its standby (rewind)', REJOIN]
+    stage.end_job(0)
+    assert stage.done[-1] == 'is a standby of b again'
+
+
+def test_a_rejoin_that_fails(monkeypatch):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
+    stage.watch.stopped()
+    stage.end_job(1, 'FATAL: cannot be recovered')
+    assert stage.done[-1] == COULD_NOT % ('FATAL: cannot be recovered', 2)
+    stage.done[:] = []
+    stage.now += 1
+    stage.watch.stopped()
+    assert stage.done == []
+    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, 'Database cluster state': 'shut down'})
+    stage.now += 1
+    stage.watch.peers[0].answered = stage.now
+    stage.watch.stopped()
+    stage.end_job(8, 'ERROR: cannot rejoin')
+    assert stage.done == ['rejoins b as its standby (rewind)', REJOIN, COULD_NOT % ('ERROR: cannot rejoin', 4)]
+
+
+REGISTER = ['registers this node as primary, which it has been for 11 s without being registered', '/bin/repmgr -f /etc/repmgr.conf primary register --force']
+
+
+@pytest.mark.parametrize('local, peer, seconds, done', [
+    ({}, {}, 11, REGISTER),
+    # Nobody is registered as primary.
+    ({'primary_id': None}, {}, 11, REGISTER),
+    # Whoever promotes it may be about to do that.
+    ({}, {}, 9, []),
+    ({'primary_id': 1}, {}, 11, []),
+    ({'registered': [2, 3]}, {}, 11, []),
+    ({'registered': None}, {}, 11, []),
+    ({'in_recovery': True}, {}, 11, []),
+    ({'paused': True}, {}, 11, []),
+])
+def test_watch_over_a_primary_that_is_not_registered(monkeypatch, local, peer, seconds, done):
+    stage = Stage(monkeypatch, standby('b', receiving=True, **peer), standby('c', receiving=True))
+    for passed in (0, seconds):
+        stage.now += passed
+        stage.watch.local.answer = dict(primary('a', primary_id=2, registered=[1, 2, 3], paused=False).answer, **local)
+        for one in [stage.watch.local] + stage.watch.peers:
+            one.answered = stage.now
+        stage.watch.primary('/data')
+    assert stage.done == done
+    # Neither beside itself, nor again at once.
+    stage.watch.primary('/data')
+    assert stage.done == done
+    if done:
+        stage.end_job(1, 'ERROR: no')
+        stage.watch.primary('/data')
+        assert stage.done[2:] == ['could not register this node as primary: ERROR: no. Tries again in 60 s; by hand: ansible-playbook site.yml']
+
+
+@pytest.mark.parametrize('other, promoting', [(True, False), (False, True)])
+def test_no_registration_beside_another_primary_or_a_promotion(monkeypatch, other, promoting):
+    stage = Stage(monkeypatch, primary('b', timeline=1) if other else standby('b', receiving=True), standby('c', receiving=True))
+    monkeypatch.setattr(guard, 'promoting', lambda: promoting)
+    for dummy in range(2):
+        stage.now += 20
+        stage.watch.local.answer = primary('a', primary_id=2, registered=[1, 2, 3], paused=False).answer
+        for one in [stage.watch.local] + stage.watch.peers:
+            one.answered = stage.now
+        stage.watch.primary('/data')
+    assert [text for text in stage.done if 'register' in text] == []
+
+
+@pytest.mark.parametrize('script, seconds, code, said, output', [
+    ('echo one; echo two >&2; exit 3', None, 3, '', 'one\ntwo'),
+    ('echo begun; exec sleep 60', 1, -9, 'follow: ended after 1 s', 'begun'),
+    # What reads its input, as a server for a single user does, is at its end at once.
+    ('cat', None, 0, '', ''),
+])
+def test_a_job(tmpdir, monkeypatch, script, seconds, code, said, output):
+    done = []
+    monkeypatch.setattr(guard, 'PID_FILE', str(tmpdir.join('pid')))
+    monkeypatch.setattr(guard, 'say', done.append)
+    job = guard.Job({'passfile': '/pgpass'}, 'follow', ['sh', '-c', script], None, seconds)
+    found = []
+    wait_for(lambda: any(found) or found.append(job.result()) or any(found))
+    assert found[-1] == (code, output)
+    assert ''.join(done) == said
+    assert tmpdir.listdir() == []
+
+
+def test_a_job_that_takes_long_says_so(tmpdir, monkeypatch):
+    stage = Stage(monkeypatch)
+    monkeypatch.undo()
+    done = []
+    monkeypatch.setattr(guard, 'PID_FILE', str(tmpdir.join('pid')))
+    monkeypatch.setattr(guard, 'clock', lambda: stage.now)
+    monkeypatch.setattr(guard, 'say', done.append)
+    job = guard.Job({'passfile': '/pgpass'}, 'rejoin', ['sleep', '60'], None)
+    try:
+        for passed, times in ((59, 0), (1, 1), (59, 1), (1, 2)):
+            stage.now += passed
+            assert job.result() is None
+            assert done == ['rejoin: at work for %d s (process %d)' % (60 * number, job.process.pid) for number in range(1, times + 1)]
+    finally:
+        job.process.kill()
+        job.process.wait()
