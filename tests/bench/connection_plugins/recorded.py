@@ -5,8 +5,8 @@ its arguments, or a command.
 BENCH_REPLAY=FOLDER: nothing is sent. FOLDER/hosts.json has {"cluster": NAME, "hosts": [[name, address], ...]} of the recorded hosts. A host whose
 ansible_host is cNNN-2 answers as the second of them did; where that one named the recorded hosts, it names cNNN-1, cNNN-2 and so on.
 
-What was not asked in the recording has an answer of its own only where names that differ lead to it: files are written, and need no change. All
-else is an error, so that nothing is measured but the recorded run.
+What was not asked in the recording has an answer of its own only where names that differ lead to it: files are written, and need no change,
+nor do the services that use them. All else is an error, so that nothing is measured but the recorded run.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FOLDER_FOR_FILES = re.compile(r"mkdir .*\becho (ansible-tmp-[\d.-]+)=\S* echo (\
 HOME = re.compile(r"\becho ~(root)? ")
 ON_FILES = re.compile(r"(chmod u\+\w+|rm -f -r) \S*/ansible-tmp-[\d.-]+/")
 FILES = {"ansible.modules.stat": {"changed": False, "stat": {"exists": False}}, "ansible.modules.copy": {"changed": False},
-         "ansible.modules.file": {"changed": False}}
+         "ansible.modules.file": {"changed": False}, "ansible.modules.systemd": {"changed": False}}
 
 
 def question(command, in_data):
