@@ -112,7 +112,10 @@ COMMIT;
 _FORGET = """
 SELECT 'forgotten', to_json(true) FROM repmgr.reset_voting_status();
 """
-# What a notification is served within, in seconds.
+_NOTIFY = """
+SELECT 'notified', to_json(true) FROM repmgr.notify_follow_primary(%d);
+"""
+# What a notification is sent, and served, within; in seconds.
 SERVED = 5
 
 
@@ -710,7 +713,8 @@ class Watch:
         self.job = None              # what repmgr or PostgreSQL does here for this program
         self.unregistered = None     # since when a primary here is not registered as one
         self.register_after = 0
-        self.notified = {}           # {witness: (what it was notified of, since when)}
+        self.untold = {}             # {peer: since when it looks for another primary than this new one}
+        self.notified = {}           # {peer: (what it was notified of, since when)}
         self.rejoin_after = 0
         self.rejoin_failures = 0
         self.said = {}
@@ -794,6 +798,7 @@ class Watch:
         else:
             self.register()
         self.adopt(answering)
+        self.tell(answering)
         self.forget(answering)
         unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
         if unseen:
@@ -831,14 +836,28 @@ class Watch:
                 self.say('adopt', 'registers %s below this node, which it follows' % peer.name)
                 ask_all([self.local], 1, _ADOPT % (here, peer.node_id))
 
+    def tell(self, answering):
+        """Who has lost its primary waits a minute for the word of a repmgrd that has been promoted. Where another promotes, or repmgrd dies
+        meanwhile, nobody gives it.
+        """
+        here = self.config['node_id']
+        for peer in answering if clock() - self.since < PATIENCE else []:
+            if peer.answer.get('upstream') in (None, here) or peer.answer.get('receiving') or peer.answer.get('paused'):
+                self.untold.pop(peer.name, None)
+            elif clock() - self.untold.setdefault(peer.name, clock()) >= SERVED and self.local.answer.get('primary_id') == here and not peer.waiting:
+                say('tells %s, which looks for node %s, to follow this node' % (peer.name, peer.answer['upstream']))
+                ask_all([peer], 1, _NOTIFY % here)
+                # It keeps what it is told.
+                self.untold[peer.name] = clock() + PATIENCE
+
     def forget(self, answering):
-        """A notification that reaches repmgr's witness after it has found the new primary by itself is kept, and taken for that of the next
-        election: it then goes on asking a primary that is dead. So what is served is taken back.
+        """A notification that comes after a node has found the new primary by itself is kept, and taken for that of the next election: repmgr's
+        witness then goes on asking a primary that is dead. So what is served is taken back.
         """
         for peer in answering:
             notified, last_seen = peer.answer.get('notified'), peer.answer.get('last_seen')
             follows = peer.answer.get('upstream') == self.config['node_id'] and last_seen is not None and last_seen <= 2
-            if not peer.witness or notified is None or not follows:
+            if notified is None or not follows:
                 self.notified.pop(peer.name, None)
             elif self.notified.setdefault(peer.name, (notified, clock()))[0] != notified:
                 self.notified[peer.name] = (notified, clock())

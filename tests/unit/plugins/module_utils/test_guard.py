@@ -564,6 +564,36 @@ def test_a_notification_that_came_too_late(monkeypatch, seen, later, done):
     assert asked == ([([stage.watch.peers[2]], guard._FORGET)] if done else [])
 
 
+TELL = ['tells d, which looks for node 2, to follow this node']
+
+
+@pytest.mark.parametrize('seen, local, became, seconds, done', [
+    ({}, {}, 0, 5, TELL),
+    ({}, {}, 0, 4, []),
+    # Until it is registered nobody can follow it; later than a minute nobody waits for a word.
+    ({}, {'primary_id': 2}, 0, 5, []),
+    ({}, {}, 56, 5, []),
+    ({'upstream': 1}, {}, 0, 5, []),
+    ({'upstream': None}, {}, 0, 5, []),
+    ({'paused': True}, {}, 0, 5, []),
+    ({'receiving': True}, {}, 0, 5, []),
+])
+def test_watch_over_who_looks_for_another_primary(monkeypatch, seen, local, became, seconds, done):
+    asked = []
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers, script)))
+    stage = Stage(monkeypatch, standby('b', receiving=True), standby('c', receiving=True), witness('d', **dict({'upstream': 2}, **seen)))
+    stage.watch.since = stage.now - became
+    stage.watch.local.answer = primary('a', **dict({'primary_id': 1, 'registered': [1, 2, 3, 4], 'paused': False}, **local)).answer
+    for passed in (0, seconds, 0):
+        stage.now += passed
+        for one in [stage.watch.local] + stage.watch.peers:
+            one.answered = stage.now
+        stage.watch.primary('/data')
+        # Once, and not again.
+        assert stage.done == (done if stage.now - 1000 >= seconds else [])
+    assert asked == ([([stage.watch.peers[2]], guard._NOTIFY % 1)] if done else [])
+
+
 def test_watch_over_a_server_that_died(monkeypatch):
     start_it = 'sudo -n /usr/bin/systemctl start postgresql@15-main'
     stage = Stage(monkeypatch, standby('b'), standby('c'))
