@@ -811,7 +811,7 @@ class Watch:
         answer, here = self.local.answer, self.config['node_id']
         # Until it is registered at all it is somebody's first deployment.
         if not self.local.seen(5) or answer.get('in_recovery', True) or here not in (answer.get('registered') or []) or answer['primary_id'] == here:
-            self.unregistered = None
+            self.unregistered, self.register_after = None, 0
             return
         self.unregistered = self.unregistered or clock()
         if clock() - self.unregistered < SETTLED or clock() < self.register_after or self.job or answer.get('paused') or promoting():
