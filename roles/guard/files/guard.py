@@ -840,15 +840,18 @@ class Watch:
         """Who has lost its primary waits a minute for the word of a repmgrd that has been promoted. Where another promotes, or repmgrd dies
         meanwhile, nobody gives it.
         """
-        here = self.config['node_id']
+        here, told = self.config['node_id'], []
         for peer in answering if clock() - self.since < PATIENCE else []:
             if peer.answer.get('upstream') in (None, here) or peer.answer.get('receiving') or peer.answer.get('paused'):
                 self.untold.pop(peer.name, None)
             elif clock() - self.untold.setdefault(peer.name, clock()) >= SERVED and self.local.answer.get('primary_id') == here and not peer.waiting:
                 say('tells %s, which looks for node %s, to follow this node' % (peer.name, peer.answer['upstream']))
-                ask_all([peer], 1, _NOTIFY % here)
+                told.append(peer)
                 # It keeps what it is told.
                 self.untold[peer.name] = clock() + PATIENCE
+        if told:
+            # All at once: the watch must not stand still for each in turn.
+            ask_all(told, 1, _NOTIFY % here)
 
     def forget(self, answering):
         """A notification that comes after a node has found the new primary by itself is kept, and taken for that of the next election: repmgr's
