@@ -689,6 +689,12 @@ class Job:
         self.output.close()
         return self.process.returncode, output
 
+    def close(self):
+        """What has a limit ends with this program: who stops a guard works on the node itself. A rejoin or a recovery goes on."""
+        if self.seconds is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
 
 class Watch:
     """What is done about it, once a second or so. Every action is one line in the journal."""
@@ -734,6 +740,8 @@ class Watch:
         return peer.seen(self.config['isolation']) and peer.answered >= self.since
 
     def close(self):
+        if self.job:
+            self.job.close()
         for server in [self.local] + self.peers:
             server.close()
 

@@ -881,6 +881,21 @@ def test_a_job(tmpdir, monkeypatch, script, seconds, code, said, output):
     assert tmpdir.listdir() == []
 
 
+@pytest.mark.parametrize('what, seconds, goes_on', [('follow', 120, False), ('rejoin', None, True)])
+def test_a_job_when_its_guard_is_stopped(tmpdir, monkeypatch, what, seconds, goes_on):
+    monkeypatch.setattr(guard, 'PID_FILE', str(tmpdir.join('pid')))
+    watch = guard.Watch(CONFIG)
+    watch.job = guard.Job(CONFIG, what, ['sleep', '60'], None, seconds)
+    process = watch.job.process
+    try:
+        watch.close()
+        assert (process.poll() is None) == goes_on
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 def test_a_job_that_takes_long_says_so(tmpdir, monkeypatch):
     stage = Stage(monkeypatch)
     monkeypatch.undo()
