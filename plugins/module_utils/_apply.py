@@ -82,6 +82,13 @@ def apply(context, actions):
             step['result'] = found
 
 
+def next_step(error, node_name):
+    """What a person types after a failure. repmgr follows nobody who has less than the node itself has received."""
+    if error.action == 'follow' and 'cannot attach' in json.dumps(error.result or {}):
+        return 'It may have received what the other never had. Look: ansible-playbook playbooks/rejoin.yml --check -e target=%s' % node_name
+    return 'See actions in the result for the whole output.'
+
+
 def dry_run(context, actions):
     """repmgr's own answer for the first action that has a dry run; the later ones depend on its effect."""
     for action in actions:

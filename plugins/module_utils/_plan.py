@@ -320,13 +320,12 @@ def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
         return 'right' if own.upstream_node_id == wanted else 'wrong'
     if wanted is None:
         return 'unknown'
-    if upstream_id is None:
-        # Streaming from a server that nobody registered, or from an address that nobody knows.
-        return 'wrong' if streaming else 'detached'
-    if upstream_id != wanted:
-        return 'wrong'
     if not streaming:
+        # Whatever it is set to follow: it may be ahead of the node that it should follow, and then no following helps.
         return 'detached'
+    if upstream_id != wanted:
+        # Or it streams from a server that nobody registered, or from an address that nobody knows.
+        return 'wrong'
     return 'right' if same_tls(observed.server.settings.get('primary_conninfo'), desired.conninfo) else 'insecure'
 
 

@@ -374,7 +374,7 @@ def main():
         result['actions'] = merged(plan.actions, context.done)
         module.fail_json(
             msg=message(desired.node_name, 'rule %s (%s): %s failed: %s' % (plan.rule, plan.why, exc.action, exc.text),
-                        _apply.TEXTS[exc.action], 'See actions in the result for the whole output.'),
+                        _apply.TEXTS[exc.action], _apply.next_step(exc, desired.node_name)),
             result=exc.result, **result)
     view, rest = node.look_until_settled(params['start_timeout'])
     result['actions'] = merged(plan.actions, context.done)

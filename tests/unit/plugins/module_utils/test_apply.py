@@ -428,3 +428,14 @@ def test_a_dry_run_is_a_dry_run(context, name):
 def test_actions_without_a_dry_run_are_not_run(context):
     assert _apply.dry_run(context, ['start', 'stop', 'unregister_standby', 'drop_slot', 'move_aside']) is None
     assert context.runner.calls == []
+
+
+@pytest.mark.parametrize('action, stderr, words', [
+    ('follow', 'ERROR: this node cannot attach to follow target node "a" (ID 1)', 'playbooks/rejoin.yml --check -e target=b'),
+    ('follow', 'ERROR: unable to connect', 'See actions'),
+    ('follow', None, 'See actions'),
+    ('start', 'cannot attach', 'See actions'),
+])
+def test_what_to_type_after_a_failure(action, stderr, words):
+    result = None if stderr is None else Result(['repmgr'], 1, '', stderr).to_dict()
+    assert words in _apply.next_step(_apply.ApplyError(action, 'x', result), 'b')

@@ -268,7 +268,7 @@ def test_healthy_standby():
     (dict(metadata=[NODES[0], NODES[1].replace(active=False)]), 'record', 'differs'),
     (dict(metadata=[NODES[0], NODES[1].replace(upstream_node_id=4)]), 'record', 'differs'),
     (dict(upstream_id=4), 'upstream', 'wrong'),
-    (dict(upstream_id=4, streaming=False), 'upstream', 'wrong'),
+    (dict(upstream_id=4, streaming=False), 'upstream', 'detached'),
     (dict(streaming=False), 'upstream', 'detached'),
     (dict(upstream_id=None), 'upstream', 'wrong'),
     (dict(upstream_id=None, streaming=False), 'upstream', 'detached'),
