@@ -11,6 +11,7 @@ __metaclass__ = type
 
 import json
 import os
+import re
 import time
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _progress, _repmgr
@@ -20,6 +21,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlEr
 # A primary that was promoted a moment ago is not yet registered as such everywhere.
 _REJOIN_ATTEMPTS = 5
 _REJOIN_PAUSE = 3
+_REJOIN_FAIL = 24
 
 
 class ApplyError(Exception):
@@ -84,7 +86,7 @@ def apply(context, actions):
 
 def next_step(error, node_name):
     """What a person types after a failure. repmgr follows nobody who has less than the node itself has received."""
-    if error.action == 'follow' and 'cannot attach' in json.dumps(error.result or {}):
+    if error.action == 'follow' and re.search('cannot attach|ahead of the', json.dumps(error.result or {})):
         return 'It may have received what the other never had. Look: ansible-playbook playbooks/rejoin.yml --check -e target=%s' % node_name
     return 'See actions in the result for the whole output.'
 
@@ -322,9 +324,19 @@ def _set_tls(context):
 def _prepare_rewind(context):
     """What pg_rewind cannot do by itself where the configuration is not in the data directory, as on Debian.
 
-    A server that did not shut down is recovered first, and where WAL can be restored from an archive pg_rewind is told to do so:
-    the path of a pg_rewind that does, or None for the plain one.
+    A server that was not shut down, and a standby that pg_rewind would take for one on an older timeline, is recovered first. Where WAL can
+    be restored from an archive pg_rewind is told to do so: the path of a pg_rewind that does, True for the plain one, False where nothing
+    has to be rewound.
     """
+    data, bin_dir = context.place.data_directory, context.place.bin_dir
+    signals = [path for path in (os.path.join(data, name) for name in ('standby.signal', 'recovery.signal', 'recovery.conf')) if os.path.exists(path)]
+    if signals:
+        if _control_data(context).get('Database cluster state') == 'in archive recovery':
+            # It was killed, and after a start and a stop its control data say how far it had come.
+            _start(context)
+            _stop(context)
+        if _rejoin_until_settled(context, False, dry_run=True, accept=(0, _REJOIN_FAIL)).rc == 0:
+            return False
     # Before PostgreSQL 16 pg_rewind believes the control data alone: it finds the same timeline on both sides, says that no rewind is
     # required, and a diverged server would be started.
     if context.psql.knows_its_timeline(context.primary_conninfo) is False:
@@ -332,20 +344,22 @@ def _prepare_rewind(context):
         if context.psql.knows_its_timeline(context.primary_conninfo) is False:
             raise ApplyError('rejoin_rewind', 'the primary has had no checkpoint since its promotion, and pg_rewind would find nothing to do; '
                              'as a superuser, type on it: psql -c CHECKPOINT')
-    data, bin_dir = context.place.data_directory, context.place.bin_dir
     elsewhere = os.path.join(context.config.get('config_directory') or '', 'postgresql.conf')
     options = [] if os.path.exists(os.path.join(data, 'postgresql.conf')) or not os.path.exists(elsewhere) else ['-c', 'config_file=' + elsewhere]
     server = os.path.join(bin_dir, 'postgres')
-    state = _observe.parse_controldata(context.runner.run([os.path.join(bin_dir, 'pg_controldata'), '-D', data]).stdout).get('Database cluster state')
-    if state not in ('shut down', 'shut down in recovery', 'in archive recovery'):
-        # As pg_rewind and repmgr do, but with the configuration that they do not find.
-        context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout or None)
     with open(os.path.join(data, 'PG_VERSION')) as handle:
         version = int(handle.read().strip().split('.')[0])
+    if not _can_be_rewound(_control_data(context), version):
+        if signals:
+            # A recovery writes WAL of its own: where there is nothing to rewind, the node would be ahead for ever.
+            _rejoin_until_settled(context, True, dry_run=True)
+        # As pg_rewind and repmgr do, but with the configuration that they do not find.
+        with _Aside(signals):
+            context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout or None)
     if version < 13 or (options and version < 14):
-        return None
+        return True
     if not context.runner.run([server, '-D', data] + options + ['-C', 'restore_command'], accept=None).stdout.strip():
-        return None
+        return True
     program = os.path.join(os.path.dirname(_observe.marker_path(data, context.place.user)), 'pg_rewind')
     words = [os.path.join(bin_dir, 'pg_rewind'), '--restore-target-wal'] + (['--config-file=' + elsewhere] if options else [])
     _write(program, '#!/bin/sh\nexec %s "$@"\n' % ' '.join("'%s'" % word.replace("'", "'\\''") for word in words))
@@ -353,28 +367,59 @@ def _prepare_rewind(context):
     return program
 
 
+def _control_data(context):
+    program = os.path.join(context.place.bin_dir, 'pg_controldata')
+    return _observe.parse_controldata(context.runner.run([program, '-D', context.place.data_directory]).stdout)
+
+
+def _can_be_rewound(control, version):
+    """Before PostgreSQL 16 pg_rewind takes a standby to be on the timeline of its last restartpoint, which a promotion a few minutes ago comes
+    after, and then looks for WAL where that timeline had ended.
+    """
+    state = control.get('Database cluster state')
+    if state == 'shut down in recovery':
+        checkpoint, reached = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+        return version >= 16 or not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
+    return state == 'shut down'
+
+
+class _Aside:
+    """The files that make a server a standby, which one for a single user refuses to be. Where that fails they are back; else a rejoin makes
+    its own.
+    """
+
+    def __init__(self, paths):
+        self.moved = [(path, path + '.aside') for path in paths]
+
+    def __enter__(self):
+        for path, aside in self.moved:
+            os.rename(path, aside)
+
+    def __exit__(self, failure, *dummy):
+        for path, aside in self.moved:
+            if failure:
+                os.rename(aside, path)
+            else:
+                os.unlink(aside)
+
+
 def _rejoin(context, rewind):
-    if not rewind:
-        return _rejoin_until_settled(context, False)
-    directory = os.path.dirname(_progress_path(context))
-    if not os.path.isdir(directory):
-        os.mkdir(directory, 0o700)
-    with _progress.Progress(_progress_path(context), 'rewind'):
-        return _rejoin_until_settled(context, _prepare_rewind(context) or True)
+    if rewind:
+        directory = os.path.dirname(_progress_path(context))
+        if not os.path.isdir(directory):
+            os.mkdir(directory, 0o700)
+        with _progress.Progress(_progress_path(context), 'rewind'):
+            return _rejoin_until_settled(context, _prepare_rewind(context)).to_dict()
+    return _rejoin_until_settled(context, False).to_dict()
 
 
-def _rejoin_until_settled(context, rewind):
-    attempts = 0
-    while True:
-        attempts += 1
-        result = context.repmgr.node_rejoin(
-            context.primary_conninfo, rewind=rewind, accept=None, timeout=context.clone_timeout or None)
-        if result.rc == 0:
-            answer = result.to_dict()
-            answer['attempts'] = attempts
-            return answer
-        settling = 'not registered as primary' in result.stderr or result.rc in (6, 7)
-        if attempts >= _REJOIN_ATTEMPTS or not settling:
+def _rejoin_until_settled(context, rewind, accept=(0,), **options):
+    """The result of `repmgr node rejoin`."""
+    for attempts_left in reversed(range(_REJOIN_ATTEMPTS)):
+        result = context.repmgr.node_rejoin(context.primary_conninfo, rewind=rewind, timeout=context.clone_timeout or None, **dict(options, accept=None))
+        if result.rc in accept:
+            return result
+        if not attempts_left or not ('not registered as primary' in result.stderr or result.rc in (6, 7)):
             raise CommandError('repmgr node rejoin ended with exit code %s (%s)' % (
                 result.rc, _repmgr.EXIT_CODES.get(result.rc, 'unknown')), result)
         time.sleep(_REJOIN_PAUSE)

@@ -27,11 +27,13 @@ class Runner:
         self.calls = []
         self.fails = {}
         self.cluster_state = 'shut down'
+        self.timelines = ('1', '1')
         self.restore_command = ''
 
     def run(self, argv, accept=(0,), **options):
         if argv[0] == '/bin-dir/pg_controldata':
-            return Result(argv, 0, 'Database cluster state:   %s\n' % self.cluster_state, '')
+            return Result(argv, 0, "Database cluster state:   %s\nLatest checkpoint's TimeLineID: %s\nMin recovery ending loc's timeline: %s\n" % (
+                (self.cluster_state,) + self.timelines), '')
         if argv[-2:] == ['-C', 'restore_command']:
             return Result(argv, 0, self.restore_command + '\n', '')
         if argv[1:] == ['--version']:
@@ -335,7 +337,7 @@ def test_a_rejoin_waits_for_metadata_that_settle_and_for_nothing_else(context, r
         assert caught.value.text == text
     else:
         _apply.apply(context, ['rejoin_attach'])
-        assert context.done[0]['result']['attempts'] == calls
+        assert context.done[0]['result']['rc'] == 0
     assert len(context.runner.calls) == calls
 
 
@@ -356,6 +358,53 @@ def test_a_crashed_server_is_recovered_before_it_is_rewound(context, tmp_path):
     context.runner.calls, context.runner.cluster_state = [], 'shut down'
     _apply.apply(context, ['rejoin_rewind'])
     assert len(context.runner.calls) == 1
+
+
+@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.conf'])
+@pytest.mark.parametrize('version, state, timelines, calls', [
+    # What has received nothing that the primary never had is attached as it is.
+    ('15', 'shut down in recovery', ('2', '3'), ['try', 'rejoin']),
+    ('15', 'in archive recovery', ('2', '3'), ['start', 'stop', 'try', 'rejoin']),
+    ('15', 'shut down in recovery', ('2', '3'), ['try no', 'try rewind', 'recover', 'rewind']),
+    ('15', 'shut down in recovery', ('2', '3'), ['try no', 'try rewind no']),
+    ('15', 'shut down in recovery', ('2', '3'), ['try no', 'try rewind', 'recover no']),
+    ('15', 'shut down in recovery', ('3', '3'), ['try no', 'rewind']),
+    ('15', 'shut down in recovery', ('1', '0'), ['try no', 'rewind']),
+    ('16', 'shut down in recovery', ('2', '3'), ['try no', 'rewind']),
+])
+def test_a_standby_is_attached_or_made_ready_for_pg_rewind(context, tmp_path, version, state, timelines, calls, signal):
+    data, said = tmp_path / 'data', []
+    (data / 'PG_VERSION').write_text(u'%s' % version)
+    (data / signal).write_text(u'x')
+    context.runner.cluster_state, context.runner.timelines = state, timelines
+    run = context.runner.run
+
+    def told(argv, accept=(0,), **options):
+        words = [('start', 'start'), ('stop', 'stop'), ('--single', 'recover'), ('--dry-run', 'try'), ('--force-rewind', 'rewind')]
+        found = [name for word, name in words if word in argv] or [word for word in argv if word == 'rejoin']
+        if not found:
+            return run(argv, accept=accept, **options)
+        said.append(' '.join(found))
+        if found == ['start']:
+            context.runner.cluster_state = 'shut down in recovery'
+        if said[-1] + ' no' == calls[len(said) - 1]:
+            said[-1] += ' no'
+            result = Result(argv, 24 if 'rejoin' in argv else 1, '', 'ERROR: no')
+            if accept is not None and result.rc not in accept:
+                raise CommandError('no', result)
+            return result
+        assert ('recover' in found) == (not (data / signal).exists()) or 'rewind' in found
+        return Result(argv, 0, '', '')
+
+    context.runner.run = told
+    if calls[-1].endswith(' no'):
+        with pytest.raises(_apply.ApplyError, match='ERROR: no'):
+            _apply.apply(context, ['rejoin_rewind'])
+    else:
+        _apply.apply(context, ['rejoin_rewind'])
+    assert said == calls
+    # repmgr makes it anew
+    assert sorted(path.name for path in data.iterdir()) == sorted(['PG_VERSION'] + ([] if calls[-2:] == ['recover', 'rewind'] else [signal]))
 
 
 def test_a_primary_that_was_promoted_a_moment_ago_gets_a_checkpoint_before_a_rewind(context):
