@@ -92,8 +92,12 @@ def next_step(error, node_name):
 
 
 def dry_run(context, actions):
-    """repmgr's own answer for the first action that has a dry run; the later ones depend on its effect."""
+    """repmgr's own answer for the first action that has a dry run; the later ones depend on its effect. Of a server that would be stopped
+    before repmgr only says that it runs.
+    """
     for action in actions:
+        if action == 'stop':
+            return None
         command = DRY_RUNS.get(action)
         if command is None:
             continue
@@ -413,10 +417,11 @@ def _rejoin(context, rewind):
     return _rejoin_until_settled(context, False).to_dict()
 
 
-def _rejoin_until_settled(context, rewind, accept=(0,), **options):
+def _rejoin_until_settled(context, rewind, dry_run=False, accept=(0,)):
     """The result of `repmgr node rejoin`."""
     for attempts_left in reversed(range(_REJOIN_ATTEMPTS)):
-        result = context.repmgr.node_rejoin(context.primary_conninfo, rewind=rewind, timeout=context.clone_timeout or None, **dict(options, accept=None))
+        result = context.repmgr.node_rejoin(
+            context.primary_conninfo, rewind=rewind, dry_run=dry_run, accept=None, timeout=context.clone_timeout or None)
         if result.rc in accept:
             return result
         if not attempts_left or not ('not registered as primary' in result.stderr or result.rc in (6, 7)):

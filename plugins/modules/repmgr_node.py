@@ -183,7 +183,8 @@ after:
   returned: when something was done
   type: dict
 dry_run:
-  description: In check mode, what repmgr's own C(--dry-run) says to the first action that has one. V(none) where there is none.
+  description: In check mode, what repmgr's own C(--dry-run) says to the first action that has one. V(none) where there is none, and where
+    the server would be stopped before.
   returned: in check mode
   type: dict
 """

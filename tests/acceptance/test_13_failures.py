@@ -505,6 +505,7 @@ def rejoined_as_said(standby, run):
     assert run.rc != 0 and "playbooks/rejoin.yml --check -e target=" + standby in run.text, str(run)
     look = lab.playbook("playbooks/rejoin.yml", "--check", "-e", "target=" + standby)
     assert look.rc == 0 and "would stop the server; repmgr node rejoin --force-rewind" in look.text, str(look)
+    assert "does not agree" not in look.stdout
     lab.playbook("playbooks/rejoin.yml", "-e", "target=" + standby).assert_ok()
 
 

@@ -476,6 +476,8 @@ def test_a_dry_run_is_a_dry_run(context, name):
 
 def test_actions_without_a_dry_run_are_not_run(context):
     assert _apply.dry_run(context, ['start', 'stop', 'unregister_standby', 'drop_slot', 'move_aside']) is None
+    # repmgr would refuse it, because the server runs.
+    assert _apply.dry_run(context, ['stop', 'rejoin_rewind']) is None
     assert context.runner.calls == []
 
 
