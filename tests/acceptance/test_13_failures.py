@@ -27,6 +27,8 @@ PROFILE = os.environ.get("CHAOS_PROFILE", "safe")
 GOALS = {"fast": (4, 10, 12), "safe": (4, 20, 20), "wan": (4, None, None)}[PROFILE] if "CHAOS_REPEAT" in os.environ else (None, None, None)
 # How long a new primary may take to appear, and the others to be at work below it; a host in `wan` is missed after a minute and a half.
 PATIENCE = 180 if PROFILE == "wan" else 60
+# Longer than an election takes, from the first attempt that fails.
+ELECTION = 110 if PROFILE == "wan" else 45
 POSTGRES = "pgrep -u postgres -x postgres"
 
 
@@ -329,7 +331,7 @@ def test_row_5o_nobody_reaches_the_primary_but_it_reaches_them(clients, figure, 
     """The others lose sight of it and could elect; it asks them what they see, and stops before that."""
     with clients:
         with OneWay():
-            new = another_primary(seconds=90)
+            new = another_primary(seconds=PATIENCE + 30)
             clients.writers.progress(seconds=60)
         healed = time.time()
         lab.healthy(primary=new, within=PATIENCE)
@@ -356,7 +358,7 @@ def test_row_7_a_standby_is_cut_off_while_the_other_is_stopped(clients, figure, 
     with clients:
         lab.ssh(lab.OTHER_STANDBY, "systemctl stop %s" % lab.UNIT)
         with Cut([lab.STANDBY], [host for host in lab.HOSTS if host != lab.STANDBY]):
-            time.sleep(45)
+            time.sleep(ELECTION)
             assert lab.primaries([lab.STANDBY]) == []
         lab.ssh(lab.OTHER_STANDBY, "systemctl start %s" % lab.UNIT)
         healed = time.time()
@@ -369,7 +371,7 @@ def test_row_7_a_standby_is_cut_off_while_the_other_is_stopped(clients, figure, 
 def test_row_8_one_standby_does_not_see_the_primary(clients, figure, attempt):
     with clients:
         with Cut([lab.STANDBY], [lab.PRIMARY]):
-            time.sleep(45)
+            time.sleep(ELECTION)
             assert lab.primaries() == [lab.PRIMARY]
             status = lab.playbook("playbooks/status.yml")
             assert status.rc != 0 and "  %s: is not streaming" % lab.STANDBY in status.text
@@ -414,7 +416,7 @@ def test_row_11_the_primary_a_standby_and_the_witness_are_lost(clients, figure, 
     gone = [lab.PRIMARY, lab.STANDBY, lab.WITNESS]
     with clients:
         lab.docker("kill", *gone)
-        time.sleep(45)
+        time.sleep(ELECTION)
         assert lab.primaries([lab.OTHER_STANDBY]) == []
         assert "NO PRIMARY" in journal(lab.OTHER_STANDBY)
         lab.docker("start", *gone)
@@ -452,7 +454,7 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
         assassinate("systemctl stop repmgr-guard")
         lab.docker("kill", lab.PRIMARY)
         # Its unit may have removed the pid file.
-        lab.wait_until("the candidate is dead", 60, lambda: lab.ssh(lab.STANDBY, POSTGRES + " || true") == "")
+        lab.wait_until("the candidate is dead", PATIENCE, lambda: lab.ssh(lab.STANDBY, POSTGRES + " || true") == "")
         time.sleep(20)
         assert lab.primaries(lab.DATA_HOSTS[1:]) == []
         run = lab.playbook("playbooks/failover.yml", "-e", "primary_is_dead=" + lab.PRIMARY)
@@ -515,8 +517,8 @@ def test_row_12g_and_is_started_again(clients, figure, attempt):
     with clients:
         assassinate()
         lab.docker("kill", lab.PRIMARY)
-        lab.wait_until("the candidate was killed", 60, lambda: "SIGKILL" in journal(lab.STANDBY, lab.UNIT) or "starts the" in journal(lab.STANDBY))
-        new = another_primary(seconds=120)
+        lab.wait_until("the candidate was killed", PATIENCE, lambda: "SIGKILL" in journal(lab.STANDBY, lab.UNIT) or "starts the" in journal(lab.STANDBY))
+        new = another_primary(seconds=PATIENCE + 60)
         clients.writers.progress(seconds=60)
         lab.docker("start", lab.PRIMARY)
         healed = time.time()
@@ -561,7 +563,7 @@ def test_row_15_no_space_for_wal(clients, figure, attempt):
             lab.ssh(lab.PRIMARY, "fallocate -l $(($(df --output=avail -B1 {0} | tail -1) - 8388608)) {0}/filler".format(volume))
             # What was recycled has room for some of it.
             lab.as_postgres(lab.PRIMARY, "for n in $(seq 40); do psql -Xqc 'insert into filler select generate_series(1, 1000000)' app || exit 0; done; exit 1")
-            new = another_primary(seconds=90)
+            new = another_primary(seconds=PATIENCE + 30)
             clients.writers.progress(seconds=60)
             lab.ssh(lab.PRIMARY, "rm " + volume + "/filler")
             healed = time.time()
@@ -592,11 +594,11 @@ def test_row_16m_a_standbys_daemons_miss_a_failover(clients, figure, attempt):
     with clients:
         lab.ssh(lab.STANDBY, "systemctl stop repmgrd repmgr-guard")
         lab.docker("kill", lab.PRIMARY)
-        new = another_primary(seconds=120)
+        new = another_primary(seconds=PATIENCE + 60)
         assert new == lab.OTHER_STANDBY
         lab.ssh(lab.STANDBY, "systemctl start repmgr-guard; systemctl start --no-block repmgrd")
         healed = time.time()
-        lab.wait_until("the standby follows", 120, lambda: lab.sql(lab.STANDBY, "select sender_host from pg_stat_wal_receiver") == [[lab.ADDRESS[new]]])
+        lab.wait_until("the standby follows", PATIENCE + 60, lambda: lab.sql(lab.STANDBY, "select sender_host from pg_stat_wal_receiver") == [[lab.ADDRESS[new]]])
         assert "follows %s" % new in journal(lab.STANDBY)
         lab.docker("start", lab.PRIMARY)
         lab.healthy(primary=new, within=PATIENCE)
