@@ -629,7 +629,8 @@ def promote(config, command):
         if not wait or clock() >= deadline:
             say('not promoted: %s' % problem)
             return 1
-        time.sleep(1)
+        # Clients wait for this.
+        time.sleep(0.2)
 
 
 def status(config):
@@ -721,6 +722,7 @@ class Watch:
         self.register_after = 0
         self.untold = {}             # {peer: since when it looks for another primary than this new one}
         self.notified = {}           # {peer: (what it was notified of, since when)}
+        self.late = None             # since when a rejoin has waited for a witness
         self.rejoin_after = 0
         self.rejoin_failures = 0
         self.said = {}
@@ -957,8 +959,10 @@ class Watch:
         if clock() < self.rejoin_after:
             return
         late = [peer for peer in self.peers if peer.witness and self.fresh(peer) and peer.answer.get('upstream') == config['node_id']]
-        if late and clock() - self.since < 30:
-            # repmgr's witness would take this node, back so soon, for the primary that it knows, and stay registered below it.
+        self.late = (self.late or clock()) if late else None
+        if late and clock() - self.late < SERVED:
+            # repmgr's witness would take this node, back so soon, for the primary that it knows, and stay registered below it. One that has
+            # not been told by then asks this node until it is back; the new primary's guard registers it anew.
             self.say('late', 'waits for %s to notice that %s is primary' % (names(late), primary.name))
             return
         rewind = config['auto_rejoin'] == 'rewind'

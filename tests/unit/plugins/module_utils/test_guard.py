@@ -760,13 +760,20 @@ def rejoining(monkeypatch, *peers, **config):
     return stage
 
 
-def test_a_rejoin_waits_for_the_witness(monkeypatch):
+@pytest.mark.parametrize('noticed', [True, False])
+def test_a_rejoin_waits_for_the_witness_and_not_long(monkeypatch, noticed):
     stage = rejoining(monkeypatch, primary('b', timeline=2), witness('d', upstream=1))
     monkeypatch.setattr(guard, 'has_checkpoint', lambda primary: False)
-    stage.watch.since = stage.now - 10
-    stage.watch.rejoin(stage.watch.peers[0], {})
-    assert stage.done == ['waits for d to notice that b is primary']
-    stage.watch.peers[1].answer['upstream'] = 2
+    for seconds in (0, 4.9):
+        stage.now += seconds
+        for peer in stage.watch.peers:
+            peer.answered = stage.now
+        stage.watch.rejoin(stage.watch.peers[0], {})
+        assert stage.done == ['waits for d to notice that b is primary']
+    if noticed:
+        stage.watch.peers[1].answer['upstream'] = 2
+    else:
+        stage.now += 0.1
     stage.watch.rejoin(stage.watch.peers[0], {})
     assert stage.done[1:] == [COULD_NOT % ('b has had no checkpoint since its promotion', 2)]
 
