@@ -874,7 +874,8 @@ class Watch:
                 self.notified.pop(peer.name, None)
             elif self.notified.setdefault(peer.name, (notified, clock()))[0] != notified:
                 self.notified[peer.name] = (notified, clock())
-            elif clock() - self.notified[peer.name][1] >= SERVED and not peer.waiting:
+            # To follow this node it does already; of another one, it may be about to.
+            elif clock() - self.notified[peer.name][1] >= (1 if notified == self.config['node_id'] else SERVED) and not peer.waiting:
                 say('takes back what %s was notified of, and has not used: to follow node %s' % (peer.name, notified))
                 ask_all([peer], 1, _FORGET)
                 del self.notified[peer.name]

@@ -543,6 +543,7 @@ def test_watch_over_a_witness_that_was_away(monkeypatch, local, seen, done):
 
 @pytest.mark.parametrize('seen, later, done', [
     ({'upstream': 1, 'last_seen': 0, 'notified': 1}, {}, ['takes back what d was notified of, and has not used: to follow node 1']),
+    ({'upstream': 1, 'last_seen': 0, 'notified': 2}, {}, ['takes back what d was notified of, and has not used: to follow node 2']),
     # It may be about to be served: another one, an election, another primary.
     ({'upstream': 1, 'last_seen': 0, 'notified': 1}, {'notified': 2}, []),
     ({'upstream': 1, 'last_seen': 0, 'notified': 1}, {'notified': None}, []),
@@ -556,9 +557,11 @@ def test_a_notification_that_came_too_late(monkeypatch, seen, later, done):
     monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers, script)))
     stage = Stage(monkeypatch, standby('b', receiving=True, notified=1), standby('c', receiving=True), witness('d', **seen))
     assert stage.primary() == [] and asked == []
-    stage.now += guard.SERVED
-    for peer in stage.watch.peers:
-        peer.answered = stage.now
+    for seconds in (0.9, 0.1) if seen.get('notified') == 1 else (guard.SERVED - 0.1, 0.1):
+        assert stage.primary() == [] and asked == []
+        stage.now += seconds
+        for peer in stage.watch.peers:
+            peer.answered = stage.now
     stage.watch.peers[2].answer.update(later)
     assert stage.primary() == done
     assert asked == ([([stage.watch.peers[2]], guard._FORGET)] if done else [])
