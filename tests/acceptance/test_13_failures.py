@@ -598,7 +598,8 @@ def test_row_16m_a_standbys_daemons_miss_a_failover(clients, figure, attempt):
         assert new == lab.OTHER_STANDBY
         lab.ssh(lab.STANDBY, "systemctl start repmgr-guard; systemctl start --no-block repmgrd")
         healed = time.time()
-        lab.wait_until("the standby follows", PATIENCE + 60, lambda: lab.sql(lab.STANDBY, "select sender_host from pg_stat_wal_receiver") == [[lab.ADDRESS[new]]])
+        lab.wait_until("the standby follows", PATIENCE + 60, lambda: lab.sql(
+            lab.STANDBY, "select sender_host from pg_stat_wal_receiver") == [[lab.ADDRESS[new]]])
         assert "follows %s" % new in journal(lab.STANDBY)
         lab.docker("start", lab.PRIMARY)
         lab.healthy(primary=new, within=PATIENCE)
