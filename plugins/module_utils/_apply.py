@@ -388,8 +388,8 @@ def _can_be_rewound(control, version):
 
 
 class _Aside:
-    """The files that make a server a standby, which one for a single user refuses to be. Where that fails they are back; else a rejoin makes
-    its own.
+    """The files that make a server a standby, which one for a single user refuses to be. They are back before anything else is done: whatever
+    becomes of the rejoin, nobody starts this node as a primary.
     """
 
     def __init__(self, paths):
@@ -399,12 +399,9 @@ class _Aside:
         for path, aside in self.moved:
             os.rename(path, aside)
 
-    def __exit__(self, failure, *dummy):
+    def __exit__(self, *dummy):
         for path, aside in self.moved:
-            if failure:
-                os.rename(aside, path)
-            else:
-                os.unlink(aside)
+            os.rename(aside, path)
 
 
 def _rejoin(context, rewind):
