@@ -159,9 +159,13 @@ def story(name, clients, figure, primary, healed, lost=None, back=None):
     return gap, whole
 
 
+def streams(host):
+    return lab.sql(host, "select status from pg_stat_wal_receiver") == [["streaming"]]
+
+
 def streams_again(host, since):
     """Seconds until it is a standby at work."""
-    lab.wait_until("%s streams" % host, PATIENCE, lambda: lab.sql(host, "select status from pg_stat_wal_receiver") == [["streaming"]], pause=0.1)
+    lab.wait_until("%s streams" % host, PATIENCE, lambda: streams(host), pause=0.1)
     return time.time() - since
 
 
@@ -172,8 +176,8 @@ def home():
     lab.healthy(within=60)
 
 
-def journal(host, unit="repmgr-guard"):
-    return lab.ssh(host, "journalctl -u %s -o cat --no-pager -n 200" % unit)
+def journal(host, unit="repmgr-guard", last=200):
+    return lab.ssh(host, "journalctl -u %s -o cat --no-pager -n %d" % (unit, last))
 
 
 class Cut:
@@ -339,6 +343,26 @@ def test_row_5o_nobody_reaches_the_primary_but_it_reaches_them(clients, figure, 
     home()
 
 
+@row("5k")
+def test_row_5k_and_a_standby_has_just_been_killed(clients, figure, attempt):
+    """Its server knows neither whom repmgrd watches nor when it saw it: nobody is promoted before the primary has stopped all the same."""
+    with clients:
+        lab.ssh(lab.STANDBY, "systemctl kill -s KILL %s" % lab.UNIT)
+        lab.wait_until("its server is back", 30, lambda: lab.value(lab.STANDBY, "select 1") == "1", pause=0.1)
+        with OneWay():
+            new = another_primary(seconds=PATIENCE + 30)
+            clients.writers.progress(seconds=60)
+        healed = time.time()
+        # After its start the one that was killed says less of what it has received than it has: it can be left with more than the new primary.
+        standby, = set((lab.STANDBY, lab.OTHER_STANDBY)) - {new}
+        lab.wait_until("it follows, or says why not", PATIENCE, lambda: streams(standby) or "could not follow" in journal(standby, last=3))
+        if not streams(standby):
+            rejoined_as_said(standby, lab.site(*deployed()))
+        lab.healthy(primary=new, within=PATIENCE)
+    story("5k ... and a standby's server was killed a moment before", clients, figure, new, healed)
+    home()
+
+
 @row("6")
 def test_row_6_primary_and_witness_against_two_standbys(clients, figure, attempt):
     """Three nodes with data have three votes, and the witness has none: the two standbys go on."""
@@ -378,6 +402,28 @@ def test_row_8_one_standby_does_not_see_the_primary(clients, figure, attempt):
         healed = time.time()
         lab.healthy(within=60)
     story("8 a standby does not see the primary, the others do", clients, figure, lab.PRIMARY, healed, lost=0)
+
+
+@row("8c")
+def test_row_8c_a_standby_below_the_one_that_is_cut_off(clients, figure, attempt):
+    """It is seen by both sides, and only one may count on it: the primary, which asks it; so nobody is promoted."""
+    def follow(upstream):
+        number = lab.value(lab.PRIMARY, "select node_id from repmgr.nodes where node_name = '%s'" % upstream, "repmgr")
+        lab.as_postgres(lab.OTHER_STANDBY, lab.REPMGR + " standby follow --upstream-node-id " + number)
+
+    follow(lab.STANDBY)
+    try:
+        with clients:
+            with Cut([lab.PRIMARY], [lab.STANDBY, lab.WITNESS]):
+                lab.wait_until("the guard refuses", PATIENCE + 30, lambda: "a primary that runs has asked" in lab.ssh(lab.STANDBY, "repmgr-guard status"))
+                time.sleep(ELECTION)
+                assert lab.primaries([lab.STANDBY, lab.OTHER_STANDBY]) == []
+                clients.writers.progress()
+            healed = time.time()
+            lab.wait_until("it follows again", PATIENCE, lambda: streams(lab.STANDBY))
+    finally:
+        follow(lab.PRIMARY)
+    story("8c the primary and a standby below another, which is cut off", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
 @row("9")

@@ -13,9 +13,10 @@ repmgr elects a new primary, but nothing keeps the old one from writing on. This
   repmgr-guard status                what each of them would answer now
 
 Why it is enough. Every node with data has a vote; a witness has one where they are even in number. A promotion needs a majority of
-votes in sight, none of which has seen the primary for a while (the lease), and a lock on each. A primary that cannot see enough votes
-to rule such a majority out stops before the lease ends, by itself and without waiting for anybody. A start needs the same sight, and
-the same lock for its first seconds; so a start and a promotion that come at the same time exclude each other.
+votes in sight, none of which has seen the primary, or been asked by the primary's guard, for a while (the lease), and a lock on each. A
+primary that cannot see enough votes to rule such a majority out stops before the lease ends, by itself and without waiting for anybody;
+whom it sees, it has asked, so that the two exclude each other whatever repmgrd knows. A start needs the same sight, and the same lock for
+its first seconds; so a start and a promotion that come at the same time exclude each other.
 
 Standard library only, Python 2.7 and 3. Everything it knows is in one file: /etc/pgfleet/guard.json (units: seconds).
 """
@@ -47,6 +48,8 @@ START_LEASE = 15
 BLIND = 10
 # What `repmgr standby follow` may take: it waits for less.
 FOLLOW_LIMIT = 120
+# How long repmgrd is given to let its standby follow a new primary.
+LEFT_BEHIND = 30
 # A server that needs to be started again sooner than this is left to a failover.
 PATIENCE = 60
 # How long after its promotion a server is given to be registered as primary by whoever has promoted it.
@@ -72,7 +75,10 @@ SELECT 'core', row_to_json(t) FROM (SELECT
     THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
     ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint AS lsn,
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
-  (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence) t;
+  (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
+  extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
+  (SELECT min(extract(epoch FROM clock_timestamp() - greatest(query_start, state_change)))::float8 FROM pg_catalog.pg_stat_activity
+    WHERE application_name LIKE 'repmgr-guard primary %' AND usename = current_user) AS asked) t;
 SELECT 'repmgr', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
   nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
@@ -82,9 +88,13 @@ SELECT 'repmgr', row_to_json(t) FROM (SELECT
   (SELECT n.node_id FROM repmgr.nodes n WHERE n.type = 'primary' AND n.active LIMIT 1) AS primary_id,
   (SELECT array_agg(n.node_id) FROM repmgr.nodes n WHERE n.type <> 'witness') AS registered,
   (SELECT json_object_agg(n.node_id, n.priority) FROM repmgr.nodes n) AS priorities,
+  (SELECT json_object_agg(n.node_id, n.upstream_node_id) FROM repmgr.nodes n) AS upstreams,
   (SELECT array_agg(n.node_id) FROM repmgr.nodes n JOIN repmgr.nodes p ON p.type = 'primary' AND p.active
     WHERE n.type = 'witness' AND n.upstream_node_id IS DISTINCT FROM p.node_id) AS strays) t;
 """
+
+# Under this name a peer knows who asks, and remembers when: one that a running primary has just asked is in its sight.
+_SPEAK_AS = "SET application_name = 'repmgr-guard %s %s';"
 
 _TRY_LOCK = r"""
 SELECT pg_catalog.pg_sleep(0.2) FROM (SELECT count(pg_catalog.pg_terminate_backend(pid)) AS ended FROM pg_catalog.pg_stat_activity
@@ -238,7 +248,7 @@ class Server:
     def ask_again(self):
         self._begun = None
 
-    def tick(self, interval, patience):
+    def tick(self, interval, patience, speak_as='watch'):
         """Called often: asks when it is time, gives a question up that nobody answers."""
         now = clock()
         if self._asked is not None and now - self._asked > patience:
@@ -246,7 +256,7 @@ class Server:
             self.close()
         if self._asked is None and (self._begun is None or now - self._begun >= interval):
             self._begun = now
-            self.ask()
+            self.ask(_SPEAK_AS % (speak_as, self.config['name'].replace("'", "''")) + _QUESTION)
 
 
 def pump(servers, seconds):
@@ -389,6 +399,11 @@ def promoting():
     return any('promote' in words and ('standby' in words or any(word.endswith('repmgr-guard') for word in words)) for words in _commands())
 
 
+def following():
+    """Whether a standby on this host is being attached to a new upstream."""
+    return any('standby' in words and 'follow' in words for words in _commands())
+
+
 def _children(pid):
     found = []
     for name in os.listdir('/proc'):
@@ -430,6 +445,19 @@ def follows(peer, node_id, limit):
         hears(answer, limit) or (peer.witness and answer.get('last_seen') is not None and answer['last_seen'] <= limit))
 
 
+def upstream_of(server):
+    """Whom its repmgrd watches. After a start of the server it has not told yet: who it is registered below."""
+    registered = (server.answer.get('upstreams') or {}).get(str(server.node_id))
+    return registered if server.answer.get('upstream') is None else server.answer['upstream']
+
+
+def unheard(answer):
+    """For how many seconds it has had no word of its upstream. A server that has had none yet may have had one until it started; None: who knows."""
+    ages = [answer.get('last_seen'), (answer.get('silence') or 0) if answer.get('receiving') else None]
+    known = [age for age in ages if age is not None]
+    return min(known) if known else answer.get('uptime')
+
+
 def who_yields(peers, node_id, timeline, other, votes, limit):
     """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it."""
     def has_majority(number):
@@ -445,10 +473,9 @@ def who_yields(peers, node_id, timeline, other, votes, limit):
 
 
 def is_blind(peer, node_id, limit):
-    """Answers, but has lost sight of the primary that this node is: it may take part in an election."""
+    """Answers, but has lost sight of the primary that this node is: it may want an election, which this node's questions would prevent for ever."""
     answer = peer.answer
-    return bool(answer.get('repmgrd') and not answer.get('paused') and answer.get('upstream') == node_id and not hears(answer, limit)
-                and answer.get('last_seen') is not None and answer['last_seen'] > limit)
+    return bool(answer.get('repmgrd') and not answer.get('paused') and upstream_of(peer) == node_id and (unheard(answer) or 0) > limit)
 
 
 def out_of_sight(peers, seen, votes):
@@ -486,6 +513,12 @@ def best_candidate(local, peers, seen):
                                           priorities[str(server.node_id)], -server.node_id)) if found else None
 
 
+def asked_by_primary(servers, lease):
+    """Who has been asked by a primary that runs, as (server, seconds ago); or None. What a primary sees, it counts on."""
+    found = [(server, server.answer['asked']) for server in servers if server.answer.get('asked') is not None and server.answer['asked'] < lease]
+    return found[0] if found else None
+
+
 def promotion_problem(local, peers, seen, votes, synchronous, lease):
     """(why this standby may not be promoted, whether waiting may help), or ('', False)."""
     answer = local.answer
@@ -504,12 +537,14 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
     voters = [peer for peer in answering if peer.vote]
     if len(voters) + 1 < majority(votes):
         return 'sees %d of %d votes (%s), a majority is %d' % (len(voters) + 1, votes, names([local] + voters), majority(votes)), True
+    asked = asked_by_primary([local] + answering, lease)
+    if asked:
+        return 'a primary that runs has asked %s %d s ago, less than %d' % (asked[0].name, asked[1], lease), True
     old = answer.get('primary_id')
     for server in [local] + answering:
-        fresh = server.answer.get('last_seen')
-        ages = [age for age in (fresh, (server.answer.get('silence') or 0) if server.answer.get('receiving') else None) if age is not None]
-        if old is not None and server.answer.get('upstream') == old and ages and min(ages) < lease:
-            return '%s has seen the primary %d s ago, less than %d' % (server.name, min(ages), lease), True
+        age = unheard(server.answer)
+        if old is not None and upstream_of(server) == old and age is not None and age < lease:
+            return '%s has seen the primary %d s ago, less than %d' % (server.name, age, lease), True
     if synchronous:
         # A commit was confirmed by that many standbys; whoever is not in sight may be all of them.
         standbys = [peer for peer in peers if not peer.witness and peer.node_id != old]
@@ -710,6 +745,7 @@ class Watch:
         self.detected = None         # what runs here, and as what
         self.started = None          # when this program last started the server
         self.starting = None
+        self.blinded = None          # when it was stopped because peers that answer had lost sight of it
         self.asked_systemd = None
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
@@ -766,7 +802,7 @@ class Watch:
                 self.forget_stop()
         interval = 5 if kind == 'standby' and pid else min(1, self.config['isolation'] / 4.0)
         for server in self.peers + ([self.local] if pid else []):
-            server.tick(interval, max(2, self.config['isolation'] / 2.0) + (interval - 1))
+            server.tick(interval, max(2, self.config['isolation'] / 2.0) + (interval - 1), kind if kind == 'primary' and pid else 'watch')
         pump([self.local] + self.peers, 0.25)
         time.sleep(0.2)
         result = self.job.result() if self.job else None
@@ -812,6 +848,8 @@ class Watch:
         self.forget(answering)
         unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
         if unseen:
+            if any(self.fresh(peer) for peer in unseen):
+                self.blinded = clock()
             stop_now(directory)
             say('stopped the server: %s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again when they '
                 'are in sight' % (names(unseen), self.config['isolation']))
@@ -852,10 +890,10 @@ class Watch:
         """
         here, told = self.config['node_id'], []
         for peer in answering if clock() - self.since < PATIENCE else []:
-            if peer.answer.get('upstream') in (None, here) or peer.answer.get('receiving') or peer.answer.get('paused'):
+            if upstream_of(peer) in (None, here) or peer.answer.get('receiving') or peer.answer.get('paused'):
                 self.untold.pop(peer.name, None)
             elif clock() - self.untold.setdefault(peer.name, clock()) >= SERVED and self.local.answer.get('primary_id') == here and not peer.waiting:
-                say('tells %s, which looks for node %s, to follow this node' % (peer.name, peer.answer['upstream']))
+                say('tells %s, which looks for node %s, to follow this node' % (peer.name, upstream_of(peer)))
                 told.append(peer)
                 # It keeps what it is told.
                 self.untold[peer.name] = clock() + PATIENCE
@@ -898,6 +936,9 @@ class Watch:
         if self.started is not None and clock() - self.started < PATIENCE and can_take_over(self.peers, self.fresh):
             self.say('again', 'does not start the server: it was started less than %d s ago and is down again, so this is left to a failover '
                      'for a while' % PATIENCE)
+            return
+        if self.blinded is not None and clock() - self.blinded < PATIENCE and can_take_over(self.peers, self.fresh):
+            self.say('again', 'does not start the server: others answer, but have not seen it, so this is left to a failover for a while')
             return
         self.start('starts the server again, in its place')
 
@@ -1014,7 +1055,12 @@ class Watch:
         # Until then repmgr is given the time to do it.
         if clock() - self.lost < self.config['detection']:
             return
-        problem = promotion_problem(self.local, self.peers, seen, self.votes, self.config['synchronous'], self.config['isolation'] + STOP_MARGIN)[0]
+        lease = self.config['isolation'] + STOP_MARGIN
+        asked = asked_by_primary([self.local] + [peer for peer in self.peers if seen(peer)], lease)
+        if asked:
+            self.say('alarm', 'sees no primary, but one that runs has asked %s: this node is cut off from it' % asked[0].name, 60)
+            return
+        problem = promotion_problem(self.local, self.peers, seen, self.votes, self.config['synchronous'], lease)[0]
         daemon = 'repmgrd is paused' if answer.get('paused') else '' if answer.get('repmgrd') else 'repmgrd does not run'
         if not daemon and not problem and self.config['automatic'] and best_candidate(self.local, self.peers, seen) is self.local:
             self.elect()
@@ -1027,12 +1073,12 @@ class Watch:
         config = self.config
         self.astray = self.astray or clock()
         # repmgrd has had its time, and nobody has paused it to do something by hand.
-        if clock() - self.astray < PATIENCE or self.local.answer.get('paused') or primary.answer.get('paused'):
+        if clock() - self.astray < LEFT_BEHIND or self.local.answer.get('paused') or primary.answer.get('paused'):
             return
         if config['auto_rejoin'] == 'off':
             self.say('astray', '%s is primary, and this standby streams from nobody. Type: ansible-playbook site.yml' % primary.name)
             return
-        if clock() < self.follow_after or self.job:
+        if clock() < self.follow_after or self.job or following():
             return
         pause = PATIENCE * 2 ** min(4, self.follow_attempts)
         self.follow_attempts += 1

@@ -125,6 +125,19 @@ def promotion(local, *peers, **more):
     # Below another standby: what it receives says nothing about the primary.
     (standby('b'), (silent('a'), standby('c', receiving=True, upstream=2)), '', False),
     (standby('b', last_seen=None), (silent('a'), standby('c', last_seen=None)), '', False),
+    # A server that has started knows neither whom its repmgrd watches nor when it saw it: it may have been a moment before.
+    (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 1}, uptime=4.2)),
+     'c has seen the primary 4 s ago, less than 7', True),
+    (standby('b', last_seen=None, upstream=None, upstreams={'2': 1}, uptime=6), (silent('a'), standby('c')),
+     'b has seen the primary 6 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 1}, uptime=8)), '', False),
+    (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 1}, uptime=90, receiving=True, silence=1)),
+     'c has seen the primary 1 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 2}, uptime=1)), '', False),
+    # The primary counts on who answers it, whatever that one's repmgrd knows.
+    (standby('b'), (silent('a'), standby('c', asked=1.5)), 'a primary that runs has asked c 1 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', upstream=2, receiving=True, asked=0)), 'a primary that runs has asked c 0 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', asked=7)), '', False),
     (standby('b', in_recovery=False), (silent('a'), standby('c')), 'it is a primary already', False),
     (silent('b'), (silent('a'), standby('c')), 'the server here does not answer: no reason given', False),
     # Registered by somebody, and unknown to the file: two votes more.
@@ -174,6 +187,11 @@ def test_both_sides_of_two_primaries_agree():
 @pytest.mark.parametrize('answer, blind', [
     ({}, True), ({'receiving': True}, False), ({'receiving': True, 'silence': 5}, True), ({'last_seen': 2}, False),
     ({'last_seen': None}, False), ({'repmgrd': False}, False), ({'paused': True}, False), ({'upstream': 3}, False),
+    # Its server has started, and repmgrd has told it nothing yet.
+    ({'last_seen': None, 'upstream': None, 'upstreams': {'2': 1}, 'uptime': 3}, False),
+    ({'last_seen': None, 'upstream': None, 'upstreams': {'2': 1}, 'uptime': 5}, True),
+    ({'last_seen': None, 'upstream': None, 'upstreams': {'2': 1}, 'uptime': 5, 'receiving': True, 'silence': 1}, False),
+    ({'last_seen': None, 'upstream': None, 'upstreams': {'2': 3}, 'uptime': 5}, False),
 ])
 def test_a_peer_that_answers_and_does_not_see_this_node(answer, blind):
     assert guard.is_blind(standby('b', **answer), 1, 4) is blind
@@ -427,6 +445,7 @@ class Stage:
         # On a machine with a lab its processes are seen, too.
         monkeypatch.setattr(guard, 'rejoining', lambda directory: False)
         monkeypatch.setattr(guard, 'promoting', lambda: False)
+        monkeypatch.setattr(guard, 'following', lambda: False)
         monkeypatch.setattr(guard, 'control_data', lambda config: {
             'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
         self.watch = guard.Watch(dict(CONFIG, **config))
@@ -488,7 +507,7 @@ def test_watch_that_stood_still(monkeypatch, seconds, config, paused, done):
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
     monkeypatch.setattr(guard, 'postmaster', lambda directory: 77)
     monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
-    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, speak_as: None)
     stage.watch.votes = 1
     stage.watch.tick()
     assert stage.done == []
@@ -496,6 +515,21 @@ def test_watch_that_stood_still(monkeypatch, seconds, config, paused, done):
     stage.now += seconds
     stage.watch.tick()
     assert (stage.done[:1] == ['stop']) is done
+
+
+@pytest.mark.parametrize('kind, pid, name', [('primary', 77, 'primary'), ('primary', None, 'watch'), ('standby', 77, 'watch')])
+def test_whose_questions_a_peer_remembers(monkeypatch, kind, pid, name):
+    """A primary's that runs, and no longer than it does."""
+    stage = Stage(monkeypatch, standby('b'))
+    monkeypatch.setattr(guard, 'data_is', lambda directory: kind)
+    monkeypatch.setattr(guard, 'postmaster', lambda directory: pid)
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    asked = []
+    monkeypatch.setattr(guard.Server, 'ask', lambda self, script: asked.append((self.name, script)))
+    monkeypatch.setattr(guard.Watch, kind if pid else 'stopped', lambda *dummy: None)
+    stage.watch.tick()
+    assert set(asked) == set((server, "SET application_name = 'repmgr-guard %s a';%s" % (name, guard._QUESTION)) for server in (
+        ['a', 'b'] if pid else ['b']))
 
 
 def test_watch_over_a_server_that_has_just_started(monkeypatch):
@@ -578,6 +612,9 @@ TELL = ['tells d, which looks for node 2, to follow this node']
     ({}, {}, 56, 5, []),
     ({'upstream': 1}, {}, 0, 5, []),
     ({'upstream': None}, {}, 0, 5, []),
+    # Its server has started: repmgrd goes on waiting, and has told it nothing.
+    ({'upstream': None, 'upstreams': {'4': 2}}, {}, 0, 5, TELL),
+    ({'upstream': None, 'upstreams': {'4': 1}}, {}, 0, 5, []),
     ({'paused': True}, {}, 0, 5, []),
     ({'receiving': True}, {}, 0, 5, []),
 ])
@@ -610,6 +647,24 @@ def test_watch_over_a_server_that_died(monkeypatch):
     for peer in stage.watch.peers:
         peer.answer['repmgrd'] = False
     assert stage.stopped() == [start_it]
+
+
+def test_watch_over_a_primary_that_others_have_lost_sight_of(monkeypatch):
+    """It would be as blind again, and its start would hold the others up."""
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    assert stage.primary() == ['stop']
+    assert stage.stopped() == ['does not start the server: others answer, but have not seen it, so this is left to a failover for a while']
+    stage.now += guard.PATIENCE
+    for peer in stage.watch.peers:
+        peer.answered = stage.now
+    assert stage.stopped() == ['sudo -n /usr/bin/systemctl start postgresql@15-main']
+    # Who was simply alone starts again as soon as enough are in sight.
+    stage = Stage(monkeypatch, standby('b', receiving=True), standby('c', receiving=True))
+    stage.now += 5
+    assert stage.primary() == ['stop']
+    for peer in stage.watch.peers:
+        peer.answered = stage.now
+    assert stage.stopped() == ['sudo -n /usr/bin/systemctl start postgresql@15-main']
 
 
 def test_watch_over_a_standby_that_died(monkeypatch):
@@ -657,6 +712,8 @@ def test_who_takes_over(local, peers, best):
     ((silent('b'), silent('c')), {}, 16.1, 'NO PRIMARY: sees 1 of 3 votes (a), a majority is 2. Type'),
     ((standby('b'), silent('c')), {'paused': True}, 16.1, 'NO PRIMARY: repmgrd is paused. Type'),
     ((standby('b'), silent('c')), {'repmgrd': False}, 16.1, 'NO PRIMARY: repmgrd does not run. Type'),
+    ((standby('b', asked=1), silent('c')), {}, 16.1, 'sees no primary, but one that runs has asked b: this node is cut off from it'),
+    ((standby('b', asked=8), silent('c')), {}, 16.1, ' promote -- '),
     ((standby('b'), primary('c')), {}, 16.1, None),
     ((standby('b'), silent('c')), {'receiving': True}, 16.1, None),
 ])
@@ -681,13 +738,13 @@ FOLLOW = '/bin/repmgr -f /etc/repmgr.conf standby follow --upstream-node-id 2'
 
 
 @pytest.mark.parametrize('local, peer, config, seconds, done', [
-    ({}, {}, {}, 59, []),
-    ({}, {}, {}, 61, ['streams from nobody for 61 s: follows b', FOLLOW]),
-    ({'receiving': True, 'silence': 1}, {}, {}, 61, []),
-    ({'paused': True}, {}, {}, 61, []),
-    ({}, {'paused': True}, {}, 61, []),
-    ({}, {'system': '4711'}, {}, 61, []),
-    ({}, {}, {'auto_rejoin': 'off'}, 61, ['b is primary, and this standby streams from nobody. Type: ansible-playbook site.yml']),
+    ({}, {}, {}, 29, []),
+    ({}, {}, {}, 31, ['streams from nobody for 31 s: follows b', FOLLOW]),
+    ({'receiving': True, 'silence': 1}, {}, {}, 31, []),
+    ({'paused': True}, {}, {}, 31, []),
+    ({}, {'paused': True}, {}, 31, []),
+    ({}, {'system': '4711'}, {}, 31, []),
+    ({}, {}, {'auto_rejoin': 'off'}, 31, ['b is primary, and this standby streams from nobody. Type: ansible-playbook site.yml']),
 ])
 def test_watch_over_a_standby_that_was_left_behind(monkeypatch, local, peer, config, seconds, done):
     stage = Stage(monkeypatch, primary('b', **peer), standby('c', lsn=200), **config)
@@ -735,17 +792,30 @@ def test_no_election_beside_what_is_at_work(monkeypatch):
     assert stage.done == []
 
 
+def test_a_standby_does_not_follow_beside_what_is_at_work(monkeypatch):
+    stage = Stage(monkeypatch, primary('b'))
+    stage.watch.local.answer = standby('a').answer
+    stage.watch.astray = stage.now - 31
+    monkeypatch.setattr(guard, 'following', lambda: True)
+    stage.watch.standby()
+    assert stage.done == []
+    monkeypatch.setattr(guard, 'following', lambda: False)
+    stage.watch.standby()
+    assert stage.done[-1] == FOLLOW
+
+
 @pytest.mark.parametrize('words, busy', [
-    (['repmgr', '-f', '/etc/repmgr.conf', 'standby', 'promote'], True), (['repmgr-guard', 'promote', '--', 'repmgr'], True),
-    (['repmgr', 'standby', 'follow'], False), (['repmgr-guard', 'watch'], False),
+    (['repmgr', '-f', '/etc/repmgr.conf', 'standby', 'promote'], 'promoting'), (['repmgr-guard', 'promote', '--', 'repmgr'], 'promoting'),
+    (['repmgr', 'standby', 'follow'], 'following'), (['repmgr-guard', 'watch'], ''),
 ])
-def test_a_promotion_that_is_at_work(tmpdir, words, busy):
+def test_what_is_at_work(tmpdir, words, busy):
     program = tmpdir.join(words[0])
     program.write('import time\ntime.sleep(60)\n')
     process = subprocess.Popen([sys.executable, str(program)] + words[1:])
     try:
         wait_for(lambda: str(program) in open('/proc/%d/cmdline' % process.pid).read())
-        wait_for(lambda: guard.promoting() is busy)
+        for name in ('promoting', 'following'):
+            wait_for(lambda name=name: getattr(guard, name)() is (name == busy))
     finally:
         process.kill()
         process.wait()
