@@ -458,18 +458,26 @@ def unheard(answer):
     return min(known) if known else answer.get('uptime')
 
 
+def has_majority(node_id, others, votes, limit):
+    """Whether so many of the others follow this node that with it they are a majority."""
+    return 1 + sum(1 for peer in others if peer.vote and follows(peer, node_id, limit)) >= majority(votes)
+
+
 def who_yields(peers, node_id, timeline, other, votes, limit):
     """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it."""
-    def has_majority(number):
-        return 1 + sum(1 for peer in peers if peer.vote and peer.node_id not in (node_id, other.node_id)
-                       and follows(peer, number, limit)) >= majority(votes)
-
-    if has_majority(node_id):
+    rest = [peer for peer in peers if peer.node_id not in (node_id, other.node_id)]
+    if has_majority(node_id, rest, votes, limit):
         return 'other'
-    if has_majority(other.node_id):
+    if has_majority(other.node_id, rest, votes, limit):
         return 'this'
     theirs = other.answer.get('timeline') or 0
     return 'this' if theirs > timeline else 'other' if theirs < timeline else ''
+
+
+def streams_past(peers, system, timeline):
+    """The standbys that stream on a newer timeline than this primary's: from somebody else, who was promoted."""
+    return [peer for peer in peers if not peer.witness and peer.answer.get('in_recovery') and peer.answer.get('receiving')
+            and peer.answer.get('system') == system and (peer.answer.get('timeline') or 0) > timeline]
 
 
 def is_blind(peer, node_id, limit):
@@ -537,6 +545,10 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
     voters = [peer for peer in answering if peer.vote]
     if len(voters) + 1 < majority(votes):
         return 'sees %d of %d votes (%s), a majority is %d' % (len(voters) + 1, votes, names([local] + voters), majority(votes)), True
+    young = [server for server in [local] + voters if server.answer.get('uptime') is not None and server.answer['uptime'] < lease]
+    if young:
+        # It does not know who asked it before.
+        return '%s started %d s ago, less than %d: a primary may have seen it until then' % (young[0].name, young[0].answer['uptime'], lease), True
     asked = asked_by_primary([local] + answering, lease)
     if asked:
         return 'a primary that runs has asked %s %d s ago, less than %d' % (asked[0].name, asked[1], lease), True
@@ -826,7 +838,10 @@ class Watch:
     # a server that may be writing
     def primary(self, directory):
         answering = [peer for peer in self.peers if self.fresh(peer)]
-        other = other_primary(answering)
+        other, past = other_primary(answering), []
+        # What it answered as a standby, a moment before its own promotion, is another timeline.
+        if self.fresh(self.local) and self.local.answer.get('in_recovery') is False and self.local.answer.get('timeline'):
+            past = streams_past(answering, self.local.answer.get('system'), self.local.answer['timeline'])
         if other:
             control = control_data(self.config)
             timeline = max(own_timeline(control), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
@@ -841,6 +856,11 @@ class Watch:
                     return
                 self.say('two', 'TWO PRIMARIES: %s. %s' % (text, 'That one should stop by itself' if yields == 'other' else
                                                            'Nothing tells which of them to stop: see docs/guard.md'), 30)
+        elif past and not has_majority(self.config['node_id'], answering, self.votes, self.config['isolation']):
+            stop_now(directory)
+            say('stopped the server: %s streams on timeline %s (here: %s), so another node was promoted' % (
+                names(past), past[0].answer['timeline'], self.local.answer['timeline']))
+            return
         else:
             self.register()
         self.adopt(answering)

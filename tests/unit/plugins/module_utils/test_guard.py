@@ -127,13 +127,18 @@ def promotion(local, *peers, **more):
     (standby('b', last_seen=None), (silent('a'), standby('c', last_seen=None)), '', False),
     # A server that has started knows neither whom its repmgrd watches nor when it saw it: it may have been a moment before.
     (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 1}, uptime=4.2)),
-     'c has seen the primary 4 s ago, less than 7', True),
-    (standby('b', last_seen=None, upstream=None, upstreams={'2': 1}, uptime=6), (silent('a'), standby('c')),
-     'b has seen the primary 6 s ago, less than 7', True),
+     'c started 4 s ago, less than 7: a primary may have seen it until then', True),
+    (standby('b', last_seen=None, upstream=None, uptime=0.0), (silent('a'), standby('c')),
+     'b started 0 s ago, less than 7: a primary may have seen it until then', True),
+    # Without a vote it is none that a primary counts on; but it may have seen one.
+    (standby('b'), (silent('a'), standby('c'), witness('d', last_seen=None, upstream=None, upstreams={'4': 1}, uptime=4)),
+     'd has seen the primary 4 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c'), witness('d', last_seen=None, upstream=None, uptime=4)), '', False),
     (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 1}, uptime=8)), '', False),
     (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 1}, uptime=90, receiving=True, silence=1)),
      'c has seen the primary 1 s ago, less than 7', True),
-    (standby('b'), (silent('a'), standby('c', last_seen=None, upstream=None, upstreams={'3': 2}, uptime=1)), '', False),
+    (standby('b'), (silent('a'), standby('c', upstream=2, receiving=True, uptime=1)),
+     'c started 1 s ago, less than 7: a primary may have seen it until then', True),
     # The primary counts on who answers it, whatever that one's repmgrd knows.
     (standby('b'), (silent('a'), standby('c', asked=1.5)), 'a primary that runs has asked c 1 s ago, less than 7', True),
     (standby('b'), (silent('a'), standby('c', upstream=2, receiving=True, asked=0)), 'a primary that runs has asked c 0 s ago, less than 7', True),
@@ -544,6 +549,26 @@ def test_watch_over_a_server_that_has_just_started(monkeypatch):
     assert stage.primary() == []
     stage.watch.since = stage.now - 11
     assert stage.primary() == ['stop']
+
+
+@pytest.mark.parametrize('peers, local, done', [
+    ((silent('b'), standby('c', upstream=2, receiving=True, timeline=2)), {}, ['stop']),
+    # Most follow this node still: who strayed is for somebody to look at.
+    ((standby('b', receiving=True), standby('c', upstream=2, receiving=True, timeline=2)), {}, []),
+    # On a newer timeline, and from nobody.
+    ((silent('b'), standby('c', upstream=2, timeline=2)), {}, []),
+    ((silent('b'), standby('c', upstream=2, receiving=True, timeline=2, system='other')), {}, []),
+    ((silent('b'), standby('c', upstream=1, receiving=True, timeline=1)), {}, []),
+    # What the server here answered before its own promotion.
+    ((silent('b'), standby('c', upstream=2, receiving=True, timeline=2)), {'in_recovery': True}, []),
+])
+def test_watch_over_a_primary_whose_standbys_stream_past_it(monkeypatch, peers, local, done):
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.since = stage.now
+    for server in [stage.watch.local] + [peer for peer in peers if peer.answer]:
+        server.answered = stage.now
+    stage.watch.local.answer.update(dict({'in_recovery': False}, **local))
+    assert stage.primary() == done
 
 
 def test_watch_over_a_primary_that_was_replaced(monkeypatch):
