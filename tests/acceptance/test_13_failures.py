@@ -415,7 +415,8 @@ def test_row_8c_a_standby_below_the_one_that_is_cut_off(clients, figure, attempt
     try:
         with clients:
             with Cut([lab.PRIMARY], [lab.STANDBY, lab.WITNESS]):
-                lab.wait_until("the guard refuses", PATIENCE + 30, lambda: "a primary that runs has asked" in lab.ssh(lab.STANDBY, "repmgr-guard status"))
+                lab.wait_until("the guard refuses", PATIENCE + 30, lambda: (
+                    "primary %s runs, and has asked" % lab.PRIMARY in lab.ssh(lab.STANDBY, "repmgr-guard status")))
                 time.sleep(ELECTION)
                 assert lab.primaries([lab.STANDBY, lab.OTHER_STANDBY]) == []
                 clients.writers.progress()

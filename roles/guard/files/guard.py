@@ -77,8 +77,9 @@ SELECT 'core', row_to_json(t) FROM (SELECT
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
-  (SELECT min(extract(epoch FROM clock_timestamp() - greatest(query_start, state_change)))::float8 FROM pg_catalog.pg_stat_activity
-    WHERE application_name LIKE 'repmgr-guard primary %' AND usename = current_user) AS asked) t;
+  (SELECT json_build_array(substr(application_name, 22), extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))::float8)
+    FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard primary %' AND usename = current_user
+    ORDER BY greatest(query_start, state_change) DESC LIMIT 1) AS asked) t;
 SELECT 'repmgr', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
   nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
@@ -522,9 +523,12 @@ def best_candidate(local, peers, seen):
 
 
 def asked_by_primary(servers, lease):
-    """Who has been asked by a primary that runs, as (server, seconds ago); or None. What a primary sees, it counts on."""
-    found = [(server, server.answer['asked']) for server in servers if server.answer.get('asked') is not None and server.answer['asked'] < lease]
-    return found[0] if found else None
+    """Which primary, which runs, has asked whom, in words; or ''. What a primary sees, it counts on."""
+    for server in servers:
+        primary, seconds = server.answer.get('asked') or ('', lease)
+        if seconds < lease:
+            return 'primary %s runs, and has asked %s %d s ago, less than %d' % (primary, server.name, seconds, lease)
+    return ''
 
 
 def promotion_problem(local, peers, seen, votes, synchronous, lease):
@@ -551,7 +555,7 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
         return '%s started %d s ago, less than %d: a primary may have seen it until then' % (young[0].name, young[0].answer['uptime'], lease), True
     asked = asked_by_primary([local] + answering, lease)
     if asked:
-        return 'a primary that runs has asked %s %d s ago, less than %d' % (asked[0].name, asked[1], lease), True
+        return asked, True
     old = answer.get('primary_id')
     for server in [local] + answering:
         age = unheard(server.answer)
@@ -1078,7 +1082,7 @@ class Watch:
         lease = self.config['isolation'] + STOP_MARGIN
         asked = asked_by_primary([self.local] + [peer for peer in self.peers if seen(peer)], lease)
         if asked:
-            self.say('alarm', 'sees no primary, but one that runs has asked %s: this node is cut off from it' % asked[0].name, 60)
+            self.say('alarm', 'is cut off from its primary: ' + asked, 60)
             return
         problem = promotion_problem(self.local, self.peers, seen, self.votes, self.config['synchronous'], lease)[0]
         daemon = 'repmgrd is paused' if answer.get('paused') else '' if answer.get('repmgrd') else 'repmgrd does not run'

@@ -140,9 +140,9 @@ def promotion(local, *peers, **more):
     (standby('b'), (silent('a'), standby('c', upstream=2, receiving=True, uptime=1)),
      'c started 1 s ago, less than 7: a primary may have seen it until then', True),
     # The primary counts on who answers it, whatever that one's repmgrd knows.
-    (standby('b'), (silent('a'), standby('c', asked=1.5)), 'a primary that runs has asked c 1 s ago, less than 7', True),
-    (standby('b'), (silent('a'), standby('c', upstream=2, receiving=True, asked=0)), 'a primary that runs has asked c 0 s ago, less than 7', True),
-    (standby('b'), (silent('a'), standby('c', asked=7)), '', False),
+    (standby('b'), (silent('a'), standby('c', asked=['a', 1.5])), 'primary a runs, and has asked c 1 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', upstream=2, receiving=True, asked=['a', 0.0])), 'primary a runs, and has asked c 0 s ago, less than 7', True),
+    (standby('b'), (silent('a'), standby('c', asked=['a', 7.0])), '', False),
     (standby('b', in_recovery=False), (silent('a'), standby('c')), 'it is a primary already', False),
     (silent('b'), (silent('a'), standby('c')), 'the server here does not answer: no reason given', False),
     # Registered by somebody, and unknown to the file: two votes more.
@@ -737,8 +737,8 @@ def test_who_takes_over(local, peers, best):
     ((silent('b'), silent('c')), {}, 16.1, 'NO PRIMARY: sees 1 of 3 votes (a), a majority is 2. Type'),
     ((standby('b'), silent('c')), {'paused': True}, 16.1, 'NO PRIMARY: repmgrd is paused. Type'),
     ((standby('b'), silent('c')), {'repmgrd': False}, 16.1, 'NO PRIMARY: repmgrd does not run. Type'),
-    ((standby('b', asked=1), silent('c')), {}, 16.1, 'sees no primary, but one that runs has asked b: this node is cut off from it'),
-    ((standby('b', asked=8), silent('c')), {}, 16.1, ' promote -- '),
+    ((standby('b', asked=['c', 1.2]), silent('c')), {}, 16.1, 'is cut off from its primary: primary c runs, and has asked b 1 s ago, less than 7'),
+    ((standby('b', asked=['c', 8]), silent('c')), {}, 16.1, ' promote -- '),
     ((standby('b'), primary('c')), {}, 16.1, None),
     ((standby('b'), silent('c')), {'receiving': True}, 16.1, None),
 ])
