@@ -67,6 +67,8 @@ def nothing_is_left_behind(request):
     yield
     if request.session.testsfailed == failed:
         return
+    for host in lab.DATA_HOSTS:
+        print("%s:\n%s" % (host, lab.ssh(host, "journalctl -u repmgr-guard -o short-iso --no-pager -n 30", check=False).stdout))
     lab.undo_faults()
     try:
         lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
