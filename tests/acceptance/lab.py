@@ -383,7 +383,9 @@ def killed(name, task, *options, **keywords):
             process.wait(timeout=30)
             return "".join(said)
     process.wait(timeout=30)
-    raise AssertionError("'%s' never came to '%s':\n%s" % (name, task, "".join(said)[-3000:]))
+    text = "".join(said)
+    # Of several hosts the one that failed may have done so long before the end.
+    raise AssertionError("'%s' never came to '%s':\n%s\n...\n%s" % (name, task, text[text.find("fatal: "):][:3000], text[-3000:]))
 
 
 # --- hosts ----------------------------------------------------------------------------------------
