@@ -67,9 +67,10 @@ def nothing_is_left_behind(request):
     yield
     if request.session.testsfailed == failed:
         return
+    lab.undo_faults()
+    # Not before: a host that is frozen does not answer, and would stay so.
     for host in lab.DATA_HOSTS:
         print("%s:\n%s" % (host, lab.ssh(host, "journalctl -u repmgr-guard -o short-iso --no-pager -n 30", check=False).stdout))
-    lab.undo_faults()
     try:
         lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
         lab.healthy(primary=lab.primaries()[0], within=60)
