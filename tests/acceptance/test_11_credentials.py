@@ -19,7 +19,9 @@ SSL = "select a.application_name, s.ssl from pg_stat_ssl s join pg_stat_activity
 def cluster():
     """The lab as `make lab` makes it, with generated credentials, and an application on it."""
     lab.lab("reset")
-    # Ended in the middle of the first deployment, and again after a server is there.
+    # Ended in the middle of the first deployment: between the authority's key and its certificate,
+    lab.ssh(lab.PRIMARY, "install -d {0} && umask 077 && openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {0}/ca.key".format(TLS))
+    # before there is a server, and after one is there.
     for task in ("PostgreSQL and repmgr are installed (apt)", "The role of repmgr exists"):
         lab.killed("site.yml", task)
     lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_ok()
@@ -231,6 +233,7 @@ def test_new_credentials_while_clients_write(writers, figure):
 @pytest.mark.parametrize("task,again", [
     pytest.param("Every node uses its next key", ROTATE, marks=lab.longer),
     ("Every server uses its next key and certificate", "site.yml"),
+    ("Every node trusts the new authority, and no other", "site.yml"),
     pytest.param("The servers take the next password", ROTATE, marks=lab.longer),
 ])
 def test_ended_in_the_middle(task, again, figure):
@@ -242,6 +245,10 @@ def test_ended_in_the_middle(task, again, figure):
     assert lives() == before and streams() == streaming
     lab.healthy(within=20)
     lab.playbook("playbooks/preflight.yml").assert_nothing_changed()
+    # Or the next node that needs a certificate, a new one also, could not have one.
+    for host in lab.HOSTS:
+        keys = lab.ssh(host, "cd %s && openssl x509 -in root.crt -noout -pubkey && echo of && openssl pkey -in ca.key -pubout" % TLS)
+        assert len(set(keys.split("of\n"))) == 1, "%s: ca.key is not the key of root.crt:\n%s" % (host, keys)
     if again == ROTATE:
         nothing_is_left_over()
     figure("ended in '%.24s..'" % task, "%s, %.1f s" % (again, run.seconds))
