@@ -359,7 +359,8 @@ def _prepare_rewind(context):
             _rejoin_until_settled(context, True, dry_run=True)
         # As pg_rewind and repmgr do, but with the configuration that they do not find.
         with _Aside(signals):
-            context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout or None)
+            context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout or None,
+                               env=_observe.without_stale_pid(data))
     if version < 13 or (options and version < 14):
         return True
     if not context.runner.run([server, '-D', data] + options + ['-C', 'restore_command'], accept=None).stdout.strip():

@@ -317,6 +317,17 @@ def _alive(path, data_directory):
     return pid
 
 
+def without_stale_pid(data_directory):
+    """The environment in which PostgreSQL starts although postmaster.pid names a process that is no server of this directory.
+
+    After a crash of the host the number may be that of repmgrd or of this module: PostgreSQL does not start beside a process of its own user, except
+    for the one that is named like this (CreateLockFile in miscinit.c; pg_ctl does the same). It still looks for shared memory that is in use.
+    """
+    path = os.path.join(data_directory, 'postmaster.pid')
+    lines = _postmaster(path)
+    return {'PG_GRANDPARENT_PID': lines[0].strip()} if lines and _alive(path, data_directory) is None else {}
+
+
 def observe_server(place, data):
     server = Server()
     if data.state in ('missing', 'empty'):

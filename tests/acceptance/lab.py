@@ -208,6 +208,12 @@ def healthy_or_from_nothing(*options):
         from_nothing(*options)
 
 
+def stale_pid(host):
+    """The dead server's postmaster.pid names another process of the same user, as it may after the host has booted."""
+    ssh(host, "systemctl -q stop stale-pid; systemd-run -q --collect --uid postgres --unit stale-pid sleep 600"
+              " && sed -i \"1s/.*/$(systemctl show -p MainPID --value stale-pid)/\" %s/postmaster.pid" % DATA)
+
+
 def kill_for_good(host):
     """kill -9 of the postmaster, where nobody starts it again: the guard is off until its host boots, or it is started."""
     ssh(host, "systemctl stop repmgr-guard && systemctl kill -s KILL " + UNIT)

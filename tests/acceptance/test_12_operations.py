@@ -147,6 +147,7 @@ def test_the_old_primary_comes_back(figure):
     lab.as_postgres(lab.PRIMARY, control + "-l /tmp/alone.log start")
     lab.as_postgres(lab.PRIMARY, "psql -Xqp 5499 -c 'create table diverged as select generate_series(1, 100000)'")
     lab.ssh(lab.PRIMARY, "kill -9 $(head -1 %s/postmaster.pid)" % lab.DATA)
+    lab.stale_pid(lab.PRIMARY)
     run = books("rejoin", "--check", "-e", "target=" + lab.PRIMARY)
     assert lab.ssh(lab.PRIMARY, "systemctl is-active %s" % lab.UNIT, check=False).returncode != 0, str(run)
     assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked", str(run)

@@ -295,6 +295,23 @@ def test_row_4_the_host_is_off_and_on_again(clients, figure, attempt):
     home()
 
 
+@row("4p")
+def test_row_4p_and_its_servers_number_is_anothers(clients, figure, attempt):
+    """After a boot postmaster.pid may name any process, and PostgreSQL does not start beside one of its own user."""
+    def come():
+        lab.docker("start", lab.PRIMARY)
+        lab.wait_until("it has booted", PATIENCE, lambda: lab.ssh(lab.PRIMARY, "systemctl is-system-running", check=False).stdout.strip() in (
+            "running", "degraded"))
+        lab.stale_pid(lab.PRIMARY)
+        lab.ssh(lab.PRIMARY, "systemctl -q enable --now repmgr-guard")
+
+    lab.ssh(lab.PRIMARY, "systemctl -q disable repmgr-guard")
+    away_and_back("4p ... and its server's number is another process's then", clients, figure, lambda: lab.docker("kill", lab.PRIMARY), come)
+    assert "recovers the crashed server" in journal(lab.PRIMARY)
+    lab.ssh(lab.PRIMARY, "systemctl stop stale-pid")
+    home()
+
+
 # --- the network -------------------------------------------------------------------------------------
 
 @row("5", more=False)

@@ -328,6 +328,11 @@ def data_is(directory):
     return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in names) else 'primary'
 
 
+def named_pid(directory):
+    with open(os.path.join(directory, 'postmaster.pid')) as handle:
+        return int(handle.readline())
+
+
 def postmaster(directory):
     """Process id of the server that runs on this directory, or None.
 
@@ -335,8 +340,7 @@ def postmaster(directory):
     is its data directory.
     """
     try:
-        with open(os.path.join(directory, 'postmaster.pid')) as handle:
-            pid = int(handle.readline())
+        pid = named_pid(directory)
         with open('/proc/%d/cmdline' % pid, 'rb') as handle:
             program = os.path.basename(handle.read().split(b'\0')[0])
         return pid if program in (b'postgres', b'postmaster') and os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(directory) else None
@@ -717,13 +721,13 @@ def status(config):
 class Job:
     """A command that is watched and not waited for. Its output goes to a file without a name: it is finished also where this program ends."""
 
-    def __init__(self, config, what, argv, then, seconds=None):
+    def __init__(self, config, what, argv, then, seconds=None, more=None):
         self.what, self.then, self.seconds = what, then, seconds
         self.begun = self.said = clock()
         self.output = tempfile.TemporaryFile(dir=os.path.dirname(PID_FILE))
         with open(os.devnull) as nothing:
             self.process = subprocess.Popen(argv, stdin=nothing, stdout=self.output, stderr=subprocess.STDOUT, cwd='/',
-                                            env=dict(os.environ, LC_ALL='C', PGPASSFILE=config['passfile']))
+                                            env=dict(os.environ, LC_ALL='C', PGPASSFILE=config['passfile'], **more or {}))
 
     def result(self):
         """(exit code, output); None while it is at work."""
@@ -1039,7 +1043,7 @@ class Watch:
         if recovery:
             say('recovers the crashed server before it is rewound')
             self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
-                           else self.rejoin(primary, control_data(config)))
+                           else self.rejoin(primary, control_data(config)), more=without_stale_pid(config['data_directory']))
             return
         say('rejoins %s as its standby (%s)' % (primary.name, config['auto_rejoin']))
         # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
@@ -1137,6 +1141,18 @@ def has_checkpoint(primary):
     if primary.answer.get('checkpoint_timeline') != primary.answer.get('timeline'):
         ask_all([primary], 60, 'CHECKPOINT;\n' + _QUESTION)
     return primary.answer.get('checkpoint_timeline') == primary.answer.get('timeline')
+
+
+def without_stale_pid(directory):
+    """What PostgreSQL has to be told where postmaster.pid names a process that is no server of this directory.
+
+    After a crash of the host the number may be that of repmgrd, or of this program: PostgreSQL does not start beside a process of its own user, except
+    for the one that is named like this (CreateLockFile in miscinit.c; pg_ctl does the same). It still looks for shared memory that is in use.
+    """
+    try:
+        return {'PG_GRANDPARENT_PID': str(named_pid(directory))} if postmaster(directory) is None else {}
+    except (IOError, OSError, ValueError):
+        return {}
 
 
 def recovery_of(config, control):

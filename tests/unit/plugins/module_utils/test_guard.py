@@ -281,6 +281,13 @@ def test_a_stale_number_that_is_anothers_now(tmpdir, run_server, other):
     assert guard.postmaster(str(tmpdir.join('data'))) is None
     guard.stop_now(str(tmpdir.join('data')))
     assert process.poll() is None
+    assert guard.without_stale_pid(str(tmpdir.join('data'))) == {'PG_GRANDPARENT_PID': str(process.pid)}
+
+
+def test_a_number_that_is_not_stale(tmpdir, run_server):
+    assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
+    run_server()
+    assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
 
 
 @pytest.mark.parametrize('words, busy', [
@@ -464,7 +471,7 @@ class Stage:
         monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: self.done.append(' '.join(argv)))
         monkeypatch.setattr(guard, 'Job', self.job)
 
-    def job(self, config, what, argv, then, seconds=None):
+    def job(self, config, what, argv, then, seconds=None, more=None):
         self.done.append(' '.join(argv))
         return Work(then, seconds)
 

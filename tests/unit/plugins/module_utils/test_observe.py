@@ -112,6 +112,7 @@ def test_stale_postmaster_pid(place):
         handle.write('%d\n' % os.getppid())
     server, sockets = _observe.observe_server(place, observe(place))
     assert (server.state, sockets) == ('stopped', None)
+    assert _observe.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(os.getppid())}
 
 
 @pytest.mark.parametrize('word, state', [('ready', 'running'), ('standby', 'running'), ('starting', 'starting'), ('stopping', 'starting')])
@@ -122,6 +123,7 @@ def test_postmaster_state(place, word, state, monkeypatch):
     monkeypatch.chdir(place.data_directory)
     server, sockets = _observe.observe_server(place, observe(place))
     assert (server.state, sockets) == (state, {'host': '/run/postgresql', 'port': '5432'})
+    assert _observe.without_stale_pid(place.data_directory) == {}
 
 
 def test_controldata():
