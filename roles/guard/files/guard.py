@@ -450,10 +450,13 @@ def follows(peer, node_id, limit):
         hears(answer, limit) or (peer.witness and answer.get('last_seen') is not None and answer['last_seen'] <= limit))
 
 
+def registered_upstream(server):
+    return (server.answer.get('upstreams') or {}).get(str(server.node_id))
+
+
 def upstream_of(server):
     """Whom its repmgrd watches. After a start of the server it has not told yet: who it is registered below."""
-    registered = (server.answer.get('upstreams') or {}).get(str(server.node_id))
-    return registered if server.answer.get('upstream') is None else server.answer['upstream']
+    return registered_upstream(server) if server.answer.get('upstream') is None else server.answer['upstream']
 
 
 def unheard(answer):
@@ -486,9 +489,13 @@ def streams_past(peers, system, timeline):
 
 
 def is_blind(peer, node_id, limit):
-    """Answers, but has lost sight of the primary that this node is: it may want an election, which this node's questions would prevent for ever."""
+    """Answers, but has lost sight of the primary that this node is: it may want an election, which this node's questions would prevent for ever.
+
+    A repmgrd that is started again and again, because it does not reach its upstream, goes on naming the one before it.
+    """
     answer = peer.answer
-    return bool(answer.get('repmgrd') and not answer.get('paused') and upstream_of(peer) == node_id and (unheard(answer) or 0) > limit)
+    return bool(answer.get('repmgrd') and not answer.get('paused') and node_id in (upstream_of(peer), registered_upstream(peer))
+                and (unheard(answer) or 0) > limit)
 
 
 def out_of_sight(peers, seen, votes):
@@ -876,7 +883,8 @@ class Watch:
         self.forget(answering)
         unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
         if unseen:
-            if any(self.fresh(peer) for peer in unseen):
+            # A server that was frozen was seen by nobody for that reason, and starts again like one that has died.
+            if self.local.seen(self.config['isolation'] / 2.0) and any(self.fresh(peer) for peer in unseen):
                 self.blinded = clock()
             stop_now(directory)
             say('stopped the server: %s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again when they '
@@ -965,7 +973,8 @@ class Watch:
             self.say('again', 'does not start the server: it was started less than %d s ago and is down again, so this is left to a failover '
                      'for a while' % PATIENCE)
             return
-        if self.blinded is not None and clock() - self.blinded < PATIENCE and can_take_over(self.peers, self.fresh):
+        # Until they have missed it, and elected.
+        if self.blinded is not None and clock() - self.blinded < PATIENCE + self.config['detection'] and can_take_over(self.peers, self.fresh):
             self.say('again', 'does not start the server: others answer, but have not seen it, so this is left to a failover for a while')
             return
         self.start('starts the server again, in its place')

@@ -197,6 +197,9 @@ def test_both_sides_of_two_primaries_agree():
     ({'last_seen': None, 'upstream': None, 'upstreams': {'2': 1}, 'uptime': 5}, True),
     ({'last_seen': None, 'upstream': None, 'upstreams': {'2': 1}, 'uptime': 5, 'receiving': True, 'silence': 1}, False),
     ({'last_seen': None, 'upstream': None, 'upstreams': {'2': 3}, 'uptime': 5}, False),
+    # Its repmgrd has not reached this node since a switchover, and goes on naming the old primary.
+    ({'upstream': 3, 'upstreams': {'2': 1}}, True), ({'upstream': 3, 'upstreams': {'2': 1}, 'last_seen': 2}, False),
+    ({'upstream': 3, 'upstreams': {'2': 1}, 'receiving': True, 'silence': 1}, False), ({'upstream': 3, 'upstreams': {'2': 3}}, False),
 ])
 def test_a_peer_that_answers_and_does_not_see_this_node(answer, blind):
     assert guard.is_blind(standby('b', **answer), 1, 4) is blind
@@ -686,9 +689,15 @@ def test_watch_over_a_primary_that_others_have_lost_sight_of(monkeypatch):
     stage = Stage(monkeypatch, standby('b'), standby('c'))
     assert stage.primary() == ['stop']
     assert stage.stopped() == ['does not start the server: others answer, but have not seen it, so this is left to a failover for a while']
-    stage.now += guard.PATIENCE
-    for peer in stage.watch.peers:
-        peer.answered = stage.now
+    for seconds, done in ((guard.PATIENCE + CONFIG['detection'] - 1, []), (1, ['sudo -n /usr/bin/systemctl start postgresql@15-main'])):
+        stage.now += seconds
+        for peer in stage.watch.peers:
+            peer.answered = stage.now
+        assert stage.stopped() == done
+    # A server that does not answer its own guard was seen by nobody for that reason.
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.local.answered = stage.now - 3
+    assert stage.primary() == ['stop']
     assert stage.stopped() == ['sudo -n /usr/bin/systemctl start postgresql@15-main']
     # Who was simply alone starts again as soon as enough are in sight.
     stage = Stage(monkeypatch, standby('b', receiving=True), standby('c', receiving=True))
