@@ -509,7 +509,8 @@ def test_row_power_the_whole_site(clients, figure, attempt):
 
 def assassinate(host, before="true"):
     """A standby's server is killed when it is about to be promoted."""
-    promoting = "pgrep -u postgres -f 'repmgr standby promote'"
+    # By repmgrd, or by the guard, who has a configuration file among the words.
+    promoting = "pgrep -u postgres -f 'repmgr .*standby promote'"
     run = "cat >/root/assassin && chmod 700 /root/assassin && systemd-run -q --collect --unit assassin /root/assassin"
     lab.ssh(host, "%s; systemctl -q stop assassin; %s" % (before, run),
             stdin="#!/bin/sh\nuntil %s; do sleep 0.02; done\nkill -9 $(head -1 %s/postmaster.pid)\n" % (promoting, lab.DATA))
