@@ -124,8 +124,17 @@ class Clients:
         return max(self.times(host) or [0])
 
 
+def settled():
+    """Every repmgrd watches the primary, which it may come to seconds after a switchover."""
+    watches = "select repmgr.get_upstream_node_id() = %s and repmgr.get_upstream_last_seen() between 0 and 10" % lab.nodes(lab.PRIMARY)[lab.PRIMARY]["id"]
+    for host in lab.HOSTS:
+        if host != lab.PRIMARY:
+            lab.wait_until("repmgrd of %s watches" % host, 60, lambda host=host: lab.value(host, watches, "repmgr") == "t")
+
+
 @pytest.fixture
 def clients(writers, tmp_path):
+    settled()
     return Clients(writers, tmp_path)
 
 
@@ -309,6 +318,15 @@ def test_row_4p_and_its_servers_number_is_anothers(clients, figure, attempt):
     away_and_back("4p ... and its server's number is another process's then", clients, figure, lambda: lab.docker("kill", lab.PRIMARY), come)
     assert "recovers the crashed server" in journal(lab.PRIMARY)
     lab.ssh(lab.PRIMARY, "systemctl stop stale-pid")
+    home()
+
+
+@row("4w")
+def test_row_4w_right_after_a_switchover(clients, figure, attempt):
+    """A repmgrd that has not reached the new primary yet ends, and ends again whenever it is started: the guards elect."""
+    lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.STANDBY).assert_ok()
+    home()
+    away_and_back("4w ... right after a switchover", clients, figure, lambda: lab.docker("kill", lab.PRIMARY), lambda: lab.docker("start", lab.PRIMARY))
     home()
 
 
