@@ -313,8 +313,20 @@ def _alive(path, data_directory):
         if os.path.realpath('/proc/%d/cwd' % pid) != os.path.realpath(data_directory) and os.readlink('/proc/%d/cwd' % pid):
             return None
     except (IOError, OSError):
-        pass
+        # Root in a container may not look there.
+        if not _is_postgres(pid):
+            return None
     return pid
+
+
+def _is_postgres(pid):
+    """By the name of its program, where that can be read."""
+    try:
+        with open('/proc/%d/comm' % pid) as handle:
+            name = handle.read()
+    except (IOError, OSError):
+        return True
+    return 'postgres' in name or 'postmaster' in name
 
 
 def without_stale_pid(data_directory):

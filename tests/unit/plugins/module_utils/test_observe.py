@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import errno
 import grp
 import hashlib
 import json
@@ -14,6 +15,8 @@ import os
 import pwd
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -113,6 +116,25 @@ def test_stale_postmaster_pid(place):
     server, sockets = _observe.observe_server(place, observe(place))
     assert (server.state, sockets) == ('stopped', None)
     assert _observe.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(os.getppid())}
+
+
+@pytest.mark.parametrize('program, state', [('sleep', 'stopped'), ('postgres', 'running')])
+def test_a_process_that_is_known_by_its_name_alone(place, tmpdir, program, state, monkeypatch):
+    """Root in a container may not see where other users' processes are."""
+    def denied(path):
+        raise OSError(errno.EACCES, 'Permission denied', path)
+
+    make(place, 'PG_VERSION', 'global/pg_control')
+    os.symlink(sys.executable, str(tmpdir.join(program)))
+    process = subprocess.Popen([str(tmpdir.join(program)), '-c', 'import time; time.sleep(60)'])
+    monkeypatch.setattr(_observe.os, 'readlink', denied)
+    try:
+        with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
+            handle.write('%d\n' % process.pid)
+        assert _observe.observe_server(place, observe(place))[0].state == state
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize('word, state', [('ready', 'running'), ('standby', 'running'), ('starting', 'starting'), ('stopping', 'starting')])
