@@ -247,8 +247,8 @@ def test_ended_in_the_middle(task, again, figure):
     lab.playbook("playbooks/preflight.yml").assert_nothing_changed()
     # Or the next node that needs a certificate, a new one also, could not have one.
     for host in lab.HOSTS:
-        keys = lab.ssh(host, "cd %s && openssl x509 -in root.crt -noout -pubkey && echo of && openssl pkey -in ca.key -pubout" % TLS)
-        assert len(set(keys.split("of\n"))) == 1, "%s: ca.key is not the key of root.crt:\n%s" % (host, keys)
+        keys = lab.ssh(host, "cd %s && openssl x509 -in root.crt -noout -pubkey && echo ~~ && openssl pkey -in ca.key -pubout" % TLS)
+        assert len(set(keys.split("~~\n"))) == 1, "%s: ca.key is not the key of root.crt:\n%s" % (host, keys)
     if again == ROTATE:
         nothing_is_left_over()
     figure("ended in '%.24s..'" % task, "%s, %.1f s" % (again, run.seconds))
