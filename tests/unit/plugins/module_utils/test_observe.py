@@ -126,7 +126,9 @@ def test_a_process_that_is_known_by_its_name_alone(place, tmpdir, program, state
 
     make(place, 'PG_VERSION', 'global/pg_control')
     os.symlink(sys.executable, str(tmpdir.join(program)))
-    process = subprocess.Popen([str(tmpdir.join(program)), '-c', 'import time; time.sleep(60)'])
+    # The kernel closes the files of the process that was forked, and so lets Popen return, before it names the program that runs in it.
+    process = subprocess.Popen([str(tmpdir.join(program)), '-c', 'import os, time; os.write(1, b"."); time.sleep(60)'], stdout=subprocess.PIPE)
+    process.stdout.read(1)
     monkeypatch.setattr(_observe.os, 'readlink', denied)
     try:
         with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
@@ -135,6 +137,7 @@ def test_a_process_that_is_known_by_its_name_alone(place, tmpdir, program, state
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 @pytest.mark.parametrize('word, state', [('ready', 'running'), ('standby', 'running'), ('starting', 'starting'), ('stopping', 'starting')])
