@@ -59,6 +59,8 @@ STOP_MARGIN = 3
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
 # Says that the server is down because the guard has stopped it.
 STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
+# Read by units whose main process is the server; see start-hook.conf.j2.
+ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 
 _QUESTION = r"""
 SELECT 'core', row_to_json(t) FROM (SELECT
@@ -617,6 +619,7 @@ def lock(servers, need):
 def start(config):
     """Exit code 0: it may start."""
     become_user(config)
+    write_environment(config)
     kind = data_is(config['data_directory'])
     if kind != 'primary':
         return 0
@@ -649,6 +652,15 @@ def start(config):
         if final:
             return 1
         time.sleep(1)
+
+
+def write_environment(config):
+    try:
+        with open(ENVIRONMENT_FILE, 'w') as handle:
+            handle.writelines('%s=%s\n' % item for item in without_stale_pid(config['data_directory']).items())
+    except (IOError, OSError) as exc:
+        # Seldom needed, so no reason not to start.
+        say('%s cannot be written: %s' % (ENVIRONMENT_FILE, exc))
 
 
 def next_step(config, problem):

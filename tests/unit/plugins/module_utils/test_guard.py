@@ -293,6 +293,26 @@ def test_a_number_that_is_not_stale(tmpdir, run_server):
     assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
 
 
+def test_a_unit_that_starts_postgres_itself_is_told_of_a_stale_number(tmpdir, monkeypatch, run_server):
+    file, config = tmpdir.join('environment'), dict(CONFIG, data_directory=str(tmpdir.join('data')))
+    monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(file))
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    process = run_server(name='repmgrd')
+    assert guard.start(config) == 0 and file.read() == 'PG_GRANDPARENT_PID=%d\n' % process.pid
+    # What it was told once does not hold for the next start.
+    tmpdir.join('data', 'postmaster.pid').remove()
+    assert guard.start(config) == 0 and file.read() == ''
+    # No reason to leave a server down.
+    monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(tmpdir.join('nowhere', 'environment')))
+    assert guard.start(config) == 0
+
+
+def alone(monkeypatch, process):
+    """Whoever else is on this machine may be at work, too."""
+    listdir = os.listdir
+    monkeypatch.setattr(guard.os, 'listdir', lambda path: [str(process.pid)] if path == '/proc' else listdir(path))
+
+
 @pytest.mark.parametrize('words, busy', [
     (['pg_rewind', '-D', 'DATA', '--source-server', 'host=b'], True), (['pg_rewind', '-D', '/another'], False), (['postgres', '--single', '-D', 'DATA'], True),
     (['postgres', '-D', 'DATA'], False), (['repmgr', '-f', '/etc/repmgr.conf', 'node', 'rejoin', '--force-rewind'], True),
@@ -305,9 +325,7 @@ def test_a_rejoin_that_is_at_work(tmpdir, monkeypatch, words, busy):
     os.symlink(sys.executable, str(program))
     # Python takes what follows -c for arguments of its own program.
     process = subprocess.Popen([str(program), '-c', 'import time; time.sleep(60)'] + words[1:])
-    # Whoever else is on this machine may be at work, too.
-    listdir = os.listdir
-    monkeypatch.setattr(guard.os, 'listdir', lambda path: [str(process.pid)] if path == '/proc' else listdir(path))
+    alone(monkeypatch, process)
     try:
         deadline = time.time() + 2
         while guard.rejoining(data) is not busy and time.time() < deadline:
@@ -380,6 +398,7 @@ while True:
     promoted, other = psql(tmpdir.mkdir('b'), says % (1.5, SYSTEM)), psql(tmpdir.mkdir('c'), says % (0, 'other'))
     promoted.vote = other.vote = other.witness = True
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'write_environment', lambda config: None)
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
     monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1'})
     monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [promoted, other])
@@ -849,10 +868,11 @@ def test_a_standby_does_not_follow_beside_what_is_at_work(monkeypatch):
     (['repmgr', '-f', '/etc/repmgr.conf', 'standby', 'promote'], 'promoting'), (['repmgr-guard', 'promote', '--', 'repmgr'], 'promoting'),
     (['repmgr', 'standby', 'follow'], 'following'), (['repmgr-guard', 'watch'], ''),
 ])
-def test_what_is_at_work(tmpdir, words, busy):
+def test_what_is_at_work(tmpdir, monkeypatch, words, busy):
     program = tmpdir.join(words[0])
     program.write('import time\ntime.sleep(60)\n')
     process = subprocess.Popen([sys.executable, str(program)] + words[1:])
+    alone(monkeypatch, process)
     try:
         wait_for(lambda: str(program) in open('/proc/%d/cmdline' % process.pid).read())
         for name in ('promoting', 'following'):
