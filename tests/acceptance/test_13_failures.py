@@ -37,7 +37,7 @@ def row(number, more=True):
     def decorate(function):
         function = pytest.mark.parametrize("attempt", range(1, REPEAT + 1))(function)
         skip = (ROW and ROW != number) or (more and not MORE)
-        return pytest.mark.skipif(bool(skip), reason="make chaos ROW=%s runs it" % number)(function)
+        return pytest.mark.skipif(bool(skip), reason="make chaos runs them")(function)
     return decorate
 
 

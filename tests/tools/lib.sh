@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: results by part, and the Pythons that ansible-test runs on.
-# A part counts what it ran in .cache/counts/PART and names what it left out in .cache/left-out/PART;
-# test.sh adds them up. Parts may run at the same time.
+# A part counts what it ran in .cache/counts/PART, names what it left out in .cache/left-out/PART and what failed in
+# .cache/failed/PART; test.sh adds them up and ends with them. Parts may run at the same time.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 root=$PWD
@@ -11,15 +11,20 @@ export ANSIBLE_COLLECTIONS_PATH="$root/.ansible/collections"
 
 begin_part() {
     part=$1
-    mkdir -p .cache/counts .cache/left-out
+    mkdir -p .cache/counts .cache/left-out .cache/failed
     : > ".cache/counts/$part"
     : > ".cache/left-out/$part"
+    : > ".cache/failed/$part"
 }
 
 count() { echo "$1 $2" >> ".cache/counts/$part"; }
 
 # count_junit FILE...: the tests in JUnit reports; a report that is not there counts nothing.
-count_junit() { .venv/bin/python tests/tools/junit_counts.py "$@" >> ".cache/counts/$part"; }
+count_junit() {
+    local line
+    .venv/bin/python tests/tools/junit_counts.py "$@" >> ".cache/counts/$part"
+    while IFS= read -r line; do has_failed "$line"; done < <(.venv/bin/python tests/tools/junit_counts.py --failed "$@")
+}
 
 # left_out_junit FILE...: the tests that a report says were skipped.
 left_out_junit() {
@@ -31,6 +36,10 @@ left_out() {
     echo "$part: $*" >> ".cache/left-out/$part"
 }
 
+has_failed() {
+    echo "$part: $*" >> ".cache/failed/$part"
+}
+
 # step LABEL COMMAND...: one check that counts as one test.
 step() {
     local label=$1
@@ -40,6 +49,7 @@ step() {
         count 1 0
     else
         echo "--- $part: $label FAILED"
+        has_failed "$label"
         count 0 1
         return 1
     fi

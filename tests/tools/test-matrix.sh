@@ -17,6 +17,7 @@ has_ended() {
     cat ".cache/matrix/$1.log"
     # Another ansible-core than the scenario's own is not what was asked for.
     while IFS= read -r line; do left_out "${line#matrix: }"; done < <(grep ' has to do$' ".cache/matrix/$1.log")
+    [ "$rc" = 0 ] || while IFS= read -r line; do has_failed "$1: ${line:0:300}"; done < <(grep -E '^ *(fatal|msg|stderr): ' ".cache/matrix/$1.log")
     return "$rc"
 }
 

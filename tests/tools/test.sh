@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # test.sh [check]: every check there is, or those that need no host; each part timed; the other parts run when one fails. The last
-# lines say what was left out and the totals.
+# lines say what was left out, what failed, and the totals.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 only=${1:-}
-mkdir -p .cache/counts .cache/left-out
-rm -rf .cache/counts/* .cache/left-out/*
+mkdir -p .cache/counts .cache/left-out .cache/failed
+rm -rf .cache/counts/* .cache/left-out/* .cache/failed/*
 begin=$SECONDS
 rows=()
 total_passed=0
@@ -43,11 +43,14 @@ run_part() {
         wait "$running" || rc=$?
     fi
     running=
-    [ "$rc" != 124 ] && [ "$rc" != 137 ] || echo "$name: ended after $minutes minutes"
     touch ".cache/counts/$name"
+    if [ "$rc" = 124 ] || [ "$rc" = 137 ]; then echo "$name: ended after $minutes minutes" | tee -a ".cache/failed/$name"; fi
     read -r passed failed < <(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' ".cache/counts/$name")
     # what ended early or ran nothing has failed, whatever it counted until then
-    if [ "$failed" = 0 ] && { [ "$rc" != 0 ] || [ "$passed" = 0 ]; }; then failed=1; fi
+    if [ "$failed" = 0 ] && { [ "$rc" != 0 ] || [ "$passed" = 0 ]; }; then
+        failed=1
+        echo "$name: something that is no test; exit code $rc" >>".cache/failed/$name"
+    fi
     total_passed=$((total_passed + passed))
     total_failed=$((total_failed + failed))
     rows+=("$(printf '%-12s %-5s %6d s  %4d passed  %3d failed' "$name" \
@@ -86,5 +89,6 @@ printf '\n=== summary\n'
 printf '%s\n' "${rows[@]}"
 printf '%-12s %-5s %6d s\n' total "$([ "$total_failed" = 0 ] && echo ok || echo FAIL)" $((SECONDS - begin))
 sort -u .cache/left-out/* | sed 's/^/left out: /'
+sort -u .cache/failed/* | sed 's/^/failed: /'
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" = 0 ]
