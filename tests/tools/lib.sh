@@ -59,7 +59,10 @@ step() {
 # failed test is a failure outside of any test: an environment that could not be made for instance.
 end_part() {
     local passed failed
-    if [ -n "${1:-}" ] && ! grep -qE ' [1-9]' ".cache/counts/$part"; then count 0 1; fi
+    if [ -n "${1:-}" ] && ! grep -qE ' [1-9]' ".cache/counts/$part"; then
+        count 0 1
+        has_failed "something outside of its tests"
+    fi
     read -r passed failed < <(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' ".cache/counts/$part")
     sed "s/^$part: /left out: /" ".cache/left-out/$part"
     echo "$part: $passed passed, $failed failed"

@@ -49,7 +49,7 @@ run_part() {
     # what ended early or ran nothing has failed, whatever it counted until then
     if [ "$failed" = 0 ] && { [ "$rc" != 0 ] || [ "$passed" = 0 ]; }; then
         failed=1
-        echo "$name: something that is no test; exit code $rc" >>".cache/failed/$name"
+        echo "$name: something outside of its tests; exit code $rc" >>".cache/failed/$name"
     fi
     total_passed=$((total_passed + passed))
     total_failed=$((total_failed + failed))
