@@ -43,6 +43,10 @@ def passfile_password(text, user):
     return _conninfo.passfile_password(text, user)
 
 
+def passfile_lines(members, database, user, password):
+    return _conninfo.passfile_lines(_listed(members, 'passfile_lines'), database, user, password)
+
+
 def contract_problems(hosts):
     return _contract.contract_problems(_listed(hosts, 'contract_problems'))
 
@@ -133,6 +137,7 @@ class FilterModule(object):
             'parse_conninfo': parse_conninfo,
             'multihost_dsn': multihost_dsn,
             'passfile_password': passfile_password,
+            'passfile_lines': passfile_lines,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
             'batch_problem': batch_problem,

@@ -319,7 +319,17 @@ def _set_tls(context):
         values.pop(name, None)
         if name in wanted:
             values[name] = wanted[name]
+    # A certificate is made out to the names of the inventory, and a cluster that was built by hand may use others.
+    upstream = _conninfo.parse(context.upstream_conninfo)
+    if upstream.get('host'):
+        values.pop('hostaddr', None)
+        values.update((name, upstream[name]) for name in ('host', 'port') if upstream.get(name))
     after = _conninfo.build(values)
+    try:
+        # It streams now. What it would connect with next has to work before it is written down.
+        context.psql.tags(_conninfo.build(dict(values, dbname='replication', replication='true')), 'IDENTIFY_SYSTEM;\n')
+    except PsqlError as exc:
+        raise ApplyError('set_tls', 'its upstream does not let it in with %s: %s. It goes on streaming as before' % (redacted(after), redacted('%s' % exc)))
     if not context.psql.set_primary_conninfo(local, after):
         raise ApplyError('set_tls', 'primary_conninfo could not be set as %s' % context.place.user)
     return {'before': redacted(before), 'after': redacted(after)}

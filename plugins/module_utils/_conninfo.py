@@ -171,3 +171,46 @@ def passfile_password(text, user):
         if fields and fields[3] in (user, '*'):
             return fields[4]
     return ''
+
+
+def passfile_lines(members, database, user, password):
+    """Lines of a password file with which a node logs in to every member of its cluster.
+
+    members: records of the hosts, with name, node_name, address, port and, where it was observed, the registered nodes and primary_conninfo. libpq compares
+    with the host that a connection string names, so every name is here that one in use may have: a cluster that was built by hand goes on with its own
+    until it has changed over.
+    """
+    endpoints = []
+    for member in members:
+        endpoints.append((member.get('address'), member.get('port')))
+    for member in members:
+        for name in (member.get('node_name'), member.get('name')):
+            endpoints.append((name, member.get('port')))
+    for member in members:
+        observed = member.get('observed') or {}
+        texts = [row.get('conninfo') for row in (observed.get('repmgr') or {}).get('nodes') or []]
+        texts.append(((observed.get('server') or {}).get('settings') or {}).get('primary_conninfo'))
+        for text in texts:
+            try:
+                values = parse(text) if text else {}
+            except ValueError:
+                continue
+            # Several hosts in one string have as many ports, or one for all.
+            ports = (values.get('port') or '5432').split(',')
+            for name in ('host', 'hostaddr'):
+                hosts = (values.get(name) or '').split(',')
+                endpoints += zip(hosts, ports if len(ports) > 1 else ports * len(hosts))
+    lines = []
+    for host, port in endpoints:
+        # The server's own socket asks no password of its own user.
+        if not host or ('%s' % host).startswith('/'):
+            continue
+        for name in (database, 'replication'):
+            line = ':'.join(_escaped(value) for value in (host, port or 5432, name, user, password))
+            if line not in lines:
+                lines.append(line)
+    return lines
+
+
+def _escaped(value):
+    return ('%s' % (value,)).replace('\\', '\\\\').replace(':', '\\:')

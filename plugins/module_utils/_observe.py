@@ -151,11 +151,7 @@ def _listdir(path):
 
 
 def _cmdline(pid):
-    try:
-        with open('/proc/%d/cmdline' % pid, 'rb') as handle:
-            return [word.decode('utf-8', 'replace') for word in handle.read().split(b'\0') if word]
-    except (IOError, OSError):
-        return []
+    return _words('/proc/%d/cmdline' % pid)
 
 
 def _start_time(pid):
@@ -460,6 +456,7 @@ def take_sql(observed, tags, database=None):
         'upstream_node_id': _known(tags.get('upstream_node_id')),
         'role': (tags.get('role') or {}).get('rolname'),
         'missing_rights': tags.get('missing_rights'),
+        'superuser': (tags.get('role') or {}).get('rolsuper'),
     }
     observed.events = tags.get('events') or []
 
@@ -483,6 +480,7 @@ def observe_local(runner, psql, place, events=0):
     )
     observed.pause = read_pause(place.user)
     observed.guard = read_guard()
+    observed.daemons = daemons(place.data_directory)
     observed.data = observe_data(runner, place)
     observed.disks = disks(place.data_directory)
     observed.server, sockets = observe_server(place, observed.data)
@@ -545,6 +543,64 @@ def read_pause(user):
     except (IOError, OSError, KeyError, ValueError):
         return None
     return {'by': '%s' % note.get('by', ''), 'reason': '%s' % note.get('reason', '')} if isinstance(note, dict) else None
+
+
+def daemons(data_directory, root='/'):
+    """[{pid, unit}] of every repmgrd on this host that may watch the server of this directory. unit is that of systemd, None outside of any service.
+
+    One whose configuration file names another data directory is another cluster's; one whose file cannot be told or read is not left out.
+    """
+    found = []
+    for name in sorted(_listdir(os.path.join(root, 'proc'))):
+        if not name.isdigit():
+            continue
+        folder = os.path.join(root, 'proc', name)
+        words = _words(os.path.join(folder, 'cmdline'))
+        if not words or os.path.basename(words[0]) != 'repmgrd' or not _same_namespace(folder, root):
+            continue
+        config = read_config(_option(words, '-f', '--config-file')) or {}
+        theirs = config.get('data_directory')
+        if data_directory and theirs and os.path.realpath(theirs) != os.path.realpath(data_directory):
+            continue
+        found.append({'pid': int(name), 'unit': _unit(os.path.join(folder, 'cgroup'))})
+    return found
+
+
+def _words(path):
+    try:
+        with open(path, 'rb') as handle:
+            return [word.decode('utf-8', 'replace') for word in handle.read().split(b'\0') if word]
+    except (IOError, OSError):
+        return []
+
+
+def _same_namespace(folder, root):
+    """Whether the process is of this host, and not of a container on it."""
+    try:
+        return os.readlink(os.path.join(folder, 'ns/pid')) == os.readlink(os.path.join(root, 'proc/self/ns/pid'))
+    except OSError:
+        return True
+
+
+def _option(words, short, long):
+    """The value of an option in a command line, or None."""
+    for word, value in zip(words, words[1:] + [None]):
+        if word in (short, long):
+            return value
+        if word.startswith(long + '='):
+            return word[len(long) + 1:]
+        if word.startswith(short) and not word.startswith('--') and word != short:
+            return word[len(short):]
+    return None
+
+
+def _unit(path):
+    try:
+        with open(path) as handle:
+            units = re.findall(r'/system\.slice/(?:[^/\n]+\.slice/)*([^/\n]+\.service)', handle.read())
+    except (IOError, OSError):
+        units = []
+    return units[0] if units else None
 
 
 def read_guard(root='/'):
@@ -646,7 +702,7 @@ def missing_rpms(runner, names):
 
 def no_repmgr():
     return {'database': None, 'extension': None, 'nodes': None, 'upstream_last_seen': None, 'upstream_node_id': None,
-            'repmgrd': {'running': None, 'paused': None, 'pid': None}, 'role': None, 'missing_rights': None}
+            'repmgrd': {'running': None, 'paused': None, 'pid': None}, 'role': None, 'missing_rights': None, 'superuser': None}
 
 
 def observe_remote(psql, name, conninfo, events=0):

@@ -152,6 +152,7 @@ class Observed(Record):
         ('slots', list),
         ('repmgr', dict),
         ('guard', None),            # whether repmgr-guard, where it is installed, runs and starts at boot
+        ('daemons', list),          # every repmgrd of this node: {pid, unit}; unit is None where systemd runs it in none
         ('pause', None),            # who paused repmgrd, and why, as he wrote it down
         ('tls', None),
         ('disks', list),            # the file systems of its data and of its WAL

@@ -294,6 +294,13 @@ observed:
       description: Whether the database is there, the version of the extension, the registered nodes, and repmgrd's state.
       type: dict
       returned: always
+    daemons:
+      description:
+        - Every C(repmgrd) process of this node, each with C(pid), and C(unit), the systemd service that runs it or V(none). More than one watch the same
+          node twice.
+      type: list
+      elements: dict
+      returned: always
     disks:
       description:
         - The file systems of the data directory and, where it has one of its own, of its WAL, each with C(path), C(total_bytes) and

@@ -5,12 +5,18 @@
 # repmgr's role, host keys not checked, repmgrd as a plain daemon.
 #
 #   tests/bench/by-hand.sh          # on the lab's hosts, freshly made (molecule/shared/lab.sh reset)
+#   REPMGRD=unit tests/bench/by-hand.sh   # repmgrd by a unit of the operator's own, pg-failover.service
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 prefix=192.168.56.10
 primary=1 standbys=(2 3) witness=4
 hosts=("$primary" "${standbys[@]}" "$witness")
+daemon="su - postgres -c 'repmgr daemon start'"
+if [ "${REPMGRD:-}" = unit ]; then
+    daemon="printf '[Service]\nUser=postgres\nExecStart=/usr/lib/postgresql/15/bin/repmgrd -f /etc/repmgr.conf --daemonize=false\nRestart=always\n[Install]\nWantedBy=multi-user.target\n' \
+        >/etc/systemd/system/pg-failover.service; systemctl enable --now pg-failover"
+fi
 work=$(mktemp -d)
 trap 'for h in "${hosts[@]}"; do ssh -o "ControlPath=$work/cp-$h" -O exit "root@$prefix$h" 2>/dev/null || true; done; rm -rf "$work"' EXIT
 
@@ -116,9 +122,9 @@ esac
 X
 
 step "primary registered"
-on "$primary" <<'X' >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
+on "$primary" <<X >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
 su - postgres -c 'repmgr primary register'
-su - postgres -c 'repmgr daemon start'
+$daemon
 X
 
 step "standbys cloned, started and registered, both at once; witness registered beside them"
@@ -131,7 +137,7 @@ case \$N in
         su - postgres -c 'repmgr standby register -h base-centos-$primary -U repmgr'
         ;;
 esac
-su - postgres -c 'repmgr daemon start'
+$daemon
 X
 
 step "status"

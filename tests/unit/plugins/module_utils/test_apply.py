@@ -54,7 +54,8 @@ class Psql:
         self.space = [{'name': 'pg_default', 'location': '', 'bytes': 1024}]
         self.dropped = []
         self.in_use = False
-        self.silent = False
+        self.silent = self.refuses = False
+        self.tried = []
         self.streams_by = "user=repmgr host=a sslmode=prefer options='-c x=1'"
         self.local = []
         self.attached_after = 0
@@ -90,8 +91,9 @@ class Psql:
         return self.space
 
     def tags(self, conninfo, script, **options):
-        if self.silent:
+        if self.silent or self.refuses and 'replication=true' in conninfo:
             raise PsqlError('connection refused')
+        self.tried.append(conninfo)
         return {'up': 1}
 
     def drop_slot(self, conninfo, name):
@@ -296,9 +298,23 @@ def test_only_the_tls_settings_of_a_stream_are_changed(context, before):
     assert context.psql.streams_by == "host=a user=repmgr options='-c x=1'"
 
 
+def test_a_stream_is_changed_only_to_what_its_upstream_lets_in(context):
+    context.psql.streams_by, context.psql.refuses = 'user=repmgr host=ox hostaddr=192.0.2.9', True
+    context.desired.conninfo = 'host=b sslmode=verify-full sslrootcert=/etc/root.crt'
+    with pytest.raises(_apply.ApplyError, match='does not let it in with host=a user=repmgr .*: connection refused'):
+        _apply.apply(context, ['set_tls'])
+    assert context.psql.streams_by == 'user=repmgr host=ox hostaddr=192.0.2.9'
+    context.psql.refuses = False
+    _apply.apply(context, ['set_tls'])
+    assert context.psql.streams_by == 'host=a user=repmgr sslmode=verify-full sslrootcert=/etc/root.crt'
+    assert 'host=a user=repmgr dbname=replication' in context.psql.tried[-1] and 'replication=true' in context.psql.tried[-1]
+
+
 @pytest.mark.parametrize('before, silent, text', [(None, False, 'cannot be read'), ('host=a', True, 'could not be set')])
 def test_tls_settings_that_only_a_superuser_may_change(context, before, silent, text):
-    context.psql.streams_by, context.psql.silent = before, silent
+    context.psql.streams_by = before
+    if silent:
+        context.psql.set_primary_conninfo = lambda conninfo, value: False
     with pytest.raises(_apply.ApplyError, match=text):
         _apply.apply(context, ['set_tls'])
 

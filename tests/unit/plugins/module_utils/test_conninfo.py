@@ -86,3 +86,31 @@ def test_passfile(text, password):
 ])
 def test_redacted(text, shown):
     assert _command.redacted(text) == shown
+
+
+def hosts_of(lines):
+    return [_conninfo.passfile_fields(line)[:3] for line in lines]
+
+
+def test_passfile_lines_name_each_member_as_every_connection_in_use_does():
+    members = [
+        {'name': 'ox', 'node_name': 'node1', 'address': '192.0.2.1', 'port': 5432, 'observed': {
+            'repmgr': {'nodes': [{'conninfo': "host=ox.farm port=5433 user=repmgr dbname='repmgr'"}, {'conninfo': None}, {'conninfo': 'host='}]},
+            'server': {'settings': {}}}},
+        {'name': 'hen', 'node_name': 'hen', 'address': 'fe80::2', 'port': '5432', 'observed': {
+            'repmgr': {'nodes': None}, 'server': {'settings': {'primary_conninfo': "host=/run/postgresql,barn hostaddr=192.0.2.9 user=repmgr"}}}},
+        {'name': 'cat', 'address': None, 'port': None, 'observed': None},
+    ]
+    lines = _conninfo.passfile_lines(members, 'repmgr', 'repmgr', 'p:w\\d')
+    assert all(_conninfo.passfile_fields(line)[3:] == ['repmgr', 'p:w\\d'] for line in lines)
+    found = hosts_of(lines)
+    assert [row[:2] for row in found if row[2] == 'repmgr'] == [
+        ['192.0.2.1', '5432'], ['fe80::2', '5432'], ['node1', '5432'], ['ox', '5432'], ['hen', '5432'], ['cat', '5432'], ['ox.farm', '5433'],
+        ['barn', '5432'], ['192.0.2.9', '5432']]
+    assert [row[:2] for row in found if row[2] == 'replication'] == [row[:2] for row in found if row[2] == 'repmgr']
+
+
+def test_passfile_lines_of_several_hosts_in_one_string():
+    member = {'name': 'a', 'address': 'a', 'observed': {'repmgr': {'nodes': [{'conninfo': 'host=b,c port=1,2'}, {'conninfo': 'host=d,e port=3'}]}}}
+    assert [row[:2] for row in hosts_of(_conninfo.passfile_lines([member], 'x', 'y', 'z'))][::2] == [
+        ['a', '5432'], ['b', '1'], ['c', '2'], ['d', '3'], ['e', '3']]

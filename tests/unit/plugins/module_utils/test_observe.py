@@ -438,3 +438,27 @@ def test_disks(tmpdir):
     found, = _observe.disks(str(tmpdir))
     assert found['path'] == str(tmpdir) and 0 <= found['free_bytes'] <= found['total_bytes'] and found['total_bytes'] > 0
     assert _observe.disks(None) == _observe.disks(str(tmpdir.join('none'))) == []
+
+
+def process(root, number, words, cgroup='', config=None):
+    folder = root / 'proc' / str(number)
+    folder.mkdir(parents=True)
+    (folder / 'cmdline').write_bytes(b'\0'.join(word.encode('utf-8') for word in words) + b'\0')
+    (folder / 'cgroup').write_text(u'%s' % cgroup)
+
+
+def test_every_repmgrd_of_this_node_is_seen_with_its_unit(tmp_path):
+    ours, theirs = tmp_path / 'ours.conf', tmp_path / 'theirs.conf'
+    ours.write_text(u"node_id=1\ndata_directory='%s/data/'\n" % tmp_path)
+    theirs.write_text(u"node_id=1\ndata_directory='/elsewhere'\n")
+    process(tmp_path, 10, ['/usr/bin/repmgrd', '-f', str(ours)], u'1:name=systemd:/docker/abc/system.slice/pg-failover.service\n')
+    process(tmp_path, 11, ['repmgrd', '--config-file=%s' % ours, '-d'], u'0::/user.slice/user-0.slice/session-3.scope\n')
+    process(tmp_path, 12, ['repmgrd', '-f%s' % ours], u'0::/system.slice/system-repmgr.slice/repmgr@1.service\n')
+    process(tmp_path, 13, ['repmgrd', '-f', str(theirs)], u'0::/system.slice/other.service\n')
+    process(tmp_path, 14, ['repmgrd', '-f', str(tmp_path / 'gone')], u'0::/system.slice/x.service\n')
+    process(tmp_path, 15, ['sh', '-c', 'repmgrd'], u'0::/\n')
+    process(tmp_path, 16, ['vi', 'repmgrd'], u'0::/\n')
+    (tmp_path / 'proc' / 'sys').mkdir()
+    assert _observe.daemons(str(tmp_path / 'data'), str(tmp_path)) == [
+        {'pid': 10, 'unit': 'pg-failover.service'}, {'pid': 11, 'unit': None}, {'pid': 12, 'unit': 'repmgr@1.service'},
+        {'pid': 14, 'unit': 'x.service'}]

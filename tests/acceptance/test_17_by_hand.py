@@ -1,0 +1,104 @@
+"""A cluster that somebody built by hand and that is in use: host names in conninfo, trust, a superuser, repmgrd by the operator's own unit.
+
+Whatever task site.yml is ended at, the standbys stream and clients write: the new way in is proven before the old one is removed. In every run site.yml is
+killed after a few tasks drawn at random (SEED=N draws the same again); TEST_ALL=1 kills it once after every task.
+"""
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+import lab
+from refusal import nothing_changes
+
+SEED = int(os.environ.get("SEED") or time.time())
+# Of the tasks of a run; a run has about a hundred.
+SHARE = 1.0 if os.environ.get("TEST_ALL") == "1" else 0.02
+# Longer than a guard takes to stop a primary that it believes to be isolated.
+A_WHILE = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_by_hand():
+    lab.lab("reset")
+    subprocess.run(["tests/bench/by-hand.sh"], cwd=str(lab.ROOT), env=dict(os.environ, REPMGRD="unit"), check=True, timeout=600)
+    lab.sql(lab.PRIMARY, "create table kept (number int primary key)", "repmgr")
+
+
+def streams_anew():
+    """Both standbys stream, also after their connections were cut: what they log in with works now."""
+    lab.sql(lab.PRIMARY, "select pg_terminate_backend(pid) from pg_stat_replication")
+    lab.wait_until("both standbys stream again", 60, lambda: sorted(
+        row[0] for row in lab.sql(lab.PRIMARY, "select application_name from pg_stat_replication where state = 'streaming'")) == lab.DATA_HOSTS[1:])
+
+
+def killed_after_one_of(tasks):
+    """site.yml, killed when the task after one of those begins; the name of that task, '' if it came to its end."""
+    process = subprocess.Popen(
+        ["ansible-playbook", "site.yml", "-i", lab.INVENTORY], cwd=str(lab.ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,
+        env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="false", PATH="%s:%s" % (lab.ROOT / ".venv/bin", os.environ["PATH"])))
+    said, name = [], ""
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(("TASK [", "RUNNING HANDLER [")):
+            if name:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(timeout=30)
+                return name
+            title = line[line.index("[") + 1:line.rindex("]")]
+            name = title if tasks(title) else ""
+    assert process.wait(timeout=30) == 0, "".join(said)[-6000:]
+    return ""
+
+
+class Draw:
+    """Which tasks to kill a run after: each once, by chance, and the one that writes the new rules."""
+
+    def __init__(self):
+        self.random, self.seen = random.Random(SEED), set()
+
+    def __call__(self, title):
+        new = title not in self.seen
+        self.seen.add(title)
+        return new and (self.random.random() < SHARE or title.endswith(": Let the nodes log in as the repmgr role"))
+
+
+def test_preflight_and_check_mode_look_at_it_and_change_nothing():
+    with nothing_changes():
+        lab.playbook("playbooks/preflight.yml").assert_ok()
+        lab.site("--check").assert_ok()
+
+
+@pytest.mark.usefixtures("built_by_hand")
+def test_a_run_that_is_killed_leaves_every_standby_streaming(figure):
+    print("SEED=%d" % SEED)
+    draw, kills = Draw(), []
+    while True:
+        name = killed_after_one_of(draw)
+        if not name:
+            break
+        kills.append(name)
+        lab.sql(lab.PRIMARY, "insert into kept values (%d)" % len(kills), "repmgr")
+        streams_anew()
+        time.sleep(A_WHILE)
+        assert lab.primaries() == [lab.PRIMARY], "after '%s'" % name
+        lab.sql(lab.PRIMARY, "insert into kept values (%d)" % -len(kills), "repmgr")
+    figure("site.yml killed on a cluster built by hand", "after %d tasks: %s" % (len(kills), "; ".join(kills)))
+    assert kills
+    assert lab.value(lab.PRIMARY, "select count(*) from kept", "repmgr") == "%d" % (2 * len(kills))
+
+
+def test_then_it_is_a_cluster_like_any_other():
+    lab.healthy()
+    lab.site().assert_nothing_changed()
+    for host in lab.HOSTS:
+        assert lab.ssh(host, "pgrep -cx repmgrd").strip() == "1", host
+        assert lab.ssh(host, "systemctl is-enabled pg-failover", check=False).stdout.strip() == "disabled"
+    for host in lab.HOSTS:
+        assert "trust" not in lab.ssh(host, "grep -v '^#' /etc/postgresql/15/main/pg_hba.conf"), host
+    assert lab.value(lab.PRIMARY, "select rolsuper from pg_roles where rolname = 'repmgr'") == "f"
+    streams_anew()
