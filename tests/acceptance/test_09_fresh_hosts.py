@@ -68,6 +68,12 @@ def test_two_clusters_in_one_run(figure):
     took = lab.wait_until("two healthy clusters", 30, assert_both_healthy)
     figure("two clusters of two nodes, one run", "%.1f s, healthy %.1f s later" % (run.seconds, took))
 
+    # Alpha was deployed with commits that wait for its standby, before there was one.
+    assert {lab.value(host, "show synchronous_standby_names") for host in ALPHA} == {'ANY 1 ("%s", "%s")' % tuple(ALPHA)}
+    assert lab.value(ALPHA[0], "select sync_state from pg_stat_replication") == "quorum"
+    lab.sql(ALPHA[0], "create table waits (id int); drop table waits")
+    assert {lab.value(host, "show synchronous_standby_names") for host in BETA} == {""}
+
     systems = [{lab.value(host, "select system_identifier from pg_control_system()") for host in cluster} for cluster in (ALPHA, BETA)]
     assert [len(system) for system in systems] == [1, 1] and systems[0] != systems[1]
     # Neighbours in one inventory are strangers: no key, no access line, no password in common.
