@@ -11,7 +11,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _steps, _topology, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
 
 
@@ -126,6 +126,12 @@ def login_matrix(verdict):
     return _topology.login_matrix(verdict['logins'])
 
 
+def playbook_command(name, **arguments):
+    if not hasattr(name, 'lower') or not re.match('[a-z_]+$', name):
+        raise AnsibleFilterError('playbook_command needs the name of a playbook of this collection, such as rejoin')
+    return _steps.render(_steps.playbook(name, **arguments))
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -141,6 +147,7 @@ class FilterModule(object):
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,
+            'playbook_command': playbook_command,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,

@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 PROFILES = ('fast', 'safe', 'wan')
@@ -212,7 +213,8 @@ def _two_nodes(hosts):
     if len(data_nodes) != 2 or len(hosts) != 2 or any(host.get('allow_two_nodes', True) for host in hosts):
         return []
     return [message(', '.join('%s' % host.get('name') for host in hosts), 'two nodes and no witness: neither is a majority, so nobody can be promoted',
-                    'a witness or a third node', 'Add one, or set repmgr_allow_two_nodes: true and promote by playbooks/failover.yml.')]
+                    'a witness or a third node', ['Add one, or set repmgr_allow_two_nodes: true.', _steps.playbook(
+                        'failover', reason='A node is then promoted by')])]
 
 
 def _synchronous(hosts):

@@ -548,7 +548,10 @@ def read_pause(user):
 
 
 def read_guard(root='/'):
-    """{running, enabled} of repmgr-guard as role guard installs it, or None."""
+    """{running, enabled, stopped} of repmgr-guard as role guard installs it, or None.
+
+    stopped: {code, peers, since} as the guard wrote them down when it stopped the server, as much of it as it did; None where it has not.
+    """
     if not os.path.exists(os.path.join(root, 'etc/systemd/system/repmgr-guard.service')):
         return None
     try:
@@ -557,8 +560,25 @@ def read_guard(root='/'):
                 running = b'repmgr-guard' in command.read()
     except (IOError, OSError, ValueError):
         running = False
-    return {'running': running,
+    return {'running': running, 'stopped': _read_stop(os.path.join(root, 'run/postgresql/repmgr-guard.stopped')),
             'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service'))}
+
+
+def _read_stop(path):
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            found = json.load(handle)
+    except (IOError, OSError) as exc:
+        # A mark that may not be read is a mark.
+        return None if exc.errno == errno.ENOENT else {}
+    except ValueError:
+        # Empty, from an older guard or on a full disk.
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    peers = found.get('peers')
+    return {'code': found.get('code'), 'since': found.get('since'),
+            'peers': ['%s' % peer for peer in peers] if isinstance(peers, list) else []}
 
 
 def files(paths, blocks=None):

@@ -9,6 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+
 
 def plain(value):
     """The value with every record in it turned into a dictionary."""
@@ -261,30 +263,35 @@ class Plan(Record):
         ('refused', False),
         ('seen', ''),
         ('expected', ''),
-        ('command', ''),
+        ('steps', list),
         ('situation', None),
         ('differences', list),
     )
 
 
 class Problem(Record):
-    """Something that is wrong: on which node, what was seen, what was expected, what to type next."""
+    """Something that is wrong: on which node, what was seen, what was expected, and the next steps as `_steps` has them."""
 
     FIELDS = (
         ('code', ''),
         ('node', ''),
         ('seen', ''),
         ('expected', ''),
-        ('command', ''),
+        ('steps', list),
         ('stop', False),
     )
 
     @property
     def message(self):
-        return message(self.node, self.seen, self.expected, self.command)
+        return message(self.node, self.seen, self.expected, self.steps)
+
+    @property
+    def command(self):
+        """The steps in words."""
+        return _steps.sentences(self.steps)
 
 
-def message(node, seen, expected, command):
-    """The one form that every refusal has."""
+def message(node, seen, expected, steps):
+    """The one form that every refusal has. steps: as `_steps.listed` takes them, text included."""
     text = '%s: %s; expected %s.' % (node, seen, expected)
-    return '%s %s' % (text, command) if command else text
+    return '%s %s' % (text, _steps.sentences(steps)) if steps else text

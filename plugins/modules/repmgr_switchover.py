@@ -141,6 +141,10 @@ unpaused:
   description: Whether repmgrd had to be unpaused after the switchover.
   returned: when the switchover was run
   type: bool
+refusal:
+  description: The same as of M(pgfleet.repmgr.repmgr_node#module).
+  returned: on failure
+  type: dict
 problems:
   description: What stood against the switchover, or what is not as it should be after it.
   returned: always
@@ -191,9 +195,10 @@ def main():
         _warn(module, switchover)
         result = switchover.result()
         result['problems'] = exc.problems
+        refusal = dict(node=config.get('node_name', ''), seen='; '.join(exc.problems), expected=exc.expected, steps=exc.steps)
         module.fail_json(
             changed=switchover.begun,
-            msg=message(config.get('node_name', ''), '; '.join(exc.problems), exc.expected, exc.command), **result)
+            msg=message(**refusal), refusal=refusal, **result)
     _warn(module, switchover)
     result = switchover.result()
     module.exit_json(changed=True, diff={'before': {'primary': result['before']}, 'after': {'primary': switchover.target}}, **result)
