@@ -155,7 +155,7 @@ def test_two_nodes_without_a_witness_have_to_be_asked_for():
     two = [host('a', 1, allow_two_nodes=False), host('b', 2, allow_two_nodes=False)]
     assert contract_problems(two) == [
         'a, b: two nodes and no witness: neither is a majority, so nobody can be promoted; expected a witness or a third node. '
-        'Add one, or set repmgr_allow_two_nodes: true and promote by playbooks/failover.yml.']
+        'Add one, or set repmgr_allow_two_nodes: true. A node is then promoted by: ansible-playbook pgfleet.repmgr.failover']
     assert contract_problems([dict(entry, allow_two_nodes=True) for entry in two]) == []
     assert contract_problems(two + [host('w', 3, groups=['witness'])]) == []
     assert contract_problems(two + [host('c', 3)]) == []

@@ -396,11 +396,27 @@ def test_the_guard(tmpdir):
     assert _observe.read_guard(str(tmpdir)) is None
     unit = tmpdir.mkdir('etc').mkdir('systemd').mkdir('system')
     unit.join('repmgr-guard.service').write('')
-    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False}
+    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None}
     os.symlink('../repmgr-guard.service', str(unit.mkdir('multi-user.target.wants').join('repmgr-guard.service')))
     tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
     tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
-    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True}
+    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None}
+
+
+@pytest.mark.parametrize('written, stopped', [
+    (None, None),
+    ('', {}),
+    ('{"code": "isol', {}),
+    ('[1]', {}),
+    ('{}', {'code': None, 'peers': [], 'since': None}),
+    ('{"code": "isolated", "peers": ["b", "w"], "since": 1764450000}', {'code': 'isolated', 'peers': ['b', 'w'], 'since': 1764450000}),
+    ('{"code": "isolated", "peers": "b", "since": null}', {'code': 'isolated', 'peers': [], 'since': None}),
+], ids=['no file', 'empty', 'half', 'no dictionary', 'nothing in it', 'whole', 'odd'])
+def test_why_the_guard_stopped_the_server(tmpdir, written, stopped):
+    tmpdir.ensure('etc', 'systemd', 'system', 'repmgr-guard.service')
+    if written is not None:
+        tmpdir.ensure('run', 'postgresql', 'repmgr-guard.stopped').write(written)
+    assert _observe.read_guard(str(tmpdir))['stopped'] == stopped
 
 
 # -- what nobody said
