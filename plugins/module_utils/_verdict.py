@@ -169,7 +169,7 @@ def _check_seen(cluster):
         cluster.problem(
             'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
             'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
-            _steps.shell('ansible %s -m ansible.builtin.ping' % _steps.quoted(host.name), reason='Try'), stop=not cluster.exists)
+            _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try'), stop=not cluster.exists)
     if cluster.exists and hidden and 2 * len(cluster.seen) <= len(cluster.hosts):
         cluster.problem(
             'no_majority', ', '.join(host.name for host in hidden),
@@ -209,7 +209,8 @@ def _check_primary(cluster):
                 cluster.problem(
                     'no_primary', ', '.join(hidden), 'no host that could be observed runs as primary, but %s %s from one that could not' % (
                         ', '.join(streaming), 'streams' if len(streaming) == 1 else 'stream'),
-                    'every host in reach', _ping(hidden, 'Repair the way there, until this works'))
+                    'every host in reach', _steps.shell(
+                        'ansible %s -m ansible.builtin.ping' % _pattern(hidden), reason='Repair the way there, until this works'))
             elif fenced:
                 for host in fenced:
                     _check_fenced(cluster, host, stopped)
@@ -218,7 +219,8 @@ def _check_primary(cluster):
                     'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                         stopped or 'none seen'),
                     'one primary',
-                    _start_last_primary(cluster) + [_steps.playbook('failover', reason='Otherwise type')])
+                    [_start_last_primary(cluster) or 'Start the server of the last primary if it was stopped on purpose.',
+                     _steps.playbook('failover', reason='Otherwise type')])
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:
@@ -252,12 +254,13 @@ def _check_fenced(cluster, host, stopped):
         'one primary',
         ['Start %s again, or repair the network between %s and %s: the guard starts the server by itself as soon as it sees a majority.' % (
             ', '.join(peers) or 'the other nodes', host.name, 'them' if len(peers) != 1 else 'it')]
-        + ([_ping(peers, 'Find out which of them answer')] if peers else [])
+        + ([_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out which of them answer')] if peers else [])
         + [_steps.playbook('failover', only_if='the host of %s is lost' % host.name)])
 
 
-def _ping(names, reason):
-    return _steps.shell('ansible %s -m ansible.builtin.ping' % _steps.quoted(':'.join(names)), reason=reason)
+def _pattern(names):
+    """For ansible, in a shell."""
+    return _steps.quoted(':'.join(names))
 
 
 def _start(host, **words):
@@ -269,8 +272,7 @@ def _start(host, **words):
 def _start_last_primary(cluster):
     registered = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and any(
         row.node_id == host.node_id and row.type == 'primary' and row.active for row in cluster.registry.values())]
-    step = _start(registered[0], only_if='its server was stopped on purpose') if len(registered) == 1 else None
-    return [step or 'Start the server of the last primary if it was stopped on purpose.']
+    return _start(registered[0], only_if='its server was stopped on purpose') if len(registered) == 1 else None
 
 
 def _registered_primary(cluster):
