@@ -9,8 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 
 PROFILES = ('fast', 'safe', 'wan')
 # Empty is off.

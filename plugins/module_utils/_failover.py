@@ -9,8 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import guard_voters, message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 
 # What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary')
