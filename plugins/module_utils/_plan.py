@@ -23,8 +23,8 @@ _ALL = ('primary', 'standby', 'witness')
 _CLONE = ('check_space', 'clone', 'start', 'register')
 _REDO = ('move_aside',) + _CLONE
 _ACTIVE = ('running',)
-# Where there are no data that count, there is nothing to say about them.
 _CHANGE_ROLE = _steps.playbook('switchover', repmgr_target='{node_name}', reason='A role changes by')
+# Where there are no data that count, there is nothing to say about them.
 _NO_DATA = {'identity': ('none',), 'recovery': ('none',), 'upstream': ('none',)}
 
 
