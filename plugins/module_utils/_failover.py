@@ -49,8 +49,7 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
                                          'Run again without repmgr_primary_is_dead, or with that name.'))
     for problem in answer['problems']:
-        names = problem['node'].split(', ')
-        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in names)
+        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
     # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.

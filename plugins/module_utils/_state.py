@@ -274,7 +274,8 @@ class Problem(Record):
 
     FIELDS = (
         ('code', ''),
-        ('node', ''),
+        ('node', ''),               # as it is shown: one name, or all of `nodes`
+        ('nodes', list),
         ('seen', ''),
         ('expected', ''),
         ('steps', list),

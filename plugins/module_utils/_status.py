@@ -243,7 +243,7 @@ def _problems(problems):
         if any('command' in step for step in rest) or not merged['steps']:
             merged['command'] += ('\n' if merged['command'] else '') + _steps.sentences(problem['steps'])
         merged['steps'] += rest
-        merged['nodes'].append(problem['node'])
+        merged['nodes'] += problem['nodes']
     listed = [found[key] for key in order]
     for problem in listed:
         problem['type'] = _typed(_steps.first_command(problem['steps']))

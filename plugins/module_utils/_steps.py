@@ -47,6 +47,12 @@ def shell(command, host='', reason='', only_if=''):
     return _with({'shell': command}, host=host, reason=reason, only_if=only_if)
 
 
+def start(host, config, only_if=''):
+    """The step that starts the server of a host, by the command of its repmgr.conf; None where that says none."""
+    command = (config or {}).get('service_start_command')
+    return shell(command, host=host, only_if=only_if) if command else None
+
+
 def text(words):
     return {'text': words}
 

@@ -71,7 +71,7 @@ class Switchover:
         if not observed.server.sql:
             raise SwitchoverError(
                 ['the server is %s and does not answer (%s)' % (observed.server.state, observed.server.error or 'no SQL')],
-                'a running standby', 'Start it, and run again.')
+                'a running standby', [_steps.start(config['node_name'], self._config) or 'Start it.', 'Then run again.'])
         self._nodes = observed.nodes or []
         own = [node for node in self._nodes if node.node_id == config['node_id']]
         if not own:

@@ -35,7 +35,8 @@ class _Cluster:
         self.system_identifier = None
 
     def problem(self, code, node, seen, expected, steps='', stop=True):
-        self.problems.append(Problem(code=code, node=node, seen=seen, expected=expected, steps=_steps.listed(steps), stop=stop))
+        nodes = node if isinstance(node, list) else [node]
+        self.problems.append(Problem(code=code, node=', '.join(nodes), nodes=nodes, seen=seen, expected=expected, steps=_steps.listed(steps), stop=stop))
 
     def has(self, *codes):
         return any(problem.code in codes for problem in self.problems)
@@ -172,7 +173,7 @@ def _check_seen(cluster):
             _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try'), stop=not cluster.exists)
     if cluster.exists and hidden and 2 * len(cluster.seen) <= len(cluster.hosts):
         cluster.problem(
-            'no_majority', ', '.join(host.name for host in hidden),
+            'no_majority', [host.name for host in hidden],
             'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), len(cluster.hosts)),
             'a majority, because what is not observed may be the primary',
             'Bring the missing hosts back, or take those that are gone for good out of the inventory.')
@@ -207,7 +208,7 @@ def _check_primary(cluster):
             if streaming and hidden:
                 # Somebody sends to them. Whoever only cannot be reached from here must not be taken for dead.
                 cluster.problem(
-                    'no_primary', ', '.join(hidden), 'no host that could be observed runs as primary, but %s %s from one that could not' % (
+                    'no_primary', hidden, 'no host that could be observed runs as primary, but %s %s from one that could not' % (
                         ', '.join(streaming), 'streams' if len(streaming) == 1 else 'stream'),
                     'every host in reach', _steps.shell(
                         'ansible %s -m ansible.builtin.ping' % _pattern(hidden), reason='Repair the way there, until this works'))
@@ -225,11 +226,11 @@ def _check_primary(cluster):
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:
         cluster.problem(
-            'no_initial_primary', ', '.join(host.name for host in cluster.hosts),
+            'no_initial_primary', [host.name for host in cluster.hosts],
             'no host of the new cluster is in the primary group', 'exactly one', 'Put one data node into the primary group.')
     elif len(initial) > 1:
         cluster.problem(
-            'two_initial_primaries', ', '.join(initial), '%d hosts of the new cluster are in the primary group' % len(initial),
+            'two_initial_primaries', initial, '%d hosts of the new cluster are in the primary group' % len(initial),
             'exactly one', 'Leave one in the primary group and put the others into the standby group.')
 
 
@@ -263,21 +264,15 @@ def _pattern(names):
     return _steps.quoted(':'.join(names))
 
 
-def _start(host, **words):
-    """The step that starts the server of a host, where its repmgr.conf says by what; else None."""
-    command = (host.observed.config or {}).get('service_start_command')
-    return _steps.shell(command, host=host.name, **words) if command else None
-
-
 def _start_last_primary(cluster):
     registered = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and any(
         row.node_id == host.node_id and row.type == 'primary' and row.active for row in cluster.registry.values())]
-    return _start(registered[0], only_if='its server was stopped on purpose') if len(registered) == 1 else None
+    return _steps.start(registered[0].name, registered[0].observed.config, only_if='its server was stopped on purpose') if len(registered) == 1 else None
 
 
 def _registered_primary(cluster):
     names = [row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active]
-    return ', '.join(sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts])
+    return sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts]
 
 
 def _check_data(cluster):
@@ -523,7 +518,7 @@ def _check_replication(cluster):
                 'node %s' % primary.node_id, _steps.playbook('site'), stop=False)
         if cluster.is_witness(host) and not _running(host):
             cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
-                            'a running server', _start(host) or 'Start the server of the witness.', stop=False)
+                            'a running server', _steps.start(host.name, host.observed.config) or 'Start the server of the witness.', stop=False)
 
 
 def _check_repmgrd(cluster):
@@ -607,7 +602,7 @@ def _readiness(reasons, candidates):
 
 
 def _reason(node, seen, expected, steps):
-    return Problem(code='failover_not_ready', node=node, seen=seen, expected=expected, steps=_steps.listed(steps))
+    return Problem(code='failover_not_ready', node=node, nodes=[node], seen=seen, expected=expected, steps=_steps.listed(steps))
 
 
 def _answers(host):

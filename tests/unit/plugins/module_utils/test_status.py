@@ -180,6 +180,14 @@ def test_a_primary_that_its_guard_has_stopped():
     assert 'its guard stopped the server because it cannot see db2, db3' in '\n'.join(said(cluster))
 
 
+def test_a_problem_of_many_nodes_has_each_of_their_names():
+    cluster = cases.healthy()
+    cluster.vanish(1)
+    cluster.vanish(2)
+    found = dict((problem['code'], problem['nodes']) for problem in seen(cluster)['clusters'][0]['problems'])
+    assert (found['no_majority'], found['unreachable']) == (['db1', 'db2'], ['db1', 'db2'])
+
+
 def test_why_a_failover_is_not_ready_has_steps():
     cluster = cases.healthy()
     cluster.observed[4].repmgr['repmgrd'] = {'running': True, 'paused': True, 'pid': 7}

@@ -72,6 +72,15 @@ def test_the_first_command(steps, first):
     assert _steps.first_command(steps) == first
 
 
+@pytest.mark.parametrize('config', [None, {}, {'service_start_command': ''}, {'service_start_command': None}])
+def test_a_server_whose_start_is_not_configured(config):
+    assert _steps.start('db1', config) is None
+
+
+def test_a_server_is_started_by_the_command_of_its_configuration():
+    assert _steps.start('db1', {'service_start_command': 'sudo systemctl start pg'}) == {'shell': 'sudo systemctl start pg', 'host': 'db1'}
+
+
 def test_steps_of_a_rule_are_filled_in():
     steps = [_steps.playbook('rejoin', check=True, repmgr_target='{node_name}', repmgr_accept_loss=None), 'Look at {path}.']
     found = _steps.filled(steps, {'node_name': 'db1', 'path': '/data'})
