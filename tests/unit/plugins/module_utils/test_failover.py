@@ -71,6 +71,12 @@ def test_the_most_advanced_standby():
     assert found == {'refuse': '', 'done': False, 'target': 'c', 'old': ['a'], 'fence': ['a'], 'loss_bytes': 0, 'unseen': [], 'alone': []}
 
 
+def test_a_primary_that_its_guard_has_stopped_can_be_replaced_on_request():
+    """Status advises against it; the operator may know that the host will be lost."""
+    found = plan(cluster(a=stopped().replace(guard={'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['b', 'c']}})))
+    assert (found['refuse'], found['target'], found['fence']) == ('', 'b', ['a'])
+
+
 @pytest.mark.parametrize('changes, target', [
     ({}, 'b'),
     # Replayed from the archive, and nothing received.
