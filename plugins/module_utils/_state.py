@@ -173,12 +173,6 @@ class Observed(Record):
         return self.server.system_identifier or self.data.system_identifier
 
 
-def guard_voters(members, is_witness):
-    """Who has a vote with repmgr-guard: every node with data, and a witness where those are even in number."""
-    found = [member for member in members if not is_witness(member)]
-    return found + ([member for member in members if is_witness(member)][:1] if len(found) % 2 == 0 else [])
-
-
 class Host(Record):
     """A host as the inventory has it, with its observation."""
 

@@ -11,7 +11,8 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
 # What has to be looked at first. What is not named here keeps the verdict's order, after these.
@@ -191,15 +192,6 @@ def seconds(interval):
     days, sign, hours, minutes, rest = found.groups()
     value = int(hours) * 3600 + int(minutes) * 60 + float(rest)
     return int(days or 0) * 86400 + (-value if sign else value)
-
-
-def position(lsn):
-    """An LSN as a number of bytes, or None."""
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return None
 
 
 def _slots(cluster):

@@ -9,7 +9,9 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, guard_voters, message, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, message, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
 STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
 
@@ -169,7 +171,7 @@ def _check_seen(cluster):
             'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
             'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
             'Try: ansible %s -m ansible.builtin.ping' % host.name, stop=not cluster.exists)
-    if cluster.exists and hidden and 2 * len(cluster.seen) <= len(cluster.hosts):
+    if cluster.exists and hidden and len(cluster.seen) < majority(len(cluster.hosts)):
         cluster.problem(
             'no_majority', ', '.join(host.name for host in hidden),
             'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), len(cluster.hosts)),
@@ -601,23 +603,15 @@ def _resumes_replay(observed, alone):
 
 def _lag(row, host, primary):
     """Bytes that the primary has written and this standby has not received, or None."""
-    written = _position(primary.observed.server.current_lsn)
+    written = position(primary.observed.server.current_lsn)
     received = None
     for entry in primary.observed.replication or []:
         # Of the same moment as the primary's own position, which the standby's word is not.
         if entry.get('application_name') == row.node_name:
-            received = _position(entry.get('flush_lsn'))
+            received = position(entry.get('flush_lsn'))
     if received is None:
-        received = _position(host.observed.server.received_lsn)
+        received = position(host.observed.server.received_lsn)
     return None if written is None or received is None else max(0, written - received)
-
-
-def _position(lsn):
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return None
 
 
 def _able(candidates):
@@ -647,11 +641,11 @@ def _quorum_reasons(primary, row, voters, visible):
     """The standby that votes is one of the voters; without a sibling it wins by default, but in the primary's location only."""
     reasons = []
     hidden = [item.node_name for item in voters if item not in visible]
-    if len(voters) > 1 and 2 * len(visible) <= len(voters):
+    if len(voters) > 1 and len(visible) < majority(len(voters)):
         reasons.append(message(
             primary.name, 'of the %d nodes that would elect its successor %d can be seen; %s cannot' % (
                 len(voters), len(visible), ', '.join(hidden)),
-            'more than half, %d' % (len(voters) // 2 + 1),
+            'more than half, %d' % majority(len(voters)),
             'Bring them back, or unregister those that are gone for good.'))
     if visible and not any(item.location == row.location for item in visible):
         reasons.append(message(
@@ -664,14 +658,14 @@ def _vote_reasons(cluster, primary):
     """repmgr-guard promotes with a majority of votes only."""
     if not any(host.observed.guard for host in cluster.seen):
         return []
-    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.type == 'witness')
+    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.node_id, lambda row: row.type == 'witness')
     answering = set(host.node_id for host in cluster.seen if _answers(host))
     left = [row for row in votes if row.node_id in answering and row.node_id != primary.node_id]
-    majority = len(votes) // 2 + 1
-    if len(left) >= majority:
+    needed = majority(len(votes))
+    if len(left) >= needed:
         return []
     return [message(primary.name, 'without it %d of %d votes would be left (%s)' % (
-        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % majority,
+        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % needed,
         'Bring back who is missing, or add a node or a witness.')]
 
 
