@@ -298,7 +298,11 @@ def _postmaster(path):
 
 
 def _alive(path, data_directory):
-    """Whether the process of a postmaster.pid is there and is that server's, without starting a process."""
+    """The process that postmaster.pid names, if it is the server of this directory, else None. Starts no process.
+
+    After a crash of the host the number may be that of any process, also of another cluster's server. A server is a program of that name whose
+    working directory is its data directory. The guard, which is one file without imports, has the same rule in postmaster().
+    """
     lines = _postmaster(path)
     if not lines or not lines[0].strip().lstrip('-').isdigit():
         return None
@@ -309,24 +313,18 @@ def _alive(path, data_directory):
         if exc.errno == errno.ESRCH:
             return None
     try:
-        # After a crash and a reboot the number may belong to anything, even to another server.
-        if os.path.realpath('/proc/%d/cwd' % pid) != os.path.realpath(data_directory) and os.readlink('/proc/%d/cwd' % pid):
-            return None
+        with open('/proc/%d/cmdline' % pid, 'rb') as handle:
+            program = os.path.basename(handle.read().split(b'\0')[0])
     except (IOError, OSError):
-        # Root in a container may not look there.
-        if not _is_postgres(pid):
-            return None
-    return pid
-
-
-def _is_postgres(pid):
-    """By the name of its program, where that can be read."""
+        # There, but hidden from this user: what may be a server is not taken for a stopped one.
+        return pid
+    if program not in (b'postgres', b'postmaster'):
+        return None
     try:
-        with open('/proc/%d/comm' % pid) as handle:
-            name = handle.read()
+        return pid if os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(data_directory) else None
     except (IOError, OSError):
-        return True
-    return 'postgres' in name or 'postmaster' in name
+        # Root in a container may not look there; then its name is enough.
+        return pid
 
 
 def without_stale_pid(data_directory):
