@@ -374,10 +374,7 @@ def _ways(place, config, sockets):
     database = None
     if conninfo:
         ways.append((conninfo, None))
-        try:
-            database = _conninfo.parse(conninfo).get('dbname')
-        except ValueError:
-            pass
+        database = _conninfo.parse_or_empty(conninfo).get('dbname')
     # The server's own user over the socket: the way in before repmgr's role exists. Root has to become that user.
     user = None
     if os.geteuid() == 0:
@@ -669,7 +666,7 @@ def observe_remote(psql, name, conninfo, events=0):
 def observe_peers(psql, observed, place, peers, timeout):
     """{name: observation or None} of every registered node and every given peer, in parallel."""
     own = place.conninfo or (read_config(place.config_file) or {}).get('conninfo') or ''
-    base = _parsed(own)
+    base = _conninfo.parse_or_empty(own)
     targets = {}
     own_id = (observed.config or {}).get('node_id')
     for peer in peers:
@@ -677,9 +674,9 @@ def observe_peers(psql, observed, place, peers, timeout):
             targets[peer['name']] = dict(base, host=peer['address'], port=str(peer['port']))
     for node in observed.nodes or []:
         if node.node_id != own_id and node.node_name not in targets:
-            targets[node.node_name] = _parsed(usable(node.conninfo, own))
+            targets[node.node_name] = _conninfo.parse_or_empty(usable(node.conninfo, own))
     endpoints = dict((name, {
-        'name': name, 'address': values.get('hostaddr') or values.get('host') or 'localhost',
+        'name': name, 'address': _conninfo.address(values) or 'localhost',
         'port': int(values.get('port') or 5432), 'ssh_port': int(values.get('port') or 5432),
     }) for name, values in targets.items())
     reached = dict((entry['name'], entry) for entry in _reach.reach(list(endpoints.values()), timeout))
@@ -702,23 +699,16 @@ def observe_peers(psql, observed, place, peers, timeout):
     return found
 
 
-def _parsed(conninfo):
-    try:
-        return _conninfo.parse(conninfo)
-    except ValueError:
-        return {}
-
-
 def usable(conninfo, own):
     """A recorded connection string; the password that is never recorded in an observation is this node's own."""
-    values = _parsed(conninfo)
+    values = _conninfo.parse_or_empty(conninfo)
     if values.get('password'):
-        values['password'] = _parsed(own).get('password')
+        values['password'] = _conninfo.parse_or_empty(own).get('password')
     return _conninfo.build(values)
 
 
 def _database(conninfo):
-    values = _parsed(conninfo)
+    values = _conninfo.parse_or_empty(conninfo)
     return values.get('dbname') or values.get('user')
 
 
@@ -735,16 +725,16 @@ def sender_node_id(observed, nodes, resolve_timeout=2):
     """
     receiver = observed.receiver or {}
     streaming = receiver.get('status') == 'streaming'
-    values = _parsed(receiver.get('conninfo') or observed.server.settings.get('primary_conninfo') or '')
-    host = receiver.get('sender_host') or values.get('hostaddr') or values.get('host')
+    values = _conninfo.parse_or_empty(receiver.get('conninfo') or observed.server.settings.get('primary_conninfo') or '')
+    host = receiver.get('sender_host') or _conninfo.address(values)
     port = str(receiver.get('sender_port') or values.get('port') or '5432')
     if not host:
         return None, streaming
     candidates = []
     for node in nodes:
-        target = _parsed(node.conninfo)
+        target = _conninfo.parse_or_empty(node.conninfo)
         if str(target.get('port') or '5432') == port:
-            candidates.append((node.node_id, target.get('hostaddr') or target.get('host') or ''))
+            candidates.append((node.node_id, _conninfo.address(target) or ''))
     for node_id, address in candidates:
         if address == host:
             return node_id, streaming

@@ -153,7 +153,7 @@ def _upstream(cluster, host):
     if cluster.is_witness(host):
         return cluster.name_of((observed.repmgr or {}).get('upstream_node_id'))
     receiver = observed.receiver or {}
-    address = receiver.get('sender_host') or _host_of(receiver.get('conninfo'))
+    address = receiver.get('sender_host') or _conninfo.address(_conninfo.parse_or_empty(receiver.get('conninfo')))
     if not address or receiver.get('status') != 'streaming':
         return None
     port = receiver.get('sender_port')
@@ -161,11 +161,6 @@ def _upstream(cluster, host):
         if address in (other.address, other.name, other.node_name) and (not port or not other.port or '%s' % port == '%s' % other.port):
             return other.name
     return address
-
-
-def _host_of(conninfo):
-    found = re.search(r"(?:^|\s)host=('(?:[^'\\]|\\.)*'|\S+)", conninfo or '')
-    return found.group(1).strip("'") if found else None
 
 
 def _lag(cluster, host):

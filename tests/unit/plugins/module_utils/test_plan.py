@@ -201,8 +201,12 @@ def test_full_product(role, state):
             assert words['recovery'] == 'yes' and words['data'] == 'valid', words
 
 
-@pytest.mark.parametrize('name', ['_plan', '_verdict', '_contract', '_conninfo', '_topology'])
-def test_pure_files_import_nothing_but_state(name):
+PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
+PURE = ('_plan', '_verdict', '_failover', '_contract', '_conninfo', '_topology', '_votes', '_lsn')
+
+
+@pytest.mark.parametrize('name', PURE)
+def test_pure_files_import_nothing_but_pure_ones(name):
     path = os.path.join(os.path.dirname(_plan.__file__), name + '.py')
     with open(path) as handle:
         tree = ast.parse(handle.read())
@@ -210,11 +214,11 @@ def test_pure_files_import_nothing_but_state(name):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
+            found.update('%s.%s' % (PACKAGE, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module)
-    allowed = set(['__future__', 'ansible_collections.pgfleet.repmgr.plugins.module_utils._state'])
-    if name == '_conninfo':
-        allowed |= set(['re', 'urllib', 'urllib.parse'])
+    allowed = set(['__future__', 're', 'urllib', 'urllib.parse', PACKAGE + '._state'] + ['%s.%s' % (PACKAGE, other) for other in PURE])
     assert found <= allowed
 
 
@@ -261,6 +265,12 @@ def test_healthy_standby():
     (dict(desired=WANTED.replace(location='x')), 'record', 'differs'),
     (dict(desired=WANTED.replace(conninfo='host=other')), 'record', 'differs'),
     (dict(desired=WANTED.replace(conninfo="host='b' dbname=repmgr")), 'record', 'same'),
+    (dict(desired=WANTED.replace(conninfo='postgresql://b:5432/repmgr')), 'record', 'same'),
+    (dict(desired=WANTED.replace(conninfo='host=b port=5433 dbname=repmgr')), 'record', 'differs'),
+    # The words are the same, the values are not.
+    (dict(desired=WANTED.replace(conninfo="dbname=repmgr host=b options='-c a=b -c c=d'"),
+          metadata=[NODES[0], NODES[1].replace(conninfo="dbname=repmgr host=b options='-c c=d -c a=b'")]), 'record', 'differs'),
+    (dict(desired=WANTED.replace(conninfo='host=b dbname=repmgr'), metadata=[NODES[0], NODES[1].replace(conninfo='host=b dbname=')]), 'record', 'differs'),
     (dict(desired=WANTED.replace(slot_name='')), 'record', 'same'),
     (dict(desired=WANTED.replace(node_name='c')), 'record', 'foreign'),
     (dict(desired=WANTED.replace(node_id=9)), 'record', 'foreign'),
@@ -279,6 +289,11 @@ def test_healthy_standby():
     (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS.replace(conninfo='host=b')), 'upstream', 'insecure'),
     (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS), 'upstream', 'right'),
     (dict(observed=streams('host=a sslmode=verify-full sslrootcert=/q'), desired=TLS), 'upstream', 'insecure'),
+    (dict(observed=streams('host=a sslmode = verify-full sslrootcert=/r'), desired=TLS), 'upstream', 'right'),
+    (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r r'"), desired=TLS.replace(
+        conninfo="host=b dbname=repmgr sslmode=verify-full sslrootcert='/r  r'")), 'upstream', 'insecure'),
+    (dict(observed=streams("host=a application_name='x sslmode=verify-full sslrootcert=/r'"), desired=TLS), 'upstream', 'insecure'),
+    (dict(observed=streams('postgresql://a/?sslmode=verify-full&sslrootcert=%2Fr'), desired=TLS), 'upstream', 'right'),
     (dict(observed=streams('host=a'), desired=TLS, streaming=False), 'upstream', 'detached'),
     (dict(metadata=[NODES[1]]), 'upstream', 'unknown'),
     (dict(primary=False), 'primary', 'silent'),
