@@ -11,7 +11,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
 
 
@@ -52,6 +52,12 @@ def guard_peers(records, name, roles=None, keywords=None):
         if keywords:
             record['conninfo'] = _conninfo.build(dict(keywords, host=record['address'], port=record['port']))
     return _votes.peers(found, name, lambda record: record['role'] == 'witness')
+
+
+def repmgr_service(version, verb):
+    if verb not in ('pause', 'unpause', 'status'):
+        raise AnsibleFilterError("repmgr_service needs one of pause, unpause, status, not '%s'" % (verb,))
+    return _repmgr.service_command(verb, _repmgr.parse_version('%s' % (version or '',)))
 
 
 def contract_problems(hosts):
@@ -145,6 +151,7 @@ class FilterModule(object):
             'multihost_dsn': multihost_dsn,
             'passfile_password': passfile_password,
             'guard_peers': guard_peers,
+            'repmgr_service': repmgr_service,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
             'batch_problem': batch_problem,

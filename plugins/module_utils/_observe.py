@@ -63,6 +63,24 @@ def find(place, root='/'):
         root, _DIRECTORIES[os.path.exists(os.path.join(root, 'etc/redhat-release'))].lstrip('/'))
 
 
+def installed_repmgr(bin_dir, root='/'):
+    """'MAJOR.MINOR' of the repmgr that belongs to these programs, or None. Its extension's control file says so without a process."""
+    if not bin_dir:
+        return None
+    # EL and others keep both under one folder, Debian does not.
+    above = os.path.dirname(os.path.normpath(bin_dir))
+    shared = [os.path.join(above, 'share'), os.path.join(above, 'share/postgresql'),
+              os.path.join(root, 'usr/share/postgresql', os.path.basename(above))]
+    for folder in shared:
+        try:
+            with io.open(os.path.join(folder, 'extension/repmgr.control'), encoding='utf-8') as handle:
+                found = re.search(r"^\s*default_version\s*=\s*'(\d+\.\d+)", handle.read(), re.MULTILINE)
+        except (IOError, OSError, ValueError):
+            continue
+        return found.group(1) if found else None
+    return None
+
+
 # -- files
 
 def read_config(path):
@@ -473,6 +491,7 @@ def observe_local(runner, psql, place, events=0):
         name=place.name,
         installed=_exists(place.bin_dir, 'postgres'),
         repmgr_installed=_exists(place.bin_dir, 'repmgr'),
+        repmgr_version=installed_repmgr(place.bin_dir),
         config=public_config(config),
         repmgr=no_repmgr(),
     )

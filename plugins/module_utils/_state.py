@@ -141,6 +141,7 @@ class Observed(Record):
         ('name', ''),
         ('installed', None),
         ('repmgr_installed', None),
+        ('repmgr_version', None),   # of the installed packages, as 'MAJOR.MINOR'; None where it cannot be told
         ('missing_packages', None),
         ('files', dict),
         ('contents', dict),

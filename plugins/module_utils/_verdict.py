@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, message, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
@@ -195,6 +196,11 @@ def _check_seen(cluster):
             cluster.problem(
                 'server_silent', host.name, 'its server runs but does not answer: %s' % (server.error or 'no reason given'),
                 'an answer over SQL', 'Look at its log and pg_hba.conf.')
+        version = _repmgr.parse_version(host.observed.repmgr_version)
+        if version and version < _repmgr.OLDEST:
+            cluster.problem(
+                'repmgr_too_old', host.name, 'repmgr %s is installed' % host.observed.repmgr_version, 'version %d.%d or later' % _repmgr.OLDEST,
+                'Upgrade its packages on every node of the cluster, and its extension by: alter extension repmgr update')
 
 
 def _check_primary(cluster):

@@ -72,6 +72,28 @@ def test_identifier_without_any_program(place):
     assert (data.system_identifier, data.major, data.standby_signal) == ('7711470008436045090', '15', True)
 
 
+@pytest.mark.parametrize('bin_dir, control', [
+    ('usr/lib/postgresql/15/bin', 'usr/share/postgresql/15/extension'),
+    ('usr/pgsql-15/bin', 'usr/pgsql-15/share/extension'),
+    ('usr/pgsql-15/bin/', 'usr/pgsql-15/share/extension'),
+    ('opt/pg/bin', 'opt/pg/share/postgresql/extension'),
+])
+def test_version_of_the_installed_repmgr(tmpdir, bin_dir, control):
+    root, programs = str(tmpdir), str(tmpdir.ensure(bin_dir, dir=True)) + ('/' if bin_dir.endswith('/') else '')
+    assert _observe.installed_repmgr(programs, root) is None
+    file = tmpdir.ensure(control, 'repmgr.control')
+    for text, version in (("# repmgr extension\ncomment = 'Replication manager for PostgreSQL'\ndefault_version = '5.3'\nrelocatable = false\n", '5.3'),
+                          ("default_version='4.4.1'\n", '4.4'), ('default_version = \n', None), ('', None)):
+        file.write(text)
+        assert _observe.installed_repmgr(programs, root) == version
+    file.write_binary(b"\xff\xfe")
+    assert _observe.installed_repmgr(programs, root) is None
+
+
+def test_no_programs_no_version():
+    assert _observe.installed_repmgr(None) is None and _observe.installed_repmgr('') is None
+
+
 def test_unrecognised_names_what_is_there(place):
     make(place, 'a', 'b', 'c', 'd', 'e', 'f')
     assert observe(place).reason == 'holds a, b, c, d and 2 more but no PG_VERSION'
