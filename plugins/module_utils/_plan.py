@@ -16,9 +16,6 @@ __metaclass__ = type
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Plan, Rule, Situation
 
-# Actions that replace or rewrite the contents of a data directory.
-DESTRUCTIVE = ('clone', 'rejoin_rewind', 'move_aside')
-
 _ALL = ('primary', 'standby', 'witness')
 _CLONE = ('check_space', 'clone', 'start', 'register')
 _REDO = ('move_aside',) + _CLONE

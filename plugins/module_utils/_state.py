@@ -21,6 +21,16 @@ def plain(value):
     return value
 
 
+def integer(value):
+    """A number, or a text of one as inventories have it, as a number; None for anything else."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return int('%s' % (value,))
+    except ValueError:
+        return None
+
+
 class Record:
     """Fields with defaults, compared by value. A callable default makes a fresh value for each record."""
 

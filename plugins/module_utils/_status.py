@@ -12,6 +12,7 @@ __metaclass__ = type
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
@@ -390,7 +391,7 @@ def _details(view):
         ('node', node['name'], 'bold'),
         ('server', node['version'] or '-', ''),
         ('certificate', '-' if node['certificate_days'] is None else '%d days' % node['certificate_days'],
-         'warn' if (node['certificate_days'] or 0) < _verdict.RENEWAL_DAYS and node['certificate_days'] is not None else ''),
+         'warn' if (node['certificate_days'] or 0) < RENEWAL_DAYS and node['certificate_days'] is not None else ''),
         ('disk', disk(node), ''),
         ('slots', ', '.join(_slot(slot) for slot in view['slots'] if slot['node'] == node['name']) or '-', ''),
     ] for node in view['nodes']])

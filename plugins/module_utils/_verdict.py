@@ -10,18 +10,13 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, message, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, message, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
-STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
-
 _RUN_AGAIN = 'Then run again.'
-# A managed certificate is made anew, a provided one is warned of.
-RENEWAL_DAYS = 30
 _MAX_RETAINED = 1024 * 1024 * 1024
-# What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
-_MAX_LAG = 16 * 1024 * 1024
 
 
 class _Cluster:
@@ -636,9 +631,9 @@ def _candidate_reasons(primary, candidates):
     if first['obstacles']:
         return [message(first['name'], 'the others would elect it, but %s: nobody would be promoted' % ', '.join(first['obstacles']),
                         'a winner that promotes itself', 'Mend that, or set its priority to 0 in repmgr.conf and register it again.')]
-    if (first['lag_bytes'] or 0) > _MAX_LAG:
+    if (first['lag_bytes'] or 0) > MAX_LAG:
         return [message(first['name'], 'is the best candidate, but %d MB behind' % (first['lag_bytes'] // 1048576),
-                        '%d MB at most, because the rest would be lost' % (_MAX_LAG // 1048576),
+                        '%d MB at most, because the rest would be lost' % (MAX_LAG // 1048576),
                         'Wait for it to catch up, or look at the network and at its disk.')]
     return []
 
@@ -694,7 +689,7 @@ def _follow_reasons(visible, voters, hosts, candidates):
     settings = best.observed.server.settings or {}
     slots = any(item.slot_name for item in voters)
     for name in ['max_wal_senders'] + (['max_replication_slots'] if slots else []):
-        limit = _integer(settings.get(name))
+        limit = integer(settings.get(name))
         taken = len([slot for slot in best.observed.slots or [] if slot.get('slot_name') not in [item.slot_name for item in voters]]
                     ) if name == 'max_replication_slots' else 0
         if limit is not None and limit - taken < wanted:
@@ -790,7 +785,7 @@ def hosts_from(records):
     for values in records:
         values = dict(values)
         for name in ('node_id', 'port'):
-            values[name] = _integer(values.get(name))
+            values[name] = integer(values.get(name))
         host = Host.from_dict(values)
         host.node_name = host.node_name or host.name
         made.append(host)
@@ -822,10 +817,3 @@ def from_one_node(observed):
         if name not in taken and peer is not None:
             hosts.append(Host(name=name, node_name=name, observed=peer))
     return verdict(hosts, deploying=False)
-
-
-def _integer(value):
-    try:
-        return int('%s' % value)
-    except (TypeError, ValueError):
-        return None

@@ -189,7 +189,8 @@ def test_full_product(role, state):
         assert rule.refuse is None
         assert words['server'] in ('running', 'stopped') and words['data'] not in ('unknown', 'unrecognised'), words
         assert words['record'] not in ('unknown', 'foreign'), words
-        if set(rule.actions) & set(_plan.DESTRUCTIVE):
+        # Those that replace or rewrite the contents of a data directory.
+        if set(rule.actions) & set(['clone', 'rejoin_rewind', 'move_aside']):
             assert 'unknown' not in words.values(), words
             assert words['primary'] == 'live' and role == 'standby' and state == 'present', words
             # What another cluster wrote, or a running primary, is nobody's to replace.
@@ -202,7 +203,7 @@ def test_full_product(role, state):
 
 
 PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
-PURE = ('_plan', '_verdict', '_failover', '_contract', '_conninfo', '_topology', '_votes', '_lsn')
+PURE = ('_plan', '_verdict', '_failover', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits')
 
 
 @pytest.mark.parametrize('name', PURE)

@@ -490,7 +490,7 @@ def test_random_observations_never_raise_and_never_contradict():
         hosts = [host(name, number, rng.choice(['primary', 'standby', 'witness', '']), _anything(rng), rng.choice([True, False, False]))
                  for number, name in enumerate(rng.sample('abcw', rng.randint(1, 4)), 1)]
         answer = judge(hosts)
-        assert answer['status'] in _verdict.STATUSES
+        assert answer['status'] in ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
         assert (answer['status'] == 'healthy') <= (answer['problems'] == [])
         assert answer['stop'] == [problem['message'] for problem in answer['problems'] if problem['stop']]
         assert list(answer['roles'].values()).count('primary') <= 1 or not answer['primary']
