@@ -31,7 +31,8 @@ FACTS = (
     ("a position in the WAL", r"2 *\*\* *32|<< *32|split\('/'\)", {UTILS + "_lsn.py"}),
     ("whether a process is the server", r"/proc/%d/cwd", {UTILS + "_observe.py", GUARD}),
     ("how repmgrd is paused", r"'daemon'|\b(service|daemon),? (un)?pause\]", {UTILS + "_repmgr.py"}),
-    ("what a connection string says", r"conninfo\b[^\n]*\.split\(\)|startswith\('ssl|host=\(|\['host(addr)?'\] or |get\('hostaddr'\) or \w+\.get", {UTILS + "_conninfo.py"}),
+    ("what a connection string says", r"conninfo\b[^\n]*\.split\(\)|startswith\('ssl|host=\(|\['host(addr)?'\] or |get\('hostaddr'\) or \w+\.get",
+     {UTILS + "_conninfo.py"}),
     ("when a certificate is renewed", r"(?i)renewal_days *[=:] *[0-9]", {UTILS + "_limits.py", "roles/tls/vars/main.yml"}),
     # The module's is its documentation.
     ("how far behind is too far", r"16 *\* *1024|16777216", {UTILS + "_limits.py", "plugins/modules/repmgr_switchover.py"}),
