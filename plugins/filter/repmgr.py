@@ -11,7 +11,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _steps, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _steps, _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
 
 
@@ -41,6 +41,23 @@ def multihost_dsn(hosts, dbname=None, user=None, target_session_attrs='read-writ
 
 def passfile_password(text, user):
     return _conninfo.passfile_password(text, user)
+
+
+def guard_peers(records, name, roles=None, keywords=None):
+    """keywords: how to connect to every peer, apart from its address and port; empty for the conninfo of its record."""
+    found = [dict(record) for record in _listed(records, 'guard_peers')]
+    for record in found:
+        # A host that is new to the cluster has the role that the inventory gives it.
+        record['role'] = (roles or {}).get(record['name']) or record['initial_role']
+        if keywords:
+            record['conninfo'] = _conninfo.build(dict(keywords, host=record['address'], port=record['port']))
+    return _votes.peers(found, name, lambda record: record['role'] == 'witness')
+
+
+def repmgr_service(version, verb):
+    if verb not in ('pause', 'unpause', 'status'):
+        raise AnsibleFilterError("repmgr_service needs one of pause, unpause, status, not '%s'" % (verb,))
+    return _repmgr.service_command(verb, _repmgr.parse_version('%s' % (version or '',)))
 
 
 def contract_problems(hosts):
@@ -139,6 +156,8 @@ class FilterModule(object):
             'parse_conninfo': parse_conninfo,
             'multihost_dsn': multihost_dsn,
             'passfile_password': passfile_password,
+            'guard_peers': guard_peers,
+            'repmgr_service': repmgr_service,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
             'batch_problem': batch_problem,

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer as _integer, message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 
 PROFILES = ('fast', 'safe', 'wan')
@@ -55,15 +55,6 @@ def _say(host, seen, expected, command):
 
 def _empty(value):
     return value is None or '%s' % (value,) == ''
-
-
-def _integer(value):
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return int('%s' % (value,))
-    except ValueError:
-        return None
 
 
 def _number_id(host):

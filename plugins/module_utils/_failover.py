@@ -9,8 +9,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import guard_voters, message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
 # What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary')
@@ -104,9 +106,9 @@ def _choose(plan, hosts, answer, target, accept_loss):
 def _alone(hosts, answer, primary):
     if not any(host.observed is not None and host.observed.guard for host in hosts):
         return []
-    votes = guard_voters(hosts, lambda host: answer['roles'].get(host.name) == 'witness')
+    votes = guard_voters(hosts, lambda host: host.node_id, lambda host: answer['roles'].get(host.name) == 'witness')
     missing = [host.name for host in votes if host.name != primary and (host.unreachable or host.observed is None or not host.observed.server.sql)]
-    return missing if len(missing) > len(votes) // 2 else []
+    return missing if len(missing) >= majority(len(votes)) else []
 
 
 def _obstacle(host):
@@ -140,12 +142,6 @@ def _priority(host):
 def _reached(host):
     """(timeline, position): what it has received or replayed, whichever is further."""
     server = host.observed.server
-    return (server.timeline or 0, max(_position(server.received_lsn), _position(server.replayed_lsn)))
-
-
-def _position(lsn):
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return -1
+    known = [found for found in (position(server.received_lsn), position(server.replayed_lsn)) if found is not None]
+    # Behind every position where it says none.
+    return (server.timeline or 0, max(known or [-1]))

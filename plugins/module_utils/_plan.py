@@ -13,11 +13,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Plan, Rule, Situation
-
-# Actions that replace or rewrite the contents of a data directory.
-DESTRUCTIVE = ('clone', 'rejoin_rewind', 'move_aside')
 
 _ALL = ('primary', 'standby', 'witness')
 _CLONE = ('check_space', 'clone', 'start', 'register')
@@ -286,7 +283,7 @@ def differences(desired, metadata):
     found = []
     if own.type != desired.role:
         found.append(('type', own.type, desired.role))
-    if not same_conninfo(own.conninfo, desired.conninfo):
+    if not _conninfo.same(own.conninfo, desired.conninfo):
         found.append(('conninfo', own.conninfo, desired.conninfo))
     for name in ('priority', 'location', 'repluser', 'slot_name', 'config_file'):
         recorded, wanted = getattr(own, name), getattr(desired, name)
@@ -300,11 +297,6 @@ def differences(desired, metadata):
     if own.upstream_node_id != upstream and (desired.role == 'primary' or upstream is not None):
         found.append(('upstream_node_id', own.upstream_node_id, upstream))
     return found
-
-
-def same_conninfo(one, other):
-    """Order and quoting do not count. Kept simple on purpose: what looks different is registered again, no more."""
-    return sorted((one or '').replace("'", '').split()) == sorted((other or '').replace("'", '').split())
 
 
 def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
@@ -334,12 +326,8 @@ def same_tls(actual, wanted):
     if not actual:
         # Before PostgreSQL 12 it is no setting that could be asked for.
         return True
-    return all(_tls(actual).get(name, default) == _tls(wanted).get(name, default)
-               for name, default in (('sslmode', 'prefer'), ('sslrootcert', None)))
-
-
-def _tls(conninfo):
-    return dict(word.replace("'", '').split('=', 1) for word in (conninfo or '').split() if word.startswith('ssl') and '=' in word)
+    one, other = [_conninfo.effective(_conninfo.parse_or_empty(text)) for text in (actual, wanted)]
+    return all(one.get(name) == other.get(name) for name in ('sslmode', 'sslrootcert'))
 
 
 # -- from the table to a plan

@@ -23,6 +23,16 @@ def plain(value):
     return value
 
 
+def integer(value):
+    """A number, or a text of one as inventories have it, as a number; None for anything else."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return int('%s' % (value,))
+    except ValueError:
+        return None
+
+
 class Record:
     """Fields with defaults, compared by value. A callable default makes a fresh value for each record."""
 
@@ -143,6 +153,7 @@ class Observed(Record):
         ('name', ''),
         ('installed', None),
         ('repmgr_installed', None),
+        ('repmgr_version', None),   # of the installed packages, as 'MAJOR.MINOR'; None where it cannot be told
         ('missing_packages', None),
         ('files', dict),
         ('contents', dict),
@@ -173,12 +184,6 @@ class Observed(Record):
     @property
     def system_identifier(self):
         return self.server.system_identifier or self.data.system_identifier
-
-
-def guard_voters(members, is_witness):
-    """Who has a vote with repmgr-guard: every node with data, and a witness where those are even in number."""
-    found = [member for member in members if not is_witness(member)]
-    return found + ([member for member in members if is_witness(member)][:1] if len(found) % 2 == 0 else [])
 
 
 class Host(Record):

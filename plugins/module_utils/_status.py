@@ -12,7 +12,9 @@ __metaclass__ = type
 import json
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _steps, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
 # What has to be looked at first. What is not named here keeps the verdict's order, after these.
@@ -154,7 +156,7 @@ def _upstream(cluster, host):
     if cluster.is_witness(host):
         return cluster.name_of((observed.repmgr or {}).get('upstream_node_id'))
     receiver = observed.receiver or {}
-    address = receiver.get('sender_host') or _host_of(receiver.get('conninfo'))
+    address = receiver.get('sender_host') or _conninfo.address(_conninfo.parse_or_empty(receiver.get('conninfo')))
     if not address or receiver.get('status') != 'streaming':
         return None
     port = receiver.get('sender_port')
@@ -162,11 +164,6 @@ def _upstream(cluster, host):
         if address in (other.address, other.name, other.node_name) and (not port or not other.port or '%s' % port == '%s' % other.port):
             return other.name
     return address
-
-
-def _host_of(conninfo):
-    found = re.search(r"(?:^|\s)host=('(?:[^'\\]|\\.)*'|\S+)", conninfo or '')
-    return found.group(1).strip("'") if found else None
 
 
 def _lag(cluster, host):
@@ -193,15 +190,6 @@ def seconds(interval):
     days, sign, hours, minutes, rest = found.groups()
     value = int(hours) * 3600 + int(minutes) * 60 + float(rest)
     return int(days or 0) * 86400 + (-value if sign else value)
-
-
-def position(lsn):
-    """An LSN as a number of bytes, or None."""
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return None
 
 
 def _slots(cluster):
@@ -420,7 +408,7 @@ def _details(view):
         ('node', node['name'], 'bold'),
         ('server', node['version'] or '-', ''),
         ('certificate', '-' if node['certificate_days'] is None else '%d days' % node['certificate_days'],
-         'warn' if (node['certificate_days'] or 0) < _verdict.RENEWAL_DAYS and node['certificate_days'] is not None else ''),
+         'warn' if (node['certificate_days'] or 0) < RENEWAL_DAYS and node['certificate_days'] is not None else ''),
         ('disk', disk(node), ''),
         ('slots', ', '.join(_slot(slot) for slot in view['slots'] if slot['node'] == node['name']) or '-', ''),
     ] for node in view['nodes']])

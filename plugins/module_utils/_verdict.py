@@ -9,17 +9,14 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, guard_voters, plain
-
-STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
 _RUN_AGAIN = 'Then run again.'
-# A managed certificate is made anew, a provided one is warned of.
-RENEWAL_DAYS = 30
 _MAX_RETAINED = 1024 * 1024 * 1024
-# What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
-_MAX_LAG = 16 * 1024 * 1024
 
 
 class _Cluster:
@@ -171,7 +168,7 @@ def _check_seen(cluster):
             'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
             'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
             _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try'), stop=not cluster.exists)
-    if cluster.exists and hidden and 2 * len(cluster.seen) <= len(cluster.hosts):
+    if cluster.exists and hidden and len(cluster.seen) < majority(len(cluster.hosts)):
         cluster.problem(
             'no_majority', [host.name for host in hidden],
             'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), len(cluster.hosts)),
@@ -195,6 +192,11 @@ def _check_seen(cluster):
             cluster.problem(
                 'server_silent', host.name, 'its server runs but does not answer: %s' % (server.error or 'no reason given'),
                 'an answer over SQL', 'Look at its log and pg_hba.conf.')
+        version = _repmgr.parse_version(host.observed.repmgr_version)
+        if version and version < _repmgr.OLDEST:
+            cluster.problem(
+                'repmgr_too_old', host.name, 'repmgr %s is installed' % host.observed.repmgr_version, 'version %d.%d or later' % _repmgr.OLDEST,
+                'Upgrade its packages on every node of the cluster, and its extension by: alter extension repmgr update')
 
 
 def _check_primary(cluster):
@@ -663,23 +665,15 @@ def _resumes_replay(observed, alone):
 
 def _lag(row, host, primary):
     """Bytes that the primary has written and this standby has not received, or None."""
-    written = _position(primary.observed.server.current_lsn)
+    written = position(primary.observed.server.current_lsn)
     received = None
     for entry in primary.observed.replication or []:
         # Of the same moment as the primary's own position, which the standby's word is not.
         if entry.get('application_name') == row.node_name:
-            received = _position(entry.get('flush_lsn'))
+            received = position(entry.get('flush_lsn'))
     if received is None:
-        received = _position(host.observed.server.received_lsn)
+        received = position(host.observed.server.received_lsn)
     return None if written is None or received is None else max(0, written - received)
-
-
-def _position(lsn):
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return None
 
 
 def _able(candidates):
@@ -697,9 +691,9 @@ def _candidate_reasons(primary, candidates):
     if first['obstacles']:
         return [_reason(first['name'], 'the others would elect it, but %s: nobody would be promoted' % ', '.join(first['obstacles']),
                         'a winner that promotes itself', 'Mend that, or set its priority to 0 in repmgr.conf and register it again.')]
-    if (first['lag_bytes'] or 0) > _MAX_LAG:
+    if (first['lag_bytes'] or 0) > MAX_LAG:
         return [_reason(first['name'], 'is the best candidate, but %d MB behind' % (first['lag_bytes'] // 1048576),
-                        '%d MB at most, because the rest would be lost' % (_MAX_LAG // 1048576),
+                        '%d MB at most, because the rest would be lost' % (MAX_LAG // 1048576),
                         'Wait for it to catch up, or look at the network and at its disk.')]
     return []
 
@@ -708,11 +702,11 @@ def _quorum_reasons(primary, row, voters, visible):
     """The standby that votes is one of the voters; without a sibling it wins by default, but in the primary's location only."""
     reasons = []
     hidden = [item.node_name for item in voters if item not in visible]
-    if len(voters) > 1 and 2 * len(visible) <= len(voters):
+    if len(voters) > 1 and len(visible) < majority(len(voters)):
         reasons.append(_reason(
             primary.name, 'of the %d nodes that would elect its successor %d can be seen; %s cannot' % (
                 len(voters), len(visible), ', '.join(hidden)),
-            'more than half, %d' % (len(voters) // 2 + 1),
+            'more than half, %d' % majority(len(voters)),
             'Bring them back, or unregister those that are gone for good.'))
     if visible and not any(item.location == row.location for item in visible):
         reasons.append(_reason(
@@ -725,14 +719,14 @@ def _vote_reasons(cluster, primary):
     """repmgr-guard promotes with a majority of votes only."""
     if not any(host.observed.guard for host in cluster.seen):
         return []
-    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.type == 'witness')
+    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.node_id, lambda row: row.type == 'witness')
     answering = set(host.node_id for host in cluster.seen if _answers(host))
     left = [row for row in votes if row.node_id in answering and row.node_id != primary.node_id]
-    majority = len(votes) // 2 + 1
-    if len(left) >= majority:
+    needed = majority(len(votes))
+    if len(left) >= needed:
         return []
     return [_reason(primary.name, 'without it %d of %d votes would be left (%s)' % (
-        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % majority,
+        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % needed,
         'Bring back who is missing, or add a node or a witness.')]
 
 
@@ -756,7 +750,7 @@ def _follow_reasons(visible, voters, hosts, candidates):
     settings = best.observed.server.settings or {}
     slots = any(item.slot_name for item in voters)
     for name in ['max_wal_senders'] + (['max_replication_slots'] if slots else []):
-        limit = _integer(settings.get(name))
+        limit = integer(settings.get(name))
         taken = len([slot for slot in best.observed.slots or [] if slot.get('slot_name') not in [item.slot_name for item in voters]]
                     ) if name == 'max_replication_slots' else 0
         if limit is not None and limit - taken < wanted:
@@ -857,7 +851,7 @@ def hosts_from(records):
     for values in records:
         values = dict(values)
         for name in ('node_id', 'port'):
-            values[name] = _integer(values.get(name))
+            values[name] = integer(values.get(name))
         host = Host.from_dict(values)
         host.node_name = host.node_name or host.name
         made.append(host)
@@ -889,10 +883,3 @@ def from_one_node(observed):
         if name not in taken and peer is not None:
             hosts.append(Host(name=name, node_name=name, observed=peer))
     return verdict(hosts, deploying=False)
-
-
-def _integer(value):
-    try:
-        return int('%s' % value)
-    except (TypeError, ValueError):
-        return None

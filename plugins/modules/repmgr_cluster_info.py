@@ -260,6 +260,10 @@ observed:
       description: Whether the programs of repmgr are there.
       type: bool
       returned: always
+    repmgr_version:
+      description: The version of the installed repmgr as V(MAJOR.MINOR), or V(none) where it is not installed or its extension is not in the usual place.
+      type: str
+      returned: always
     config:
       description: The settings of C(repmgr.conf), or V(none) where there is no such file.
       type: dict

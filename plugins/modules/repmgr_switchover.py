@@ -156,6 +156,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
@@ -165,7 +166,7 @@ ARGUMENTS = dict(
     config_file=dict(type='path', required=True),
     bin_dir=dict(type='path', required=True),
     siblings_follow=dict(type='bool', default=True),
-    max_lag=dict(type='int', default=16 * 1024 * 1024),
+    max_lag=dict(type='int', default=MAX_LAG),
     max_archive_ready=dict(type='int', default=16),
     timeout=dict(type='int', default=60),
     passfile=dict(type='path', no_log=False),
