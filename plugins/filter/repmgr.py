@@ -76,11 +76,13 @@ def _is_number(value, least):
     return re.match('[0-9]+$', '%s' % (value,)) is not None and int(value) >= least
 
 
-def cluster_batches(hosts, size, clusters=''):
+def cluster_batches(hosts, size):
     members = {}
     for host in _listed(hosts, 'cluster_batches'):
-        name = host.get('repmgr_cluster_name') or ''
-        if not clusters or name in clusters.split(','):
+        name = '%s' % (host.get('repmgr_cluster_name') or '',)
+        # What repmgr_arguments has made of repmgr_only.
+        only = (host.get('__repmgr_given') or {}).get('only')
+        if not only or name in only:
             members.setdefault(name, []).append(host['inventory_hostname'])
     found = list(members.values())
     # What is no number is refused by batch_problem, where a refusal is no error of a template.
@@ -120,6 +122,10 @@ def topology_mermaid(nodes):
     return _topology.mermaid(_rows(nodes, 'topology_mermaid'))
 
 
+def playbook_command(playbook, **extra):
+    return ' '.join(['ansible-playbook', 'playbooks/%s.yml' % playbook] + ['-e %s=%s' % (name, extra[name]) for name in extra])
+
+
 def login_matrix(verdict):
     if not isinstance(verdict, dict) or 'logins' not in verdict:
         raise AnsibleFilterError('login_matrix needs a verdict')
@@ -144,4 +150,5 @@ class FilterModule(object):
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
+            'playbook_command': playbook_command,
         }
