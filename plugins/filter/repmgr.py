@@ -12,7 +12,7 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _topology, _verdict
-from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _reason, _report
 
 
 def _listed(value, name):
@@ -132,6 +132,12 @@ def login_matrix(verdict):
     return _topology.login_matrix(verdict['logins'])
 
 
+def reason(result, secrets=()):
+    if not isinstance(result, dict):
+        raise AnsibleFilterError('reason needs the result of a task')
+    return _reason.reason(result, secrets)
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -151,4 +157,5 @@ class FilterModule(object):
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
             'playbook_command': playbook_command,
+            'reason': reason,
         }

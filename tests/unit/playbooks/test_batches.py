@@ -17,7 +17,7 @@ PLAYBOOKS = ('site', 'minor_upgrade', 'rolling_restart', 'rotate_credentials', '
 
 @pytest.mark.parametrize('playbook', PLAYBOOKS)
 def test_no_cluster_is_cut_in_two(run, playbook):
-    code, said, worked = run(playbook, '-e', 'repmgr_batch=2')
+    code, said, worked = run(playbook, '-e', 'repmgr_batch=2' + (' repmgr_maintenance=unpause' if playbook == 'maintenance' else ''))
     assert code == 0, said
     assert worked == [['a1', 'a2', 'b1', 'b2', 'b3'], ['c1', 'c2']]
     assert said.count('members a1 a2;') == 2 and said.count('members b1 b2 b3;') == 3
