@@ -12,7 +12,7 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _steps, _topology, _verdict, _votes
-from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _reason, _report
 
 
 def _listed(value, name):
@@ -93,11 +93,13 @@ def _is_number(value, least):
     return re.match('[0-9]+$', '%s' % (value,)) is not None and int(value) >= least
 
 
-def cluster_batches(hosts, size, clusters=''):
+def cluster_batches(hosts, size):
     members = {}
     for host in _listed(hosts, 'cluster_batches'):
-        name = host.get('repmgr_cluster_name') or ''
-        if not clusters or name in clusters.split(','):
+        name = '%s' % (host.get('repmgr_cluster_name') or '',)
+        # What repmgr_arguments has made of repmgr_only.
+        only = (host.get('__repmgr_given') or {}).get('only')
+        if not only or name in only:
             members.setdefault(name, []).append(host['inventory_hostname'])
     found = list(members.values())
     # What is no number is refused by batch_problem, where a refusal is no error of a template.
@@ -149,6 +151,12 @@ def playbook_command(name, **arguments):
     return _steps.render(_steps.playbook(name, **arguments))
 
 
+def reason(result, secrets=()):
+    if not isinstance(result, dict):
+        raise AnsibleFilterError('reason needs the result of a task')
+    return _reason.reason(result, secrets)
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -170,4 +178,5 @@ class FilterModule(object):
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
+            'reason': reason,
         }

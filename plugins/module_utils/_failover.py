@@ -34,6 +34,10 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary is gone', _steps.playbook('site', reason='Deploy it by')))
     if answer['status'] == 'split_brain':
         return dict(plan, refuse='\n'.join(problem['message'] for problem in answer['problems'] if problem['code'] == 'split_brain'))
+    # Also where a primary lives: a misspelt name is no word on anything.
+    if dead and dead not in _names(hosts):
+        return dict(plan, refuse=message(dead, 'is no node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
+                                         'Run again with one of them, or without repmgr_primary_is_dead.'))
     if answer['primary']:
         return dict(plan, done=True, target=answer['primary'], alone=_alone(hosts, answer, answer['primary']))
     plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
@@ -58,6 +62,12 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
     plan['unseen'] = [host.name for host in hosts if host.name not in old and (host.observed is None or host.unreachable)]
     return _choose(plan, hosts, answer, target, accept_loss)
+
+
+def _names(hosts):
+    """Of its hosts, and of nodes that are registered and in no inventory."""
+    registered = set(row.node_name for host in hosts if host.observed is not None for row in host.observed.nodes or [])
+    return [host.name for host in hosts] + sorted(registered - set(host.node_name for host in hosts))
 
 
 def _refusal(hosts, seen, expected, steps):
