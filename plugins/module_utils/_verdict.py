@@ -247,16 +247,42 @@ def guard_stop(host):
     return (observed.guard or {}).get('stopped')
 
 
+# By what the guard wrote down. Where that is nothing, it is the most frequent of them.
+_STOPPED_BECAUSE = {
+    'isolated': 'it cannot see {0}',
+    'primary': '{0} is primary',
+    'promoted': '{0} is on a newer timeline',
+    'named': 'others name {0} as primary',
+    'stood_still': 'this host stood still, and another primary could be elected meanwhile',
+}
+# Its data are not the newest: it comes back as a standby.
+_REPLACED = ('primary', 'promoted', 'named')
+
+
 def _check_fenced(cluster, host, stopped):
-    """The guard starts the server again when it sees a majority, so a failover is right only where its host is lost."""
+    """The guard starts the server again when it sees a majority, so a failover is right only where a host is lost."""
+    stop = guard_stop(host)
     names = dict((other.node_name, other.name) for other in cluster.hosts)
-    peers = [names.get(peer, peer) for peer in guard_stop(host).get('peers') or []]
-    missing = ', '.join(peers) or 'a majority of the votes'
+    peers = [names.get(peer, peer) for peer in stop.get('peers') or []]
+    replaced = stop.get('code') in _REPLACED and bool(peers)
+    if replaced:
+        # Behind the one that counts stand those that only name it.
+        peers = peers[:1]
+    code = stop.get('code') if replaced or stop.get('code') == 'stood_still' else 'isolated'
+    because = _STOPPED_BECAUSE[code].format(', '.join(peers) or 'a majority of the votes')
+    if replaced:
+        cluster.problem(
+            'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),
+            'one primary',
+            ['Start %s again, or repair the network between %s and it: the guard then makes %s its standby.' % (peers[0], host.name, host.name),
+             _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out whether it answers'),
+             _steps.playbook('failover', only_if='the host of %s is lost' % peers[0])])
+        return
     cluster.problem(
-        'no_primary', host.name, 'its guard stopped the server because it cannot see %s, and no other host runs as primary; data nodes: %s' % (missing, stopped),
+        'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),
         'one primary',
         ['Start %s again, or repair the network between %s and %s: the guard starts the server by itself as soon as it sees a majority.' % (
-            ', '.join(peers) or 'the other nodes', host.name, 'them' if len(peers) != 1 else 'it')]
+            ', '.join(peers) or 'the other nodes', host.name, 'it' if len(peers) == 1 else 'them')]
         + ([_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out which of them answer')] if peers else [])
         + [_steps.playbook('failover', only_if='the host of %s is lost' % host.name)])
 

@@ -195,6 +195,24 @@ def test_a_primary_that_its_guard_has_stopped():
     assert _steps.first_command(answer['problems'][0]['steps'])['shell'] == 'ansible b:c -m ansible.builtin.ping'
 
 
+@pytest.mark.parametrize('stop, because, lost', [
+    ({'code': 'isolated', 'peers': ['b']}, 'it cannot see b', 'a'),
+    ({'code': 'primary', 'peers': ['b']}, 'b is primary', 'b'),
+    ({'code': 'promoted', 'peers': ['c']}, 'c is on a newer timeline', 'c'),
+    ({'code': 'named', 'peers': ['c', 'w']}, 'others name c as primary', 'c'),
+    ({'code': 'named', 'peers': []}, 'it cannot see a majority of the votes', 'a'),
+    ({'code': 'stood_still', 'peers': []}, 'this host stood still, and another primary could be elected meanwhile', 'a'),
+    ({'code': 'of a later version', 'peers': ['b', 'c']}, 'it cannot see b, c', 'a'),
+    ({}, 'it cannot see a majority of the votes', 'a'),
+], ids=lambda value: value.get('code', 'nothing') if isinstance(value, dict) else '')
+def test_why_the_guard_stopped_the_primary(stop, because, lost):
+    observed = stopped()
+    observed.guard = {'running': True, 'enabled': True, 'stopped': stop}
+    problem = judge(healthy(a=observed))['problems'][0]
+    assert problem['seen'].startswith('its guard stopped the server because %s, and no other host' % because)
+    assert problem['steps'][-1] == _steps.playbook('failover', only_if='the host of %s is lost' % lost)
+
+
 def test_a_guard_that_did_not_write_down_why():
     observed = stopped()
     observed.guard = {'running': True, 'enabled': True, 'stopped': {}}
