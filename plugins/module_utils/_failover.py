@@ -102,7 +102,8 @@ def _choose(plan, hosts, answer, target, accept_loss):
         named = [host for host in candidates if host.name == target]
         if not named:
             return dict(plan, refuse=message(target, 'cannot be promoted (%s)' % ('; '.join(passed_over) or 'it is no standby of this cluster'),
-                                             'one of %s' % ', '.join(host.name for host in candidates), 'Run again with one of them, or without repmgr_target.'))
+                                             'one of %s' % ', '.join(host.name for host in candidates),
+                                             'Run again with one of them, or without repmgr_target.'))
         chosen = named[0]
     plan['loss_bytes'] = _reached(best)[1] - _reached(chosen)[1] if _reached(best)[0] == _reached(chosen)[0] else None
     if _reached(chosen) < _reached(best) and not accept_loss:

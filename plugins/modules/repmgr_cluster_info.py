@@ -298,6 +298,12 @@ observed:
       description: Whether the database is there, the version of the extension, the registered nodes, and repmgrd's state.
       type: dict
       returned: always
+    guard:
+      description:
+        - Whether repmgr-guard is C(running) and C(enabled), and C(stopped), a dictionary where it has stopped the server, with C(code), C(peers) that
+          were the reason and C(since) as far as it wrote them down, V(none) where it has not.
+      type: dict
+      returned: where it is installed
     disks:
       description:
         - The file systems of the data directory and, where it has one of its own, of its WAL, each with C(path), C(total_bytes) and
