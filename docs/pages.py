@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The ansible package brings a package of that name, which would hide ours.
 ansible_collections.__path__ = [str(ROOT / ".ansible" / "collections" / "ansible_collections")] + list(ansible_collections.__path__)
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _plan  # noqa: E402  pylint: disable=wrong-import-position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _plan, _steps  # noqa: E402  pylint: disable=wrong-import-position
 
 FQCN = "pgfleet.repmgr"
 # What a problem's stop= says where it depends on something.
@@ -67,7 +67,10 @@ def rule_row(rule):
     when = "<br>".join("%s: %s" % (name, " / ".join(values)) for name, values in sorted(rule.when.items()))
     if rule.refuse is not None:
         # {config_file} and the like are filled in by the module
-        follows = "**refused**, expected %s. %s" % tuple(re.sub(r"\{(\w+)\}", r"*\1*", words) for words in rule.refuse)
+        names = re.findall(r"\{(\w+)\}", str(rule.refuse))
+        words = _steps.sentences(_steps.filled(rule.refuse[1], {name: "@%s@" % name for name in names}), installed=True)
+        follows = "**refused**, expected %s. %s" % (
+            re.sub(r"\{(\w+)\}", r"*\1*", rule.refuse[0]), re.sub(r"@(\w+)@", r"*\1*", words))
     else:
         follows = " → ".join("`%s`" % action for action in rule.actions) or "nothing to do"
     return "%d" % rule.id, role, when or "anything else", rule.why, follows
@@ -86,7 +89,7 @@ def problems():
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "problem"):
             continue
-        values = dict(zip(("code", "node", "seen", "expected", "command"), node.args))
+        values = dict(zip(("code", "node", "seen", "expected", "steps"), node.args))
         values.update((keyword.arg, keyword.value) for keyword in node.keywords)
         stop = values.get("stop", ast.Constant(True))
         if isinstance(stop, ast.Constant):
@@ -94,9 +97,37 @@ def problems():
         else:
             stops = CONDITIONS.get(ast.unparse(stop), "if `%s`" % ast.unparse(stop))
         row = ("`%s`" % wording(values["code"], constants), wording(values["seen"], constants), stops,
-               wording(values.get("command"), constants))
+               suggestion(values.get("steps"), constants))
         found.setdefault(row, node.lineno)
     return "\n".join(table(("code", "what is seen", "stops a run", "what to do"), sorted(found, key=found.get)) + [""])
+
+
+def suggestion(node, constants):
+    """The same of the steps of a problem, which are text, a call that makes a step, or a list of both."""
+    if isinstance(node, ast.Name) and node.id in constants:
+        return suggestion(constants[node.id], constants)
+    if isinstance(node, ast.IfExp):
+        return "%s / %s" % (suggestion(node.body, constants), suggestion(node.orelse, constants))
+    return _steps.sentences(stepped(node, constants), installed=True)
+
+
+def stepped(node, constants):
+    """[step] with … for what is only known at run time."""
+    if isinstance(node, ast.List):
+        return [step for part in node.elts for step in stepped(part, constants)]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return stepped(node.left, constants) + stepped(node.right, constants)
+    if isinstance(node, ast.IfExp):
+        return stepped(node.body, constants) + stepped(node.orelse, constants)
+    if isinstance(node, ast.BoolOp):
+        # What a host says of itself, or else this.
+        return stepped(node.values[-1], constants)
+    if not isinstance(node, ast.Call):
+        return _steps.listed(wording(node, constants))
+    # A host's name stands for any: HOST, as where it has to be chosen.
+    values = {part.arg: part.value.value if isinstance(part.value, ast.Constant) else wording(part.value, constants) for part in node.keywords}
+    return [getattr(_steps, node.func.attr)(*[wording(part, constants) for part in node.args], **{
+        name: None if value == "…" and name.startswith("repmgr_") else value for name, value in values.items()})]
 
 
 def wording(node, constants):

@@ -37,7 +37,7 @@ def how_far(clusters, begun, failed, cut_short):
              for word in words if word != words[2] or word in state.values()]
     rest = [name for name in clusters if state[name] != 'done']
     if rest:
-        lines.append('next: mend what failed, and go on by the same command with -e cluster=%s' % ','.join(rest))
+        lines.append('next: mend what failed, and go on by the same command with -e repmgr_only=%s' % ','.join(rest))
     return lines
 
 

@@ -16,6 +16,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._progress import PROGRESS_FILE, line
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils._refusal import say_refusal
 
 display = Display()
 
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         watched = boolean(self._task.args.get('progress', False), strict=False) and not self._task.check_mode and not self._task.async_val
         result.update(self._watch(task_vars) if watched else self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
-        return result
+        return say_refusal(result)
 
     def _watch(self, task_vars):
         self._task.async_val = _LONGEST

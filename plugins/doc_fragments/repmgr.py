@@ -29,5 +29,5 @@ options:
     default: 3
 requirements:
   - psql, from PostgreSQL 10 or later
-  - repmgr 4.2 or later
+  - repmgr 4.4 or later
 """

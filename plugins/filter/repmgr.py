@@ -11,8 +11,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _status, _topology, _verdict
-from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _report
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _steps, _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _reason, _report
 
 
 def _listed(value, name):
@@ -45,6 +45,23 @@ def passfile_password(text, user):
 
 def passfile_lines(members, database, user, password):
     return _conninfo.passfile_lines(_listed(members, 'passfile_lines'), database, user, password)
+
+
+def guard_peers(records, name, roles=None, keywords=None):
+    """keywords: how to connect to every peer, apart from its address and port; empty for the conninfo of its record."""
+    found = [dict(record) for record in _listed(records, 'guard_peers')]
+    for record in found:
+        # A host that is new to the cluster has the role that the inventory gives it.
+        record['role'] = (roles or {}).get(record['name']) or record['initial_role']
+        if keywords:
+            record['conninfo'] = _conninfo.build(dict(keywords, host=record['address'], port=record['port']))
+    return _votes.peers(found, name, lambda record: record['role'] == 'witness')
+
+
+def repmgr_service(version, verb):
+    if verb not in ('pause', 'unpause', 'status'):
+        raise AnsibleFilterError("repmgr_service needs one of pause, unpause, status, not '%s'" % (verb,))
+    return _repmgr.service_command(verb, _repmgr.parse_version('%s' % (version or '',)))
 
 
 def contract_problems(hosts):
@@ -80,11 +97,13 @@ def _is_number(value, least):
     return re.match('[0-9]+$', '%s' % (value,)) is not None and int(value) >= least
 
 
-def cluster_batches(hosts, size, clusters=''):
+def cluster_batches(hosts, size):
     members = {}
     for host in _listed(hosts, 'cluster_batches'):
-        name = host.get('repmgr_cluster_name') or ''
-        if not clusters or name in clusters.split(','):
+        name = '%s' % (host.get('repmgr_cluster_name') or '',)
+        # What repmgr_arguments has made of repmgr_only.
+        only = (host.get('__repmgr_given') or {}).get('only')
+        if not only or name in only:
             members.setdefault(name, []).append(host['inventory_hostname'])
     found = list(members.values())
     # What is no number is refused by batch_problem, where a refusal is no error of a template.
@@ -130,6 +149,18 @@ def login_matrix(verdict):
     return _topology.login_matrix(verdict['logins'])
 
 
+def playbook_command(name, **arguments):
+    if not hasattr(name, 'lower') or not re.match('[a-z_]+$', name):
+        raise AnsibleFilterError('playbook_command needs the name of a playbook of this collection, such as rejoin')
+    return _steps.render(_steps.playbook(name, **arguments))
+
+
+def reason(result, secrets=()):
+    if not isinstance(result, dict):
+        raise AnsibleFilterError('reason needs the result of a task')
+    return _reason.reason(result, secrets)
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -138,6 +169,8 @@ class FilterModule(object):
             'multihost_dsn': multihost_dsn,
             'passfile_password': passfile_password,
             'passfile_lines': passfile_lines,
+            'guard_peers': guard_peers,
+            'repmgr_service': repmgr_service,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,
             'batch_problem': batch_problem,
@@ -146,7 +179,9 @@ class FilterModule(object):
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,
+            'playbook_command': playbook_command,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
+            'reason': reason,
         }

@@ -200,15 +200,12 @@ def one_host_each(values):
 
 
 def place(values):
-    return values.get('hostaddr') or values.get('host') or '', '%s' % (values.get('port') or 5432)
+    return _conninfo.address(values) or '', '%s' % (values.get('port') or 5432)
 
 
 def target(row, values):
     """How to reach a registered node as the same user as another one."""
-    try:
-        theirs = _conninfo.parse(row.conninfo)
-    except ValueError:
-        theirs = {}
+    theirs = _conninfo.parse_or_empty(row.conninfo)
     there = dict((name, theirs[name]) for name in _PLACE if theirs.get(name))
     return dict(((name, value) for name, value in values.items() if name not in _PLACE), **there)
 

@@ -14,7 +14,7 @@ import os
 import re
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _progress, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _progress, _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 
@@ -85,9 +85,9 @@ def apply(context, actions):
 
 
 def next_step(error, node_name):
-    """What a person types after a failure. repmgr follows nobody who has less than the node itself has received."""
+    """What can be done after a failure. repmgr follows nobody who has less than the node itself has received."""
     if error.action == 'follow' and re.search('cannot attach|ahead of the', json.dumps(error.result or {})):
-        return 'It may have received what the other never had. Look: ansible-playbook playbooks/rejoin.yml --check -e target=%s' % node_name
+        return ['It may have received what the other never had.', _steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='Look')]
     return 'See actions in the result for the whole output.'
 
 

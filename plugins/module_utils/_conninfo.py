@@ -16,9 +16,13 @@ try:
 except ImportError:
     from urllib import unquote
 
-_PLAIN = re.compile(r"^[^\s'\\=]+$")
+_PLAIN = re.compile(r"[^\s'\\=]+\Z")
 # What comes first is what a reader looks for first; the rest follows in alphabetical order.
 _ORDER = ('host', 'hostaddr', 'port', 'user', 'dbname')
+# What libpq takes for a keyword that is missing or empty.
+_DEFAULTS = {'port': '5432', 'sslmode': 'prefer', 'target_session_attrs': 'any'}
+# A password is never compared, because an observation holds none; the other is a label for what gives itself no name.
+_NOT_COMPARED = ('password', 'fallback_application_name')
 
 
 def build(values):
@@ -111,17 +115,43 @@ def _parse_uri(text):
     for pair in query.split('&') if query else []:
         name, dummy, value = pair.partition('=')
         values[unquote(name)] = unquote(value)
+    # As JDBC writes it; libpq knows this one pair.
+    if values.get('ssl') == 'true':
+        values['sslmode'] = 'require'
+        del values['ssl']
     return values
 
 
-def same(one, other):
-    """Whether two connection strings say the same. Order, quoting and passwords do not count."""
+def parse_or_empty(text):
+    """The same as parse; what libpq would not read either has no values."""
     try:
-        first, second = parse(one), parse(other)
+        return parse(text)
+    except ValueError:
+        return {}
+
+
+def address(values):
+    """Where libpq connects to, by the values of a connection string, or None: hostaddr goes before host."""
+    return values.get('hostaddr') or values.get('host') or None
+
+
+def effective(values):
+    """The values with libpq's defaults for those that are missing or empty."""
+    found = dict(_DEFAULTS, **dict((name, value) for name, value in values.items() if value != ''))
+    if 'user' in found:
+        found.setdefault('dbname', found['user'])
+    return found
+
+
+def same(one, other):
+    """Whether two connection strings say the same. Order, quoting, form, defaults and passwords do not count."""
+    try:
+        first, second = effective(parse(one)), effective(parse(other))
     except ValueError:
         return one == other
-    first.pop('password', None)
-    second.pop('password', None)
+    for name in _NOT_COMPARED:
+        first.pop(name, None)
+        second.pop(name, None)
     return first == second
 
 
@@ -176,11 +206,13 @@ def passfile_password(text, user):
 def passfile_lines(members, database, user, password):
     """Lines of a password file with which a node logs in to every member of its cluster.
 
-    members: records of the hosts, with name, node_name, address, port and, where it was observed, the registered nodes and primary_conninfo. libpq compares
+    members: records of the hosts, with name, node_name, node_id, address, port and, where it was observed, the registered nodes and primary_conninfo. libpq compares
     with the host that a connection string names, so every name is here that one in use may have: a cluster that was built by hand goes on with its own
     until it has changed over.
     """
     endpoints = []
+    # A node that is being removed is still registered.
+    ids = set('%s' % member.get('node_id') for member in members)
     for member in members:
         endpoints.append((member.get('address'), member.get('port')))
     for member in members:
@@ -188,7 +220,8 @@ def passfile_lines(members, database, user, password):
             endpoints.append((name, member.get('port')))
     for member in members:
         observed = member.get('observed') or {}
-        texts = [row.get('conninfo') for row in (observed.get('repmgr') or {}).get('nodes') or []]
+        texts = [row.get('conninfo') for row in (observed.get('repmgr') or {}).get('nodes') or []
+                 if '%s' % row.get('node_id') in ids]
         texts.append(((observed.get('server') or {}).get('settings') or {}).get('primary_conninfo'))
         for text in texts:
             try:

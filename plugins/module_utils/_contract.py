@@ -9,7 +9,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+import re
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer as _integer, message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 
 PROFILES = ('fast', 'safe', 'wan')
 # Empty is off.
@@ -24,6 +27,17 @@ COMPRESSES = 15
 # kB/s, as pg_basebackup has them.
 RATES = (32, 1048576)
 AUTO_REJOIN = ('rewind', 'attach', 'off')
+# A node's name is in application_name after `repmgr-guard primary `, which PostgreSQL cuts at 63 bytes; a cluster's name is in the common name of its
+# authority after `repmgr cluster `, which X.509 ends at 64.
+NODE_NAME_LENGTH = 63 - len('repmgr-guard primary ')
+CLUSTER_NAME_LENGTH = 64 - len('repmgr cluster ')
+# Without what means something to systemd, a shell, SQL, or whoever takes a line apart.
+_NAME = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*\\Z')
+_IDENTIFIER = re.compile('[A-Za-z_][A-Za-z0-9_-]{0,62}\\Z')
+_LOCATION = re.compile('[A-Za-z0-9][A-Za-z0-9 ._:/+-]*\\Z')
+# pg_hba.conf's own words, and what is not repmgr's: the role would lose its rights, a template would be copied with all that is in it.
+_NO_USERS = ('all', 'postgres')
+_NO_DATABASES = ('all', 'sameuser', 'samerole', 'samegroup', 'replication', 'template0', 'template1')
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
 OLDEST_EL = 7
 
@@ -32,7 +46,7 @@ def contract_problems(hosts):
     """hosts: one dictionary for each host of one cluster -> messages. Values that are not defined are null or empty."""
     found = []
     for host in hosts:
-        for check in (_cluster_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin, _clone):
+        for check in (_cluster_name, _node_name, _location, _role_and_database, _ssh_port, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin, _clone):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
@@ -56,15 +70,6 @@ def _empty(value):
     return value is None or '%s' % (value,) == ''
 
 
-def _integer(value):
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return int('%s' % (value,))
-    except ValueError:
-        return None
-
-
 def _number_id(host):
     number = _integer(host.get('node_id'))
     return number if number is not None and number > 0 else None
@@ -78,7 +83,37 @@ def _cluster_name(host):
     if _empty(host.get('cluster')):
         return _say(host, 'repmgr_cluster_name is not set', 'the name of the cluster that the host belongs to',
                     'Set repmgr_cluster_name for the host or its group.')
-    return []
+    return _name(host, 'cluster', 'repmgr_cluster_name', CLUSTER_NAME_LENGTH)
+
+
+def _name(host, key, variable, longest):
+    value = '%s' % (host.get(key),)
+    if _NAME.match(value) and len(value) <= longest:
+        return []
+    return _say(host, '%s is "%s"' % (variable, value), 'letters, digits, dots, dashes and underscores, the first one a letter or a digit, and '
+                'no more than %d of them' % longest, 'Correct %s.' % variable)
+
+
+def _node_name(host):
+    return [] if host.get('node_name') is None else _name(host, 'node_name', 'repmgr_node_name', NODE_NAME_LENGTH)
+
+
+def _location(host):
+    value = host.get('location')
+    if value is None or _LOCATION.match('%s' % (value,)):
+        return []
+    return _say(host, 'repmgr_location is "%s"' % (value,), 'letters, digits, blanks and . _ : / + -, the first one a letter or a digit',
+                'Correct repmgr_location.')
+
+
+def _role_and_database(host):
+    found = []
+    for key, refused in (('user', _NO_USERS), ('database', _NO_DATABASES)):
+        value = '%s' % (host.get(key),)
+        if host.get(key) is not None and (not _IDENTIFIER.match(value) or value in refused or value.startswith('pg_')):
+            found += _say(host, 'repmgr_%s is "%s"' % (key, value), 'no more than 63 letters, digits, dashes and underscores, the first one a letter or '
+                          'an underscore, and not pg_..., %s' % ', '.join(refused[:-1]) + ' or ' + refused[-1], 'Correct repmgr_%s.' % key)
+    return found
 
 
 def _node_id(host):
@@ -212,7 +247,8 @@ def _two_nodes(hosts):
     if len(data_nodes) != 2 or len(hosts) != 2 or any(host.get('allow_two_nodes', True) for host in hosts):
         return []
     return [message(', '.join('%s' % host.get('name') for host in hosts), 'two nodes and no witness: neither is a majority, so nobody can be promoted',
-                    'a witness or a third node', 'Add one, or set repmgr_allow_two_nodes: true and promote by playbooks/failover.yml.')]
+                    'a witness or a third node', ['Add one, or set repmgr_allow_two_nodes: true.', _steps.playbook(
+                        'failover', reason='A node is then promoted by')])]
 
 
 def _synchronous(hosts):
@@ -237,11 +273,18 @@ def _package_source(host):
 
 
 def _port(host):
-    value = host.get('port')
+    return _port_number(host, host.get('port'), 'repmgr_port')
+
+
+def _ssh_port(host):
+    return _port_number(host, (host.get('peer') or {}).get('ssh_port'), 'repmgr_ssh_port')
+
+
+def _port_number(host, value, variable):
     number = _integer(value)
     if _empty(value) or (number is not None and 0 < number < 65536):
         return []
-    return _say(host, 'repmgr_port is "%s"' % (value,), 'a number from 1 to 65535', 'Correct repmgr_port.')
+    return _say(host, '%s is "%s"' % (variable, value), 'a number from 1 to 65535', 'Correct %s.' % variable)
 
 
 def _priority(host):

@@ -9,7 +9,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import guard_voters, message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
 # What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary')
@@ -28,9 +31,13 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': []}
     by_name = dict((host.name, host) for host in hosts)
     if not answer['exists']:
-        return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary is gone', 'Deploy it by: ansible-playbook site.yml'))
+        return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary is gone', _steps.playbook('site', reason='Deploy it by')))
     if answer['status'] == 'split_brain':
         return dict(plan, refuse='\n'.join(problem['message'] for problem in answer['problems'] if problem['code'] == 'split_brain'))
+    # Also where a primary lives: a misspelt name is no word on anything.
+    if dead and dead not in _names(hosts):
+        return dict(plan, refuse=message(dead, 'is no node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
+                                         'Run again with one of them, or without repmgr_primary_is_dead.'))
     if answer['primary']:
         return dict(plan, done=True, target=answer['primary'], alone=_alone(hosts, answer, answer['primary']))
     plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
@@ -43,13 +50,12 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         if state != 'stopped' and dead != name:
             return dict(plan, refuse=message(
                 name, 'is the registered primary, and %s' % state, 'proof that it is dead: a server that is stopped, or your word',
-                'Go and see; cut its power or its network. Then vouch for it: -e primary_is_dead=%s' % name))
+                ['Go and see; cut its power or its network.', _steps.playbook('failover', repmgr_primary_is_dead=name, reason='Then vouch for it')]))
     if dead and dead not in old + strangers:
         return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
-                                         'Run again without primary_is_dead, or with that name.'))
+                                         'Run again without repmgr_primary_is_dead, or with that name.'))
     for problem in answer['problems']:
-        names = problem['node'].split(', ')
-        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in names)
+        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
     # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.
@@ -58,8 +64,14 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     return _choose(plan, hosts, answer, target, accept_loss)
 
 
-def _refusal(hosts, seen, expected, command):
-    return message(', '.join(host.name for host in hosts), seen, expected, command)
+def _names(hosts):
+    """Of its hosts, and of nodes that are registered and in no inventory."""
+    registered = set(row.node_name for host in hosts if host.observed is not None for row in host.observed.nodes or [])
+    return [host.name for host in hosts] + sorted(registered - set(host.node_name for host in hosts))
+
+
+def _refusal(hosts, seen, expected, steps):
+    return message(', '.join(host.name for host in hosts), seen, expected, steps)
 
 
 def _state(host):
@@ -90,22 +102,24 @@ def _choose(plan, hosts, answer, target, accept_loss):
         named = [host for host in candidates if host.name == target]
         if not named:
             return dict(plan, refuse=message(target, 'cannot be promoted (%s)' % ('; '.join(passed_over) or 'it is no standby of this cluster'),
-                                             'one of %s' % ', '.join(host.name for host in candidates), 'Run again with one of them, or without target.'))
+                                             'one of %s' % ', '.join(host.name for host in candidates),
+                                             'Run again with one of them, or without repmgr_target.'))
         chosen = named[0]
     plan['loss_bytes'] = _reached(best)[1] - _reached(chosen)[1] if _reached(best)[0] == _reached(chosen)[0] else None
     if _reached(chosen) < _reached(best) and not accept_loss:
         lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has %d bytes less than' % plan['loss_bytes']
         return dict(plan, refuse=message(chosen.name, '%s %s' % (lacks, best.name), 'the most advanced standby, because the rest would be lost',
-                                         'Run again with -e target=%s, or accept the loss: -e accept_loss=true' % best.name))
+                                         [_steps.playbook('failover', repmgr_target=best.name, reason='Promote that one'),
+                                          _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable')]))
     return dict(plan, target=chosen.name, alone=_alone(hosts, answer, chosen.name))
 
 
 def _alone(hosts, answer, primary):
     if not any(host.observed is not None and host.observed.guard for host in hosts):
         return []
-    votes = guard_voters(hosts, lambda host: answer['roles'].get(host.name) == 'witness')
+    votes = guard_voters(hosts, lambda host: host.node_id, lambda host: answer['roles'].get(host.name) == 'witness')
     missing = [host.name for host in votes if host.name != primary and (host.unreachable or host.observed is None or not host.observed.server.sql)]
-    return missing if len(missing) > len(votes) // 2 else []
+    return missing if len(missing) >= majority(len(votes)) else []
 
 
 def _obstacle(host):
@@ -139,12 +153,6 @@ def _priority(host):
 def _reached(host):
     """(timeline, position): what it has received or replayed, whichever is further."""
     server = host.observed.server
-    return (server.timeline or 0, max(_position(server.received_lsn), _position(server.replayed_lsn)))
-
-
-def _position(lsn):
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return -1
+    known = [found for found in (position(server.received_lsn), position(server.replayed_lsn)) if found is not None]
+    # Behind every position where it says none.
+    return (server.timeline or 0, max(known or [-1]))

@@ -63,6 +63,24 @@ def find(place, root='/'):
         root, _DIRECTORIES[os.path.exists(os.path.join(root, 'etc/redhat-release'))].lstrip('/'))
 
 
+def installed_repmgr(bin_dir, root='/'):
+    """'MAJOR.MINOR' of the repmgr that belongs to these programs, or None. Its extension's control file says so without a process."""
+    if not bin_dir:
+        return None
+    # EL and others keep both under one folder, Debian does not.
+    above = os.path.dirname(os.path.normpath(bin_dir))
+    shared = [os.path.join(above, 'share'), os.path.join(above, 'share/postgresql'),
+              os.path.join(root, 'usr/share/postgresql', os.path.basename(above))]
+    for folder in shared:
+        try:
+            with io.open(os.path.join(folder, 'extension/repmgr.control'), encoding='utf-8') as handle:
+                found = re.search(r"^\s*default_version\s*=\s*'(\d+\.\d+)", handle.read(), re.MULTILINE)
+        except (IOError, OSError, ValueError):
+            continue
+        return found.group(1) if found else None
+    return None
+
+
 # -- files
 
 def read_config(path):
@@ -294,7 +312,11 @@ def _postmaster(path):
 
 
 def _alive(path, data_directory):
-    """Whether the process of a postmaster.pid is there and is that server's, without starting a process."""
+    """The process that postmaster.pid names, if it is the server of this directory, else None. Starts no process.
+
+    After a crash of the host the number may be that of any process, also of another cluster's server. A server is a program of that name whose
+    working directory is its data directory. The guard, which is one file without imports, has the same rule in postmaster().
+    """
     lines = _postmaster(path)
     if not lines or not lines[0].strip().lstrip('-').isdigit():
         return None
@@ -305,24 +327,18 @@ def _alive(path, data_directory):
         if exc.errno == errno.ESRCH:
             return None
     try:
-        # After a crash and a reboot the number may belong to anything, even to another server.
-        if os.path.realpath('/proc/%d/cwd' % pid) != os.path.realpath(data_directory) and os.readlink('/proc/%d/cwd' % pid):
-            return None
+        with open('/proc/%d/cmdline' % pid, 'rb') as handle:
+            program = os.path.basename(handle.read().split(b'\0')[0])
     except (IOError, OSError):
-        # Root in a container may not look there.
-        if not _is_postgres(pid):
-            return None
-    return pid
-
-
-def _is_postgres(pid):
-    """By the name of its program, where that can be read."""
+        # There, but hidden from this user: what may be a server is not taken for a stopped one.
+        return pid
+    if program not in (b'postgres', b'postmaster'):
+        return None
     try:
-        with open('/proc/%d/comm' % pid) as handle:
-            name = handle.read()
+        return pid if os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(data_directory) else None
     except (IOError, OSError):
-        return True
-    return 'postgres' in name or 'postmaster' in name
+        # Root in a container may not look there; then its name is enough.
+        return pid
 
 
 def without_stale_pid(data_directory):
@@ -372,10 +388,7 @@ def _ways(place, config, sockets):
     database = None
     if conninfo:
         ways.append((conninfo, None))
-        try:
-            database = _conninfo.parse(conninfo).get('dbname')
-        except ValueError:
-            pass
+        database = _conninfo.parse_or_empty(conninfo).get('dbname')
     # The server's own user over the socket: the way in before repmgr's role exists. Root has to become that user.
     user = None
     if os.geteuid() == 0:
@@ -475,6 +488,7 @@ def observe_local(runner, psql, place, events=0):
         name=place.name,
         installed=_exists(place.bin_dir, 'postgres'),
         repmgr_installed=_exists(place.bin_dir, 'repmgr'),
+        repmgr_version=installed_repmgr(place.bin_dir),
         config=public_config(config),
         repmgr=no_repmgr(),
     )
@@ -604,7 +618,10 @@ def _unit(path):
 
 
 def read_guard(root='/'):
-    """{running, enabled} of repmgr-guard as role guard installs it, or None."""
+    """{running, enabled, stopped} of repmgr-guard as role guard installs it, or None.
+
+    stopped: {code, peers, since} as the guard wrote them down when it stopped the server, as much of it as it did; None where it has not.
+    """
     if not os.path.exists(os.path.join(root, 'etc/systemd/system/repmgr-guard.service')):
         return None
     try:
@@ -613,8 +630,25 @@ def read_guard(root='/'):
                 running = b'repmgr-guard' in command.read()
     except (IOError, OSError, ValueError):
         running = False
-    return {'running': running,
+    return {'running': running, 'stopped': _read_stop(os.path.join(root, 'run/postgresql/repmgr-guard.stopped')),
             'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service'))}
+
+
+def _read_stop(path):
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            found = json.load(handle)
+    except (IOError, OSError) as exc:
+        # A mark that may not be read is a mark.
+        return None if exc.errno == errno.ENOENT else {}
+    except ValueError:
+        # Empty, from an older guard or on a full disk.
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    peers = found.get('peers')
+    return {'code': found.get('code'), 'since': found.get('since'),
+            'peers': ['%s' % peer for peer in peers] if isinstance(peers, list) else []}
 
 
 def files(paths, blocks=None):
@@ -727,7 +761,7 @@ def observe_remote(psql, name, conninfo, events=0):
 def observe_peers(psql, observed, place, peers, timeout):
     """{name: observation or None} of every registered node and every given peer, in parallel."""
     own = place.conninfo or (read_config(place.config_file) or {}).get('conninfo') or ''
-    base = _parsed(own)
+    base = _conninfo.parse_or_empty(own)
     targets = {}
     own_id = (observed.config or {}).get('node_id')
     for peer in peers:
@@ -735,9 +769,9 @@ def observe_peers(psql, observed, place, peers, timeout):
             targets[peer['name']] = dict(base, host=peer['address'], port=str(peer['port']))
     for node in observed.nodes or []:
         if node.node_id != own_id and node.node_name not in targets:
-            targets[node.node_name] = _parsed(usable(node.conninfo, own))
+            targets[node.node_name] = _conninfo.parse_or_empty(usable(node.conninfo, own))
     endpoints = dict((name, {
-        'name': name, 'address': values.get('hostaddr') or values.get('host') or 'localhost',
+        'name': name, 'address': _conninfo.address(values) or 'localhost',
         'port': int(values.get('port') or 5432), 'ssh_port': int(values.get('port') or 5432),
     }) for name, values in targets.items())
     reached = dict((entry['name'], entry) for entry in _reach.reach(list(endpoints.values()), timeout))
@@ -760,23 +794,16 @@ def observe_peers(psql, observed, place, peers, timeout):
     return found
 
 
-def _parsed(conninfo):
-    try:
-        return _conninfo.parse(conninfo)
-    except ValueError:
-        return {}
-
-
 def usable(conninfo, own):
     """A recorded connection string; the password that is never recorded in an observation is this node's own."""
-    values = _parsed(conninfo)
+    values = _conninfo.parse_or_empty(conninfo)
     if values.get('password'):
-        values['password'] = _parsed(own).get('password')
+        values['password'] = _conninfo.parse_or_empty(own).get('password')
     return _conninfo.build(values)
 
 
 def _database(conninfo):
-    values = _parsed(conninfo)
+    values = _conninfo.parse_or_empty(conninfo)
     return values.get('dbname') or values.get('user')
 
 
@@ -793,16 +820,16 @@ def sender_node_id(observed, nodes, resolve_timeout=2):
     """
     receiver = observed.receiver or {}
     streaming = receiver.get('status') == 'streaming'
-    values = _parsed(receiver.get('conninfo') or observed.server.settings.get('primary_conninfo') or '')
-    host = receiver.get('sender_host') or values.get('hostaddr') or values.get('host')
+    values = _conninfo.parse_or_empty(receiver.get('conninfo') or observed.server.settings.get('primary_conninfo') or '')
+    host = receiver.get('sender_host') or _conninfo.address(values)
     port = str(receiver.get('sender_port') or values.get('port') or '5432')
     if not host:
         return None, streaming
     candidates = []
     for node in nodes:
-        target = _parsed(node.conninfo)
+        target = _conninfo.parse_or_empty(node.conninfo)
         if str(target.get('port') or '5432') == port:
-            candidates.append((node.node_id, target.get('hostaddr') or target.get('host') or ''))
+            candidates.append((node.node_id, _conninfo.address(target) or ''))
     for node_id, address in candidates:
         if address == host:
             return node_id, streaming

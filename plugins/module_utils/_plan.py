@@ -13,21 +13,20 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Plan, Rule, Situation
-
-# Actions that replace or rewrite the contents of a data directory.
-DESTRUCTIVE = ('clone', 'rejoin_rewind', 'move_aside')
 
 _ALL = ('primary', 'standby', 'witness')
 _CLONE = ('check_space', 'clone', 'start', 'register')
 _REDO = ('move_aside',) + _CLONE
 _ACTIVE = ('running',)
+_CHANGE_ROLE = _steps.playbook('switchover', repmgr_target='{node_name}', reason='A role changes by')
 # Where there are no data that count, there is nothing to say about them.
 _NO_DATA = {'identity': ('none',), 'recovery': ('none',), 'upstream': ('none',)}
 
 
 def _rule(number, role, why, actions=(), refuse=None, **when):
-    """refuse: (what was expected, what to type next)."""
+    """refuse: (what was expected, the next steps as `_steps` has them); {node_name} and the like are filled in by make_plan."""
     return Rule(id=number, role=role if isinstance(role, tuple) else (role,), when=when, actions=tuple(actions), why=why, refuse=refuse)
 
 
@@ -72,15 +71,13 @@ RULES = (
     _rule(301, 'primary', 'the data is another cluster\'s', identity=('other',),
           refuse=('system identifier {expected_identifier}', 'Check that the inventory names the right host.')),
     _rule(302, 'primary', 'another primary lives', primary=('live',),
-          refuse=('this node to be the only primary',
-                  'A role changes by: ansible-playbook playbooks/switchover.yml -e target={node_name}')),
+          refuse=('this node to be the only primary', _CHANGE_ROLE)),
     _rule(303, 'primary', 'whether another primary lives cannot be told', primary=('silent', 'unknown', 'recovery'),
           refuse=('the registered primary to be this node, or to answer', 'Look at `repmgr cluster show` on every node.')),
     _rule(304, 'primary', 'the server is stopped, and whether it may start as primary is not for this module to say',
           server=('stopped',), refuse=('a running primary', 'Look at `repmgr cluster show` on the other nodes, then start the server.')),
     _rule(305, 'primary', 'the server is in recovery', recovery=('yes',),
-          refuse=('a server that is not in recovery',
-                  'A role changes by: ansible-playbook playbooks/switchover.yml -e target={node_name}')),
+          refuse=('a server that is not in recovery', _CHANGE_ROLE)),
     _rule(306, 'primary', 'its id or name is registered for another node', record=('foreign',),
           refuse=('a record of this node', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
     _rule(307, 'primary', 'the metadata cannot be read', record=('unknown',),
@@ -114,8 +111,8 @@ RULES = (
     # 5xx: standby
     _rule(500, 'standby', 'the server is a primary', server=_ACTIVE, recovery=('no',),
           refuse=('a server in recovery',
-                  'A role changes by: ansible-playbook playbooks/switchover.yml; two primaries by: '
-                  'ansible-playbook playbooks/rejoin.yml -e target={node_name}')),
+                  [_steps.playbook('switchover', repmgr_target=None, only_if='another node shall be primary'),
+                   _steps.playbook('rejoin', repmgr_target='{node_name}', only_if='another primary holds the data to keep')])),
     _rule(501, 'standby', 'the primary does not answer as primary', primary=('silent', 'unknown', 'recovery', 'none', 'self'),
           refuse=('a live primary at primary_conninfo', 'Look at `repmgr cluster show`; give primary_conninfo of the live primary.')),
     _rule(502, 'standby', 'its id or name is registered for another node', record=('foreign',),
@@ -136,7 +133,7 @@ RULES = (
           data=('valid',), server=('stopped',), recovery=('yes',), identity=('same',), rejoin=('never',), upstream=('none',)),
     _rule(512, 'standby', 'the server is stopped and was a primary', data=('valid',), server=('stopped',), recovery=('no',),
           rejoin=('never',), refuse=('a standby, because another primary lives',
-                                     'Bring it back by: ansible-playbook playbooks/rejoin.yml -e target={node_name}')),
+                                     _steps.playbook('rejoin', repmgr_target='{node_name}', reason='Bring it back by'))),
     _rule(513, 'standby', 'the server is stopped and may be attached to the live primary', ('rejoin_attach', 'register_if_differs'),
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('attach',), upstream=('none',)),
     _rule(514, 'standby', 'the server is stopped and may be rewound to the live primary', ('rejoin_rewind', 'register_if_differs'),
@@ -286,7 +283,7 @@ def differences(desired, metadata):
     found = []
     if own.type != desired.role:
         found.append(('type', own.type, desired.role))
-    if not same_conninfo(own.conninfo, desired.conninfo):
+    if not _conninfo.same(own.conninfo, desired.conninfo):
         found.append(('conninfo', own.conninfo, desired.conninfo))
     for name in ('priority', 'location', 'repluser', 'slot_name', 'config_file'):
         recorded, wanted = getattr(own, name), getattr(desired, name)
@@ -300,11 +297,6 @@ def differences(desired, metadata):
     if own.upstream_node_id != upstream and (desired.role == 'primary' or upstream is not None):
         found.append(('upstream_node_id', own.upstream_node_id, upstream))
     return found
-
-
-def same_conninfo(one, other):
-    """Order and quoting do not count. Kept simple on purpose: what looks different is registered again, no more."""
-    return sorted((one or '').replace("'", '').split()) == sorted((other or '').replace("'", '').split())
 
 
 def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
@@ -334,12 +326,8 @@ def same_tls(actual, wanted):
     if not actual:
         # Before PostgreSQL 12 it is no setting that could be asked for.
         return True
-    return all(_tls(actual).get(name, default) == _tls(wanted).get(name, default)
-               for name, default in (('sslmode', 'prefer'), ('sslrootcert', None)))
-
-
-def _tls(conninfo):
-    return dict(word.replace("'", '').split('=', 1) for word in (conninfo or '').split() if word.startswith('ssl') and '=' in word)
+    one, other = [_conninfo.effective(_conninfo.parse_or_empty(text)) for text in (actual, wanted)]
+    return all(one.get(name) == other.get(name) for name in ('sslmode', 'sslrootcert'))
 
 
 # -- from the table to a plan
@@ -361,7 +349,7 @@ def make_plan(desired, situation, found, rules=RULES):
     if rule is None:
         return Plan(
             rule=0, why='no rule covers this situation', refused=True, seen=describe(situation),
-            expected='a situation that a rule covers', command='Please report this.', situation=situation, differences=shown)
+            expected='a situation that a rule covers', steps=_steps.listed('Please report this.'), situation=situation, differences=shown)
     if rule.refuse is not None:
         words = {
             'node_name': desired.node_name, 'node_id': desired.node_id, 'role': desired.role, 'conninfo': desired.conninfo,
@@ -370,7 +358,7 @@ def make_plan(desired, situation, found, rules=RULES):
         }
         return Plan(
             rule=rule.id, why=rule.why, refused=True, seen=rule.why, expected=rule.refuse[0].format(**words),
-            command=rule.refuse[1].format(**words), situation=situation, differences=shown)
+            steps=_steps.filled(rule.refuse[1], words), situation=situation, differences=shown)
     actions = []
     for action in rule.actions:
         if action == 'register_if_differs':

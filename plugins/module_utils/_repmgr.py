@@ -45,11 +45,8 @@ EXIT_CODES = {
 }
 NODE_STATUS = 25
 
-# What each command answers to --dry-run with; a command that is not listed has no dry run.
-DRY_RUN = frozenset([
-    'primary register', 'primary unregister', 'standby clone', 'standby register', 'standby follow', 'standby promote',
-    'standby switchover', 'witness register', 'witness unregister', 'node rejoin', 'service pause', 'service unpause',
-])
+# The oldest version that has what the modules and the guard ask for: repmgr.get_upstream_node_id() and the columns of `service status`.
+OLDEST = (4, 4)
 
 # repmgr quotes nothing: a name or a location may hold commas, so a line is taken apart from what cannot.
 # 4.4 added the location, 4.3 priority and upstream_last_seen.
@@ -128,6 +125,11 @@ def parse_version(text):
     """'repmgr 5.3.3' -> (5, 3, 3); () when there is none in it."""
     match = re.search(r'(\d+)\.(\d+)(?:\.(\d+))?', text or '')
     return tuple(int(part) for part in match.groups() if part is not None) if match else ()
+
+
+def service_command(verb, version):
+    """The words that pause, unpause or query all repmgrd: `daemon` before 5.0, which 5.x still takes, and so where the version is unknown."""
+    return ['service' if version >= (5, 0) else 'daemon', verb]
 
 
 def parse_service_status(text):
@@ -352,19 +354,17 @@ class Repmgr:
     def witness_unregister(self, force=False, **kwargs):
         return self.call('witness unregister', ['--force'] if force else [], **kwargs)
 
-    def node_rejoin(self, target, rewind=False, config_files=(), **kwargs):
+    def node_rejoin(self, target, rewind=False, **kwargs):
         # rewind: True, or the path of another pg_rewind.
         options = ['--force-rewind%s' % ('' if rewind is True else '=%s' % rewind)] if rewind else []
-        if rewind and config_files:
-            options.append('--config-files=%s' % ','.join(config_files))
         return self.call('node rejoin', options, conninfo=target, **kwargs)
 
     def standby_switchover(self, siblings_follow=True, **kwargs):
         return self.call('standby switchover', ['--siblings-follow'] if siblings_follow else [], **kwargs)
 
     def service(self, verb, **kwargs):
-        """pause, unpause or status: `daemon` until 4.4, `service` from 5.0."""
-        return self.call('%s %s' % ('service' if self.version >= (5, 0) else 'daemon', verb), **kwargs)
+        """pause, unpause or status."""
+        return self.call(' '.join(service_command(verb, self.version)), **kwargs)
 
     def ask(self, what):
         """{rows, rc, warnings, unknown}: what the parser understood, and the lines that it did not."""
@@ -395,10 +395,3 @@ ANSWERS = {
     'node_status': ('node status', parse_node_status),
     'node_check': ('node check', parse_node_check),
 }
-
-
-def has_dry_run(command, version):
-    """Whether this version has --dry-run for the command."""
-    if command == 'standby promote':
-        return version >= (4, 3)
-    return command in DRY_RUN

@@ -9,6 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+
 
 def plain(value):
     """The value with every record in it turned into a dictionary."""
@@ -19,6 +21,16 @@ def plain(value):
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def integer(value):
+    """A number, or a text of one as inventories have it, as a number; None for anything else."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return int('%s' % (value,))
+    except ValueError:
+        return None
 
 
 class Record:
@@ -141,6 +153,7 @@ class Observed(Record):
         ('name', ''),
         ('installed', None),
         ('repmgr_installed', None),
+        ('repmgr_version', None),   # of the installed packages, as 'MAJOR.MINOR'; None where it cannot be told
         ('missing_packages', None),
         ('files', dict),
         ('contents', dict),
@@ -172,12 +185,6 @@ class Observed(Record):
     @property
     def system_identifier(self):
         return self.server.system_identifier or self.data.system_identifier
-
-
-def guard_voters(members, is_witness):
-    """Who has a vote with repmgr-guard: every node with data, and a witness where those are even in number."""
-    found = [member for member in members if not is_witness(member)]
-    return found + ([member for member in members if is_witness(member)][:1] if len(found) % 2 == 0 else [])
 
 
 class Host(Record):
@@ -262,30 +269,36 @@ class Plan(Record):
         ('refused', False),
         ('seen', ''),
         ('expected', ''),
-        ('command', ''),
+        ('steps', list),
         ('situation', None),
         ('differences', list),
     )
 
 
 class Problem(Record):
-    """Something that is wrong: on which node, what was seen, what was expected, what to type next."""
+    """Something that is wrong: on which node, what was seen, what was expected, and the next steps as `_steps` has them."""
 
     FIELDS = (
         ('code', ''),
-        ('node', ''),
+        ('node', ''),               # as it is shown: one name, or all of `nodes`
+        ('nodes', list),
         ('seen', ''),
         ('expected', ''),
-        ('command', ''),
+        ('steps', list),
         ('stop', False),
     )
 
     @property
     def message(self):
-        return message(self.node, self.seen, self.expected, self.command)
+        return message(self.node, self.seen, self.expected, self.steps)
+
+    @property
+    def command(self):
+        """The steps in words."""
+        return _steps.sentences(self.steps)
 
 
-def message(node, seen, expected, command):
-    """The one form that every refusal has."""
+def message(node, seen, expected, steps):
+    """The one form that every refusal has. steps: as `_steps.listed` takes them, text included."""
     text = '%s: %s; expected %s.' % (node, seen, expected)
-    return '%s %s' % (text, command) if command else text
+    return '%s %s' % (text, _steps.sentences(steps)) if steps else text

@@ -9,17 +9,18 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import json
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _steps, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
 # What has to be looked at first. What is not named here keeps the verdict's order, after these.
 _FIRST = ('split_brain', 'no_majority', 'no_primary', 'server_silent', 'server_starting', 'stopped_ex_primary', 'guard_down')
 # What the matrix of who reaches whom explains.
 _UNREACHED = ('ssh_unreachable', 'postgresql_unreachable', 'login_failed')
-# A command to type, after the sentence that says when or where.
-_TYPED = re.compile(r": ((?:ansible|ansible-playbook|systemctl|repmgr|select|ss) [^`]+)$")
 _INTERVAL = re.compile(r"^(?:(-?\d+) days? )?(-?)(\d+):(\d+):(\d+(?:\.\d+)?)$")
 
 
@@ -78,14 +79,17 @@ def _view(name, hosts):
         'healthy': verdict['status'] == 'healthy',
         'primary': verdict['primary'],
         'summary': verdict['summary'],
-        'failover': {'ready': ready['ready'], 'reasons': ready['reasons'], 'candidates': ready['candidates']},
+        'counts': verdict['counts'],
+        'failover': {
+            'ready': ready['ready'], 'reasons': ready['reasons'], 'candidates': ready['candidates'],
+            'steps': [_steps.shown(problem['steps']) for problem in ready['problems']]},
         'nodes': nodes,
         'slots': _slots(cluster),
         'events': _events(cluster),
         'problems': problems,
         'matrix': _matrix(hosts),
     }
-    view['next'] = _next(view)
+    view['next_step'], view['next'] = _next(view, ready['problems'])
     return view
 
 
@@ -97,7 +101,7 @@ def _node(cluster, host):
             'role': row.type, 'active': row.active, 'upstream': cluster.name_of(row.upstream_node_id), 'priority': row.priority,
             'location': row.location},
         'timeline': None, 'current_lsn': None, 'received_lsn': None, 'replayed_lsn': None, 'lag_bytes': None, 'lag_seconds': None,
-        'sync_state': None, 'upstream': None, 'repmgrd': None, 'guard': None, 'pause': None, 'version': None, 'certificate_days': None,
+        'sync_state': None, 'upstream': None, 'repmgrd': None, 'guard': None, 'guard_stopped': None, 'pause': None, 'version': None, 'certificate_days': None,
         'disks': [],
     }
     if not _seen(host):
@@ -107,7 +111,7 @@ def _node(cluster, host):
     guard = observed.guard
     node.update(
         pause=observed.pause, version=server.version, disks=observed.disks or [],
-        certificate_days=(observed.tls or {}).get('days'),
+        certificate_days=(observed.tls or {}).get('days'), guard_stopped=_verdict.guard_stop(host),
         guard='not installed' if not guard else 'not running' if not guard.get('running') else
               'running' if guard.get('enabled') else 'not enabled')
     if server.state != 'running':
@@ -152,7 +156,7 @@ def _upstream(cluster, host):
     if cluster.is_witness(host):
         return cluster.name_of((observed.repmgr or {}).get('upstream_node_id'))
     receiver = observed.receiver or {}
-    address = receiver.get('sender_host') or _host_of(receiver.get('conninfo'))
+    address = receiver.get('sender_host') or _conninfo.address(_conninfo.parse_or_empty(receiver.get('conninfo')))
     if not address or receiver.get('status') != 'streaming':
         return None
     port = receiver.get('sender_port')
@@ -160,11 +164,6 @@ def _upstream(cluster, host):
         if address in (other.address, other.name, other.node_name) and (not port or not other.port or '%s' % port == '%s' % other.port):
             return other.name
     return address
-
-
-def _host_of(conninfo):
-    found = re.search(r"(?:^|\s)host=('(?:[^'\\]|\\.)*'|\S+)", conninfo or '')
-    return found.group(1).strip("'") if found else None
 
 
 def _lag(cluster, host):
@@ -191,15 +190,6 @@ def seconds(interval):
     days, sign, hours, minutes, rest = found.groups()
     value = int(hours) * 3600 + int(minutes) * 60 + float(rest)
     return int(days or 0) * 86400 + (-value if sign else value)
-
-
-def position(lsn):
-    """An LSN as a number of bytes, or None."""
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return None
 
 
 def _slots(cluster):
@@ -230,34 +220,50 @@ def _problems(problems):
     """What is the same on many nodes is said once; what matters most comes first."""
     found, order = {}, []
     for problem in problems:
-        command = problem['command']
-        key = (problem['code'], problem['seen'], problem['expected'], command.replace(problem['node'], '\0') if problem['node'] else command)
+        key = (problem['code'], problem['seen'], problem['expected'], json.dumps([_kind(step) for step in problem['steps']], sort_keys=True))
         if key not in found:
-            found[key] = {'code': problem['code'], 'nodes': [], 'seen': problem['seen'], 'expected': problem['expected'], 'command': command,
-                          'stop': problem['stop']}
+            found[key] = {'code': problem['code'], 'nodes': [], 'seen': problem['seen'], 'expected': problem['expected'],
+                          'steps': [], 'command': '', 'stop': problem['stop']}
             order.append(key)
-        # A command that names its node is said for each of them.
-        elif found[key]['command'] != command:
-            found[key]['command'] += '\n' + command
-        found[key]['nodes'].append(problem['node'])
+        merged = found[key]
+        # What names its node is said for each of them.
+        rest = [step for step in _steps.shown(problem['steps']) if step not in merged['steps']]
+        if any('command' in step for step in rest) or not merged['steps']:
+            merged['command'] += ('\n' if merged['command'] else '') + _steps.sentences(problem['steps'])
+        merged['steps'] += rest
+        merged['nodes'] += problem['nodes']
     listed = [found[key] for key in order]
     for problem in listed:
-        typed = _TYPED.search(problem['command'].splitlines()[0] if problem['command'] else '')
-        problem['type'] = typed.group(1) if typed and 'target=HOST' not in typed.group(1) else None
+        problem['type'] = _typed(_steps.first_command(problem['steps']))
     return sorted(listed, key=lambda problem: (_FIRST.index(problem['code']) if problem['code'] in _FIRST else len(_FIRST), not problem['stop']))
 
 
-def _next(view):
-    """The one thing to type now, or the sentence that says what to find out before; '' where nothing is to be done."""
+def _kind(step):
+    """A step without what may name the node that it is for."""
+    if 'text' in step:
+        return step
+    return dict((name, value) for name, value in step.items() if name in ('playbook', 'reason')) or {'shell': True}
+
+
+def _typed(step):
+    return _steps.render(step) if step else None
+
+
+def _next(view, obstacles):
+    """(step, words) of the one thing to do now. The step is None where something has to be found out before; the words say what."""
     for problem in view['problems']:
-        if problem['type']:
-            return '%s%s' % ('on %s: ' % problem['nodes'][0] if ' on it: ' in problem['command'] else '', problem['type'])
-        if problem['command']:
-            return problem['command'].splitlines()[0]
-    for reason in view['failover']['reasons'] if view['primary'] else []:
-        typed = _TYPED.search(reason)
-        return typed.group(1) if typed else reason
-    return ''
+        if problem['steps']:
+            return _said(problem['steps'], problem['command'].splitlines()[0])
+    for obstacle in obstacles if view['primary'] else []:
+        return _said(obstacle['steps'], obstacle['message'])
+    return None, ''
+
+
+def _said(steps, words):
+    step = _steps.first_command(steps)
+    if step is None:
+        return None, words
+    return _steps.shown(step)[0], '%s%s' % ('on %s: ' % step['host'] if step.get('host') else '', _steps.render(step))
 
 
 def _matrix(hosts):
@@ -382,8 +388,7 @@ def lines(found):
         return [[('no cluster is in this inventory, or none was named', 'bad')]]
     said = []
     for view in found['clusters']:
-        label, rest = view['summary'].split(': ', 1)
-        said.append([(view['cluster'], 'bold'), (': ', ''), (label, _GOOD.get(view['status'], 'bad')), (': %s' % rest, '')])
+        said.append([(view['cluster'], 'bold'), (': ', ''), (view['status'], _GOOD.get(view['status'], 'bad')), (': %s' % view['counts'], '')])
     for view in found['clusters']:
         if len(found['clusters']) > 1:
             said += [[], [('== %s' % view['cluster'], 'bold')]]
@@ -403,7 +408,7 @@ def _details(view):
         ('node', node['name'], 'bold'),
         ('server', node['version'] or '-', ''),
         ('certificate', '-' if node['certificate_days'] is None else '%d days' % node['certificate_days'],
-         'warn' if (node['certificate_days'] or 0) < _verdict.RENEWAL_DAYS and node['certificate_days'] is not None else ''),
+         'warn' if (node['certificate_days'] or 0) < RENEWAL_DAYS and node['certificate_days'] is not None else ''),
         ('disk', disk(node), ''),
         ('slots', ', '.join(_slot(slot) for slot in view['slots'] if slot['node'] == node['name']) or '-', ''),
     ] for node in view['nodes']])
@@ -423,7 +428,7 @@ def _details(view):
         said.append([('  %s: ' % ', '.join(problem['nodes']), 'bold'), (problem['seen'], 'bad' if problem['stop'] else 'warn'),
                      ('; expected %s.' % problem['expected'], '')])
         # What mends two problems in a row is said once, below them.
-        said += [[('    %s' % line, '')] for line in problem['command'].splitlines() if problem['command'] != follower.get('command')]
+        said += [[('    %s' % line, '')] for line in problem['command'].splitlines() if problem['steps'] != follower.get('steps')]
     said += [[], [('next: ', 'dim'), (view['next'] or 'nothing to do', 'bold' if view['next'] else 'ok')]]
     return said
 

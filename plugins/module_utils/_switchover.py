@@ -10,11 +10,10 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import os
-import re
 import threading
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError, SwitchoverLock
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
@@ -25,15 +24,15 @@ _SSH_TIMEOUT = 30
 # The settings of repmgr.conf that stop, start and switch servers.
 _SERVICE_COMMANDS = ('service_start_command', 'service_stop_command', 'service_restart_command', 'service_reload_command',
                      'service_promote_command', 'repmgrd_service_start_command', 'repmgrd_service_stop_command')
-_DEAD_PRIMARY = 'To replace a dead primary, type on the most advanced standby: repmgr standby promote --siblings-follow'
+_DEAD_PRIMARY = _steps.playbook('failover', reason='Replace a dead primary by')
 
 
 class SwitchoverError(Exception):
-    def __init__(self, problems, expected, command=''):
+    def __init__(self, problems, expected, steps=''):
         super(SwitchoverError, self).__init__('; '.join(problems))
         self.problems = problems
         self.expected = expected
-        self.command = command
+        self.steps = _steps.listed(steps)
 
 
 class Switchover:
@@ -72,11 +71,11 @@ class Switchover:
         if not observed.server.sql:
             raise SwitchoverError(
                 ['the server is %s and does not answer (%s)' % (observed.server.state, observed.server.error or 'no SQL')],
-                'a running standby', 'Start it, and run again.')
+                'a running standby', [_steps.start(config['node_name'], self._config) or 'Start it.', 'Then run again.'])
         self._nodes = observed.nodes or []
         own = [node for node in self._nodes if node.node_id == config['node_id']]
         if not own:
-            raise SwitchoverError(['the node is not registered'], 'a registered standby', 'Type: ansible-playbook site.yml')
+            raise SwitchoverError(['the node is not registered'], 'a registered standby', _steps.playbook('site'))
         if own[0].type == 'witness':
             raise SwitchoverError(['the node is the witness'], 'a standby', 'Choose another target.')
         primaries = [node for node in self._nodes if node.type == 'primary' and node.active]
@@ -142,7 +141,7 @@ class Switchover:
         if problems:
             raise SwitchoverError(
                 problems, 'a cluster that is ready for a switchover',
-                'Nothing was changed. Look at: ansible-playbook playbooks/status.yml; site.yml restores keys and sudo rules.')
+                ['Nothing was changed.', _steps.playbook('status', reason='Look at'), _steps.playbook('site', reason='Keys and sudo rules are restored by')])
 
     def _warn(self, text):
         self.notes.append(text)
@@ -231,7 +230,7 @@ class Switchover:
         if node.node_id == self.target['node_id']:
             return self._check_host(node, '', self._config)
         ssh = _ssh(self._config, node)
-        answer = self._shell(ssh, 'cat %s' % _quoted(node.config_file))
+        answer = self._shell(ssh, 'cat %s' % _steps.quoted(node.config_file))
         reached = answer.rc not in (124, 127, 137, 255)
         self._found['preflight']['ssh'][node.node_name] = reached
         if not reached:
@@ -272,7 +271,7 @@ class Switchover:
     def _shell(self, ssh, script):
         """By a shell here, or by one that SSH starts there. repmgr too pastes its ssh_options into a shell command."""
         if ssh:
-            script = 'exec %s %s </dev/null' % (ssh, _quoted(script))
+            script = 'exec %s %s </dev/null' % (ssh, _steps.quoted(script))
         return self.runner.run(['/bin/sh', '-c', script], accept=None, timeout=_SSH_TIMEOUT)
 
     # -- dry run
@@ -348,7 +347,7 @@ class Switchover:
             raise SwitchoverError(
                 ['repmgr standby switchover ended with exit code %s (%s): %s' % (
                     result.rc, _repmgr.EXIT_CODES.get(result.rc, 'unknown'), _repmgr.summary(result.stdout, result.stderr))],
-                'a finished switchover', 'Look at: ansible-playbook playbooks/status.yml')
+                'a finished switchover', _steps.playbook('status', reason='Look at'))
 
     def _unpause(self):
         """repmgr unpauses by itself when all goes well. When not, an unattended cluster would stay without failover."""
@@ -367,7 +366,8 @@ class Switchover:
             time.sleep(1)
         paused, silent = self._seen = self._paused()
         if paused or silent:
-            self._warn('repmgrd may still be paused on %s; type: repmgr service unpause. %s' % (', '.join(paused + silent), error))
+            self._warn(message(', '.join(paused + silent), 'repmgrd may still be paused%s' % (' (%s)' % error if error else ''), 'not paused',
+                               _steps.playbook('maintenance', repmgr_maintenance='unpause')))
 
     def _paused(self):
         """(names of the nodes whose repmgrd is paused, names of the nodes that do not answer)"""
@@ -399,7 +399,7 @@ class Switchover:
                 return
             if time.time() > deadline:
                 raise SwitchoverError(problems, 'every node to follow the new primary within %d s' % self.params['timeout'],
-                                      'Look at: ansible-playbook playbooks/status.yml; site.yml lets a standby follow again.')
+                                      [_steps.playbook('status', reason='Look at'), _steps.playbook('site', reason='A standby follows again by')])
             time.sleep(0.3)
             self._seen = self._paused()
 
@@ -445,7 +445,7 @@ class Switchover:
                     left.append({'node_name': name, 'slot_name': row['slot_name'], 'retained_bytes': row.get('retained_bytes')})
                     self._warn(message(
                         name, 'slot %s is left from before the switchover and keeps WAL for nobody' % row['slot_name'], 'no such slot',
-                        "Type in psql on it: SELECT pg_drop_replication_slot('%s')" % row['slot_name']))
+                        _steps.shell('psql -c "select pg_drop_replication_slot(\'%s\')"' % row['slot_name'], host=name)))
 
 
 def _ssh(config, node):
@@ -455,7 +455,7 @@ def _ssh(config, node):
     except ValueError:
         values = {}
     return 'ssh -o Batchmode=yes %s %s' % (
-        config.get('ssh_options', '-q -o ConnectTimeout=10'), _quoted(values.get('host') or values.get('hostaddr') or node.node_name))
+        config.get('ssh_options', '-q -o ConnectTimeout=10'), _steps.quoted(values.get('host') or values.get('hostaddr') or node.node_name))
 
 
 def _sudo_checks(config):
@@ -468,12 +468,8 @@ def _sudo_checks(config):
         # One that only a shell understands starts with that shell here, and is left out: it cannot be asked about in parts.
         words = _repmgr.split_command(config.get(setting) or '')
         if words and os.path.basename(words[0]) == 'sudo':
-            found.append((setting, config[setting], ' '.join(_quoted(word) for word in words[:1] + ['-n', '-l'] + words[1:])))
+            found.append((setting, config[setting], ' '.join(_steps.quoted(word) for word in words[:1] + ['-n', '-l'] + words[1:])))
     return found
-
-
-def _quoted(word):
-    return word if re.match(r'^[A-Za-z0-9_@%+=:,./-]+$', word) else "'%s'" % word.replace("'", "'\\''")
 
 
 def _lines(result):

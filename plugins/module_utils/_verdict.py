@@ -3,22 +3,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: the observations of all nodes of a cluster -> who is primary, is it healthy, what is wrong, what to type next."""
+"""PURE: the observations of all nodes of a cluster -> who is primary, is it healthy, what is wrong, what to do next."""
 
 from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, guard_voters, message, plain
-
-STATUSES = ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
 _RUN_AGAIN = 'Then run again.'
-# A managed certificate is made anew, a provided one is warned of.
-RENEWAL_DAYS = 30
 _MAX_RETAINED = 1024 * 1024 * 1024
-# What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
-_MAX_LAG = 16 * 1024 * 1024
 
 
 class _Cluster:
@@ -33,8 +31,9 @@ class _Cluster:
         self.exists = False
         self.system_identifier = None
 
-    def problem(self, code, node, seen, expected, command='', stop=True):
-        self.problems.append(Problem(code=code, node=node, seen=seen, expected=expected, command=command, stop=stop))
+    def problem(self, code, node, seen, expected, steps='', stop=True):
+        nodes = node if isinstance(node, list) else [node]
+        self.problems.append(Problem(code=code, node=', '.join(nodes), nodes=nodes, seen=seen, expected=expected, steps=_steps.listed(steps), stop=stop))
 
     def has(self, *codes):
         return any(problem.code in codes for problem in self.problems)
@@ -156,8 +155,8 @@ def _find_primary(cluster):
                 'split_brain', host.name,
                 'runs as primary on timeline %s at %s, and so does %s' % (server.timeline, server.current_lsn, others),
                 'one primary',
-                'Find out which one holds the data to keep; stop the server of every other and bring it back by: '
-                'ansible-playbook playbooks/rejoin.yml -e target=HOST')
+                ['Find out which one holds the data to keep, and stop the server of every other.',
+                 _steps.playbook('rejoin', repmgr_target=None, reason='Bring each of those back by')])
 
 
 # -- checks
@@ -168,10 +167,10 @@ def _check_seen(cluster):
         cluster.problem(
             'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
             'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
-            'Try: ansible %s -m ansible.builtin.ping' % host.name, stop=not cluster.exists)
-    if cluster.exists and hidden and 2 * len(cluster.seen) <= len(cluster.hosts):
+            _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try'), stop=not cluster.exists)
+    if cluster.exists and hidden and len(cluster.seen) < majority(len(cluster.hosts)):
         cluster.problem(
-            'no_majority', ', '.join(host.name for host in hidden),
+            'no_majority', [host.name for host in hidden],
             'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), len(cluster.hosts)),
             'a majority, because what is not observed may be the primary',
             'Bring the missing hosts back, or take those that are gone for good out of the inventory.')
@@ -193,6 +192,11 @@ def _check_seen(cluster):
             cluster.problem(
                 'server_silent', host.name, 'its server runs but does not answer: %s' % (server.error or 'no reason given'),
                 'an answer over SQL', 'Look at its log and pg_hba.conf.')
+        version = _repmgr.parse_version(host.observed.repmgr_version)
+        if version and version < _repmgr.OLDEST:
+            cluster.problem(
+                'repmgr_too_old', host.name, 'repmgr %s is installed' % host.observed.repmgr_version, 'version %d.%d or later' % _repmgr.OLDEST,
+                'Upgrade its packages on every node of the cluster, and its extension by: alter extension repmgr update')
 
 
 def _check_primary(cluster):
@@ -202,33 +206,101 @@ def _check_primary(cluster):
                                 for host in cluster.data_hosts)
             streaming = [host.name for host in cluster.data_hosts if _streams(host)]
             hidden = [host.name for host in cluster.hosts if host not in cluster.seen]
+            fenced = [host for host in cluster.data_hosts if guard_stop(host) is not None]
             if streaming and hidden:
                 # Somebody sends to them. Whoever only cannot be reached from here must not be taken for dead.
                 cluster.problem(
-                    'no_primary', ', '.join(hidden), 'no host that could be observed runs as primary, but %s %s from one that could not' % (
+                    'no_primary', hidden, 'no host that could be observed runs as primary, but %s %s from one that could not' % (
                         ', '.join(streaming), 'streams' if len(streaming) == 1 else 'stream'),
-                    'every host in reach', 'Mend the way there: ansible %s -m ansible.builtin.ping' % ':'.join(hidden))
+                    'every host in reach', _steps.shell(
+                        'ansible %s -m ansible.builtin.ping' % _pattern(hidden), reason='Repair the way there, until this works'))
+            elif fenced:
+                for host in fenced:
+                    _check_fenced(cluster, host, stopped)
             else:
                 cluster.problem(
                     'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                         stopped or 'none seen'),
                     'one primary',
-                    'Start the server of the last primary if it was stopped on purpose; else type: ansible-playbook playbooks/failover.yml')
+                    [_start_last_primary(cluster) or 'Start the server of the last primary if it was stopped on purpose.',
+                     _steps.playbook('failover', reason='Otherwise type')])
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:
         cluster.problem(
-            'no_initial_primary', ', '.join(host.name for host in cluster.hosts),
+            'no_initial_primary', [host.name for host in cluster.hosts],
             'no host of the new cluster is in the primary group', 'exactly one', 'Put one data node into the primary group.')
     elif len(initial) > 1:
         cluster.problem(
-            'two_initial_primaries', ', '.join(initial), '%d hosts of the new cluster are in the primary group' % len(initial),
+            'two_initial_primaries', initial, '%d hosts of the new cluster are in the primary group' % len(initial),
             'exactly one', 'Leave one in the primary group and put the others into the standby group.')
+
+
+def guard_stop(host):
+    """{code, peers, since} of a primary that repmgr-guard has stopped, as far as it wrote them down, or None.
+
+    Its mark means nothing beside a server that runs, or one that is a standby now.
+    """
+    observed = host.observed
+    if observed.server.state != 'stopped' or observed.data.standby_signal:
+        return None
+    return (observed.guard or {}).get('stopped')
+
+
+# By what the guard wrote down. Where that is nothing, it is the most frequent of them.
+_STOPPED_BECAUSE = {
+    'isolated': 'it cannot see {0}',
+    'primary': '{0} is primary',
+    'promoted': '{0} is on a newer timeline',
+    'named': 'others name {0} as primary',
+    'stood_still': 'this host stood still, and another primary could be elected meanwhile',
+}
+# Its data are not the newest: it comes back as a standby.
+_REPLACED = ('primary', 'promoted', 'named')
+
+
+def _check_fenced(cluster, host, stopped):
+    """The guard starts the server again when it sees a majority, so a failover is right only where a host is lost."""
+    stop = guard_stop(host)
+    names = dict((other.node_name, other.name) for other in cluster.hosts)
+    peers = [names.get(peer, peer) for peer in stop.get('peers') or []]
+    replaced = stop.get('code') in _REPLACED and bool(peers)
+    if replaced:
+        # Behind the one that counts stand those that only name it.
+        peers = peers[:1]
+    code = stop.get('code') if replaced or stop.get('code') == 'stood_still' else 'isolated'
+    because = _STOPPED_BECAUSE[code].format(', '.join(peers) or 'a majority of the votes')
+    if replaced:
+        cluster.problem(
+            'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),
+            'one primary',
+            ['Start %s again, or repair the network between %s and it: the guard then makes %s its standby.' % (peers[0], host.name, host.name),
+             _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out whether it answers'),
+             _steps.playbook('failover', only_if='the host of %s is lost' % peers[0])])
+        return
+    cluster.problem(
+        'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),
+        'one primary',
+        ['Start %s again, or repair the network between %s and %s: the guard starts the server by itself as soon as it sees a majority.' % (
+            ', '.join(peers) or 'the other nodes', host.name, 'it' if len(peers) == 1 else 'them')]
+        + ([_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out which of them answer')] if peers else [])
+        + [_steps.playbook('failover', only_if='the host of %s is lost' % host.name)])
+
+
+def _pattern(names):
+    """For ansible, in a shell."""
+    return _steps.quoted(':'.join(names))
+
+
+def _start_last_primary(cluster):
+    registered = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and any(
+        row.node_id == host.node_id and row.type == 'primary' and row.active for row in cluster.registry.values())]
+    return _steps.start(registered[0].name, registered[0].observed.config, only_if='its server was stopped on purpose') if len(registered) == 1 else None
 
 
 def _registered_primary(cluster):
     names = [row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active]
-    return ', '.join(sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts])
+    return sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts]
 
 
 def _check_data(cluster):
@@ -250,7 +322,7 @@ def _check_data(cluster):
             if host.node_id in cluster.registry:
                 cluster.problem(
                     'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
-                    'a copy of the primary', 'Type: ansible-playbook site.yml', stop=False)
+                    'a copy of the primary', _steps.playbook('site'), stop=False)
     for host in cluster.seen:
         if cluster.is_witness(host) and host.observed.data.state == 'valid' and cluster.system_identifier is not None and (
                 _identifier(host) == cluster.system_identifier):
@@ -291,11 +363,11 @@ def _check_valid_data(cluster, host):
         cluster.problem(
             'stopped_ex_primary', host.name, 'its server is stopped and was a primary, while %s is the primary now' % cluster.primary.name,
             'a standby of %s' % cluster.primary.name,
-            'Bring it back by: ansible-playbook playbooks/rejoin.yml -e target=%s' % host.name)
+            _steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by'))
     elif cluster.primary is not None and observed.server.state == 'stopped':
         cluster.problem(
             'stopped_standby', host.name, 'its server is stopped', 'a running standby',
-            'Type: ansible-playbook site.yml', stop=False)
+            _steps.playbook('site'), stop=False)
 
 
 def _check_metadata(cluster):
@@ -314,22 +386,24 @@ def _check_metadata(cluster):
         if row is None or row.node_name != host.node_name:
             if cluster.exists and host in cluster.seen and other is None:
                 cluster.problem('not_registered', host.name, 'is not registered', 'a record in repmgr.nodes',
-                                'Type: ansible-playbook site.yml', stop=False)
+                                _steps.playbook('site'), stop=False)
             continue
         if row.type == 'witness' and host.initial_role in ('primary', 'standby'):
             cluster.problem(
                 'witness_as_standby', host.name, 'is registered as witness, but is in the %s group' % host.initial_role,
-                'the witness group', 'Put it into the witness group, or unregister it first: repmgr witness unregister')
+                'the witness group', ['Put it into the witness group.', _steps.shell(
+                    'repmgr witness unregister', host=host.name, only_if='it shall be no witness any more')])
         elif row.type != 'witness' and host.initial_role == 'witness':
             cluster.problem(
                 'standby_as_witness', host.name, 'is registered as %s, but is in the witness group' % row.type,
-                'the primary or standby group', 'Put it into the standby group, or unregister it first: repmgr standby unregister')
+                'the primary or standby group', ['Put it into the standby group.', _steps.shell(
+                    'repmgr standby unregister', host=host.name, only_if='it shall become a witness')])
         if row.active is False:
             cluster.problem('inactive', host.name, 'its record is inactive', 'an active record',
-                            'Look at `repmgr cluster show`; a node that runs is registered again by: ansible-playbook site.yml', stop=False)
+                            ['Look at `repmgr cluster show`.', _steps.playbook('site', reason='A node that runs is registered again by')], stop=False)
         elif row.type == 'primary' and cluster.primary is not None and host is not cluster.primary:
             cluster.problem('stale_record', host.name, 'is registered as primary, while %s is' % cluster.primary.name,
-                            'a record as standby', 'Type: ansible-playbook site.yml', stop=False)
+                            'a record as standby', _steps.playbook('site'), stop=False)
     for host in cluster.seen:
         config = host.observed.config or {}
         if config.get('node_id') is not None and host.node_id is not None and (
@@ -359,7 +433,7 @@ def _check_own_rows(cluster, host):
         if row is not None and (row.node_id, row.node_name) not in [(item.node_id, item.node_name) for item in rows]:
             cluster.problem(
                 'stale_witness', host.name, 'its copy of the metadata does not know primary %s' % cluster.primary.name,
-                'a current copy', 'Type: ansible-playbook site.yml', stop=False)
+                'a current copy', _steps.playbook('site'), stop=False)
 
 
 def _check_reach(cluster):
@@ -380,7 +454,8 @@ def _check_reach(cluster):
                     cluster.problem(
                         'port_taken', host.name, 'something listens on port %s, but not the server of %s' % (
                             entry.get('port', host.port), host.observed.data.path),
-                        'a free port, or that server', 'Find it by: ss -ltnp; stop it or set repmgr_port or repmgr_data_directory.')
+                        'a free port, or that server',
+                        [_steps.shell('ss -ltnp', host=host.name, reason='Find it'), 'Stop it, or set repmgr_port or repmgr_data_directory.'])
                 continue
             if entry.get('ssh') != 'open':
                 cluster.problem(
@@ -406,7 +481,7 @@ def _check_logins(cluster):
         if failed:
             cluster.problem(
                 'login_failed', host.name, 'cannot log in to %s' % '; '.join(failed), 'every node to be let in by every other',
-                'Keys, passwords, certificates and access lines are put right by: ansible-playbook site.yml')
+                _steps.playbook('site', reason='Keys, passwords, certificates and access lines are put right by'))
 
 
 def _check_certificates(cluster):
@@ -415,16 +490,15 @@ def _check_certificates(cluster):
         if not tls or not host.tls:
             continue
         provided = host.tls == 'provided'
-        command = 'Put it right in repmgr_tls_certificate, repmgr_tls_key and repmgr_tls_root of the host.' if provided else (
-            'Type: ansible-playbook site.yml')
+        renewal = 'Put it right in repmgr_tls_certificate, repmgr_tls_key and repmgr_tls_root of the host.' if provided else _steps.playbook('site')
         if tls.get('error') and (provided or cluster.exists and host.node_id in cluster.registry):
             cluster.problem(
                 'certificate', host.name, 'its peers would not accept its TLS certificate: %s' % tls.get('error'),
-                'a certificate that they accept', command, stop=provided)
+                'a certificate that they accept', renewal, stop=provided)
         elif not tls.get('error') and tls.get('days') is not None and tls['days'] < RENEWAL_DAYS:
             cluster.problem(
                 'certificate_expires', host.name, 'its TLS certificate expires in %d days' % tls['days'],
-                '%d days or more' % RENEWAL_DAYS, command, stop=False)
+                '%d days or more' % RENEWAL_DAYS, renewal, stop=False)
 
 
 def logins(hosts):
@@ -448,18 +522,19 @@ def _check_replication(cluster):
         if receiver.get('status') != 'streaming':
             cluster.problem(
                 'not_streaming', host.name, 'is not streaming (%s)' % (receiver.get('status') or 'no WAL receiver'),
-                'streaming from its upstream', 'Look at its log; type: ansible-playbook site.yml', stop=False)
+                'streaming from its upstream', ['Look at its log.', _steps.playbook('site')], stop=False)
         elif server.timeline and observed.server.timeline and observed.server.timeline < server.timeline:
             cluster.problem(
                 'old_timeline', host.name, 'is on timeline %s, the primary on %s' % (observed.server.timeline, server.timeline),
-                'timeline %s' % server.timeline, 'Type: ansible-playbook playbooks/rejoin.yml -e target=%s' % host.name, stop=False)
+                'timeline %s' % server.timeline, _steps.playbook('rejoin', repmgr_target=host.name), stop=False)
     for host in cluster.data_hosts:
         for slot in host.observed.slots or []:
             if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED:
                 cluster.problem(
                     'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (
                         slot.get('slot_name'), slot.get('retained_bytes') // 1048576),
-                    'no WAL kept for nobody', "If its node is gone for good: select pg_drop_replication_slot('%s')" % slot.get('slot_name'),
+                    'no WAL kept for nobody', _steps.shell(
+                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % slot.get('slot_name'), host=host.name, only_if='its node is gone for good'),
                     stop=False)
     row = None
     for host in cluster.seen:
@@ -468,10 +543,10 @@ def _check_replication(cluster):
                 cluster.registry.get(primary.node_id) is not None):
             cluster.problem(
                 'witness_upstream', host.name, 'watches node %s, while %s is the primary' % (row.upstream_node_id, primary.name),
-                'node %s' % primary.node_id, 'Type: ansible-playbook site.yml', stop=False)
+                'node %s' % primary.node_id, _steps.playbook('site'), stop=False)
         if cluster.is_witness(host) and not _running(host):
             cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
-                            'a running server', 'Start it.', stop=False)
+                            'a running server', _steps.start(host.name, host.observed.config) or 'Start the server of the witness.', stop=False)
 
 
 def _check_repmgrd(cluster):
@@ -481,7 +556,7 @@ def _check_repmgrd(cluster):
         repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
         if repmgrd.get('running') is False:
             cluster.problem('repmgrd_down', host.name, 'repmgrd is not running', 'a running repmgrd',
-                            'Type on it: systemctl start repmgrd', stop=False)
+                            _steps.shell('systemctl start repmgrd', host=host.name), stop=False)
         elif repmgrd.get('running') is None:
             cluster.problem('repmgrd_unknown', host.name, 'repmgrd cannot be asked', 'shared_preload_libraries with repmgr',
                             'Add repmgr to shared_preload_libraries and restart the server.', stop=False)
@@ -489,16 +564,16 @@ def _check_repmgrd(cluster):
             note = host.observed.pause
             why = ' (%s: %s)' % (note.get('by'), note.get('reason')) if note else ''
             cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover%s' % why, 'not paused',
-                            'Type: ansible-playbook playbooks/maintenance.yml -e repmgrd=unpause', stop=False)
+                            _steps.playbook('maintenance', repmgr_maintenance='unpause'), stop=False)
         guard = host.observed.guard
         if guard and not (guard.get('running') and guard.get('enabled')):
             cluster.problem('guard_down', host.name, 'repmgr-guard %s' % (
                 'would not run after a boot' if guard.get('running') else 'is not running: nothing stops this node when it is cut off'),
-                'a running guard', 'Type on it: systemctl enable --now repmgr-guard', stop=False)
+                'a running guard', _steps.shell('systemctl enable --now repmgr-guard', host=host.name), stop=False)
         if host.observed.server.restart_for:
             cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
                             'a server that runs what is installed and configured',
-                            'Type: ansible-playbook playbooks/rolling_restart.yml', stop=False)
+                            _steps.playbook('rolling_restart'), stop=False)
 
 
 # -- would a failover succeed
@@ -521,12 +596,11 @@ def _failover_ready(cluster):
     primary = cluster.primary
     row = cluster.registry.get(primary.node_id) if primary is not None else None
     if not cluster.exists:
-        return _not_ready(['there is no cluster yet' if cluster.seen else 'no node was observed'])
+        return _not_ready([Problem(seen='there is no cluster yet' if cluster.seen else 'no node was observed')])
     if primary is None or cluster.has('split_brain'):
-        return _not_ready(['no single primary is known, so there is nothing to fail over from'])
+        return _not_ready([Problem(seen='no single primary is known, so there is nothing to fail over from')])
     if row is None or row.type != 'primary':
-        return _not_ready([message(primary.name, 'runs as primary, but is not registered as such', 'a record as primary',
-                                   'Type: ansible-playbook site.yml')])
+        return _not_ready([_reason(primary.name, 'runs as primary, but is not registered as such', 'a record as primary', _steps.playbook('site'))])
     voters = [item for dummy, item in sorted(cluster.registry.items())
               if item.type in ('standby', 'witness') and item.active is not False and item.upstream_node_id == primary.node_id]
     hosts = dict((host.node_id, host) for host in cluster.seen)
@@ -540,25 +614,41 @@ def _failover_ready(cluster):
     reasons += _vote_reasons(cluster, primary)
     reasons += _follow_reasons(visible, voters, hosts, candidates)
     reasons += _rewind_reasons(primary)
-    return {'ready': not reasons, 'reasons': reasons, 'candidates': candidates}
+    return _readiness(reasons, candidates)
 
 
 def _not_ready(reasons):
-    return {'ready': False, 'reasons': reasons, 'candidates': []}
+    return _readiness(reasons, [])
+
+
+def _readiness(reasons, candidates):
+    return {
+        'ready': not reasons, 'candidates': candidates,
+        'reasons': [reason.message if reason.node else reason.seen for reason in reasons],
+        'problems': [dict(_problem(reason), message=reason.message if reason.node else reason.seen) for reason in reasons],
+    }
+
+
+def _reason(node, seen, expected, steps):
+    return Problem(code='failover_not_ready', node=node, nodes=[node], seen=seen, expected=expected, steps=_steps.listed(steps))
 
 
 def _answers(host):
     return _running(host) and host.observed.server.sql
 
 
+# Why repmgrd would not act.
+_IDLE = {'down': 'repmgrd is not running', 'unknown': 'repmgrd cannot be asked', 'paused': 'repmgrd is paused'}
+
+
 def _repmgrd(host):
-    """Why repmgrd would not act on this host, or ''."""
+    """down, unknown, paused or running"""
     repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
     if repmgrd.get('running') is False:
-        return 'repmgrd is not running'
+        return 'down'
     if repmgrd.get('running') is None:
-        return 'repmgrd cannot be asked'
-    return 'repmgrd is paused' if repmgrd.get('paused') else ''
+        return 'unknown'
+    return 'paused' if repmgrd.get('paused') else 'running'
 
 
 def _streams(host):
@@ -581,8 +671,8 @@ def _candidate(row, host, primary, alone):
     if observed.config and observed.config.get('failover') != 'automatic':
         # repmgr's own default is manual.
         obstacles.append('failover is manual in repmgr.conf')
-    if _repmgrd(host):
-        obstacles.append(_repmgrd(host))
+    if _repmgrd(host) in _IDLE:
+        obstacles.append(_IDLE[_repmgrd(host)])
     if observed.server.replay_paused and not _resumes_replay(observed, alone):
         obstacles.append('replay is paused')
     return {
@@ -601,23 +691,15 @@ def _resumes_replay(observed, alone):
 
 def _lag(row, host, primary):
     """Bytes that the primary has written and this standby has not received, or None."""
-    written = _position(primary.observed.server.current_lsn)
+    written = position(primary.observed.server.current_lsn)
     received = None
     for entry in primary.observed.replication or []:
         # Of the same moment as the primary's own position, which the standby's word is not.
         if entry.get('application_name') == row.node_name:
-            received = _position(entry.get('flush_lsn'))
+            received = position(entry.get('flush_lsn'))
     if received is None:
-        received = _position(host.observed.server.received_lsn)
+        received = position(host.observed.server.received_lsn)
     return None if written is None or received is None else max(0, written - received)
-
-
-def _position(lsn):
-    try:
-        high, low = ('%s' % lsn).split('/')
-        return int(high, 16) * 2 ** 32 + int(low, 16)
-    except ValueError:
-        return None
 
 
 def _able(candidates):
@@ -626,19 +708,18 @@ def _able(candidates):
 
 def _candidate_reasons(primary, candidates):
     if not candidates:
-        return [message(primary.name, 'no registered standby of it answers', 'one that could be promoted',
-                        'Type: ansible-playbook site.yml')]
+        return [_reason(primary.name, 'no registered standby of it answers', 'one that could be promoted', _steps.playbook('site'))]
     if not _able(candidates):
-        return [message(primary.name, 'none of its standbys could be promoted: %s' % '; '.join(
+        return [_reason(primary.name, 'none of its standbys could be promoted: %s' % '; '.join(
             '%s: %s' % (item['name'], ', '.join(item['obstacles'])) for item in candidates), 'one that could be promoted',
-            'Look at: ansible-playbook playbooks/status.yml')]
+            _steps.playbook('status', reason='Look at'))]
     first = candidates[0]
     if first['obstacles']:
-        return [message(first['name'], 'the others would elect it, but %s: nobody would be promoted' % ', '.join(first['obstacles']),
+        return [_reason(first['name'], 'the others would elect it, but %s: nobody would be promoted' % ', '.join(first['obstacles']),
                         'a winner that promotes itself', 'Mend that, or set its priority to 0 in repmgr.conf and register it again.')]
-    if (first['lag_bytes'] or 0) > _MAX_LAG:
-        return [message(first['name'], 'is the best candidate, but %d MB behind' % (first['lag_bytes'] // 1048576),
-                        '%d MB at most, because the rest would be lost' % (_MAX_LAG // 1048576),
+    if (first['lag_bytes'] or 0) > MAX_LAG:
+        return [_reason(first['name'], 'is the best candidate, but %d MB behind' % (first['lag_bytes'] // 1048576),
+                        '%d MB at most, because the rest would be lost' % (MAX_LAG // 1048576),
                         'Wait for it to catch up, or look at the network and at its disk.')]
     return []
 
@@ -647,14 +728,14 @@ def _quorum_reasons(primary, row, voters, visible):
     """The standby that votes is one of the voters; without a sibling it wins by default, but in the primary's location only."""
     reasons = []
     hidden = [item.node_name for item in voters if item not in visible]
-    if len(voters) > 1 and 2 * len(visible) <= len(voters):
-        reasons.append(message(
+    if len(voters) > 1 and len(visible) < majority(len(voters)):
+        reasons.append(_reason(
             primary.name, 'of the %d nodes that would elect its successor %d can be seen; %s cannot' % (
                 len(voters), len(visible), ', '.join(hidden)),
-            'more than half, %d' % (len(voters) // 2 + 1),
+            'more than half, %d' % majority(len(voters)),
             'Bring them back, or unregister those that are gone for good.'))
     if visible and not any(item.location == row.location for item in visible):
-        reasons.append(message(
+        reasons.append(_reason(
             primary.name, 'no node in its location %s can be seen, and repmgrd would take its death for a network split' % row.location,
             'a standby or witness in that location', 'Set repmgr_location of a witness or a standby near it.'))
     return reasons
@@ -664,14 +745,14 @@ def _vote_reasons(cluster, primary):
     """repmgr-guard promotes with a majority of votes only."""
     if not any(host.observed.guard for host in cluster.seen):
         return []
-    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.type == 'witness')
+    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.node_id, lambda row: row.type == 'witness')
     answering = set(host.node_id for host in cluster.seen if _answers(host))
     left = [row for row in votes if row.node_id in answering and row.node_id != primary.node_id]
-    majority = len(votes) // 2 + 1
-    if len(left) >= majority:
+    needed = majority(len(votes))
+    if len(left) >= needed:
         return []
-    return [message(primary.name, 'without it %d of %d votes would be left (%s)' % (
-        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % majority,
+    return [_reason(primary.name, 'without it %d of %d votes would be left (%s)' % (
+        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % needed,
         'Bring back who is missing, or add a node or a witness.')]
 
 
@@ -683,22 +764,23 @@ def _follow_reasons(visible, voters, hosts, candidates):
         return reasons
     for item in visible:
         host = hosts[item.node_id]
-        if _repmgrd(host):
-            reasons.append(message(
-                host.name, '%s: it would not follow the new primary' % _repmgrd(host), 'a running repmgrd, not paused',
-                'Type on any node: repmgr service unpause' if _repmgrd(host) == 'repmgrd is paused'
-                else 'Type on it: systemctl start repmgrd'))
+        state = _repmgrd(host)
+        if state in _IDLE:
+            reasons.append(_reason(
+                host.name, '%s: it would not follow the new primary' % _IDLE[state], 'a running repmgrd, not paused',
+                _steps.playbook('maintenance', repmgr_maintenance='unpause') if state == 'paused'
+                else _steps.shell('systemctl start repmgrd', host=host.name)))
     # The other standbys and the old primary will want to stream from it.
     wanted = len([item for item in voters if item.type == 'standby'])
     best = hosts[able[0]['node_id']]
     settings = best.observed.server.settings or {}
     slots = any(item.slot_name for item in voters)
     for name in ['max_wal_senders'] + (['max_replication_slots'] if slots else []):
-        limit = _integer(settings.get(name))
+        limit = integer(settings.get(name))
         taken = len([slot for slot in best.observed.slots or [] if slot.get('slot_name') not in [item.slot_name for item in voters]]
                     ) if name == 'max_replication_slots' else 0
         if limit is not None and limit - taken < wanted:
-            reasons.append(message(
+            reasons.append(_reason(
                 best.name, '%s is %d%s, and %d nodes would want to stream from it' % (
                     name, limit, ', of which %d are taken' % taken if taken else '', wanted),
                 'at least %d' % (wanted + taken), 'Raise it on every node and restart the servers, standbys first.'))
@@ -710,17 +792,21 @@ def _rewind_reasons(primary):
     settings = primary.observed.server.settings or {}
     reasons = []
     if settings.get('wal_log_hints') == 'off' and settings.get('data_checksums') == 'off':
-        reasons.append(message(
+        reasons.append(_reason(
             primary.name, 'has neither wal_log_hints nor data checksums, so it could not be rewound after a failover',
             'wal_log_hints = on', 'Set it on every node and restart the servers, standbys first.'))
     if settings.get('full_page_writes') == 'off':
-        reasons.append(message(
+        reasons.append(_reason(
             primary.name, 'full_page_writes is off, so it could not be rewound after a failover', 'full_page_writes = on',
             'Set it on every node and reload.'))
     return reasons
 
 
 # -- the answer
+
+def _problem(problem):
+    return dict(plain(problem), message=problem.message, command=problem.command)
+
 
 def _status(cluster, deploying):
     if cluster.has('split_brain'):
@@ -763,22 +849,23 @@ def _answer(cluster, deploying):
     status = _status(cluster, deploying)
     stop = [problem for problem in cluster.problems if problem.stop]
     primary = cluster.primary.name if cluster.primary is not None and status != 'split_brain' else None
+    counts = 'primary %s, %d of %d hosts observed, %d problem%s' % (
+        primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems), '' if len(cluster.problems) == 1 else 's')
     return {
         'exists': cluster.exists,
         'status': status,
         'primary': primary,
         'system_identifier': cluster.system_identifier,
         'roles': dict((host.name, _role(cluster, host)) for host in cluster.hosts),
-        'problems': [dict(plain(problem), message=problem.message) for problem in cluster.problems],
+        'problems': [_problem(problem) for problem in cluster.problems],
         'stop': [problem.message for problem in stop],
         'failover_ready': _failover_ready(cluster),
         'logins': logins(cluster.hosts),
         'depths': _depths(cluster.hosts),
         'registry': [plain(row) for dummy, row in sorted(cluster.registry.items())],
         'registered_primary': sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active),
-        'summary': '%s: primary %s, %d of %d hosts observed, %d problem%s' % (
-            status, primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems),
-            '' if len(cluster.problems) == 1 else 's'),
+        'summary': '%s: %s' % (status, counts),
+        'counts': counts,
     }
 
 
@@ -790,7 +877,7 @@ def hosts_from(records):
     for values in records:
         values = dict(values)
         for name in ('node_id', 'port'):
-            values[name] = _integer(values.get(name))
+            values[name] = integer(values.get(name))
         host = Host.from_dict(values)
         host.node_name = host.node_name or host.name
         made.append(host)
@@ -822,10 +909,3 @@ def from_one_node(observed):
         if name not in taken and peer is not None:
             hosts.append(Host(name=name, node_name=name, observed=peer))
     return verdict(hosts, deploying=False)
-
-
-def _integer(value):
-    try:
-        return int('%s' % value)
-    except (TypeError, ValueError):
-        return None

@@ -260,6 +260,10 @@ observed:
       description: Whether the programs of repmgr are there.
       type: bool
       returned: always
+    repmgr_version:
+      description: The version of the installed repmgr as V(MAJOR.MINOR), or V(none) where it is not installed or its extension is not in the usual place.
+      type: str
+      returned: always
     config:
       description: The settings of C(repmgr.conf), or V(none) where there is no such file.
       type: dict
@@ -301,6 +305,12 @@ observed:
       type: list
       elements: dict
       returned: always
+    guard:
+      description:
+        - Whether repmgr-guard is C(running) and C(enabled), and C(stopped), a dictionary where it has stopped the server, with C(code), C(peers) that
+          were the reason and C(since) as far as it wrote them down, V(none) where it has not.
+      type: dict
+      returned: where it is installed
     disks:
       description:
         - The file systems of the data directory and, where it has one of its own, of its WAL, each with C(path), C(total_bytes) and

@@ -182,6 +182,16 @@ after:
   description: The node afterwards, observed again. Not returned in check mode, where nothing has happened.
   returned: when something was done
   type: dict
+refusal:
+  description:
+    - Why nothing was done, or why an action failed, with C(node), C(seen), C(expected) and C(steps), from which RV(ignore:msg) is made.
+    - Each of C(steps) has C(text), or C(playbook) (of this collection) and its C(arguments), or C(shell) and the C(host) to run it on. A command
+      may have C(reason) (the words before it), C(only_if) (when it is right at all) and C(check) (for C(--check)). An argument that is V(none) has
+      to be chosen.
+  returned: on a failure that the module foresees
+  type: dict
+  sample: {node: db1, seen: the server is stopped and was a primary, expected: "a standby, because another primary lives",
+           steps: [{playbook: rejoin, arguments: {repmgr_target: db1}, reason: Bring it back by}]}
 dry_run:
   description: In check mode, what repmgr's own C(--dry-run) says to the first action that has one. V(none) where there is none, and where
     the server would be stopped before.
@@ -194,7 +204,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _plan
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _plan, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._conninfo import parse
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
@@ -316,7 +326,13 @@ def refusal(node, plan, view):
     elif plan.situation.identity == 'other':
         seen += ' (system identifier %s)' % view.observed.system_identifier
     expected = plan.expected.replace("the primary's", (view.primary.system_identifier or "the primary's") if view.primary else "the primary's")
-    return message(node.desired.node_name, seen, expected, plan.command)
+    return _refusal(node.desired.node_name, seen, expected, plan.steps)
+
+
+def _refusal(node_name, seen, expected, steps):
+    """For fail_json(): as text, and as data that the controller says in its own words."""
+    found = dict(node=node_name, seen=seen, expected=expected, steps=_steps.listed(steps))
+    return dict(msg=message(**found), refusal=found)
 
 
 def main():
@@ -349,7 +365,8 @@ def main():
     }
     if plan.refused:
         result['changed'] = False
-        module.fail_json(msg=refusal(node, plan, view), **result)
+        result.update(refusal(node, plan, view))
+        module.fail_json(**result)
 
     context = _apply.Context(
         runner, psql, Repmgr(runner, params['bin_dir'], params['config_file'], params['passfile']), place, desired, config,
@@ -373,10 +390,10 @@ def main():
         _apply.apply(context, plan.actions)
     except _apply.ApplyError as exc:
         result['actions'] = merged(plan.actions, context.done)
-        module.fail_json(
-            msg=message(desired.node_name, 'rule %s (%s): %s failed: %s' % (plan.rule, plan.why, exc.action, exc.text),
-                        _apply.TEXTS[exc.action], _apply.next_step(exc, desired.node_name)),
-            result=exc.result, **result)
+        result.update(_refusal(
+            desired.node_name, 'rule %s (%s): %s failed: %s' % (plan.rule, plan.why, exc.action, exc.text),
+            _apply.TEXTS[exc.action], _apply.next_step(exc, desired.node_name)))
+        module.fail_json(result=exc.result, **result)
     view, rest = node.look_until_settled(params['start_timeout'])
     result['actions'] = merged(plan.actions, context.done)
     result['after'] = view.summary(desired.node_id)
@@ -386,10 +403,10 @@ def main():
     # A node that was unregistered is done with: what it is otherwise is no business of this task.
     if rest.actions or rest.refused:
         result['remaining'] = {'rule': rest.rule, 'why': rest.why, 'actions': rest.actions, 'situation': plain(rest.situation)}
-        module.fail_json(
-            msg=message(desired.node_name, 'rule %s (%s) was applied, but then rule %s applies: %s' % (
-                plan.rule, plan.why, rest.rule, rest.why), 'nothing left to do', 'Look at `repmgr cluster show` and at the server\'s log.'),
-            **result)
+        result.update(_refusal(
+            desired.node_name, 'rule %s (%s) was applied, but then rule %s applies: %s' % (plan.rule, plan.why, rest.rule, rest.why),
+            'nothing left to do', 'Look at `repmgr cluster show` and at the server\'s log.'))
+        module.fail_json(**result)
     module.exit_json(**result)
 
 

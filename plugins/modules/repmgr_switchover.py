@@ -141,6 +141,10 @@ unpaused:
   description: Whether repmgrd had to be unpaused after the switchover.
   returned: when the switchover was run
   type: bool
+refusal:
+  description: The same as of M(pgfleet.repmgr.repmgr_node#module).
+  returned: on failure
+  type: dict
 problems:
   description: What stood against the switchover, or what is not as it should be after it.
   returned: always
@@ -152,6 +156,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
@@ -161,7 +166,7 @@ ARGUMENTS = dict(
     config_file=dict(type='path', required=True),
     bin_dir=dict(type='path', required=True),
     siblings_follow=dict(type='bool', default=True),
-    max_lag=dict(type='int', default=16 * 1024 * 1024),
+    max_lag=dict(type='int', default=MAX_LAG),
     max_archive_ready=dict(type='int', default=16),
     timeout=dict(type='int', default=60),
     passfile=dict(type='path', no_log=False),
@@ -191,9 +196,10 @@ def main():
         _warn(module, switchover)
         result = switchover.result()
         result['problems'] = exc.problems
+        refusal = dict(node=config.get('node_name', ''), seen='; '.join(exc.problems), expected=exc.expected, steps=exc.steps)
         module.fail_json(
             changed=switchover.begun,
-            msg=message(config.get('node_name', ''), '; '.join(exc.problems), exc.expected, exc.command), **result)
+            msg=message(**refusal), refusal=refusal, **result)
     _warn(module, switchover)
     result = switchover.result()
     module.exit_json(changed=True, diff={'before': {'primary': result['before']}, 'after': {'primary': switchover.target}}, **result)

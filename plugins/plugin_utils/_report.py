@@ -41,7 +41,7 @@ def _cluster(view):
     level, word = _VERDICTS.get(view['status'], ('warn', view['status']))
     return {
         'view': view, 'level': level, 'word': word, 'drawing': _drawing(view), 'nodes': [_row(view, node) for node in view['nodes']],
-        'rest': view['summary'].split(': ', 1)[1],
+        'rest': view['counts'],
         'tried': any(failed is not None for row in view['matrix'].values() for failed in row.values()),
     }
 

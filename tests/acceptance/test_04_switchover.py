@@ -17,7 +17,7 @@ SWITCHOVER = "playbooks/switchover.yml"
 ])
 def test_a_target_that_cannot_be_primary_is_refused(target, said):
     before = lab.fingerprints()
-    run = lab.playbook(SWITCHOVER, *(["-e", "target=%s" % target] if target else []))
+    run = lab.playbook(SWITCHOVER, *(["-e", "repmgr_target=%s" % target] if target else []))
     assert run.rc != 0, str(run)
     for word in said:
         assert word in run.message, run.message
@@ -27,7 +27,7 @@ def test_a_target_that_cannot_be_primary_is_refused(target, said):
 
 def test_check_mode_is_repmgrs_dry_run_and_changes_nothing():
     before = lab.fingerprints()
-    run = lab.playbook(SWITCHOVER, "--check", "-e", "target=%s" % lab.STANDBY).assert_ok()
+    run = lab.playbook(SWITCHOVER, "--check", "-e", "repmgr_target=%s" % lab.STANDBY).assert_ok()
     assert lab.differences(before, lab.fingerprints()) == {}
     # It says what would happen, and says so as repmgr's own check does.
     assert re.search(r"prerequisites for executing STANDBY SWITCHOVER are met", run.stdout), str(run)
@@ -59,7 +59,7 @@ def answers(run):
      ["%s: cannot log in to %s by ssh" % (lab.PRIMARY, lab.STANDBY), "site.yml"]),
 ], ids=["sudo on the primary", "ssh back to the target"])
 def test_what_repmgr_does_not_look_at_is_refused_before_any_change(host, path, words, said, figure):
-    switchover = ["-e", "target=%s" % lab.STANDBY]
+    switchover = ["-e", "repmgr_target=%s" % lab.STANDBY]
     with without_line(host, path, words), refusal.nothing_changes():
         # repmgr's own dry run is content; the switchover would end half-way, or the way back would be closed.
         lab.as_postgres(lab.STANDBY, lab.REPMGR + " standby switchover --siblings-follow --dry-run")
@@ -82,7 +82,7 @@ def test_switchover_under_writes(source, target, writers, figure):
     left = "repmgr_slot_%s" % lab.nodes(source)[source]["id"]
     lab.value(third, "select pg_create_physical_replication_slot('%s', true)" % left)
     with writers:
-        run = lab.playbook(SWITCHOVER, "-e", "target=%s" % target).assert_ok()
+        run = lab.playbook(SWITCHOVER, "-e", "repmgr_target=%s" % target).assert_ok()
         writers.progress()
     took = lab.healthy(primary=target, within=30)
 

@@ -3,6 +3,7 @@
 Wrong input that only a new cluster can have is in test_09_fresh_hosts.py.
 """
 import contextlib
+import json
 
 import pytest
 
@@ -72,6 +73,69 @@ def renumbered(hosts):
 def test_inventory(tmp_path, change, said):
     with nothing_changes():
         assert_refused(lab.site(inventory=inventory(tmp_path, change)), *said)
+
+
+def bad_cluster_name(hosts):
+    hosts["vars"]["repmgr_cluster_name"] = "orders%i"
+
+
+def long_node_name(hosts):
+    _host(hosts, "standby", "base-centos-3")["repmgr_node_name"] = "n" * 43
+
+
+@pytest.mark.parametrize("change,said", [
+    (bad_cluster_name, ["repmgr_cluster_name", "orders%i", "letters"]),
+    (long_node_name, ["base-centos-3", "repmgr_node_name", "42"]),
+], ids=lambda item: getattr(item, "__name__", ""))
+def test_names(tmp_path, change, said):
+    with nothing_changes():
+        assert_refused(lab.site(inventory=inventory(tmp_path, change)), *said)
+
+
+TARGET = {"repmgr_target": lab.STANDBY}
+WORDS = [
+    ("switchover", {"repmgr_target": "typo"}, ["repmgr_target is 'typo'", lab.STANDBY]),
+    ("switchover", dict(TARGET, target=lab.OTHER_STANDBY), ["one of the two"]),
+    ("failover", {"target": "typo"}, ["target is 'typo'", lab.STANDBY]),
+    ("failover", {"repmgr_accept_loss": "ture"}, ["repmgr_accept_loss is 'ture'", "true or false"]),
+    ("failover", {"repmgr_primary_is_dead": "typo"}, ["typo: is no node of this cluster", lab.PRIMARY]),
+    ("rejoin", dict(TARGET, repmgr_rejoin="rewnd"), ["repmgr_rejoin is 'rewnd'", "attach, rewind, reclone"]),
+    ("rejoin", {}, ["repmgr_target is not set"]),
+    ("add_node", {"repmgr_target": ""}, ["repmgr_target is ''", lab.STANDBY]),
+    ("remove_node", {"repmgr_target": "typo"}, ["repmgr_target is 'typo'"]),
+    ("maintenance", {"repmgr_maintenance": "stop"}, ["pause, unpause"]),
+    ("maintenance", {"repmgrd": "pause"}, ["repmgr_reason is not set"]),
+    ("rotate_credentials", {"repmgr_credentials": "passwords"}, ["password, ssh, certificates"]),
+    ("rolling_restart", {"repmgr_all": "x"}, ["true or false"]),
+    ("rolling_restart", {"target": lab.STANDBY}, ["target is set", "repmgr_all"]),
+    ("status", {"repmgr_format": "xml"}, ["text, json"]),
+    ("site", {"repmgr_failover_profil": "fast"}, ["repmgr_failover_profile"]),
+]
+
+
+@pytest.mark.parametrize("playbook", sorted(path.stem for path in (lab.ROOT / "playbooks").glob("*.yml")))
+def test_a_cluster_that_is_not_there(playbook):
+    words = {"maintenance": {"repmgr_maintenance": "unpause"}}.get(
+        playbook, TARGET if playbook in ("add_node", "rejoin", "remove_node", "switchover") else {})
+    run = lab.playbook("playbooks/%s.yml" % playbook, "-e", json.dumps(dict(words, repmgr_only="ordres")))
+    assert_refused(run, "repmgr_only is 'ordres'", "one or more of lab")
+    assert max(run.count("ok").values()) == 0, str(run)
+
+
+def test_words_of_an_operator():
+    with nothing_changes():
+        for playbook, words, said in WORDS:
+            assert_refused(lab.playbook("playbooks/%s.yml" % playbook, "-e", json.dumps(words)), *said)
+
+
+def test_an_inventory_has_variables_of_its_own(tmp_path):
+    def change(hosts):
+        hosts["vars"].update(cluster="prod", target="blue", reason="none")
+
+    hosts = inventory(tmp_path, change)
+    run = lab.playbook("playbooks/status.yml", inventory=hosts).assert_ok()
+    assert "lab: healthy" in run.text, str(run)
+    assert_refused(lab.playbook("playbooks/switchover.yml", inventory=hosts), "repmgr_target is not set")
 
 
 def test_part_of_a_cluster():

@@ -35,7 +35,7 @@ def test_one_standby_takes_over(writers, figure, tmp_path):
     # Asynchronous replication: what the dead primary had acknowledged and not yet sent is gone. Counted, not hidden.
     figure("kill -9 of the primary", "write gap %.1f s, new primary after %.1f s; %d rows acknowledged, %d lost (asynchronous)" % (
         writers.gap(), took, len(writers.acknowledged()), len(writers.lost(new))))
-    lab.playbook("playbooks/status.yml", "-e", "format=json", "-e", "output=%s" % (tmp_path / "status.json"))
+    lab.playbook("playbooks/status.yml", "-e", "repmgr_format=json", "-e", "repmgr_output=%s" % (tmp_path / "status.json"))
     events = json.loads((tmp_path / "status.json").read_text())["clusters"][0]["events"]
     gaps = [event["write_gap"] for event in events if event["event"] == "standby_promote"]
     # repmgr writes the event down when the promotion is done, which clients may have found out before.
@@ -57,7 +57,7 @@ def test_site_does_not_start_the_old_primary():
 
 def test_switchover_does_not_run_on_half_a_cluster():
     before = lab.fingerprints()
-    run = lab.playbook("playbooks/switchover.yml", "-e", "target=%s" % state["follower"])
+    run = lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=%s" % state["follower"])
     assert run.rc != 0 and lab.PRIMARY in run.message, str(run)
     assert lab.differences(before, lab.fingerprints()) == {}
     assert lab.primaries() == [state["new"]]
@@ -102,5 +102,5 @@ def test_the_old_primary_comes_back_by_itself(figure):
     took = lab.healthy(primary=state["new"], within=60)
     figure("a refused start, until it is a standby", "%.1f s" % took)
     lab.site().assert_nothing_changed()
-    lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.PRIMARY).assert_ok()
+    lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=" + lab.PRIMARY).assert_ok()
     lab.healthy(within=30)

@@ -130,7 +130,7 @@ def test_a_failover_would_succeed_but_for_the_daemon_that_is_stopped(node):
     assert (answer["status"], answer["primary"]) == ("degraded", lab.PRIMARY)
     assert answer["failover_ready"]["reasons"] == [
         "%s: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. "
-        "Type on it: systemctl start repmgrd" % HOST]
+        "Type on %s: systemctl start repmgrd" % (HOST, HOST)]
     assert [(item["name"], item["obstacles"]) for item in answer["failover_ready"]["candidates"]] == [
         (lab.STANDBY, []), (HOST, ["repmgrd is not running"])]
 

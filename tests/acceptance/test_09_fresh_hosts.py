@@ -95,7 +95,7 @@ def test_again():
 def test_switchover_in_one_leaves_the_other_alone():
     before = lab.fingerprints(BETA)
     lives = {host: lab.lives(host) for host in BETA}
-    lab.playbook("playbooks/switchover.yml", "-e", "target=%s" % ALPHA[1], inventory=TWO).assert_ok()
+    lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=%s" % ALPHA[1], inventory=TWO).assert_ok()
     lab.wait_until("alpha is healthy the other way round", 30, lambda: lab.assert_healthy(ALPHA[1], ALPHA[:1], None) is None)
     lab.assert_healthy(BETA[0], BETA[1:], None)
     assert lab.differences(before, lab.fingerprints(BETA)) == {}

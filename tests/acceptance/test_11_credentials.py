@@ -256,4 +256,4 @@ def test_ended_in_the_middle(task, again, figure):
 
 def test_wrong_words():
     with nothing_changes():
-        assert_refused(lab.playbook(ROTATE, "-e", "credentials=passwords"), "credentials is passwords")
+        assert_refused(lab.playbook(ROTATE, "-e", "credentials=passwords"), "credentials is 'passwords'", "certificates")

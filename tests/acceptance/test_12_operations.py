@@ -52,16 +52,16 @@ def cluster():
 def home():
     """The walkthrough's primary is primary again."""
     if the_primary() != lab.PRIMARY:
-        books("switchover", "-e", "target=" + lab.PRIMARY).assert_ok()
+        books("switchover", "-e", "repmgr_target=" + lab.PRIMARY).assert_ok()
     lab.healthy(within=30)
 
 
 # --- maintenance, a death during it, failover by hand ----------------------------------------------
 
 def test_maintenance(figure):
-    pause = ["-e", "repmgrd=pause", "-e", json.dumps({"reason": "disk swap in rack 2"})]
+    pause = ["-e", "repmgr_maintenance=pause", "-e", json.dumps({"repmgr_reason": "disk swap in rack 2"})]
     with nothing_changes():
-        assert_refused(books("maintenance", "-e", "repmgrd=pause"), "reason")
+        assert_refused(books("maintenance", "-e", "repmgr_maintenance=pause"), "reason")
     lab.killed("playbooks/maintenance.yml", "Why repmgrd is paused is written down", *pause)
     run = books("maintenance", *pause).assert_ok()
     figure("maintenance.yml, pause", "%.1f s" % run.seconds)
@@ -84,9 +84,9 @@ def test_a_host_that_is_off_needs_the_operators_word():
         before = lab.fingerprints(lab.HOSTS[1:])
         run = books("failover")
         assert run.rc != 0 and "-e primary_is_dead=%s" % lab.PRIMARY in run.message, str(run)
-        run = books("failover", "-e", "primary_is_dead=" + lab.STANDBY)
+        run = books("failover", "-e", "repmgr_primary_is_dead=" + lab.STANDBY)
         assert run.rc != 0 and "primary_is_dead=%s" % lab.PRIMARY in run.message, str(run)
-        run = books("failover", "--check", "-e", "primary_is_dead=" + lab.PRIMARY)
+        run = books("failover", "--check", "-e", "repmgr_primary_is_dead=" + lab.PRIMARY)
         assert "would become primary of cluster lab in place of %s" % lab.PRIMARY in run.text, str(run)
         assert lab.differences(before, lab.fingerprints(lab.HOSTS[1:])) == {}
         assert lab.primaries(lab.DATA_HOSTS[1:]) == []
@@ -113,7 +113,7 @@ def test_the_primary_dies_while_repmgrd_is_paused(writers, figure, tmp_path):
         assert_refused(site(inventory=never_inventory), "failover.yml", lab.PRIMARY)
         assert lab.differences(before, lab.fingerprints()) == {} and lab.primaries() == []
 
-        run = books("failover", "-e", "target=" + lab.STANDBY, inventory=never_inventory)
+        run = books("failover", "-e", "repmgr_target=" + lab.STANDBY, inventory=never_inventory)
         assert run.rc != 0 and "its priority is 0" in run.message and lab.primaries() == [], str(run)
         lab.killed("playbooks/failover.yml", "What went on before the pause has ended")
         assert lab.primaries() == []
@@ -148,22 +148,22 @@ def test_the_old_primary_comes_back(figure):
     lab.as_postgres(lab.PRIMARY, "psql -Xqp 5499 -c 'create table diverged as select generate_series(1, 100000)'")
     lab.ssh(lab.PRIMARY, "kill -9 $(head -1 %s/postmaster.pid)" % lab.DATA)
     lab.stale_pid(lab.PRIMARY)
-    run = books("rejoin", "--check", "-e", "target=" + lab.PRIMARY)
+    run = books("rejoin", "--check", "-e", "repmgr_target=" + lab.PRIMARY)
     assert lab.ssh(lab.PRIMARY, "systemctl is-active %s" % lab.UNIT, check=False).returncode != 0, str(run)
     assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked", str(run)
     rewinds = "pidof pg_rewind || grep -aqs -- --single /proc/[0-9]*/cmdline"
-    lab.killed("playbooks/rejoin.yml", "The target is attached, or rewound", "-e", "target=" + lab.PRIMARY,
+    lab.killed("playbooks/rejoin.yml", "The target is attached, or rewound", "-e", "repmgr_target=" + lab.PRIMARY,
                until=lambda: lab.ssh(lab.PRIMARY, rewinds, check=False).returncode == 0)
     # What was begun goes on on the host, and nobody else touches the same files meanwhile.
     lab.wait_until("it has ended", 60, lambda: lab.ssh(lab.PRIMARY, "pidof pg_rewind repmgr", check=False).returncode != 0)
-    run = books("rejoin", "-e", "target=" + lab.PRIMARY).assert_ok()
+    run = books("rejoin", "-e", "repmgr_target=" + lab.PRIMARY).assert_ok()
     figure("rejoin.yml, rewound after a crash and one that was killed", "%.1f s" % run.seconds)
-    books("maintenance", "-e", "repmgrd=unpause").assert_ok()
+    books("maintenance", "-e", "repmgr_maintenance=unpause").assert_ok()
     lab.healthy(primary=lab.OTHER_STANDBY, within=60)
     assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT).strip() in ("enabled", "enabled-runtime")
     assert lab.value(lab.PRIMARY, "select to_regclass('diverged') is null") == "t"
-    books("rejoin", "-e", "target=" + lab.PRIMARY).assert_nothing_changed()
-    books("maintenance", "-e", "repmgrd=unpause").assert_nothing_changed()
+    books("rejoin", "-e", "repmgr_target=" + lab.PRIMARY).assert_nothing_changed()
+    books("maintenance", "-e", "repmgr_maintenance=unpause").assert_nothing_changed()
     # The inventory still calls it primary, and is right about everything else: only the priority goes back.
     site().assert_ok()
     site().assert_nothing_changed()
@@ -183,11 +183,11 @@ def test_the_ladder_ends_with_a_new_copy_only_when_asked():
     lab.sql(lab.PRIMARY, "create table if not exists went_on as select 1 as one; checkpoint")
     # As `failover` leaves one behind. What is refused changes nothing of it.
     lab.ssh(host, "systemctl mask %s && systemctl start repmgr-guard" % lab.UNIT)
-    run = books("rejoin", "-e", "target=" + host)
-    assert run.rc != 0 and "-e rejoin=reclone" in run.message, str(run)
+    run = books("rejoin", "-e", "repmgr_target=" + host)
+    assert run.rc != 0 and "-e repmgr_rejoin=reclone" in run.message, str(run)
     assert lab.ssh(host, "systemctl is-active repmgr-guard; systemctl is-enabled %s || true" % lab.UNIT).split() == ["active", "masked"]
     assert lab.ssh(host, "pgrep -u postgres -x postgres || true") == ""
-    reclone = ["-e", "target=" + host, "-e", "rejoin=reclone", "-e", "repmgr_clone_from=standby"]
+    reclone = ["-e", "repmgr_target=" + host, "-e", "repmgr_rejoin=reclone", "-e", "repmgr_clone_from=standby"]
     run = books("rejoin", "--check", *reclone).assert_ok()
     assert re.search(r"move the data directory aside, keeping it \(\d+[.]\d MB in %s\); .* clone .*\(\d+[.]\d MB from %s\)" % (
         lab.DATA, re.escape(lab.ADDRESS[lab.OTHER_STANDBY])), run.text), run.text
@@ -220,12 +220,12 @@ def test_a_third_standby(writers, figure, tmp_path):
     before = {host: lab.lives(host) for host in lab.HOSTS}
     with writers:
         # Ended in the middle of its clone, and its clone with it.
-        said = lab.killed("playbooks/add_node.yml", "The standby streams from its upstream", "-i", hosts, "-e", "target=" + FIFTH, *slowly(),
+        said = lab.killed("playbooks/add_node.yml", "The standby streams from its upstream", "-i", hosts, "-e", "repmgr_target=" + FIFTH, *slowly(),
                           until=lambda: lab.ssh(FIFTH, "pidof pg_basebackup && test -e %s/PG_VERSION" % lab.DATA, check=False).returncode == 0)
         lab.ssh(FIFTH, "kill -9 $(pidof pg_basebackup repmgr)")
         lab.wait_until("it is gone", 20, lambda: lab.ssh(FIFTH, "pidof pg_basebackup repmgr", check=False).returncode != 0)
         assert lab.ssh(FIFTH, "test -e %s/PG_VERSION && echo partial" % lab.DATA).strip() == "partial", said
-        run = books("add_node", "-e", "target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_ok()
+        run = books("add_node", "-e", "repmgr_target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_ok()
         writers.progress()
     shown = re.findall(r"^base-centos-5: clone: (\S+ MB) of (\S+ MB), \S+ MB/s, \d+ s left$", run.stdout, re.M)
     assert shown, "no progress in:\n%s" % run.stdout[:2000]
@@ -239,7 +239,7 @@ def test_a_third_standby(writers, figure, tmp_path):
     lab.wait_until("its figures are there", 15, lambda: re.search(
         r'^repmgr_streaming{cluster="lab",node="%s"} 1$' % FIFTH, lab.ssh(FIFTH, "cat " + lab.METRICS), re.M))
     assert {host: lab.ssh(host, lab.METRICS_TRACES) for host in lab.HOSTS} == dict.fromkeys(lab.HOSTS, "")
-    books("add_node", "-e", "target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
+    books("add_node", "-e", "repmgr_target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
 def test_cascade(tmp_path):
@@ -255,18 +255,18 @@ def test_cascade(tmp_path):
             upstream, "select application_name, state from pg_stat_replication"))
         assert lab.nodes(lab.PRIMARY)[FIFTH]["upstream"] == lab.nodes(lab.PRIMARY)[upstream]["id"]
         if change is below:
-            run = books("remove_node", "-e", "target=" + lab.STANDBY, inventory=hosts)
+            run = books("remove_node", "-e", "repmgr_target=" + lab.STANDBY, inventory=hosts)
             assert_refused(run, "is the upstream of " + FIFTH)
         site(inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
 def test_it_leaves(tmp_path, figure):
     hosts = str(inventory(tmp_path, fifth))
-    run = books("remove_node", "-e", "target=" + lab.PRIMARY, inventory=hosts)
+    run = books("remove_node", "-e", "repmgr_target=" + lab.PRIMARY, inventory=hosts)
     assert_refused(run, "is the primary", "switchover.yml")
     before = {host: lab.lives(host) for host in lab.HOSTS}
-    lab.killed("playbooks/remove_node.yml", "The target is registered no more", "-i", hosts, "-e", "target=" + FIFTH)
-    run = books("remove_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_ok()
+    lab.killed("playbooks/remove_node.yml", "The target is registered no more", "-i", hosts, "-e", "repmgr_target=" + FIFTH)
+    run = books("remove_node", "-e", "repmgr_target=" + FIFTH, *APP, inventory=hosts).assert_ok()
     figure("remove_node.yml", "%.1f s" % run.seconds)
     assert FIFTH in run.text and "out of the inventory" in run.text
     lab.healthy(within=30)
@@ -285,7 +285,7 @@ def test_it_leaves(tmp_path, figure):
     assert lab.ssh(FIFTH, lab.METRICS_TRACES) == ""
     assert "shut down in recovery" in lab.as_postgres(FIFTH, "%s/pg_controldata %s" % (lab.BIN, lab.DATA))
     assert lab.ssh(FIFTH, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked"
-    books("remove_node", "-e", "target=" + FIFTH, *APP, inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
+    books("remove_node", "-e", "repmgr_target=" + FIFTH, *APP, inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
     site().assert_nothing_changed()
     lab.lab("fifth", "down")
 
@@ -407,7 +407,7 @@ def test_two_switchovers_at_once():
     runs = {}
 
     def run(target):
-        runs[target] = books("switchover", "-e", "target=" + target)
+        runs[target] = books("switchover", "-e", "repmgr_target=" + target)
 
     threads = [threading.Thread(target=run, args=(target,)) for target in the_standbys()]
     for thread in threads:
@@ -424,7 +424,7 @@ def test_a_shutdown_that_takes_too_long(figure):
     """The checkpoint of the old primary's shutdown does not end. Reported; afterwards one primary, and nobody is left paused."""
     old, target = the_primary(), the_standbys()[0]
     lab.ssh(old, "kill -STOP $(pgrep -u postgres -f 'postgres: .*checkpointer')")
-    run = books("switchover", "-e", "target=" + target)
+    run = books("switchover", "-e", "repmgr_target=" + target)
     assert run.rc != 0 and "Traceback" not in run.message + run.stderr, str(run)
     figure("switchover.yml whose shutdown hangs", "%.1f s" % run.seconds)
     lab.ssh(old, "kill -CONT $(pgrep -u postgres -f 'postgres: .*checkpointer') 2>/dev/null || true")
@@ -444,7 +444,7 @@ def test_the_target_dies_in_a_switchover(figure):
 while %s/pg_isready -q -t 1 -h %s; do sleep 0.05; done
 kill -9 $(head -1 %s/postmaster.pid)
 """ % (lab.BIN, lab.ADDRESS[old], lab.DATA))
-    run = books("switchover", "-e", "target=" + target)
+    run = books("switchover", "-e", "repmgr_target=" + target)
     assert run.rc != 0 and "Traceback" not in run.message + run.stderr, str(run)
     assert lab.primaries() == [], str(run)
     run = books("failover").assert_ok()
@@ -452,18 +452,18 @@ kill -9 $(head -1 %s/postmaster.pid)
     assert lab.primaries() == [other]
     lab.ssh(target, "systemctl reset-failed; systemctl start %s repmgr-guard" % lab.UNIT)
     site()
-    books("rejoin", "-e", "target=" + old).assert_ok()
+    books("rejoin", "-e", "repmgr_target=" + old).assert_ok()
     site().assert_ok()
-    books("maintenance", "-e", "repmgrd=unpause").assert_ok()
+    books("maintenance", "-e", "repmgr_maintenance=unpause").assert_ok()
     lab.healthy(primary=other, within=60)
 
 
 def test_a_switchover_that_is_killed():
     """Its module goes on by itself on the target; nothing is left paused, and the same again finds nothing to do or finishes."""
     target = the_standbys()[0]
-    lab.killed("playbooks/switchover.yml", "The target is primary and everybody follows", "-e", "target=" + target)
+    lab.killed("playbooks/switchover.yml", "The target is primary and everybody follows", "-e", "repmgr_target=" + target)
     lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
-    books("switchover", "-e", "target=" + target)
+    books("switchover", "-e", "repmgr_target=" + target)
     lab.healthy(primary=target, within=60)
     site().assert_nothing_changed()
     home()

@@ -184,7 +184,7 @@ def streams_again(host, since):
 def home():
     primary, = lab.primaries()
     if primary != lab.PRIMARY:
-        lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.PRIMARY).assert_ok()
+        lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=" + lab.PRIMARY).assert_ok()
     lab.healthy(within=60)
 
 
@@ -324,7 +324,7 @@ def test_row_4p_and_its_servers_number_is_anothers(clients, figure, attempt):
 @row("4w")
 def test_row_4w_right_after_a_switchover(clients, figure, attempt):
     """A repmgrd that has not reached the new primary yet ends, and ends again whenever it is started: the guards elect."""
-    lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.STANDBY).assert_ok()
+    lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=" + lab.STANDBY).assert_ok()
     home()
     away_and_back("4w ... right after a switchover", clients, figure, lambda: lab.docker("kill", lab.PRIMARY), lambda: lab.docker("start", lab.PRIMARY))
     home()
@@ -550,7 +550,7 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
         lab.ssh(survivor, "systemctl -q stop assassin; systemctl start repmgr-guard")
         time.sleep(20)
         assert lab.primaries(lab.DATA_HOSTS[1:]) == []
-        run = lab.playbook("playbooks/failover.yml", "-e", "primary_is_dead=" + lab.PRIMARY)
+        run = lab.playbook("playbooks/failover.yml", "-e", "repmgr_primary_is_dead=" + lab.PRIMARY)
         assert "repmgrd stays paused" in run.text, str(run)
         clients.writers.progress(seconds=60)
         lab.ssh(candidate, "systemctl reset-failed; systemctl start repmgr-guard " + lab.UNIT)
@@ -572,14 +572,14 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
 def test_row_12a_another_was_promoted_with_less(clients, figure, attempt):
     """A standby that has received what the new primary never had cannot follow it: it is rewound, where somebody asks for it."""
     with clients:
-        lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=pause", "-e", json.dumps({"reason": "a promotion by hand"})).assert_ok()
+        lab.playbook("playbooks/maintenance.yml", "-e", "repmgr_maintenance=pause", "-e", json.dumps({"repmgr_reason": "a promotion by hand"})).assert_ok()
         with_less, rule = lab.OTHER_STANDBY, "INPUT -s {0} -j DROP; iptables {1} OUTPUT -d {0} -j DROP"
         lab.ssh(lab.PRIMARY, "iptables -A " + rule.format(lab.ADDRESS[with_less], "-A"))
         lab.sql(lab.PRIMARY, "create table ahead ()", "app")
         lab.wait_until("one standby is ahead", 30, lambda: lab.value(lab.STANDBY, "select to_regclass('ahead') is not null", "app") == "t")
         lab.docker("kill", lab.PRIMARY)
         assert lab.value(with_less, "select pg_promote()") == "t"
-        run = lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=unpause")
+        run = lab.playbook("playbooks/maintenance.yml", "-e", "repmgr_maintenance=unpause")
         assert {host for host, dummy, dummy2 in run.failures} == {lab.PRIMARY}, str(run)
         clients.writers.progress(seconds=60)
         lab.docker("start", lab.PRIMARY)
@@ -598,10 +598,10 @@ def test_row_12a_another_was_promoted_with_less(clients, figure, attempt):
 def rejoined_as_said(standby, run):
     """site.yml leaves a standby that is ahead as it is, and says what brings it back."""
     assert run.rc != 0 and "playbooks/rejoin.yml --check -e target=" + standby in run.text, str(run)
-    look = lab.playbook("playbooks/rejoin.yml", "--check", "-e", "target=" + standby)
+    look = lab.playbook("playbooks/rejoin.yml", "--check", "-e", "repmgr_target=" + standby)
     assert look.rc == 0 and "would stop the server; repmgr node rejoin --force-rewind" in look.text, str(look)
     assert "does not agree" not in look.stdout
-    lab.playbook("playbooks/rejoin.yml", "-e", "target=" + standby).assert_ok()
+    lab.playbook("playbooks/rejoin.yml", "-e", "repmgr_target=" + standby).assert_ok()
 
 
 @row("12g")
@@ -644,12 +644,12 @@ def test_row_15_no_space_for_wal(clients, figure, attempt):
     # The volume has room for the new primary's WAL, which a rewind copies.
     wal, volume = lab.DATA + "/pg_wal", "/mnt/wal"
     lab.sql(lab.PRIMARY, "drop table if exists filler; create table filler (number int)", "app")
-    pause = ["-e", "repmgrd=pause", "-e", json.dumps({"reason": "a small volume for WAL"})]
+    pause = ["-e", "repmgr_maintenance=pause", "-e", json.dumps({"repmgr_reason": "a small volume for WAL"})]
     lab.playbook("playbooks/maintenance.yml", *pause).assert_ok()
     lab.ssh(lab.PRIMARY, "systemctl stop {0}; mkdir -p {2}; mount -t tmpfs -o size=$(($(du -sm {1} | cut -f1) + 1200))m tmpfs {2} &&"
                          " cp -a {1}/. {2}/ && mv {1} {1}.kept && ln -s {2} {1} && chown -R postgres: {2} && chmod 700 {2} &&"
                          " systemctl start {0}".format(lab.UNIT, wal, volume))
-    lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=unpause").assert_ok()
+    lab.playbook("playbooks/maintenance.yml", "-e", "repmgr_maintenance=unpause").assert_ok()
     lab.healthy(within=60)
     try:
         with clients:

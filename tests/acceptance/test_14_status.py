@@ -27,7 +27,7 @@ class Said:
     def __init__(self, folder, *options):
         self.page_file, started = folder / "report.html", time.monotonic()
         done = subprocess.run(
-            ["ansible-playbook", "playbooks/status.yml", "-i", lab.INVENTORY, "-e", "report=%s" % self.page_file] + list(options),
+            ["ansible-playbook", "playbooks/status.yml", "-i", lab.INVENTORY, "-e", "repmgr_report=%s" % self.page_file] + list(options),
             cwd=str(lab.ROOT), env=dict(os.environ, ANSIBLE_NOCOLOR="1", PATH="%s:%s" % (lab.ROOT / ".venv/bin", os.environ["PATH"])),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=120, check=False)
         self.seconds, self.rc, self.text = time.monotonic() - started, done.returncode, done.stdout
@@ -59,7 +59,7 @@ class Said:
 @pytest.fixture
 def status(tmp_path):
     # What the report would log in to is not what is tried here, but for the first time.
-    return lambda *options: Said(tmp_path, "-e", "logins=false", *options)
+    return lambda *options: Said(tmp_path, "-e", "repmgr_logins=false", *options)
 
 
 def data(said):
@@ -90,7 +90,7 @@ def test_one_task_goes_to_the_hosts(figure):
 
 
 def test_as_data(status, tmp_path):
-    said = status("-e", "format=json", "-e", "output=%s" % (tmp_path / "status.json"))
+    said = status("-e", "repmgr_format=json", "-e", "repmgr_output=%s" % (tmp_path / "status.json"))
     found = data(said)
     assert said.rc == 0 and found["healthy"] is True, str(said)
     assert json.loads((tmp_path / "status.json").read_text()) == found
@@ -101,10 +101,10 @@ def test_as_data(status, tmp_path):
         {host: "standby" for host in lab.DATA_HOSTS[1:]}, **{lab.PRIMARY: "primary", lab.WITNESS: "witness"})
     # The last promotion is one more where it is not among the latest.
     assert len(view["events"]) in (5, 6) and all(node["disks"] and node["certificate_days"] > 0 for node in view["nodes"])
-    refused = status("-e", "cluster=nobody", "-e", "output=%s" % (tmp_path / "none.json"))
+    refused = status("-e", "cluster=nobody", "-e", "repmgr_output=%s" % (tmp_path / "none.json"))
     assert refused.rc != 0 and "expected one or more of lab" in " ".join(refused.text.split()), str(refused)
     assert not (tmp_path / "none.json").exists()
-    refused = status("-e", "output=/no/such/folder/status.txt")
+    refused = status("-e", "repmgr_output=/no/such/folder/status.txt")
     assert refused.rc != 0 and "cannot write /no/such/folder/status.txt" in " ".join(refused.text.split()), str(refused)
 
 
@@ -172,9 +172,9 @@ def test_two_primaries(status):
         said.assert_says("split_brain", "none", "Find out which one holds the data to keep", "and so does %s" % lab.STANDBY)
         assert said.node(lab.STANDBY)["role"] == "primary (registered standby)"
         assert int(said.node(lab.STANDBY)["timeline"]) == int(said.node(lab.PRIMARY)["timeline"]) + 1
-        found = data(status("-e", "format=json"))
+        found = data(status("-e", "repmgr_format=json"))
         assert found["healthy"] is False and [problem["code"] for problem in found["clusters"][0]["problems"]][:2] == ["split_brain"] * 2
     finally:
         lab.ssh(lab.STANDBY, "systemctl stop %s" % lab.UNIT)
-        lab.playbook("playbooks/rejoin.yml", "-e", "target=" + lab.STANDBY).assert_ok()
+        lab.playbook("playbooks/rejoin.yml", "-e", "repmgr_target=" + lab.STANDBY).assert_ok()
     lab.healthy(within=60)

@@ -157,7 +157,7 @@ def test_a_password_that_is_wrong_is_not_shown_either(live):
 
 @lab.longer
 def test_groups_move_with_a_switchover(live):
-    lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.STANDBY).assert_ok()
+    lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=" + lab.STANDBY).assert_ok()
     assert roles(live()[0]) == ([lab.STANDBY], [lab.PRIMARY, lab.OTHER_STANDBY], [lab.WITNESS], [])
-    lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.PRIMARY).assert_ok()
+    lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=" + lab.PRIMARY).assert_ok()
     assert roles(live()[0]) == ([lab.PRIMARY], [lab.STANDBY, lab.OTHER_STANDBY], [lab.WITNESS], [])

@@ -120,7 +120,7 @@ def bare(target):
 
 
 def by_playbook(target):
-    return playbook("switchover.yml to %s" % target, "playbooks/switchover.yml", "-e", "target=" + target)
+    return playbook("switchover.yml to %s" % target, "playbooks/switchover.yml", "-e", "repmgr_target=" + target)
 
 
 def switchovers():

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test-galaxy.sh: what a user does who never sees this checkout. Build the collection, install the
-# tarball into an empty folder (and hand it to Galaxy's importer), deploy from another directory with an inventory of his own, and look
+# tarball into an empty folder (and hand it to Galaxy's importer), see that what messages suggest can be
+# typed there, deploy from another directory with an inventory of his own, and look
 # at the cluster. The lab goes at the end, after a failure, too, unless KEEP_LAB=1.
 # shellcheck disable=SC2154  # root is set in lib.sh
 set -euo pipefail
@@ -53,6 +54,15 @@ import() {
     [ -n "${TEST_ALL:-}" ] || left_out "ansible-lint inside the importer (make test-all; make lint runs the same profile)"
 }
 
+# each playbook that a message, an alert or a journal may suggest, in one call, which takes a second or two
+suggested() {
+    local words
+    mapfile -t words < <(python tests/tools/suggested.py)
+    [ "${#words[@]}" -gt 8 ] || { echo "too few suggestions were found: ${words[*]}"; return 1; }
+    echo "${words[@]}"
+    elsewhere ansible-playbook --syntax-check "${words[@]}"
+}
+
 inventory() {
     # the lab's inventory looks for its key two folders above itself
     mkdir -p "$work/inventories" &&
@@ -96,6 +106,7 @@ same_as_from_the_checkout() {
 {
     step "build" build &&
         step "install into an empty folder" install &&
+        step "ansible-playbook there knows every suggested command" suggested &&
         step "Galaxy's importer and ansible-builder take it" import &&
         step "four fresh hosts" molecule/shared/lab.sh reset &&
         step "an inventory outside of the checkout" inventory &&

@@ -10,6 +10,8 @@ __metaclass__ = type
 import os
 import sys
 
+import pytest
+
 # ansible-test has its own way to import collections; plain pytest takes the link in this repository.
 _COLLECTIONS = os.path.join(os.path.dirname(__file__), '..', '..', '.ansible', 'collections')
 if os.path.isdir(_COLLECTIONS):
@@ -22,3 +24,13 @@ if os.path.isdir(_COLLECTIONS):
                 ansible_collections.__path__)
     except ImportError:
         pass
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """Suggested commands read as where the collection is installed, be the tests run in a checkout or by ansible-test."""
+    try:
+        from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+    except ImportError:
+        return
+    monkeypatch.setattr(_steps, 'INSTALLED', True)

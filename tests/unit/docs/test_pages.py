@@ -47,6 +47,9 @@ def test_a_row_says_when_why_and_what():
 def test_a_refusal_says_what_was_expected():
     row = [row for row in rows(pages.rules()) if row[0] == '207'][0]
     assert row[-1] == '**refused**, expected a primary. Set role to standby.'
+    row = [row for row in rows(pages.rules()) if row[0] == '512'][0]
+    assert row[-1] == ('**refused**, expected a standby, because another primary lives. '
+                       'Bring it back by: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=*node_name*')
 
 
 def test_every_action_and_word_of_the_table_is_explained():
@@ -66,8 +69,10 @@ def test_every_problem_has_its_row():
 
 def test_a_problem_says_whether_it_stops_a_run_and_what_to_type():
     found = dict((row[0], row[1:]) for row in rows(pages.problems()))
-    assert found['`stopped_standby`'] == ['its server is stopped', 'no', 'Type: ansible-playbook site.yml']
+    assert found['`stopped_standby`'] == ['its server is stopped', 'no', 'Type: ansible-playbook pgfleet.repmgr.site']
     assert found['`unreachable`'][1] == 'while there is no cluster yet'
+    assert found['`old_timeline`'][2] == 'Type: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=HOST'
+    assert found['`guard_down`'][2] == 'Type on …: systemctl enable --now repmgr-guard'
 
 
 def test_every_variable_is_there_once():

@@ -19,39 +19,58 @@ PLAYBOOKS = os.path.join(ROOT, 'playbooks')
 HOSTS = {'primary': ['a1', 'b1', 'c1'], 'standby': ['c2', 'b2', 'a2'], 'witness': ['b3']}
 
 
+def inventory(folder, variables, cluster=None):
+    groups = {}
+    for group, names in HOSTS.items():
+        groups[group] = {'hosts': {name: {'repmgr_node_id': int(name[1]), 'repmgr_cluster_name': cluster if cluster and name[0] == 'a' else name[0]}
+                                   for name in names}}
+    (folder / 'hosts.yml').write_text(yaml.safe_dump({'all': {'vars': variables, 'children': groups}}))
+
+
+def playbook_run(folder, path, options):
+    (folder / 'ansible.cfg').write_text('')
+    done = subprocess.run(
+        ['ansible-playbook', '-i', 'hosts.yml', path] + list(options), cwd=str(folder), timeout=300,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+        env=dict(os.environ, ANSIBLE_GATHERING='explicit', ANSIBLE_NOCOLOR='1', ANSIBLE_FORCE_COLOR='0', ANSIBLE_CONFIG='ansible.cfg',
+                 ANSIBLE_STDOUT_CALLBACK='default', ANSIBLE_COLLECTIONS_PATH=os.path.join(ROOT, '.ansible', 'collections')))
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def original(tmp_path):
+    """original(playbook, *options, variables={}) -> (rc, output): the playbook as it is, on hosts that nothing can connect to."""
+    def runs(playbook, *options, variables=None):
+        inventory(tmp_path, dict({'ansible_connection': 'ssh', 'ansible_ssh_executable': '/bin/false'}, **(variables or {})))
+        return playbook_run(tmp_path, os.path.join(PLAYBOOKS, playbook + '.yml'), options)
+    return runs
+
+
 @pytest.fixture
 def run(tmp_path):
-    """run(playbook, *options, fails=regex, variables={}, serial=number) -> (rc, output, [hosts that worked, batch by batch])
+    """run(playbook, *options, fails=regex, variables={}, serial=number, cluster=name of a) -> (rc, output, [hosts that worked, batch by batch])
 
     The playbook's plays, with a look at the inventory and a task that fails on some hosts instead of their work.
     """
-    groups = {}
-    for group, names in HOSTS.items():
-        groups[group] = {'hosts': {name: {'repmgr_node_id': int(name[1]), 'repmgr_cluster_name': name[0]} for name in names}}
-    (tmp_path / 'ansible.cfg').write_text('')
     if os.path.isdir(os.path.join(PLAYBOOKS, 'callback_plugins')):
         (tmp_path / 'callback_plugins').symlink_to(os.path.join(PLAYBOOKS, 'callback_plugins'))
 
-    def runs(playbook, *options, fails='-', variables=None, serial=None):
-        (tmp_path / 'hosts.yml').write_text(yaml.safe_dump({'all': {
-            'vars': dict({'ansible_connection': 'local', 'ansible_become': False}, **(variables or {})), 'children': groups}}))
+    def runs(playbook, *options, fails='-', variables=None, serial=None, cluster=None):
+        inventory(tmp_path, dict({'ansible_connection': 'local', 'ansible_become': False}, **(variables or {})), cluster)
         with open(os.path.join(PLAYBOOKS, playbook + '.yml')) as handle:
             plays = yaml.safe_load(handle)
         play = plays[-1]
         for part in ('roles', 'post_tasks'):
             play.pop(part, None)
-        play['tasks'] = [
+        arguments = [task for task in play['tasks'] if 'pgfleet.repmgr.repmgr_arguments' in task]
+        play['tasks'] = arguments + [
             {'name': 'look', 'include_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'inventory'}},
             {'name': 'worked', 'ansible.builtin.debug': {'msg': 'members {{ __repmgr_members | sort | join(" ") }};'}},
             {'name': 'broken', 'ansible.builtin.fail': {'msg': 'broken'}, 'when': "inventory_hostname is match('%s')" % fails},
         ]
         play['serial'] = serial or play.get('serial', [])
         (tmp_path / 'play.yml').write_text(yaml.safe_dump(plays))
-        done = subprocess.run(
-            ['ansible-playbook', '-i', 'hosts.yml', 'play.yml'] + list(options), cwd=str(tmp_path), timeout=300,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
-            env=dict(os.environ, ANSIBLE_GATHERING='explicit', ANSIBLE_NOCOLOR='1', ANSIBLE_FORCE_COLOR='0', ANSIBLE_CONFIG='ansible.cfg',
-                     ANSIBLE_STDOUT_CALLBACK='default', ANSIBLE_COLLECTIONS_PATH=os.path.join(ROOT, '.ansible', 'collections')))
-        worked = [sorted(re.findall(r'^ok: \[(\w+)\]', part.partition('\nTASK')[0], re.M)) for part in done.stdout.split('TASK [worked]')[1:]]
-        return done.returncode, done.stdout, worked
+        code, said = playbook_run(tmp_path, 'play.yml', options)
+        worked = [sorted(re.findall(r'^ok: \[(\w+)\]', part.partition('\nTASK')[0], re.M)) for part in said.split('TASK [worked]')[1:]]
+        return code, said, worked
     return runs

@@ -17,7 +17,7 @@ PLAYBOOKS = ('site', 'minor_upgrade', 'rolling_restart', 'rotate_credentials', '
 
 @pytest.mark.parametrize('playbook', PLAYBOOKS)
 def test_no_cluster_is_cut_in_two(run, playbook):
-    code, said, worked = run(playbook, '-e', 'repmgr_batch=2')
+    code, said, worked = run(playbook, '-e', 'repmgr_batch=2' + (' repmgr_maintenance=unpause' if playbook == 'maintenance' else ''))
     assert code == 0, said
     assert worked == [['a1', 'a2', 'b1', 'b2', 'b3'], ['c1', 'c2']]
     assert said.count('members a1 a2;') == 2 and said.count('members b1 b2 b3;') == 3
@@ -27,7 +27,7 @@ def test_no_cluster_is_cut_in_two(run, playbook):
 def test_limit_and_named_clusters_are_batched_too(run):
     code, said, worked = run('site', '-e', 'repmgr_batch=1', '--limit', 'c1,c2,a1,a2')
     assert (code, worked) == (0, [['a1', 'a2'], ['c1', 'c2']]), said
-    code, said, worked = run('site', '-e', 'repmgr_batch=1 cluster=c,b')
+    code, said, worked = run('site', '-e', 'repmgr_batch=1 repmgr_only=c,b')
     assert (code, worked) == (0, [['b1', 'b2', 'b3'], ['c1', 'c2']]), said
 
 
@@ -44,13 +44,13 @@ def test_a_bad_change_stops(run, fails, options, batches, failed, rest):
     assert code == 2, said
     assert len(worked) == batches, said
     assert 'failed: %s\nnot begun: %s\n' % (failed, rest) in said
-    assert '-e cluster=%s\n' % ','.join((failed + ', ' + rest).replace(', -', '').split(', ')) in said
+    assert '-e repmgr_only=%s\n' % ','.join((failed + ', ' + rest).replace(', -', '').split(', ')) in said
 
 
 def test_where_a_node_must_not_be_missed_a_failure_is_the_end(run):
     code, said, worked = run('minor_upgrade', '-e', 'repmgr_batch=2 repmgr_max_fail=5', fails='b1')
     assert (code, len(worked)) == (2, 1), said
-    assert 'done: -\nfailed: b\nended in the middle: a\nnot begun: c\n' in said and '-e cluster=a,b,c\n' in said
+    assert 'done: -\nfailed: b\nended in the middle: a\nnot begun: c\n' in said and '-e repmgr_only=a,b,c\n' in said
 
 
 @pytest.mark.parametrize('options, text', [
@@ -71,19 +71,18 @@ def test_from_the_inventory_it_would_come_too_late(run):
     assert 'Cluster b stops here; b1 says why.' in said
 
 
-def hosts(*names):
-    return [{'inventory_hostname': name, 'repmgr_cluster_name': name[0]} for name in names]
+def hosts(*names, only=()):
+    return [{'inventory_hostname': name, 'repmgr_cluster_name': name[0], '__repmgr_given': {'only': list(only)}} for name in names]
 
 
-@pytest.mark.parametrize('size, clusters, batches', [
+@pytest.mark.parametrize('size, only, batches', [
     (1, '', [['a1', 'a2'], ['b1'], ['c1']]),
     ('2', '', [['a1', 'a2', 'b1'], ['c1']]),
     (9, '', [['a1', 'a2', 'b1', 'c1']]),
-    (1, 'c,a', [['a1', 'a2'], ['c1']]),
-    (1, 'x', []),
+    (1, 'ca', [['a1', 'a2'], ['c1']]),
 ])
-def test_batches(size, clusters, batches):
-    assert repmgr.cluster_batches(hosts('a1', 'b1', 'a2', 'c1'), size, clusters) == batches
+def test_batches(size, only, batches):
+    assert repmgr.cluster_batches(hosts('a1', 'b1', 'a2', 'c1', only=only), size) == batches
 
 
 @pytest.mark.parametrize('name, size, limit', [

@@ -26,7 +26,7 @@ def test_members_are_those_of_the_own_cluster(run):
 
 
 def test_a_cluster_that_is_named_is_whole(run):
-    code, said, worked = run('site', '-e', 'cluster=b')
+    code, said, worked = run('site', '-e', 'repmgr_only=b')
     assert (code, worked) == (0, [['b1', 'b2', 'b3']]), said
     assert said.count('members b1 b2 b3;') == 3
 

@@ -14,6 +14,8 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
+from ansible_collections.pgfleet.repmgr.plugins.filter.repmgr import FilterModule
+
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))), 'roles')
 
 
@@ -40,7 +42,10 @@ class Host:
         return dict(variables, **given)
 
     def rendered(self, text, **given):
-        return Templar(loader=DataLoader(), variables=self.variables(given)).template(text, preserve_trailing_newlines=True)
+        templar = Templar(loader=DataLoader(), variables=self.variables(given))
+        # Outside of a run Ansible finds no filters of a collection by name.
+        templar.environment.filters.update(('pgfleet.repmgr.' + name, function) for name, function in FilterModule().filters().items())
+        return templar.template(text, preserve_trailing_newlines=True)
 
     def value(self, variable, **given):
         return self.rendered(self.variables(given)[variable], **given)

@@ -2,46 +2,36 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who has a vote: /etc/pgfleet/guard.json, as its template makes it."""
+"""/etc/pgfleet/guard.json as its template and the filter guard_peers make it: who votes, the same as status and the failover playbook say."""
 
 from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import itertools
 import json
-import os
 
-import jinja2
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.filter import repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Host, Observed, Server
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-NAMES = ('inventory_hostname', 'repmgr_cluster_name', 'repmgr_node_name', 'repmgr_node_id', 'repmgr_port', 'repmgr_user', 'repmgr_database', 'repmgr_failover',
-         'repmgr_synchronous', 'ansible_managed', '__repmgr_os_user', '__repmgr_passfile', '__repmgr_bin_dir', '__repmgr_data_dir', '__repmgr_config_dir',
-         '__repmgr_conf', '__repmgr_service', '__repmgr_auto_rejoin', '__repmgr_tls_mode', '__repmgr_detection')
+ID = '7000000000000000001'
 
 
-def written(me, tls='managed', insecure=(), version='15', **roles):
-    """What the file says on host `me`; roles: {host: initial role}."""
-    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters['pgfleet.repmgr.libpq_conninfo'] = repmgr.FilterModule().filters()['libpq_conninfo']
-    environment.filters['combine'] = lambda one, two: dict(one, **two)
-    environment.filters['extract'] = lambda key, where, more: where[key][more]
-    environment.filters['to_nice_json'] = lambda value, **more: json.dumps(value)
-    with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'guard.json.j2')) as handle:
-        # Jinja2 by itself has no dots in the names of filters.
-        text = handle.read().replace('pgfleet.repmgr.libpq_conninfo', 'libpq_conninfo')
-    environment.filters['libpq_conninfo'] = environment.filters.pop('pgfleet.repmgr.libpq_conninfo')
-    values = dict.fromkeys(NAMES, '1')
-    members = sorted(roles)
-    values.update(
-        inventory_hostname=me, __repmgr_members=members, __repmgr_tls_mode=tls, repmgr_insecure=insecure, __repmgr_version=version,
-        __repmgr_timing={'connect_timeout': 2, 'isolation': 5},
-        hostvars=dict((name, {'__repmgr_record': {
+@pytest.fixture
+def written(host):
+    """What the file says on host `me`. roles: {host: initial role}; live: the roles of the verdict, where they are others."""
+    def write(me, tls='managed', insecure=(), version='15', live=None, members=None, **roles):
+        records = dict((name, {
             'name': name, 'node_name': name, 'node_id': str(number), 'address': '10.0.0.%d' % number, 'port': 5432, 'conninfo': 'verified',
-            'initial_role': roles[name]}}) for number, name in enumerate(members, 1)))
-    return json.loads(environment.from_string(text).render(values))
+            'initial_role': roles[name]}) for number, name in enumerate(sorted(roles), 1))
+        return json.loads(host.rendered(
+            host.file('guard', 'templates', 'guard.json.j2'), inventory_hostname=me, repmgr_node_name=me, repmgr_node_id=records[me]['node_id'],
+            __repmgr_members=members or sorted(roles), __repmgr_cluster={'roles': dict(roles, **live or {})}, repmgr_tls=tls,
+            repmgr_insecure=list(insecure), repmgr_postgresql_version=version,
+            hostvars=dict((name, {'__repmgr_record': record}) for name, record in records.items())))
+    return write
 
 
 def votes(found):
@@ -56,20 +46,90 @@ def votes(found):
     (dict(a='primary', b='standby', c='standby', d='standby', w='witness', x='witness'), ['b', 'c', 'd', 'w']),
     (dict(a='primary', w='witness'), []),
 ])
-def test_who_votes(roles, others):
+def test_who_votes(written, roles, others):
     assert votes(written('a', **roles)) == others
 
 
-def test_nodes_agree_on_the_number_of_votes():
+def test_nodes_agree_on_the_number_of_votes(written):
     roles = dict(a='primary', b='standby', w='witness')
     assert [len(votes(written(me, **roles))) for me in ('a', 'b')] == [2, 2]
 
 
-def test_connections_outlive_certificates_where_the_password_proves_the_server():
+def test_the_file_of_a_cluster_with_one_witness(written):
+    """What the guard reads. The same content as before the filter made it: an upgrade of the collection changes no file."""
+    found = written('b', tls='off', a='primary', b='standby', w='witness')
+    assert list(found)[-1] == 'peers'
+    assert found['peers'] == [
+        {'name': 'a', 'node_id': 1, 'conninfo': 'verified', 'witness': False, 'vote': True},
+        {'name': 'w', 'node_id': 3, 'conninfo': 'verified', 'witness': True, 'vote': True}]
+    assert [list(peer) for peer in found['peers']] == [['name', 'node_id', 'conninfo', 'witness', 'vote']] * 2
+
+
+def test_connections_outlive_certificates_where_the_password_proves_the_server(written):
     """And only there: a server in the middle would ask for the password in the clear, which channel binding refuses."""
     two = dict(a='primary', b='standby')
     peer, = written('a', **two)['peers']
-    words = set(peer['conninfo'].split())
-    assert words >= set(['sslmode=require', 'channel_binding=require']) and 'password' not in peer['conninfo']
+    assert peer['conninfo'] == 'host=10.0.0.2 port=5432 user=repmgr dbname=repmgr channel_binding=require connect_timeout=2 sslmode=require'
     for more in (dict(tls='provided'), dict(tls='off'), dict(insecure=['trust']), dict(version='12')):
         assert written('a', **dict(two, **more))['peers'][0]['conninfo'] == 'verified'
+
+
+# -- two witnesses: one vote, and the same one everywhere
+
+TWO_WITNESSES = dict(a='primary', b='standby', v='witness', w='witness')
+
+
+def observed(kind, rows, silent=False):
+    recovery, identifier = kind == 'standby', ID if kind != 'witness' else '7%s' % ID
+    return Observed(
+        guard=None if kind == 'witness' else {'running': True, 'enabled': True},
+        data=Data(path='/data', state='valid', system_identifier=identifier, standby_signal=recovery),
+        server=Server(state='stopped') if silent else Server(
+            state='running', sql=True, in_recovery=recovery, system_identifier=identifier, timeline=1, current_lsn='0/5000000', received_lsn='0/5000000'),
+        receiver={'status': 'streaming'} if recovery else None,
+        repmgr={'nodes': rows, 'repmgrd': {'running': True, 'paused': False}})
+
+
+def cluster(order, primary='a', silent=()):
+    """[Host] in the order of the inventory, after `primary` became primary; the inventory's groups still name a."""
+    def now(name):
+        return {'a': 'standby', 'b': 'standby', primary: 'primary'}.get(name, 'witness')
+
+    numbers = dict((name, number) for number, name in enumerate(sorted(TWO_WITNESSES), 1))
+    rows = [{'node_id': numbers[name], 'node_name': name, 'type': now(name), 'active': True, 'priority': 100, 'location': 'default',
+             'upstream_node_id': None if name == primary else numbers[primary]} for name in order]
+    return [Host(name=name, node_id=numbers[name], node_name=name, initial_role=TWO_WITNESSES[name],
+                 observed=observed(now(name), rows, name in silent)) for name in order]
+
+
+@pytest.mark.parametrize('order', [list(order) for order in itertools.permutations('abvw')])
+@pytest.mark.parametrize('primary, standby', [('a', 'b'), ('b', 'a')])
+def test_verdict_failover_plan_and_file_count_the_same_witness(written, order, primary, standby):
+    for away, enough in (('v', False), ('w', True)):
+        hosts = cluster(order, primary, silent=[away])
+        answer = _verdict.verdict(hosts)
+        assert answer['primary'] == primary
+        # The verdict: without the primary, would a majority of votes be left?
+        assert [reason for reason in answer['failover_ready']['reasons'] if 'votes would be left' in reason] == [] if enough else [
+            '%s: without it 1 of 3 votes would be left (%s); expected a majority, 2. Bring back who is missing, or add a node or a witness.' % (
+                primary, standby)]
+        # The plan: which votes are out of sight of the new primary?
+        hosts = cluster(order, primary, silent=[away, standby])
+        plan = _failover.failover_plan(hosts, _verdict.verdict(hosts))
+        assert plan['done'] and sorted(plan['alone']) == ([] if enough else sorted([away, standby]))
+        # The file on each data node.
+        for me, other in ((primary, standby), (standby, primary)):
+            found = written(me, members=order, live=answer['roles'], **TWO_WITNESSES)
+            assert sorted(votes(found)) == sorted([other, 'v'])
+            assert sorted(peer['name'] for peer in found['peers'] if peer['witness']) == ['v', 'w']
+
+
+def test_a_witness_stays_one_whatever_the_groups_say(written):
+    """Registered as witness, but moved to the standby group: it holds no copy of the data, so it is not one of the data nodes."""
+    found = written('a', live={'w': 'witness'}, a='primary', b='standby', w='standby')
+    assert [(peer['name'], peer['witness'], peer['vote']) for peer in found['peers']] == [('b', False, True), ('w', True, True)]
+
+
+def test_a_host_without_a_role_in_the_verdict_has_that_of_the_inventory(written):
+    found = written('a', live={'w': None}, a='primary', b='standby', w='witness')
+    assert votes(found) == ['b', 'w']

@@ -15,6 +15,8 @@ import re
 import pytest
 import yaml
 
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
@@ -57,7 +59,7 @@ def test_every_variable_that_a_role_uses_is_defined():
     # repmgr's own name for a node's slot
     used -= {'repmgr_slot_'}
     # the play's hosts are decided before any role, so these can only come from the command line
-    assert used - set(DEFAULTS) <= {'repmgr_hosts', 'repmgr_batch', 'repmgr_max_fail'}
+    assert used - set(DEFAULTS) - set(_arguments.ARGUMENTS) <= {'repmgr_hosts', 'repmgr_batch', 'repmgr_max_fail'}
 
 
 def test_every_role_has_its_papers():

@@ -53,6 +53,22 @@ NODES = [
 ]
 
 
+@pytest.mark.parametrize('name, arguments, command', [
+    ('site', {}, 'ansible-playbook pgfleet.repmgr.site'),
+    ('rejoin', {'repmgr_target': 'db1'}, 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=db1'),
+    ('maintenance', {'repmgr_maintenance': 'pause', 'repmgr_reason': 'disk swap'},
+     """ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=pause -e '{"repmgr_reason": "disk swap"}'"""),
+])
+def test_playbook_command(name, arguments, command):
+    assert FILTERS['playbook_command'](name, **arguments) == command
+
+
+@pytest.mark.parametrize('name', [None, 7, '', 'playbooks/site.yml', 'site; reboot', ['site']])
+def test_playbook_command_wants_a_playbook(name):
+    with pytest.raises(AnsibleFilterError):
+        FILTERS['playbook_command'](name)
+
+
 def test_topology_tree():
     assert FILTERS["topology_tree"](NODES).splitlines() == [
         "a (primary, id 1)",

@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Desired
@@ -498,11 +498,11 @@ def test_actions_without_a_dry_run_are_not_run(context):
 
 
 @pytest.mark.parametrize('action, stderr, words', [
-    ('follow', 'ERROR: this node cannot attach to follow target node "a" (ID 1)', 'playbooks/rejoin.yml --check -e target=b'),
+    ('follow', 'ERROR: this node cannot attach to follow target node "a" (ID 1)', 'ansible-playbook pgfleet.repmgr.rejoin --check -e repmgr_target=b'),
     ('follow', 'ERROR: unable to connect', 'See actions'),
     ('follow', None, 'See actions'),
     ('start', 'cannot attach', 'See actions'),
 ])
 def test_what_to_type_after_a_failure(action, stderr, words):
     result = None if stderr is None else Result(['repmgr'], 1, '', stderr).to_dict()
-    assert words in _apply.next_step(_apply.ApplyError(action, 'x', result), 'b')
+    assert words in _steps.sentences(_apply.next_step(_apply.ApplyError(action, 'x', result), 'b'))

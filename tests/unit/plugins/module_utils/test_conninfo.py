@@ -47,9 +47,45 @@ def test_parse_refuses(text):
         _conninfo.parse(text)
 
 
-def test_same():
-    assert _conninfo.same("host=a port='5432'", 'port=5432 host=a password=x')
-    assert not _conninfo.same('host=a', 'host=b')
+@pytest.mark.parametrize('one, other', [
+    ("host=a port='5432'", 'port=5432 host=a password=x'),
+    ('host=a', 'host=a port=5432 sslmode=prefer'),
+    ('host=a', "host=a port='' application_name=''"),
+    ('host=a user=u', 'host=a dbname=u user=u'),
+    ('host=a', 'host=a fallback_application_name=walreceiver'),
+    ('host=a port=5432 user=u dbname=d sslmode=require', 'postgresql://u@a/d?ssl=true'),
+    (r"host=a options='-c a=b\\ c'", r'host=a options=-c\ a=b\\\ c'),
+    ('host=b host=a', 'host=a'),
+    ('', None),
+    ('no connection string', 'no connection string'),
+])
+def test_same(one, other):
+    assert _conninfo.same(one, other) and _conninfo.same(other, one)
+
+
+@pytest.mark.parametrize('one, other', [
+    ('host=a', 'host=b'),
+    ('host=a', 'host=a port=5433'),
+    ('host=a', 'host=a application_name=x'),
+    ('host=a', 'hostaddr=a'),
+    ('host=a user=u', 'host=a user=u dbname=other'),
+    ("options='-c a=b -c c=d'", "options='-c c=d -c a=b'"),
+    ("sslrootcert='/r r'", "sslrootcert='/r  r'"),
+    ("application_name='x sslmode=require'", 'application_name=x sslmode=require'),
+    ('no connection string', 'host=a'),
+    ("host='a", 'host=a'),
+])
+def test_not_the_same(one, other):
+    assert not _conninfo.same(one, other) and not _conninfo.same(other, one)
+
+
+def test_address():
+    assert [_conninfo.address(_conninfo.parse_or_empty(text)) for text in ('host=a', 'host=a hostaddr=1.2.3.4', 'port=1', "host='a", None)] == [
+        'a', '1.2.3.4', None, None, None]
+
+
+def test_a_value_that_ends_with_a_line_break_is_quoted():
+    assert _conninfo.build({'user': 'a\n'}) == "user='a\n'"
 
 
 def test_without_password():
@@ -94,8 +130,9 @@ def hosts_of(lines):
 
 def test_passfile_lines_name_each_member_as_every_connection_in_use_does():
     members = [
-        {'name': 'ox', 'node_name': 'node1', 'address': '192.0.2.1', 'port': 5432, 'observed': {
-            'repmgr': {'nodes': [{'conninfo': "host=ox.farm port=5433 user=repmgr dbname='repmgr'"}, {'conninfo': None}, {'conninfo': 'host='}]},
+        {'name': 'ox', 'node_name': 'node1', 'node_id': '1', 'address': '192.0.2.1', 'port': 5432, 'observed': {
+            'repmgr': {'nodes': [{'node_id': 1, 'conninfo': "host=ox.farm port=5433 user=repmgr dbname='repmgr'"}, {'node_id': 1, 'conninfo': None},
+                                 {'node_id': 1, 'conninfo': 'host='}, {'node_id': 9, 'conninfo': 'host=removed'}]},
             'server': {'settings': {}}}},
         {'name': 'hen', 'node_name': 'hen', 'address': 'fe80::2', 'port': '5432', 'observed': {
             'repmgr': {'nodes': None}, 'server': {'settings': {'primary_conninfo': "host=/run/postgresql,barn hostaddr=192.0.2.9 user=repmgr"}}}},
@@ -111,6 +148,7 @@ def test_passfile_lines_name_each_member_as_every_connection_in_use_does():
 
 
 def test_passfile_lines_of_several_hosts_in_one_string():
-    member = {'name': 'a', 'address': 'a', 'observed': {'repmgr': {'nodes': [{'conninfo': 'host=b,c port=1,2'}, {'conninfo': 'host=d,e port=3'}]}}}
+    member = {'name': 'a', 'node_id': 1, 'address': 'a', 'observed': {'repmgr': {'nodes': [
+        {'node_id': 1, 'conninfo': 'host=b,c port=1,2'}, {'node_id': 1, 'conninfo': 'host=d,e port=3'}]}}}
     assert [row[:2] for row in hosts_of(_conninfo.passfile_lines([member], 'x', 'y', 'z'))][::2] == [
         ['a', '5432'], ['b', '1'], ['c', '2'], ['d', '3'], ['e', '3']]

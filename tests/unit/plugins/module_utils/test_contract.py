@@ -91,6 +91,9 @@ def test_right(changes):
     (dict(priority='high'), 'b: repmgr_priority is "high"; expected a number, 0 for a node that is never promoted. '
                             'Correct repmgr_priority.'),
     (dict(priority=-1), 'b: repmgr_priority is "-1"; expected a number, 0 for a node that is never promoted. Correct repmgr_priority.'),
+    (dict(peer={'ssh_port': '0'}), 'b: repmgr_ssh_port is "0"; expected a number from 1 to 65535. Correct repmgr_ssh_port.'),
+    (dict(location='rack 2\n'), 'b: repmgr_location is "rack 2\n"; expected letters, digits, blanks and . _ : / + -, the first one a letter or a digit. '
+                                'Correct repmgr_location.'),
     (dict(os_family='Suse', distribution='SLES', distribution_major='15'), 'b: runs SLES 15; %s' % OS),
     (dict(os_family='RedHat', distribution='CentOS', distribution_major='6'), 'b: runs CentOS 6; %s' % OS),
     (dict(distribution_major='10'), 'b: runs Debian 10; %s' % OS),
@@ -155,8 +158,34 @@ def test_two_nodes_without_a_witness_have_to_be_asked_for():
     two = [host('a', 1, allow_two_nodes=False), host('b', 2, allow_two_nodes=False)]
     assert contract_problems(two) == [
         'a, b: two nodes and no witness: neither is a majority, so nobody can be promoted; expected a witness or a third node. '
-        'Add one, or set repmgr_allow_two_nodes: true and promote by playbooks/failover.yml.']
+        'Add one, or set repmgr_allow_two_nodes: true. A node is then promoted by: ansible-playbook pgfleet.repmgr.failover']
     assert contract_problems([dict(entry, allow_two_nodes=True) for entry in two]) == []
     assert contract_problems(two + [host('w', 3, groups=['witness'])]) == []
     assert contract_problems(two + [host('c', 3)]) == []
     assert contract_problems(two[:1]) == []
+
+
+@pytest.mark.parametrize('key, variable, longest', [('node_name', 'repmgr_node_name', 42), ('cluster', 'repmgr_cluster_name', 49)])
+def test_names(key, variable, longest):
+    for value in ('a', '7', 15, 'db-1.example_x', 'n' * longest):
+        assert contract_problems([host('a', 1, **{key: value})]) == [], value
+    for value in ('n' * (longest + 1), '-a', '.a', 'a b', 'a%i', "a'b", 'a"', 'a$b', 'a\n', 'a\nb', '\u00e4', 'a,b', 'a/b', ' ', '\\'):
+        assert contract_problems([host('a', 1, **{key: value})]) == [
+            'a: %s is "%s"; expected letters, digits, dots, dashes and underscores, the first one a letter or a digit, and no more than %d of them. '
+            'Correct %s.' % (variable, value, longest, variable)], value
+
+
+@pytest.mark.parametrize('key, refused', [('user', ['all', 'postgres']), ('database', ['all', 'replication', 'sameuser', 'template1'])])
+def test_role_and_database(key, refused):
+    for value in ('repmgr', '_r', 'repmgr-2', 'R' * 63):
+        assert contract_problems([host('a', 1, **{key: value})]) == [], value
+    for value in refused + ['', 'pg_monitor', 'r' * 64, '1a', 'a b', 'a:b', 'a"', "a'", 'a,b', '+a', 'a\n']:
+        found = contract_problems([host('a', 1, **{key: value})])
+        assert len(found) == 1 and found[0].startswith('a: repmgr_%s is "%s"; expected no more than 63 letters' % (key, value)), found
+
+
+def test_locations():
+    for value in ('default', 'rack 2', 'eu-west-1/a', 2):
+        assert contract_problems([host('a', 1, location=value)]) == [], value
+    for value in ('', "a'b", 'a\\', 'a"', 'a#', '%n', ' a'):
+        assert len(contract_problems([host('a', 1, location=value)])) == 1, value

@@ -71,6 +71,12 @@ def test_the_most_advanced_standby():
     assert found == {'refuse': '', 'done': False, 'target': 'c', 'old': ['a'], 'fence': ['a'], 'loss_bytes': 0, 'unseen': [], 'alone': []}
 
 
+def test_a_primary_that_its_guard_has_stopped_can_be_replaced_on_request():
+    """Status advises against it; the operator may know that the host will be lost."""
+    found = plan(cluster(a=stopped().replace(guard={'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['b', 'c']}})))
+    assert (found['refuse'], found['target'], found['fence']) == ('', 'b', ['a'])
+
+
 @pytest.mark.parametrize('changes, target', [
     ({}, 'b'),
     # Replayed from the archive, and nothing received.
@@ -109,6 +115,9 @@ def test_the_guard_would_stop_a_primary_that_is_alone():
     (dict(a=silent()), {}, 'its server is running and does not answer (timeout expired)'),
     (dict(a=None), dict(dead='b'), 'a: is the registered primary, and cannot be reached'),
     ({}, dict(dead='b'), 'b: is not the registered primary'),
+    (dict(a=None), dict(dead='typo'), 'typo: is no node of this cluster; expected one of a, b, c, w.'),
+    # Also where a primary lives and nothing is left to do.
+    (dict(a=primary()), dict(dead='typo'), 'typo: is no node of this cluster; expected one of a, b, c, w.'),
     (dict(a=primary(1), b=primary(2)), {}, 'runs as primary on timeline'),
     (dict(a=None, w=None, c=None), dict(dead='a'), 'only 1 of 4 hosts'),
     (dict(b=standby(nodes=rows(b={'priority': 0}))), dict(target='b'), 'b: cannot be promoted (b: its priority is 0); expected one of c'),

@@ -246,14 +246,14 @@ CASES = [
     (winner_paused, ['b', 'c'], [
         nobody('b', 'repmgrd is paused'),
         'b: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type on any node: repmgr service unpause']),
+        'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
     (winner_killed, ['b', 'c'], [
         nobody('b', 'repmgrd is not running'),
         'b: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type on it: systemctl start repmgrd']),
+        'Type on b: systemctl start repmgrd']),
     (a_voter_without_repmgrd_counts_for_the_quorum, ['b'], [
         'w: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type on it: systemctl start repmgrd']),
+        'Type on w: systemctl start repmgrd']),
     (half_is_not_enough, ['b'], [
         'a: of the 2 nodes that would elect its successor 1 can be seen; c cannot; expected more than half, 2. '
         'Bring them back, or unregister those that are gone for good.']),
@@ -262,33 +262,33 @@ CASES = [
         'witness in that location. Set repmgr_location of a witness or a standby near it.']),
     (replay_paused_without_siblings, ['b'], [
         'a: none of its standbys could be promoted: b: replay is paused; expected one that could be promoted. '
-        'Look at: ansible-playbook playbooks/status.yml']),
+        'Look at: ansible-playbook pgfleet.repmgr.status']),
     (standby_repmgrd_down, ['c', 'b'], [
         'b: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type on it: systemctl start repmgrd']),
+        'Type on b: systemctl start repmgrd']),
     (witness_repmgrd_paused, ['b', 'c'], [
         'w: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type on any node: repmgr service unpause']),
+        'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
     (all_paused, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: repmgrd is paused; c: repmgrd is paused; expected one that could be promoted. '
-        'Look at: ansible-playbook playbooks/status.yml']),
+        'Look at: ansible-playbook pgfleet.repmgr.status']),
     (two_voters_dead, ['b'], [
         'a: of the 3 nodes that would elect its successor 1 can be seen; c, w cannot; expected more than half, 2. '
         'Bring them back, or unregister those that are gone for good.']),
     (no_standby, [], [
-        'a: no registered standby of it answers; expected one that could be promoted. Type: ansible-playbook site.yml']),
+        'a: no registered standby of it answers; expected one that could be promoted. Type: ansible-playbook pgfleet.repmgr.site']),
     (detached, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: does not stream from the primary; c: does not stream from the primary; '
-        'expected one that could be promoted. Look at: ansible-playbook playbooks/status.yml']),
+        'expected one that could be promoted. Look at: ansible-playbook pgfleet.repmgr.status']),
     (priority_zero, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: priority is 0; c: priority is 0; expected one that could be promoted. '
-        'Look at: ansible-playbook playbooks/status.yml']),
+        'Look at: ansible-playbook pgfleet.repmgr.status']),
     (manual, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: failover is manual in repmgr.conf; c: failover is manual in repmgr.conf; '
-        'expected one that could be promoted. Look at: ansible-playbook playbooks/status.yml']),
+        'expected one that could be promoted. Look at: ansible-playbook pgfleet.repmgr.status']),
     (replay_paused, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: replay is paused; c: replay is paused; '
-        'expected one that could be promoted. Look at: ansible-playbook playbooks/status.yml']),
+        'expected one that could be promoted. Look at: ansible-playbook pgfleet.repmgr.status']),
     (other_location, ['b', 'c'], [
         'a: no node in its location default can be seen, and repmgrd would take its death for a network split; expected a standby or '
         'witness in that location. Set repmgr_location of a witness or a standby near it.']),
@@ -344,7 +344,8 @@ def test_without_one_primary(names, reason):
         cluster.observed['b'].server.in_recovery = False
     else:
         cluster.gone = ['a']
-    assert cluster.ready() == {'ready': False, 'reasons': [reason], 'candidates': []}
+    found = cluster.ready()
+    assert (found['ready'], found['reasons'], found['candidates'], found['problems'][0]['steps']) == (False, [reason], [], [])
 
 
 def test_the_guard_counts_votes():
@@ -364,15 +365,15 @@ def test_the_guard_counts_votes():
 
 @pytest.mark.parametrize('observed, reason', [(Observed(), 'there is no cluster yet'), (None, 'no node was observed')])
 def test_without_a_cluster(observed, reason):
-    assert _verdict.verdict([Host(name='a', initial_role='primary', observed=observed)])['failover_ready'] == {
-        'ready': False, 'reasons': [reason], 'candidates': []}
+    found = _verdict.verdict([Host(name='a', initial_role='primary', observed=observed)])['failover_ready']
+    assert (found['ready'], found['reasons'], found['candidates']) == (False, [reason], [])
 
 
 def test_a_primary_that_is_not_registered_as_such():
     cluster = Cluster()
     cluster.rows[0]['type'] = 'standby'
     assert cluster.ready()['reasons'] == [
-        'a: runs as primary, but is not registered as such; expected a record as primary. Type: ansible-playbook site.yml']
+        'a: runs as primary, but is not registered as such; expected a record as primary. Type: ansible-playbook pgfleet.repmgr.site']
 
 
 def test_any_two_changes_at_once_never_raise_and_never_contradict():

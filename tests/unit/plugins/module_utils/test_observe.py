@@ -72,6 +72,28 @@ def test_identifier_without_any_program(place):
     assert (data.system_identifier, data.major, data.standby_signal) == ('7711470008436045090', '15', True)
 
 
+@pytest.mark.parametrize('bin_dir, control', [
+    ('usr/lib/postgresql/15/bin', 'usr/share/postgresql/15/extension'),
+    ('usr/pgsql-15/bin', 'usr/pgsql-15/share/extension'),
+    ('usr/pgsql-15/bin/', 'usr/pgsql-15/share/extension'),
+    ('opt/pg/bin', 'opt/pg/share/postgresql/extension'),
+])
+def test_version_of_the_installed_repmgr(tmpdir, bin_dir, control):
+    root, programs = str(tmpdir), str(tmpdir.ensure(bin_dir, dir=True)) + ('/' if bin_dir.endswith('/') else '')
+    assert _observe.installed_repmgr(programs, root) is None
+    file = tmpdir.ensure(control, 'repmgr.control')
+    for text, version in (("# repmgr extension\ncomment = 'Replication manager for PostgreSQL'\ndefault_version = '5.3'\nrelocatable = false\n", '5.3'),
+                          ("default_version='4.4.1'\n", '4.4'), ('default_version = \n', None), ('', None)):
+        file.write(text)
+        assert _observe.installed_repmgr(programs, root) == version
+    file.write_binary(b"\xff\xfe")
+    assert _observe.installed_repmgr(programs, root) is None
+
+
+def test_no_programs_no_version():
+    assert _observe.installed_repmgr(None) is None and _observe.installed_repmgr('') is None
+
+
 def test_unrecognised_names_what_is_there(place):
     make(place, 'a', 'b', 'c', 'd', 'e', 'f')
     assert observe(place).reason == 'holds a, b, c, d and 2 more but no PG_VERSION'
@@ -118,7 +140,7 @@ def test_stale_postmaster_pid(place):
     assert _observe.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(os.getppid())}
 
 
-@pytest.mark.parametrize('program, state', [('sleep', 'stopped'), ('postgres', 'running')])
+@pytest.mark.parametrize('program, state', [('sleep', 'stopped'), ('postgres_exporter', 'stopped'), ('postgres', 'running')])
 def test_a_process_that_is_known_by_its_name_alone(place, tmpdir, program, state, monkeypatch):
     """Root in a container may not see where other users' processes are."""
     def denied(path):
@@ -141,14 +163,26 @@ def test_a_process_that_is_known_by_its_name_alone(place, tmpdir, program, state
 
 
 @pytest.mark.parametrize('word, state', [('ready', 'running'), ('standby', 'running'), ('starting', 'starting'), ('stopping', 'starting')])
-def test_postmaster_state(place, word, state, monkeypatch):
+@pytest.mark.parametrize('program', ['postgres', 'bash'])
+def test_postmaster_state(place, word, state, program):
+    """The file's word counts as long as the server runs: a shell in its directory that has its number by now is none."""
     make(place, 'PG_VERSION', 'global/pg_control')
-    with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
-        handle.write('%d\n%s\n1\n5432\n/run/postgresql\n*\n0 0\n%s   \n' % (os.getpid(), place.data_directory, word))
-    monkeypatch.chdir(place.data_directory)
-    server, sockets = _observe.observe_server(place, observe(place))
-    assert (server.state, sockets) == (state, {'host': '/run/postgresql', 'port': '5432'})
-    assert _observe.without_stale_pid(place.data_directory) == {}
+    process = subprocess.Popen(['bash', '-c', 'exec -a %s sh -c "echo .; read line"' % program],
+                               cwd=place.data_directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.read(1)
+    try:
+        with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
+            handle.write('%d\n%s\n1\n5432\n/run/postgresql\n*\n0 0\n%s   \n' % (process.pid, place.data_directory, word))
+        server, sockets = _observe.observe_server(place, observe(place))
+        if program == 'postgres':
+            assert (server.state, server.pid, sockets) == (state, process.pid, {'host': '/run/postgresql', 'port': '5432'})
+            assert _observe.without_stale_pid(place.data_directory) == {}
+        else:
+            assert (server.state, server.pid, sockets) == ('stopped', None, None)
+            assert _observe.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(process.pid)}
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_controldata():
@@ -396,11 +430,27 @@ def test_the_guard(tmpdir):
     assert _observe.read_guard(str(tmpdir)) is None
     unit = tmpdir.mkdir('etc').mkdir('systemd').mkdir('system')
     unit.join('repmgr-guard.service').write('')
-    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False}
+    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None}
     os.symlink('../repmgr-guard.service', str(unit.mkdir('multi-user.target.wants').join('repmgr-guard.service')))
     tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
     tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
-    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True}
+    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None}
+
+
+@pytest.mark.parametrize('written, stopped', [
+    (None, None),
+    ('', {}),
+    ('{"code": "isol', {}),
+    ('[1]', {}),
+    ('{}', {'code': None, 'peers': [], 'since': None}),
+    ('{"code": "isolated", "peers": ["b", "w"], "since": 1764450000}', {'code': 'isolated', 'peers': ['b', 'w'], 'since': 1764450000}),
+    ('{"code": "isolated", "peers": "b", "since": null}', {'code': 'isolated', 'peers': [], 'since': None}),
+], ids=['no file', 'empty', 'half', 'no dictionary', 'nothing in it', 'whole', 'odd'])
+def test_why_the_guard_stopped_the_server(tmpdir, written, stopped):
+    tmpdir.ensure('etc', 'systemd', 'system', 'repmgr-guard.service')
+    if written is not None:
+        tmpdir.ensure('run', 'postgresql', 'repmgr-guard.stopped').write(written)
+    assert _observe.read_guard(str(tmpdir))['stopped'] == stopped
 
 
 # -- what nobody said

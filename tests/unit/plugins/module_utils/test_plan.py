@@ -13,7 +13,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _plan
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _plan, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Desired, Node, Observed, Server, Situation
 
 WORDS = {
@@ -130,7 +130,7 @@ def test_case(name, words, rule, actions):
     assert plan.why
     assert plan.refused == (_plan.match(Situation(**words)).refuse is not None)
     if plan.refused:
-        assert plan.expected and '{' not in plan.expected + plan.command
+        assert plan.expected and plan.steps and '{' not in plan.expected + _steps.sentences(plan.steps)
 
 
 def test_every_rule_has_a_named_case():
@@ -189,7 +189,8 @@ def test_full_product(role, state):
         assert rule.refuse is None
         assert words['server'] in ('running', 'stopped') and words['data'] not in ('unknown', 'unrecognised'), words
         assert words['record'] not in ('unknown', 'foreign'), words
-        if set(rule.actions) & set(_plan.DESTRUCTIVE):
+        # Those that replace or rewrite the contents of a data directory.
+        if set(rule.actions) & set(['clone', 'rejoin_rewind', 'move_aside']):
             assert 'unknown' not in words.values(), words
             assert words['primary'] == 'live' and role == 'standby' and state == 'present', words
             # What another cluster wrote, or a running primary, is nobody's to replace.
@@ -201,8 +202,12 @@ def test_full_product(role, state):
             assert words['recovery'] == 'yes' and words['data'] == 'valid', words
 
 
-@pytest.mark.parametrize('name', ['_plan', '_verdict', '_contract', '_conninfo', '_topology'])
-def test_pure_files_import_nothing_but_state(name):
+PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
+PURE = ('_plan', '_verdict', '_failover', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits')
+
+
+@pytest.mark.parametrize('name', PURE)
+def test_pure_files_import_nothing_but_pure_ones(name):
     path = os.path.join(os.path.dirname(_plan.__file__), name + '.py')
     with open(path) as handle:
         tree = ast.parse(handle.read())
@@ -210,11 +215,12 @@ def test_pure_files_import_nothing_but_state(name):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
+            found.update('%s.%s' % (PACKAGE, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module)
-    allowed = set(['__future__', 'ansible_collections.pgfleet.repmgr.plugins.module_utils._state'])
-    if name == '_conninfo':
-        allowed |= set(['re', 'urllib', 'urllib.parse'])
+    # _repmgr reads texts, and calls only the runner that it is given.
+    allowed = set(['__future__', 're', 'urllib', 'urllib.parse', PACKAGE + '._state', PACKAGE + '._repmgr', PACKAGE + '._steps'] + ['%s.%s' % (PACKAGE, other) for other in PURE])
     assert found <= allowed
 
 
@@ -261,6 +267,12 @@ def test_healthy_standby():
     (dict(desired=WANTED.replace(location='x')), 'record', 'differs'),
     (dict(desired=WANTED.replace(conninfo='host=other')), 'record', 'differs'),
     (dict(desired=WANTED.replace(conninfo="host='b' dbname=repmgr")), 'record', 'same'),
+    (dict(desired=WANTED.replace(conninfo='postgresql://b:5432/repmgr')), 'record', 'same'),
+    (dict(desired=WANTED.replace(conninfo='host=b port=5433 dbname=repmgr')), 'record', 'differs'),
+    # The words are the same, the values are not.
+    (dict(desired=WANTED.replace(conninfo="dbname=repmgr host=b options='-c a=b -c c=d'"),
+          metadata=[NODES[0], NODES[1].replace(conninfo="dbname=repmgr host=b options='-c c=d -c a=b'")]), 'record', 'differs'),
+    (dict(desired=WANTED.replace(conninfo='host=b dbname=repmgr'), metadata=[NODES[0], NODES[1].replace(conninfo='host=b dbname=')]), 'record', 'differs'),
     (dict(desired=WANTED.replace(slot_name='')), 'record', 'same'),
     (dict(desired=WANTED.replace(node_name='c')), 'record', 'foreign'),
     (dict(desired=WANTED.replace(node_id=9)), 'record', 'foreign'),
@@ -279,6 +291,11 @@ def test_healthy_standby():
     (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS.replace(conninfo='host=b')), 'upstream', 'insecure'),
     (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS), 'upstream', 'right'),
     (dict(observed=streams('host=a sslmode=verify-full sslrootcert=/q'), desired=TLS), 'upstream', 'insecure'),
+    (dict(observed=streams('host=a sslmode = verify-full sslrootcert=/r'), desired=TLS), 'upstream', 'right'),
+    (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r r'"), desired=TLS.replace(
+        conninfo="host=b dbname=repmgr sslmode=verify-full sslrootcert='/r  r'")), 'upstream', 'insecure'),
+    (dict(observed=streams("host=a application_name='x sslmode=verify-full sslrootcert=/r'"), desired=TLS), 'upstream', 'insecure'),
+    (dict(observed=streams('postgresql://a/?sslmode=verify-full&sslrootcert=%2Fr'), desired=TLS), 'upstream', 'right'),
     (dict(observed=streams('host=a'), desired=TLS, streaming=False), 'upstream', 'detached'),
     (dict(metadata=[NODES[1]]), 'upstream', 'unknown'),
     (dict(primary=False), 'primary', 'silent'),

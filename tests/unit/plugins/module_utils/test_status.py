@@ -61,13 +61,13 @@ def test_healthy():
 
 
 @pytest.mark.parametrize('case, status, first, follows', [
-    (cases.standby_detached, 'degraded', 'not_streaming', 'ansible-playbook site.yml'),
-    (cases.standby_stopped, 'degraded', 'stopped_standby', 'ansible-playbook site.yml'),
+    (cases.standby_detached, 'degraded', 'not_streaming', 'ansible-playbook pgfleet.repmgr.site'),
+    (cases.standby_stopped, 'degraded', 'stopped_standby', 'ansible-playbook pgfleet.repmgr.site'),
     (cases.primary_gone, 'degraded', 'unreachable', 'ansible db1 -m ansible.builtin.ping'),
-    (cases.paused_and_primary_down, 'no_primary', 'no_primary', 'ansible-playbook playbooks/failover.yml'),
+    (cases.paused_and_primary_down, 'no_primary', 'no_primary', 'ansible-playbook pgfleet.repmgr.failover'),
     (cases.two_primaries, 'split_brain', 'split_brain',
-     'Find out which one holds the data to keep; stop the server of every other and bring it back by: '
-     'ansible-playbook playbooks/rejoin.yml -e target=HOST'),
+     'Find out which one holds the data to keep, and stop the server of every other. Bring each of those back by: '
+     'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=HOST'),
     (cases.primary_out_of_reach, 'no_primary', 'no_primary', 'ansible db1 -m ansible.builtin.ping'),
     (cases.nobody_reached, 'unknown', 'unreachable', 'ansible db1 -m ansible.builtin.ping'),
 ], ids=lambda value: getattr(value, '__name__', ''))
@@ -121,7 +121,7 @@ def test_how_long_nobody_wrote_before_a_promotion():
 def test_a_primary_that_only_the_controller_cannot_reach_is_not_called_dead():
     cluster = cases.primary_out_of_reach()
     words = '\n'.join(said(cluster))
-    assert 'db2, db3 stream from one that could not' in words and 'failover.yml' not in words
+    assert 'db2, db3 stream from one that could not' in words and 'pgfleet.repmgr.failover' not in words
     assert [cells(cluster, node)['upstream'] for node in ('db2', 'db3')] == ['db1', 'db1']
 
 
@@ -135,14 +135,65 @@ def test_two_primaries():
     cluster = cases.two_primaries()
     assert [cells(cluster, node)['role'] for node in ('db1', 'db2', 'db3')] == ['primary', 'primary (registered standby)', 'standby']
     assert [cells(cluster, node)['timeline'] for node in ('db1', 'db2')] == ['1', '2']
-    assert 'on it: ' in seen(cluster)['clusters'][0]['problems'][-1]['command']
+    assert seen(cluster)['clusters'][0]['problems'][0]['steps'][1] == {
+        'playbook': 'rejoin', 'arguments': {'repmgr_target': None}, 'reason': 'Bring each of those back by',
+        'command': 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=HOST'}
     assert len([line for line in said(cluster) if line.startswith('    Find out which one holds')]) == 1
 
 
 def test_a_command_for_one_node_names_it():
     cluster = cases.healthy()
     cluster.observed[3].guard = {'running': False, 'enabled': True}
-    assert seen(cluster)['clusters'][0]['next'] == 'on db3: systemctl enable --now repmgr-guard'
+    view = seen(cluster)['clusters'][0]
+    assert view['next'] == 'on db3: systemctl enable --now repmgr-guard'
+    assert view['next_step'] == {
+        'shell': 'systemctl enable --now repmgr-guard', 'host': 'db3', 'command': 'systemctl enable --now repmgr-guard'}
+
+
+def test_the_same_problem_of_two_nodes_has_the_step_of_each():
+    cluster = cases.healthy()
+    for number in (2, 3):
+        cluster.observed[number].guard = {'running': False, 'enabled': True}
+    problem = [found for found in seen(cluster)['clusters'][0]['problems'] if found['code'] == 'guard_down'][0]
+    assert (problem['nodes'], [step['host'] for step in problem['steps']]) == (['db2', 'db3'], ['db2', 'db3'])
+    assert problem['command'].splitlines() == ['Type on %s: systemctl enable --now repmgr-guard' % host for host in ('db2', 'db3')]
+
+
+def test_a_step_that_has_a_condition_is_not_the_next_one():
+    cluster = cases.healthy()
+    cluster.observed[1].slots[0].update(active=False, retained_bytes=3 * cases.GB)
+    view = seen(cluster)['clusters'][0]
+    assert [problem['code'] for problem in view['problems']] == ['stale_slot']
+    assert (view['problems'][0]['type'], view['next_step']) == (None, None)
+    assert view['next'].startswith('Only if its node is gone for good, type on db1: psql ')
+
+
+def test_a_primary_that_its_guard_has_stopped():
+    cluster = cases.healthy()
+    cluster.stop(1)
+    cluster.observed[1].guard = {'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['db2', 'db3'], 'since': 5}}
+    for number in (2, 3):
+        cluster.detach(number)
+    view = seen(cluster)['clusters'][0]
+    assert view['nodes'][0]['guard_stopped'] == {'code': 'isolated', 'peers': ['db2', 'db3'], 'since': 5}
+    assert view['next'] == 'ansible db2:db3 -m ansible.builtin.ping'
+    assert 'its guard stopped the server because it cannot see db2, db3' in '\n'.join(said(cluster))
+
+
+def test_a_problem_of_many_nodes_has_each_of_their_names():
+    cluster = cases.healthy()
+    cluster.vanish(1)
+    cluster.vanish(2)
+    found = dict((problem['code'], problem['nodes']) for problem in seen(cluster)['clusters'][0]['problems'])
+    assert (found['no_majority'], found['unreachable']) == (['db1', 'db2'], ['db1', 'db2'])
+
+
+def test_why_a_failover_is_not_ready_has_steps():
+    cluster = cases.healthy()
+    cluster.observed[4].repmgr['repmgrd'] = {'running': True, 'paused': True, 'pid': 7}
+    failover = seen(cluster)['clusters'][0]['failover']
+    assert len(failover['reasons']) == len(failover['steps']) == 1
+    assert failover['steps'][0][0]['command'] == 'ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause'
 
 
 def test_healthy_but_not_ready():

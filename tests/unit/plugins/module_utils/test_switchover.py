@@ -470,7 +470,8 @@ def test_a_pause_that_cannot_be_ended_is_said(cluster):
     switchover = make(cluster)
     fails(switchover)
     assert switchover.notes == [
-        'repmgrd may still be paused on a, b, c, w; type: repmgr service unpause. ended with exit code 26']
+        'a, b, c, w: repmgrd may still be paused (ended with exit code 26); expected not paused. '
+        'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']
 
 
 def test_a_node_that_does_not_answer_is_unpaused_as_well(cluster):
@@ -540,5 +541,5 @@ def test_slots_that_are_left_are_named(cluster):
         {'node_name': 'c', 'slot_name': 'slot_a', 'retained_bytes': 1}]
     assert switchover.notes == [
         "%s: slot %s is left from before the switchover and keeps WAL for nobody; expected no such slot. "
-        "Type in psql on it: SELECT pg_drop_replication_slot('%s')" % (name, slot, slot)
+        "Type on %s: psql -c \"select pg_drop_replication_slot('%s')\"" % (name, slot, name, slot)
         for name, slot in (('a', 'slot_b'), ('c', 'slot_a'))]

@@ -11,7 +11,7 @@ import random
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps, _topology, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
 
 ID = '7000000000000000001'
@@ -176,26 +176,115 @@ def test_stale_slot_is_reported():
     assert codes(answer) == ['stale_slot']
     assert answer['problems'][0]['message'] == (
         "a: nobody uses slot repmgr_slot_9, and it keeps 3072 MB of WAL; expected no WAL kept for nobody. "
-        "If its node is gone for good: select pg_drop_replication_slot('repmgr_slot_9')")
+        "Only if its node is gone for good, type on a: psql -c \"select pg_drop_replication_slot('repmgr_slot_9')\"")
+
+
+# -- servers that are down
+
+def test_a_primary_that_its_guard_has_stopped():
+    """It starts by itself as soon as it sees a majority: a failover would only make a second history."""
+    observed = stopped()
+    observed.guard = {'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['b', 'c'], 'since': 1764450000}}
+    answer = judge(healthy(a=observed))
+    assert (answer['status'], codes(answer)) == ('no_primary', ['no_primary'])
+    assert answer['stop'] == [
+        'a: its guard stopped the server because it cannot see b, c, and no other host runs as primary; data nodes: a (shut down), '
+        'b (in archive recovery), c (in archive recovery); expected one primary. Start b, c again, or repair the network between a and them: '
+        'the guard starts the server by itself as soon as it sees a majority. Find out which of them answer: '
+        'ansible b:c -m ansible.builtin.ping; only if the host of a is lost, type: ansible-playbook pgfleet.repmgr.failover']
+    assert _steps.first_command(answer['problems'][0]['steps'])['shell'] == 'ansible b:c -m ansible.builtin.ping'
+
+
+@pytest.mark.parametrize('stop, because, lost', [
+    ({'code': 'isolated', 'peers': ['b']}, 'it cannot see b', 'a'),
+    ({'code': 'primary', 'peers': ['b']}, 'b is primary', 'b'),
+    ({'code': 'promoted', 'peers': ['c']}, 'c is on a newer timeline', 'c'),
+    ({'code': 'named', 'peers': ['c', 'w']}, 'others name c as primary', 'c'),
+    ({'code': 'named', 'peers': []}, 'it cannot see a majority of the votes', 'a'),
+    ({'code': 'stood_still', 'peers': []}, 'this host stood still, and another primary could be elected meanwhile', 'a'),
+    ({'code': 'of a later version', 'peers': ['b', 'c']}, 'it cannot see b, c', 'a'),
+    ({}, 'it cannot see a majority of the votes', 'a'),
+], ids=lambda value: value.get('code', 'nothing') if isinstance(value, dict) else '')
+def test_why_the_guard_stopped_the_primary(stop, because, lost):
+    observed = stopped()
+    observed.guard = {'running': True, 'enabled': True, 'stopped': stop}
+    problem = judge(healthy(a=observed))['problems'][0]
+    assert problem['seen'].startswith('its guard stopped the server because %s, and no other host' % because)
+    assert problem['steps'][-1] == _steps.playbook('failover', only_if='the host of %s is lost' % lost)
+
+
+def test_a_guard_that_did_not_write_down_why():
+    observed = stopped()
+    observed.guard = {'running': True, 'enabled': True, 'stopped': {}}
+    answer = judge(healthy(a=observed))
+    assert 'its guard stopped the server because it cannot see a majority of the votes' in answer['stop'][0]
+    assert _steps.first_command(answer['problems'][0]['steps']) is None
+
+
+@pytest.mark.parametrize('guard', [
+    None, {'running': True, 'enabled': True}, {'running': True, 'enabled': True, 'stopped': None},
+], ids=['none', 'of an older version', 'has stopped nothing'])
+def test_a_primary_that_somebody_else_has_stopped(guard):
+    observed = stopped()
+    observed.guard = guard
+    answer = judge(healthy(a=observed))
+    assert _steps.first_command(answer['problems'][0]['steps'])['playbook'] == 'failover'
+    assert 'guard' not in answer['stop'][0]
+
+
+def test_two_data_nodes_and_a_witness_with_a_primary_that_its_guard_has_stopped():
+    observed = stopped()
+    observed.guard = {'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['b', 'w'], 'since': None}}
+    hosts = [entry for entry in healthy(a=observed) if entry['name'] != 'c']
+    answer = judge(hosts)
+    assert 'cannot see b, w' in answer['stop'][0] and answer['problems'][0]['node'] == 'a'
+
+
+def test_the_mark_of_the_guard_means_nothing_beside_a_server_that_runs():
+    observed = running(False, guard={'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['b'], 'since': 1}})
+    assert judge(healthy(a=observed))['status'] == 'healthy'
+
+
+def test_nor_where_another_primary_runs():
+    observed = stopped()
+    observed.guard = {'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['b'], 'since': 1}}
+    answer = judge(healthy(a=observed, b=running(False, timeline=2, nodes=[row(1, 'a', 'primary', active=False), row(2, 'b', 'primary')] + ROWS[2:])))
+    assert answer['primary'] == 'b' and 'stopped_ex_primary' in codes(answer)
+
+
+def test_the_server_of_a_witness_is_started_by_a_command():
+    observed = stopped('valid', identifier=WITNESS_ID)
+    observed.config = {'node_id': 4, 'node_name': 'w', 'service_start_command': 'sudo /usr/bin/systemctl start postgresql@15-main'}
+    problem = [found for found in judge(healthy(w=observed))['problems'] if found['code'] == 'witness_down'][0]
+    assert problem['steps'] == [{'shell': 'sudo /usr/bin/systemctl start postgresql@15-main', 'host': 'w'}]
+    assert problem['command'] == 'Type on w: sudo /usr/bin/systemctl start postgresql@15-main'
+
+
+def test_the_server_of_the_last_primary_is_started_by_a_command():
+    observed = stopped()
+    observed.config = {'node_id': 1, 'node_name': 'a', 'service_start_command': 'sudo /usr/bin/systemctl start postgresql-15'}
+    assert judge(healthy(a=observed))['problems'][0]['command'] == (
+        'Only if its server was stopped on purpose, type on a: sudo /usr/bin/systemctl start postgresql-15; '
+        'otherwise type: ansible-playbook pgfleet.repmgr.failover')
 
 
 # -- clusters that stop a deployment, with the whole message
 
 STOPS = [
     ('split brain', healthy(b=running(False)), 'split_brain', [
-        'a: runs as primary on timeline 1 at 0/5000060, and so does b; expected one primary. Find out which one holds the data to keep; '
-        'stop the server of every other and bring it back by: ansible-playbook playbooks/rejoin.yml -e target=HOST',
-        'b: runs as primary on timeline 1 at 0/5000060, and so does a; expected one primary. Find out which one holds the data to keep; '
-        'stop the server of every other and bring it back by: ansible-playbook playbooks/rejoin.yml -e target=HOST']),
+        'a: runs as primary on timeline 1 at 0/5000060, and so does b; expected one primary. Find out which one holds the data to keep, '
+        'and stop the server of every other. Bring each of those back by: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=HOST',
+        'b: runs as primary on timeline 1 at 0/5000060, and so does a; expected one primary. Find out which one holds the data to keep, '
+        'and stop the server of every other. Bring each of those back by: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=HOST']),
     ('primary down', healthy(a=stopped()), 'no_primary', [
         'a: the cluster exists, but no host runs as primary; data nodes: a (shut down), b (in archive recovery), '
-        'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose; else '
-        'type: ansible-playbook playbooks/failover.yml']),
+        'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose. '
+        'Otherwise type: ansible-playbook pgfleet.repmgr.failover']),
     ('stopped ex-primary', healthy(
         a=stopped(), b=running(False, timeline=2, nodes=[row(1, 'a', 'primary', active=False), row(2, 'b', 'primary')] + ROWS[2:])),
      'degraded', [
         'a: its server is stopped and was a primary, while b is the primary now; expected a standby of b. '
-        'Bring it back by: ansible-playbook playbooks/rejoin.yml -e target=a']),
+        'Bring it back by: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a']),
     ('foreign data', healthy(c=stopped(identifier=OTHER_ID)), 'degraded', [
         'c: data directory /var/lib/postgresql/15/main holds another cluster (system identifier 7000000000000000099); expected system '
         'identifier 7000000000000000001. Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the '
@@ -259,6 +348,16 @@ def test_two_initial_primaries_do_not_matter_to_an_existing_cluster():
     assert judge(hosts)['stop'] == []
 
 
+@pytest.mark.parametrize('version, stops', [('4.2', True), ('4.3', True), ('4.4', False), ('5.0', False), ('5.5', False), ('10.0', False), (None, False)])
+def test_repmgr_that_is_too_old(version, stops):
+    """On a node of a cluster, and on a host that is about to become one."""
+    for hosts in (healthy(b=running(True).replace(repmgr_version=version)), [host('b', 2, 'primary', stopped('empty').replace(repmgr_version=version))]):
+        found = [problem for problem in _verdict.from_inventory(hosts)['problems'] if problem['code'] == 'repmgr_too_old']
+        assert [problem['stop'] for problem in found] == ([True] if stops else [])
+        if stops:
+            assert found[0]['message'].startswith('b: repmgr %s is installed; expected version 4.4 or later.' % version)
+
+
 def test_unreachable_host_of_a_new_cluster():
     hosts = fresh()
     hosts[2].update(unreachable=True, observed=None)
@@ -283,7 +382,7 @@ def test_witness_in_the_standby_group():
     answer = judge(hosts)
     assert answer['stop'] == [
         'w: is registered as witness, but is in the standby group; expected the witness group. '
-        'Put it into the witness group, or unregister it first: repmgr witness unregister']
+        'Put it into the witness group. Only if it shall be no witness any more, type on w: repmgr witness unregister']
     assert answer['roles']['w'] == 'witness'
 
 
@@ -292,7 +391,7 @@ def test_standby_in_the_witness_group():
     hosts[1]['initial_role'] = 'witness'
     assert judge(hosts)['stop'] == [
         'b: is registered as standby, but is in the witness group; expected the primary or standby group. '
-        'Put it into the standby group, or unregister it first: repmgr standby unregister']
+        'Put it into the standby group. Only if it shall become a witness, type on b: repmgr standby unregister']
 
 
 def test_copy_of_the_cluster_on_a_witness():
@@ -344,7 +443,7 @@ def reach(name, number, ssh='open', postgresql='open'):
         'a: cannot resolve address 10.0.0.2 of b; expected a name that every node resolves, or an address. Set repmgr_address of b.']),
     (fresh(), reach('a', 1, ssh='open', postgresql='open'), [
         'a: something listens on port 5432, but not the server of /var/lib/postgresql/15/main; expected a free port, or that server. '
-        'Find it by: ss -ltnp; stop it or set repmgr_port or repmgr_data_directory.']),
+        'Find it on a: ss -ltnp; stop it, or set repmgr_port or repmgr_data_directory.']),
     (healthy(), reach('b', 2), []),
     (healthy(), reach('b', 2, postgresql='refused'), [
         'a: cannot reach PostgreSQL of b at 10.0.0.2 port 5432: refused; expected an open port. '
@@ -397,7 +496,7 @@ def test_a_login_fails():
     assert answer['status'] == 'degraded'
     assert answer['stop'] == [
         'b: cannot log in to c by replication (no pg_hba.conf entry); c by ssh (Permission denied (publickey).); expected every node to be '
-        'let in by every other. Keys, passwords, certificates and access lines are put right by: ansible-playbook site.yml']
+        'let in by every other. Keys, passwords, certificates and access lines are put right by: ansible-playbook pgfleet.repmgr.site']
     assert answer['logins']['b'] == {'a': [], 'c': ['no ssh', 'no replication'], 'w': []}
     assert _topology.login_matrix(answer['logins']).splitlines() == [
         'from \\ to  a   b  c                       w', 'a          -   ?  ?                       ?',
@@ -480,7 +579,7 @@ def test_random_observations_never_raise_and_never_contradict():
         hosts = [host(name, number, rng.choice(['primary', 'standby', 'witness', '']), _anything(rng), rng.choice([True, False, False]))
                  for number, name in enumerate(rng.sample('abcw', rng.randint(1, 4)), 1)]
         answer = judge(hosts)
-        assert answer['status'] in _verdict.STATUSES
+        assert answer['status'] in ('absent', 'healthy', 'degraded', 'no_primary', 'split_brain', 'unknown')
         assert (answer['status'] == 'healthy') <= (answer['problems'] == [])
         assert answer['stop'] == [problem['message'] for problem in answer['problems'] if problem['stop']]
         assert list(answer['roles'].values()).count('primary') <= 1 or not answer['primary']

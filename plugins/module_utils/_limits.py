@@ -1,0 +1,15 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Numbers that more than one file goes by. Where YAML has to repeat one, tests/unit/plugins/test_one_definition.py compares them."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+# A managed certificate is made anew when it has fewer days left; a provided one is warned of.
+RENEWAL_DAYS = 30
+# What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
+MAX_LAG = 16 * 1024 * 1024

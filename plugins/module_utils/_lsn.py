@@ -1,0 +1,20 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: positions in the WAL."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import re
+
+_LSN = re.compile(r'([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})\Z')
+
+
+def position(lsn):
+    """An LSN as PostgreSQL writes it, '16/B374D848', as a number of bytes. None for anything else."""
+    found = _LSN.match('%s' % (lsn,))
+    return int(found.group(1), 16) * 2 ** 32 + int(found.group(2), 16) if found else None

@@ -1,0 +1,211 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: what an operator passes to a playbook with -e, checked before anything else happens.
+
+The short names without a prefix count as extra variables only: an inventory may have a variable `cluster` or `target` of its own.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import collections
+import difflib
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+# check(value, hosts) -> the value as the playbook uses it; ValueError has what was expected. example: how to pass it. selects: it says which hosts take
+# part, so that a playbook that does not take it would do more than was asked for.
+Argument = collections.namedtuple('Argument', 'alias check default example selects')
+
+
+def _text(value):
+    return '' if value is None else ('%s' % (value,)).strip()
+
+
+def _words(value):
+    """A comma-separated text, or a list."""
+    words = [_text(word) for word in (value if isinstance(value, (list, tuple)) else _text(value).split(','))]
+    return [word for number, word in enumerate(words) if word not in words[:number]]
+
+
+def _joined(words):
+    return ', '.join(sorted(set(words))) or 'none, because no host of this run has one'
+
+
+def _clusters(value, hosts):
+    words, known = _words(value), set(cluster for cluster in hosts.values() if cluster)
+    if not words or set(words) - known:
+        raise ValueError('one or more of %s, separated by commas' % _joined(known))
+    return words
+
+
+def _host(value, hosts):
+    if _text(value) not in hosts:
+        raise ValueError('one of %s' % _joined(hosts))
+    return _text(value)
+
+
+def _not_empty(what):
+    def check(value, dummy_hosts):
+        if not _text(value):
+            raise ValueError(what)
+        return _text(value)
+    return check
+
+
+def _one_of(*choices):
+    def check(value, dummy_hosts):
+        if _text(value) not in choices:
+            raise ValueError('one of %s' % ', '.join(choices))
+        return _text(value)
+    return check
+
+
+def _some_of(*choices):
+    def check(value, dummy_hosts):
+        words = _words(value)
+        if not words or set(words) - set(choices):
+            raise ValueError('one or more of %s, separated by commas' % ', '.join(choices))
+        return words
+    return check
+
+
+def _boolean(value, dummy_hosts):
+    try:
+        return boolean(value)
+    except TypeError:
+        raise ValueError('true or false')
+
+
+def _seconds(value, dummy_hosts):
+    text = _text(value)
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError('a number of seconds, 1 or more')
+    return int(text)
+
+
+CREDENTIALS = ('password', 'ssh', 'certificates')
+
+ARGUMENTS = {
+    'repmgr_only': Argument('cluster', _clusters, [], 'NAME', True),
+    'repmgr_target': Argument('target', _host, '', 'HOST', True),
+    # A node that is registered and in no inventory may be the dead one, so the playbook judges the name itself.
+    'repmgr_primary_is_dead': Argument('primary_is_dead', _not_empty('the name of the primary whose host is dead'), '', 'HOST', True),
+    'repmgr_accept_loss': Argument('accept_loss', _boolean, False, 'true', False),
+    'repmgr_rejoin': Argument('rejoin', _one_of('attach', 'rewind', 'reclone'), 'rewind', 'WAY', False),
+    'repmgr_maintenance': Argument('repmgrd', _one_of('pause', 'unpause'), '', 'pause', False),
+    'repmgr_reason': Argument('reason', _not_empty('the reason for the pause, which status shows'), '', "'...'", False),
+    'repmgr_all': Argument('all', _boolean, False, 'true', False),
+    'repmgr_credentials': Argument('credentials', _some_of(*CREDENTIALS), list(CREDENTIALS), ','.join(CREDENTIALS), False),
+    'repmgr_format': Argument('format', _one_of('text', 'json'), 'text', 'json', False),
+    'repmgr_output': Argument('output', _not_empty('the path of a file on the controller'), '', 'FILE', False),
+    'repmgr_report': Argument('report', _not_empty('the path of a file on the controller'), '', 'FILE', False),
+    'repmgr_logins': Argument('logins', _boolean, False, 'true', False),
+    'repmgr_connect_timeout': Argument('connect_timeout', _seconds, 0, 'SECONDS', False),
+}
+
+_ALL = ('repmgr_only',)
+# {playbook: (what it takes, what it cannot do without)}
+PLAYBOOKS = {
+    'add_node': (_ALL + ('repmgr_target',), ('repmgr_target',)),
+    'failover': (_ALL + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
+    'maintenance': (_ALL + ('repmgr_maintenance', 'repmgr_reason'), ('repmgr_maintenance',)),
+    'minor_upgrade': (_ALL, ()),
+    'preflight': (_ALL, ()),
+    'rejoin': (_ALL + ('repmgr_target', 'repmgr_rejoin'), ('repmgr_target',)),
+    'remove_node': (_ALL + ('repmgr_target',), ('repmgr_target',)),
+    'rolling_restart': (_ALL + ('repmgr_all',), ()),
+    'rotate_credentials': (_ALL + ('repmgr_credentials',), ()),
+    'site': (_ALL, ()),
+    'status': (_ALL + ('repmgr_format', 'repmgr_output', 'repmgr_report', 'repmgr_logins', 'repmgr_connect_timeout'), ()),
+    'switchover': (_ALL + ('repmgr_target',), ('repmgr_target',)),
+}
+# For plays themselves, which exist before any task; the playbooks judge their values.
+_OF_PLAYS = ('repmgr_hosts', 'repmgr_batch', 'repmgr_max_fail')
+
+
+def check(playbook, given, extra, hosts, variables):
+    """(values, problems): what the playbook works with, {name without prefix: value}, and what is wrong with what was given.
+
+    given: the variables with our prefix, from anywhere. extra: the extra variables, {name: value}. hosts: {host of the play: its cluster}.
+    variables: the names of all variables of the roles.
+    """
+    takes, needs = PLAYBOOKS[playbook]
+    values, names, problems = {}, {}, _not_taken(playbook, takes, extra, variables)
+    for name in takes:
+        argument = ARGUMENTS[name]
+        values[name] = argument.default
+        found = []
+        for source, spelling in ((given, name), (extra, argument.alias)):
+            if spelling in source:
+                names.setdefault(name, spelling)
+                try:
+                    found.append(argument.check(source[spelling], hosts))
+                except ValueError as exc:
+                    problems.append('%s is %s, expected %s. Run again with -e %s=%s.' % (
+                        spelling, _shown(source[spelling]), exc, name, argument.example))
+        if found[1:] and found[0] != found[1]:
+            problems.append('%s is %s and %s is %s, expected one of the two. Run again without %s.' % (
+                name, _shown(given[name]), argument.alias, _shown(extra[argument.alias]), argument.alias))
+        if found:
+            values[name] = found[0]
+    for name in needs:
+        if name not in names:
+            problems.append('%s is not set, expected %s. Run again with -e %s=%s.' % (
+                name, _expected(ARGUMENTS[name], hosts), name, ARGUMENTS[name].example))
+    if values.get('repmgr_maintenance') == 'pause' and 'repmgr_reason' not in names:
+        problems.append("repmgr_reason is not set, expected the reason for the pause, which status shows. Run again with -e repmgr_reason='...'.")
+    if 'repmgr_logins' in takes and 'repmgr_logins' not in names:
+        # A report draws them.
+        values['repmgr_logins'] = bool(values['repmgr_report'])
+    if not problems:
+        problems += _one_cluster(values, names, hosts)
+    return dict((name[len('repmgr_'):], value) for name, value in values.items()), problems
+
+
+def _shown(value):
+    return value if isinstance(value, (bool, list, dict)) else "'%s'" % ('' if value is None else value)
+
+
+def _expected(argument, hosts):
+    try:
+        argument.check('', hosts)
+    except ValueError as exc:
+        return '%s' % exc
+
+
+def _not_taken(playbook, takes, extra, variables):
+    """A misspelt name would leave its value without effect; one that selects hosts would leave all of them in."""
+    found = []
+    options = ', '.join(sorted(takes + _OF_PLAYS))
+    for name in sorted('%s' % name for name in extra):
+        if name in takes or name in _OF_PLAYS or name in variables:
+            continue
+        if name in ARGUMENTS or any(name == argument.alias and argument.selects and full not in takes for full, argument in ARGUMENTS.items()):
+            found.append('%s is set, expected one of what %s takes: %s. Run again without it.' % (name, playbook, options))
+        elif name.startswith('repmgr_'):
+            known = dict((each[len('repmgr_'):], each) for each in sorted(set(takes) | set(_OF_PLAYS) | set(variables)))
+            close = difflib.get_close_matches(name[len('repmgr_'):], sorted(known), 1)
+            found.append('%s is no variable of this collection, expected %s.' % (
+                name, known[close[0]] if close else 'a variable of the roles or one of %s' % options))
+    return found
+
+
+def _one_cluster(values, names, hosts):
+    """Who names a host means its cluster, and no other takes part."""
+    only = values['repmgr_only']
+    for name in ('repmgr_target', 'repmgr_primary_is_dead'):
+        host = values.get(name)
+        if not host or host not in hosts:
+            continue
+        if only and hosts[host] not in only:
+            return ["%s is '%s', which is in cluster %s, expected a host of %s. Run again with one of %s." % (
+                names[name], host, hosts[host] or '(none)', ', '.join(only),
+                ', '.join(sorted(each for each in hosts if hosts[each] in only)))]
+        only = [hosts[host]]
+    values['repmgr_only'] = only
+    return []

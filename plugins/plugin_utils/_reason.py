@@ -1,0 +1,56 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: why a task failed whose result must not be shown (`no_log`), without the secrets that it worked with."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import base64
+import json
+import re
+
+HIDDEN = '********'
+_PEM = re.compile('-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|\\Z)', re.DOTALL)
+# The last line of a traceback says what it was about.
+_CRASHED = ('MODULE FAILURE', 'The module failed to execute correctly')
+
+
+def reason(result, secrets=()):
+    """result: that of a failed task, or of a failed loop. secrets: texts; each of their usual spellings is hidden."""
+    results = [item for item in result.get('results') or [] if isinstance(item, dict) and item.get('failed')] or [result]
+    said = []
+    for item in results:
+        text = _message(item)
+        if text and text not in said:
+            said.append(text)
+    return hidden('; '.join(said) or 'no reason was given', secrets)
+
+
+def _message(result):
+    text = ('%s' % (result.get('msg') or '',)).strip()
+    if not text or text.startswith(_CRASHED):
+        for key in ('module_stderr', 'exception', 'stderr', 'module_stdout'):
+            lines = ('%s' % (result.get(key) or '',)).strip().splitlines()
+            if lines:
+                return ' '.join(([text.splitlines()[0] + ':'] if text else []) + [lines[-1].strip()])
+    return text
+
+
+def hidden(text, secrets):
+    text = _PEM.sub(HIDDEN, text)
+    spellings = set()
+    for secret in secrets:
+        secret = '%s' % ('' if secret is None else secret,)
+        if secret:
+            # As it is, in a password file, in JSON, in SQL, and as slurp returns it.
+            escaped = secret.replace('\\', '\\\\').replace(':', '\\:')
+            for spelling in (secret, escaped, secret.replace("'", "''")):
+                spellings.update((spelling, json.dumps(spelling)[1:-1], repr(spelling)[1:-1]))
+            spellings.add(base64.b64encode(secret.encode('utf-8')).decode('ascii'))
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, HIDDEN)
+    return text

@@ -1,0 +1,140 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+
+import pytest
+import yaml
+
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..', '..', '..'))
+HOSTS = {'o1': 'orders', 'o2': 'orders', 'b1': 'billing', 'n1': '15', 'x': ''}
+VARIABLES = ('repmgr_password', 'repmgr_port')
+
+
+def check(playbook, **extra):
+    """As with -e: a variable with our prefix is in both."""
+    return _arguments.check(playbook, dict((name, value) for name, value in extra.items() if name in _arguments.ARGUMENTS), extra, HOSTS, VARIABLES)
+
+
+def values(playbook, **extra):
+    found, problems = check(playbook, **extra)
+    assert problems == []
+    return found
+
+
+def problem(playbook, **extra):
+    problems = check(playbook, **extra)[1]
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+@pytest.mark.parametrize('playbook', sorted(_arguments.PLAYBOOKS))
+def test_every_playbook_refuses_a_cluster_that_is_not_there(playbook):
+    needed = {'repmgr_target': 'o1', 'repmgr_maintenance': 'unpause'}
+    takes = dict((name, needed[name]) for name in _arguments.PLAYBOOKS[playbook][1])
+    for name in ('repmgr_only', 'cluster'):
+        for value in ('ordres', 'orders,ordres', ['ordres'], '', None):
+            said = problem(playbook, **dict(takes, **{name: value}))
+            assert said.startswith('%s is ' % name) and 'expected one or more of 15, billing, orders, separated by commas.' in said, said
+    # A number from JSON, and the same from the command line.
+    for value in (15, '15', [15], ' 15 '):
+        assert check(playbook, **dict(takes, repmgr_only=value))[0]['only'] == ['15']
+
+
+@pytest.mark.parametrize('playbook', sorted(playbook for playbook, (takes, dummy) in _arguments.PLAYBOOKS.items() if 'repmgr_target' in takes))
+def test_the_target(playbook):
+    assert values(playbook, repmgr_target='b1') == dict(values(playbook, target='b1'), target='b1', only=['billing'])
+    assert values(playbook, repmgr_target='o2', repmgr_only='orders,billing')['only'] == ['orders']
+    assert problem(playbook, repmgr_target='typo') == (
+        "repmgr_target is 'typo', expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST.")
+    assert problem(playbook, target='') == "target is '', expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST."
+    assert problem(playbook, repmgr_target='o1', cluster='billing') == (
+        "repmgr_target is 'o1', which is in cluster orders, expected a host of billing. Run again with one of b1.")
+    # The contract says what is wrong with a host that is in no cluster.
+    assert values(playbook, repmgr_target='x')['only'] == ['']
+
+
+@pytest.mark.parametrize('playbook', ['add_node', 'rejoin', 'remove_node', 'switchover'])
+def test_no_target(playbook):
+    assert problem(playbook) == 'repmgr_target is not set, expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST.'
+
+
+@pytest.mark.parametrize('playbook, extra, name, value', [
+    ('failover', {}, 'target', ''), ('failover', {}, 'only', []), ('failover', {}, 'primary_is_dead', ''), ('failover', {}, 'accept_loss', False),
+    ('failover', {'accept_loss': 'yes'}, 'accept_loss', True), ('failover', {'repmgr_accept_loss': False}, 'accept_loss', False),
+    ('failover', {'primary_is_dead': 'o1'}, 'only', ['orders']), ('failover', {'primary_is_dead': 'gone'}, 'only', []),
+    ('maintenance', {'repmgrd': 'unpause'}, 'maintenance', 'unpause'), ('maintenance', {'repmgrd': 'pause', 'reason': 'x y'}, 'reason', 'x y'),
+    ('rejoin', {'target': 'o1'}, 'rejoin', 'rewind'), ('rejoin', {'target': 'o1', 'rejoin': 'attach'}, 'rejoin', 'attach'),
+    ('rolling_restart', {'all': 'true'}, 'all', True), ('rolling_restart', {}, 'all', False),
+    ('rotate_credentials', {}, 'credentials', ['password', 'ssh', 'certificates']),
+    ('rotate_credentials', {'credentials': ['ssh']}, 'credentials', ['ssh']),
+    ('rotate_credentials', {'repmgr_credentials': 'ssh, password,ssh'}, 'credentials', ['ssh', 'password']),
+    ('status', {}, 'logins', False), ('status', {'report': 'x.html'}, 'logins', True), ('status', {'report': 'x', 'logins': 'false'}, 'logins', False),
+    ('status', {'connect_timeout': '10'}, 'connect_timeout', 10), ('status', {'repmgr_format': 'json'}, 'format', 'json'),
+    # The same twice is no contradiction.
+    ('status', {'repmgr_format': 'json', 'format': 'json'}, 'format', 'json'),
+    ('rolling_restart', {'all': 'yes', 'repmgr_all': True}, 'all', True),
+    # What others use such words for is none of our business.
+    ('site', {'format': 'x', 'all': 'x', 'reason': ''}, 'only', []),
+    ('site', {'repmgr_port': 1, 'repmgr_hosts': 'x', 'repmgr_batch': 1, 'repmgr_max_fail': 1, 'other': 2}, 'only', []),
+])
+def test_values(playbook, extra, name, value):
+    assert values(playbook, **extra)[name] == value
+
+
+@pytest.mark.parametrize('playbook, extra, said', [
+    ('failover', {'accept_loss': 'ture'}, "accept_loss is 'ture', expected true or false. Run again with -e repmgr_accept_loss=true."),
+    ('failover', {'repmgr_primary_is_dead': ''}, "repmgr_primary_is_dead is '', expected the name of the primary whose host is dead."),
+    ('failover', {'primary_is_dead': 'o1', 'target': 'b1'}, "primary_is_dead is 'o1', which is in cluster orders, expected a host of billing."),
+    ('maintenance', {}, 'repmgr_maintenance is not set, expected one of pause, unpause. Run again with -e repmgr_maintenance=pause.'),
+    ('maintenance', {'repmgrd': 'stop'}, "repmgrd is 'stop', expected one of pause, unpause."),
+    ('maintenance', {'repmgrd': 'pause'}, 'repmgr_reason is not set, expected the reason for the pause'),
+    ('maintenance', {'repmgrd': 'pause', 'reason': ' '}, "reason is ' ', expected the reason for the pause"),
+    ('rejoin', {'target': 'o1', 'rejoin': 'rewnd'}, "rejoin is 'rewnd', expected one of attach, rewind, reclone."),
+    ('rolling_restart', {'all': 'x'}, "all is 'x', expected true or false."),
+    ('rotate_credentials', {'credentials': 'passwords'}, "credentials is 'passwords', expected one or more of password, ssh, certificates, separated by"),
+    ('rotate_credentials', {'credentials': ['ssh', 'x']}, "credentials is ['ssh', 'x'], expected"),
+    ('rotate_credentials', {'credentials': []}, 'credentials is [], expected'),
+    ('status', {'format': 'xml'}, "format is 'xml', expected one of text, json."),
+    ('status', {'repmgr_output': ''}, "repmgr_output is '', expected the path of a file"),
+    ('status', {'logins': None}, "logins is '', expected true or false."),
+    ('status', {'connect_timeout': '0'}, "connect_timeout is '0', expected a number of seconds, 1 or more."),
+    ('status', {'connect_timeout': '2s'}, "connect_timeout is '2s', expected a number"),
+    ('status', {'format': 'json', 'repmgr_format': 'text'}, "repmgr_format is 'text' and format is 'json', expected one of the two."),
+    ('status', {'cluster': 'orders', 'repmgr_only': 'billing'}, "repmgr_only is 'billing' and cluster is 'orders', expected one of the two."),
+    # All nodes would restart, where one was meant.
+    ('rolling_restart', {'target': 'o1'}, 'target is set, expected one of what rolling_restart takes: repmgr_all, repmgr_batch, repmgr_hosts, repmgr_max_fail'),
+    ('site', {'repmgr_rejoin': 'reclone'}, 'repmgr_rejoin is set, expected one of what site takes:'),
+    ('site', {'repmgr_passwort': 'x'}, 'repmgr_passwort is no variable of this collection, expected repmgr_password.'),
+    ('switchover', {'target': 'o1', 'repmgr_onyl': 'x'}, 'repmgr_onyl is no variable of this collection, expected repmgr_only.'),
+    ('site', {'repmgr_whatsoever': 'x'}, 'repmgr_whatsoever is no variable of this collection, expected a variable of the roles or one of repmgr_batch, '),
+])
+def test_refused(playbook, extra, said):
+    assert said in problem(playbook, **extra)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    assert len(check('rejoin', repmgr_target='typo', cluster='ordres', rejoin='x')[1]) == 3
+
+
+def test_an_inventory_variable_is_no_argument():
+    """The short names count in `extra` alone."""
+    names = dict((argument.alias, 'x') for argument in _arguments.ARGUMENTS.values())
+    assert _arguments.check('site', names, {}, HOSTS, ())[1] == []
+    assert 'repmgr_target is not set' in _arguments.check('switchover', names, {}, HOSTS, ())[1][0]
+
+
+def test_import_playbook_may_give_those_with_the_prefix():
+    assert _arguments.check('switchover', {'repmgr_target': 'o1'}, {}, HOSTS, ())[0]['target'] == 'o1'
+
+
+def test_no_variable_of_the_roles_has_the_name_of_an_argument():
+    with open(os.path.join(ROOT, 'roles', 'common', 'defaults', 'main.yml')) as handle:
+        assert not set(yaml.safe_load(handle)) & set(_arguments.ARGUMENTS)
