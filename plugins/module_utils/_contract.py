@@ -46,7 +46,8 @@ def contract_problems(hosts):
     """hosts: one dictionary for each host of one cluster -> messages. Values that are not defined are null or empty."""
     found = []
     for host in hosts:
-        for check in (_cluster_name, _node_name, _location, _role_and_database, _ssh_port, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin, _clone):
+        for check in (_cluster_name, _node_name, _location, _role_and_database, _ssh_port, _node_id, _group,
+                      _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin, _clone):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):

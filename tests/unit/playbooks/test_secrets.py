@@ -23,7 +23,8 @@ VARIABLES = {'__repmgr_looks': True, '__repmgr_os_user': 'root', '__repmgr_prima
 
 
 def why(folder, tasks, **variables):
-    inventory(folder, dict({'ansible_connection': 'local', 'ansible_become': False, 'ansible_python_interpreter': '{{ ansible_playbook_python }}'}, **variables))
+    connection = {'ansible_connection': 'local', 'ansible_become': False, 'ansible_python_interpreter': '{{ ansible_playbook_python }}'}
+    inventory(folder, dict(connection, **variables))
     (folder / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1', 'gather_facts': False, 'tasks': tasks}]))
     code, said = playbook_run(folder, 'play.yml', ['-vvv'])
     assert code == 2, said
