@@ -9,7 +9,7 @@ Without arguments: print the words of one ansible-playbook call with all of them
 
 * calls of playbook() of plugins/module_utils/_steps.py in plugins,
 * uses of the filter playbook_command in roles and playbooks,
-* commands that are written out there, as in the guard's journal and in the alerts.
+* commands that are written out there, as in the alerts, and those of the guard's journal.
 """
 
 import ast
@@ -23,6 +23,8 @@ NO_ARGUMENTS = ("reason", "only_if", "check")
 NO_SUGGESTIONS = ("plugins/module_utils/_steps.py", "plugins/filter/repmgr.py")
 FILTER = re.compile(r"""['"]?(\w+)['"]?\s*\|\s*pgfleet\.repmgr\.playbook_command(?:\(([^()]*(?:\([^()]*\)[^()]*)*)\))?""")
 WRITTEN = re.compile(r"ansible-playbook\s+pgfleet\.repmgr\.(\w+)((?:\s+(?:--check|-e\s+['\"]?\w+=\S+))*)")
+# The guard stands alone on its host and has a function of its own: next_command(playbook, target).
+GUARD = re.compile(r"""next_command\(['"](\w+)['"](\s*,)?""")
 
 
 def in_python(path):
@@ -44,6 +46,8 @@ def in_text(text):
     for match in FILTER.finditer(text):
         arguments = re.findall(r"(?:^|,)\s*(\w+)\s*=\s*(?:'([^']*)')?", match.group(2) or "")
         found.append((match.group(1), {name: value or None for name, value in arguments}, text.count("\n", 0, match.start()) + 1))
+    for match in GUARD.finditer(text):
+        found.append((match.group(1), {"repmgr_target": None} if match.group(2) else {}, text.count("\n", 0, match.start()) + 1))
     for match in WRITTEN.finditer(text):
         found.append((match.group(1), {name: None for name in re.findall(r"-e\s+['\"]?(\w+)=", match.group(2))},
                       text.count("\n", 0, match.start()) + 1))

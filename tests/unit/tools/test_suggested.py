@@ -32,6 +32,8 @@ def test_suggestions_are_found():
     ("{{ 'rejoin' | pgfleet.repmgr.playbook_command(repmgr_target=(hosts | first), repmgr_rejoin='attach') }}",
      [("rejoin", {"repmgr_target": None, "repmgr_rejoin": "attach"}, 1)]),
     ("\n{{ 'site' | pgfleet.repmgr.playbook_command }}", [("site", {}, 2)]),
+    ("next_command('rejoin', config['name'])", [("rejoin", {"repmgr_target": None}, 1)]),
+    ("next_command('failover')", [("failover", {}, 1)]),
     ("ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=%s", [("rejoin", {"repmgr_target": None}, 1)]),
     ("ansible-playbook pgfleet.repmgr.rejoin --check -e repmgr_target=%s -e repmgr_rejoin=attach.",
      [("rejoin", {"repmgr_target": None, "repmgr_rejoin": None}, 1)]),
