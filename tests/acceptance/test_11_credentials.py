@@ -22,7 +22,7 @@ def cluster():
     # Ended in the middle of the first deployment: between the authority's key and its certificate,
     lab.ssh(lab.PRIMARY, "install -d {0} && umask 077 && openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {0}/ca.key".format(TLS))
     # before there is a server, and after one is there.
-    for task in ("PostgreSQL and repmgr are installed (apt)", "The role of repmgr exists"):
+    for task in ("PostgreSQL and repmgr are installed (apt)", "Create the role of repmgr with its password"):
         lab.killed("site.yml", task)
     lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_ok()
     lab.healthy()
