@@ -38,7 +38,7 @@ class Context:
     """What the actions need to know."""
 
     def __init__(self, runner, psql, repmgr, place, desired, config, primary_conninfo='', upstream_conninfo='', clone_conninfo='',
-                 upstream_node_id=None, wanted_upstream_id=None, actual_upstream_id=None, clone_options=(), clone_timeout=0, start_timeout=60,
+                 upstream_node_id=None, wanted_upstream_id=None, actual_upstream_id=None, clone_options=(), clone_timeout=86400, start_timeout=60,
                  register_timeout=60, data_state='', has_rows=False, settings=None):
         self.runner = runner
         self.psql = psql
@@ -178,7 +178,7 @@ def _clone(context):
     _write(marker, json.dumps(content))
     with _progress.Progress(_progress_path(context), 'clone', lambda: _copied(context)):
         result = context.repmgr.standby_clone(
-            context.clone_conninfo, upstream_node_id=_cloned_for(context), extra=context.clone_options, timeout=context.clone_timeout or None)
+            context.clone_conninfo, upstream_node_id=_cloned_for(context), extra=context.clone_options, timeout=context.clone_timeout)
     os.unlink(marker)
     return result.to_dict()
 
@@ -359,7 +359,7 @@ def _prepare_rewind(context):
             _rejoin_until_settled(context, True, dry_run=True)
         # As pg_rewind and repmgr do, but with the configuration that they do not find.
         with _Aside(signals):
-            context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout or None,
+            context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout,
                                env=_observe.without_stale_pid(data))
     if version < 13 or (options and version < 14):
         return True
@@ -419,7 +419,7 @@ def _rejoin_until_settled(context, rewind, dry_run=False, accept=(0,)):
     """The result of `repmgr node rejoin`."""
     for attempts_left in reversed(range(_REJOIN_ATTEMPTS)):
         result = context.repmgr.node_rejoin(
-            context.primary_conninfo, rewind=rewind, dry_run=dry_run, accept=None, timeout=context.clone_timeout or None)
+            context.primary_conninfo, rewind=rewind, dry_run=dry_run, accept=None, timeout=context.clone_timeout)
         if result.rc in accept:
             return result
         if not attempts_left or not ('not registered as primary' in result.stderr or result.rc in (6, 7)):

@@ -13,6 +13,11 @@ import errno
 import os
 import re
 
+# Seconds that a program may take where its caller sets no limit of its own.
+LIMIT = 600
+# The exit codes of timeout(1) where the program did not end by itself, or only by SIGKILL.
+_ENDED = (124, 137)
+
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE)
 _URI_PASSWORD = re.compile(r"(postgres(?:ql)?://[^:/@\s]*):([^@\s]*)@", re.IGNORECASE)
 
@@ -63,15 +68,14 @@ class Runner:
         self._module = module
         self._run_as = run_as
 
-    def run(self, argv, stdin=None, env=None, accept=(0,), timeout=None, run_as=None, cwd=None):
-        """accept: the exit codes that are no error, or None for any."""
+    def run(self, argv, stdin=None, env=None, accept=(0,), timeout=LIMIT, run_as=None, cwd=None):
+        """accept: the exit codes that are no error, or None for any. timeout: seconds after which the program is ended."""
         cmd = list(argv)
         user = run_as or self._run_as
         if user and os.geteuid() == 0:
             cmd = ['runuser', '-u', user, '--'] + cmd
-        if timeout:
-            # -k: a program that ignores the polite signal would hold the task for ever.
-            cmd = ['timeout', '-k', '10', str(timeout)] + cmd
+        # -k: a program that ignores the polite signal would hold the task for ever.
+        cmd = ['timeout', '-k', '10', str(timeout)] + cmd
         variables = {'LC_ALL': 'C', 'LANG': 'C', 'LC_MESSAGES': 'C', 'PGCLIENTENCODING': 'UTF8'}
         variables.update(env or {})
         try:
@@ -86,11 +90,18 @@ class Runner:
                 raise BrokenInput('%s ended before it had read its input' % os.path.basename(argv[0]))
             raise CommandError('%s cannot be run: %s' % (argv[0], exc.strerror or exc), Result(cmd, 127, '', '%s' % exc))
         result = Result(cmd, rc, _text(stdout), _text(stderr))
+        if accept is not None and rc not in accept and ended_late(result):
+            raise CommandError('%s did not end within %s s' % (redacted(' '.join(argv))[:200], timeout), result)
         if accept is not None and rc not in accept:
             last = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
             raise CommandError('%s ended with exit code %s: %s' % (
                 os.path.basename(argv[0]), rc, redacted(last[-1].strip()) if last else 'no output'), result)
         return result
+
+
+def ended_late(result):
+    """Whether the program was ended because it took longer than its limit."""
+    return result.rc in _ENDED and 'timeout' in result.cmd
 
 
 def _text(value):

@@ -16,7 +16,7 @@ import time
 import uuid
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import BrokenInput, CommandError
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import LIMIT, BrokenInput, CommandError, ended_late, redacted
 
 # JSON carries any character that a name or a setting may hold. jsonb, because json_agg breaks lines.
 _PROLOGUE = r"""
@@ -176,7 +176,9 @@ class Psql:
         env = {
             'PGCONNECT_TIMEOUT': str(self._timeout),
             'PGAPPNAME': application_name,
-            'PGOPTIONS': '-c client_min_messages=error -c statement_timeout=%d' % (statement_timeout * 1000),
+            # A commit waits for no standby: the caller may be what brings it back.
+            'PGOPTIONS': '-c client_min_messages=error -c synchronous_commit=local -c lock_timeout=%d -c statement_timeout=%d' % (
+                min(statement_timeout, 10) * 1000, statement_timeout * 1000),
         }
         if self._passfile:
             env['PGPASSFILE'] = self._passfile
@@ -184,18 +186,20 @@ class Psql:
             env['PGPASSWORD'] = password
         argv = [os.path.join(self._bin_dir, 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-P', 'null=null', '-d', target]
         try:
-            result = self._run(argv, script, env, run_as or self._run_as)
+            result = self._run(argv, script, env, run_as or self._run_as, max(LIMIT, statement_timeout + 60))
         except CommandError as exc:
             raise PsqlError(exc.message)
+        if ended_late(result):
+            raise PsqlError('psql did not end within %d s, connecting to %s' % (max(LIMIT, statement_timeout + 60), redacted(target)))
         # 2: the connection was lost or never made; 1: psql itself failed. A statement that fails leaves 0 or 3.
         if result.rc not in (0, 3):
             raise PsqlError(' '.join((result.stderr or result.stdout).split()) or 'psql ended with %s' % result.rc)
         return parse_tags(result.stdout)
 
-    def _run(self, argv, script, env, run_as):
+    def _run(self, argv, script, env, run_as, limit):
         for dummy in range(3):
             try:
-                return self._runner.run(argv, stdin=script, env=env, accept=None, run_as=run_as)
+                return self._runner.run(argv, stdin=script, env=env, accept=None, run_as=run_as, timeout=limit)
             except BrokenInput as exc:
                 # A psql that cannot connect may be gone before it is given the script. Without one it lives to say why.
                 result = self._runner.run(argv + ['-c', 'SELECT 1'], env=env, accept=None, run_as=run_as)

@@ -13,6 +13,7 @@ import os
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import LIMIT
 
 EXIT_CODES = {
     0: 'success',
@@ -290,7 +291,7 @@ class Repmgr:
             self._version = parse_version(self._runner.run([self._program, '--version'], run_as=self._run_as).stdout)
         return self._version
 
-    def call(self, command, options=(), conninfo=None, dry_run=False, timeout=None, accept=(0,), env=None):
+    def call(self, command, options=(), conninfo=None, dry_run=False, timeout=LIMIT, accept=(0,), env=None):
         """`repmgr -f FILE COMMAND OPTIONS`; a password in conninfo goes by the environment, not the process list."""
         argv = [self._program, '-f', self._config_file]
         env = dict(env or {})

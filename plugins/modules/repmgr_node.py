@@ -87,9 +87,9 @@ options:
     default: []
   clone_timeout:
     description:
-      - Seconds that a clone or a rejoin may take. V(0) is without a limit.
+      - Seconds that a clone or a rejoin may take. A rewind that is ended leaves data that can only be cloned again.
     type: int
-    default: 0
+    default: 86400
   start_timeout:
     description:
       - Seconds until a server must answer after its start, and until a standby must stream.
@@ -214,7 +214,7 @@ ARGUMENTS = dict(
     progress=dict(type='bool', default=False),
     rejoin=dict(type='str', choices=['never', 'attach', 'rewind', 'reclone'], default='never'),
     clone_options=dict(type='list', elements='str', default=[]),
-    clone_timeout=dict(type='int', default=0),
+    clone_timeout=dict(type='int', default=86400),
     start_timeout=dict(type='int', default=60),
     register_timeout=dict(type='int', default=60),
     system_identifier=dict(type='str'),
