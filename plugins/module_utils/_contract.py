@@ -290,7 +290,8 @@ def _names(host):
         value = host.get(key)
         if value is None:
             continue
-        if '%s' % (value,) in taken or ('%s' % (value,)).startswith('pg_'):
+        # community.postgresql takes Public for PUBLIC, and would give everybody what is repmgr's.
+        if ('%s' % (value,)).lower() in taken or ('%s' % (value,)).lower().startswith('pg_'):
             found += _say(host, 'repmgr_%s is "%s"' % (key, value), 'a %s of its own, because the collection sets its rights and who may use it' % own,
                           'Choose another repmgr_%s.' % key)
         elif not NAME.match('%s' % (value,)):

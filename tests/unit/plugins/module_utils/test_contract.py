@@ -243,6 +243,13 @@ def test_two_nodes_without_a_witness_have_to_be_asked_for():
     assert contract_problems(two[:1]) == []
 
 
+@pytest.mark.parametrize('key, name', [
+    ('user', 'Public'), ('user', 'pg_monitor'), ('user', 'replication'), ('user', 'CURRENT_USER'), ('database', 'all'), ('database', 'postgres')])
+def test_names_that_mean_something_else(key, name):
+    found = contract_problems([host('a', 1, **{key: name})])
+    assert len(found) == 1 and found[0].startswith('a: repmgr_%s is "%s"; expected a ' % (key, name))
+
+
 def test_a_witness_has_no_upstream():
     assert contract_problems([host('a', 1), host('b', 2), host('w', 3, groups=['witness'], upstream='a')]) == [
         'w: is a witness and repmgr_upstream is "a"; expected nothing, because a witness does not replicate. Set repmgr_upstream of standbys only.']
