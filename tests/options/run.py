@@ -7,6 +7,7 @@
 Each run of a playbook and each wait has its limit. What a set did is in .cache/options/set-N.log. The last lines name the sets that were left out.
 """
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -186,6 +187,15 @@ class Set:
         self.playbook("playbooks/switchover.yml", "-e", "target=%s" % target).assert_ok()
         return target
 
+    def last_words(self):
+        """Of each host, before it is gone: Ansible writes what it runs into the journal, and a run that was ended says nothing itself."""
+        for host in self.hosts:
+            self.say("--- %s" % host)
+            self.say(subprocess.run(
+                ["docker", "exec", host, "sh", "-c", "journalctl --no-pager -n 30; ps axf -o pid,etime,user,args; tail -n 30 /var/log/postgresql/*.log"
+                                                     " /var/log/repmgr/repmgr.log"],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, errors="replace", timeout=60, check=False).stdout)
+
     def run(self):
         self.step("hosts", self.make_hosts)
         self.step("deploy", self.deploy)
@@ -252,6 +262,8 @@ def main():
             except Exception as error:  # the sets after it run all the same
                 why = str(error)
                 one.say(traceback.format_exc())
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    one.last_words()
                 failed.append(number)
                 print("%s\n--- options: set %d FAILED; to run it again: %s; all of its output is in %s" % (why[-6000:], number, again, one.log.name),
                       flush=True)
