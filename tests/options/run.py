@@ -131,12 +131,16 @@ class Set:
     # --- what is done with it
 
     def playbook(self, name, *arguments):
-        done = lab.playbook(name, *arguments, inventory=self.inventory, seconds=self.seconds)
+        # A play's hosts are decided before the inventory's variables are read.
+        hosts = self.variables.get("repmgr_hosts")
+        done = lab.playbook(name, *(arguments + (("-e", "repmgr_hosts=%s" % hosts) if hosts else ())), inventory=self.inventory, seconds=self.seconds)
         self.say(str(done))
         return done
 
     def deploy(self):
-        self.playbook("site.yml").assert_ok()
+        done = self.playbook("site.yml").assert_ok()
+        if sorted(done.stats) != sorted(self.hosts):
+            raise Failed("site.yml ran on %s, expected %s" % (", ".join(sorted(done.stats)) or "no host", ", ".join(sorted(self.hosts))))
 
     def deploy_again(self):
         self.playbook("site.yml").assert_nothing_changed(list(self.hosts))
