@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix matrix chaos test-all bench bench-clone bench-hosts bench-scale clean
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix test-options matrix options chaos test-all bench bench-clone bench-hosts bench-scale clean
 
 # Everything below works without an activated environment, and two checkouts do not share state.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -57,7 +57,13 @@ test-lab: venv engine  ## The acceptance tests on a lab made from nothing
 test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
 	tests/tools/test-galaxy.sh
 
-test-matrix: venv engine  ## Molecule scenarios of three families of platforms, at once
+test-test-options: venv engine  ## Two sets of options of a covering set, chosen by date, deployed from nothing
+	tests/tools/test-options.sh
+
+options: venv engine  ## All sets of a covering set of the documented options; SET=7 for one, SEED=3, KEEP=1 leaves its hosts
+	TEST_ALL=1 KEEP=$(KEEP) tests/tools/test-options.sh $(if $(SEED),--seed $(SEED)) $(SET)
+
+matrix: venv engine  ## Molecule scenarios of three families of platforms, at once
 	tests/tools/test-matrix.sh
 
 matrix: venv engine  ## Deploy, switch over and fail over on the other platforms; SCENARIO=el9 for one

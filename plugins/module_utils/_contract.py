@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import posixpath
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer as _integer, message
@@ -33,21 +34,44 @@ NODE_NAME_LENGTH = 63 - len('repmgr-guard primary ')
 CLUSTER_NAME_LENGTH = 64 - len('repmgr cluster ')
 # Without what means something to systemd, a shell, SQL, or whoever takes a line apart.
 _NAME = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*\\Z')
-_IDENTIFIER = re.compile('[A-Za-z_][A-Za-z0-9_-]{0,62}\\Z')
 _LOCATION = re.compile('[A-Za-z0-9][A-Za-z0-9 ._:/+-]*\\Z')
-# pg_hba.conf's own words, and what is not repmgr's: the role would lose its rights, a template would be copied with all that is in it.
-_NO_USERS = ('all', 'postgres')
-_NO_DATABASES = ('all', 'sameuser', 'samerole', 'samegroup', 'replication', 'template0', 'template1')
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
 OLDEST_EL = 7
+# The greatest value of PostgreSQL's type integer, which repmgr.nodes has for it.
+GREATEST_ID = 2147483647
+# pg_hba.conf has these words for many users or databases, and for all streams.
+RULE_WORDS = ('all', 'sameuser', 'samerole', 'samegroup', 'replication')
+# The collection sets the rights and the password of its role, and PostgreSQL reserves the others.
+TAKEN_USERS = RULE_WORDS + ('postgres', 'public', 'none', 'user', 'current_user', 'current_role', 'session_user')
+TAKEN_DATABASES = RULE_WORDS + ('postgres', 'template0', 'template1')
+NAME = re.compile(r'^[A-Za-z_][A-Za-z0-9_.-]{0,62}\Z')
+# Lost with the next boot, or no file system for data.
+VOLATILE = ('/dev', '/proc', '/run', '/sys', '/tmp', '/var/run')
+PATH = re.compile(r'^/[A-Za-z0-9_.,:@+=/-]+\Z')
+# {setting of repmgr.conf: what to set instead}. The nodes, the guard and the playbooks rely on what the collection has put there.
+OWNED_BY_REPMGR_CONF = {
+    'node_id': 'repmgr_node_id', 'node_name': 'repmgr_node_name', 'conninfo': 'repmgr_address, repmgr_port, repmgr_user or repmgr_database',
+    'data_directory': 'repmgr_data_directory', 'config_directory': None, 'pg_bindir': 'repmgr_postgresql_version', 'replication_user': 'repmgr_user',
+    'use_replication_slots': None, 'location': 'repmgr_location', 'priority': 'repmgr_priority', 'failover': 'repmgr_failover',
+    'promote_command': None, 'follow_command': None, 'failover_validation_command': None,
+}
+# The same of the server's settings.
+OWNED_BY_SERVER = {
+    'data_directory': 'repmgr_data_directory', 'config_file': None, 'hba_file': None, 'port': 'repmgr_port', 'ssl': 'repmgr_tls',
+    'ssl_cert_file': 'repmgr_tls_certificate', 'ssl_key_file': 'repmgr_tls_key', 'synchronous_standby_names': 'repmgr_synchronous',
+    'primary_conninfo': None, 'primary_slot_name': None,
+}
+# Options of `repmgr standby clone` that overwrite data, or make no copy.
+UNUSABLE_CLONE_OPTIONS = ('--force', '-F', '--dry-run', '--replication-conf-only', '--recovery-conf-only', '--pgdata', '-D')
 
 
 def contract_problems(hosts):
     """hosts: one dictionary for each host of one cluster -> messages. Values that are not defined are null or empty."""
     found = []
     for host in hosts:
-        for check in (_cluster_name, _node_name, _location, _role_and_database, _ssh_port, _node_id, _group,
-                      _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin, _clone):
+        for check in (_cluster_name, _node_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin,
+                      _clone, _names, _location, _data_directory, _ssh_port, _metrics, _archive, _libraries, _password, _repmgr_settings, _server_settings,
+                      _witness_upstream):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
@@ -58,6 +82,11 @@ def contract_problems(hosts):
     found += _unique(hosts, _endpoint, 'address and port', 'Set repmgr_address or repmgr_port so that each node has its own.')
     found += _one_version(hosts)
     found += _two_nodes(hosts)
+    found += _electable(hosts)
+    found += _connections(hosts)
+    found += _same(hosts, 'user', 'repmgr_user')
+    found += _same(hosts, 'database', 'repmgr_database')
+    found += _same(hosts, 'tls', 'repmgr_tls')
     found += _synchronous(hosts)
     found += _upstreams(hosts)
     return found
@@ -107,16 +136,6 @@ def _location(host):
                 'Correct repmgr_location.')
 
 
-def _role_and_database(host):
-    found = []
-    for key, refused in (('user', _NO_USERS), ('database', _NO_DATABASES)):
-        value = '%s' % (host.get(key),)
-        if host.get(key) is not None and (not _IDENTIFIER.match(value) or value in refused or value.startswith('pg_')):
-            found += _say(host, 'repmgr_%s is "%s"' % (key, value), 'no more than 63 letters, digits, dashes and underscores, the first one a letter or '
-                          'an underscore, and not pg_..., %s' % ', '.join(refused[:-1]) + ' or ' + refused[-1], 'Correct repmgr_%s.' % key)
-    return found
-
-
 def _node_id(host):
     value = host.get('node_id')
     if _empty(value):
@@ -124,6 +143,9 @@ def _node_id(host):
                     'Set repmgr_node_id for the host.')
     if _number_id(host) is None:
         return _say(host, 'repmgr_node_id is "%s"' % (value,), 'a positive number that is unique in the cluster and never changes',
+                    'Correct repmgr_node_id of the host.')
+    if _number_id(host) > GREATEST_ID:
+        return _say(host, 'repmgr_node_id is %d' % _number_id(host), 'a number up to %d, which is what repmgr can store' % GREATEST_ID,
                     'Correct repmgr_node_id of the host.')
     return []
 
@@ -186,7 +208,17 @@ def _clone(host):
     if clone.get('own_options') and (rate or clone.get('compress')):
         found += _say(host, 'repmgr_settings has pg_basebackup_options, which would replace repmgr_clone_max_rate and repmgr_clone_compress',
                       'one of the two', 'Put all of it into pg_basebackup_options, or leave it out.')
+    unusable = ['%s' % (option,) for option in clone.get('options') or [] if _option(option) in UNUSABLE_CLONE_OPTIONS]
+    if unusable:
+        found += _say(host, 'repmgr_clone_options has %s' % ', '.join(unusable), 'options that leave it to the collection whether and where a copy is made',
+                      'Leave it out of repmgr_clone_options.')
     return found
+
+
+def _option(text):
+    """Its name: -D/path and --pgdata=path are -D and --pgdata."""
+    text = ('%s' % (text,)).strip()
+    return text.split('=')[0].split(' ')[0] if text.startswith('--') else text[:2]
 
 
 def _kilobytes(rate):
@@ -267,6 +299,186 @@ def _synchronous(hosts):
     return found
 
 
+def _data_nodes(hosts):
+    return [host for host in hosts if 'witness' not in (host.get('groups') or [])]
+
+
+def _names(host):
+    found = []
+    for key, taken, own in (('user', TAKEN_USERS, 'role'), ('database', TAKEN_DATABASES, 'database')):
+        value = host.get(key)
+        if value is None:
+            continue
+        # community.postgresql takes Public for PUBLIC, and would give everybody what is repmgr's.
+        if ('%s' % (value,)).lower() in taken or ('%s' % (value,)).lower().startswith('pg_'):
+            found += _say(host, 'repmgr_%s is "%s"' % (key, value), 'a %s of its own, because the collection sets its rights and who may use it' % own,
+                          'Choose another repmgr_%s.' % key)
+        elif not NAME.match('%s' % (value,)):
+            found += _say(host, 'repmgr_%s is "%s"' % (key, value), 'a letter or _, followed by up to 62 letters, digits and any of _ . -',
+                          'Correct repmgr_%s.' % key)
+    return found
+
+
+def _within(path, folder):
+    return path == folder or path.startswith(folder.rstrip('/') + '/')
+
+
+def _is_path(value):
+    return bool(PATH.match(value)) and '..' not in value.split('/') and value.strip('/') != ''
+
+
+def _data_directory(host):
+    value = '%s' % (host.get('data_directory') or '',)
+    if not value:
+        return []
+    path = posixpath.normpath(value)
+    if not _is_path(value):
+        return _say(host, 'repmgr_data_directory is "%s"' % value, 'the absolute path of a folder, without blanks, quotes and ..',
+                    'Correct repmgr_data_directory, or leave it out.')
+    around = [place for place in host.get('places') or [] if _within(posixpath.normpath(place), path)]
+    if around or any(_within(path, place) for place in VOLATILE):
+        return _say(host, 'repmgr_data_directory is "%s"%s' % (value, ', which holds %s' % around[0] if around else ''),
+                    'a folder for nothing else that outlives a boot', 'Correct repmgr_data_directory, or leave it out.')
+    return []
+
+
+def _ssh_port(host):
+    value = (host.get('peer') or {}).get('ssh_port')
+    number = _integer(value)
+    if _empty(value):
+        return []
+    if number is None or not 0 < number < 65536:
+        return _say(host, 'repmgr_ssh_port is "%s"' % (value,), 'a number from 1 to 65535', 'Correct repmgr_ssh_port.')
+    if number == _integer(host.get('port')):
+        return _say(host, 'repmgr_port and repmgr_ssh_port are %d' % number, 'a port for each', 'Correct one of them.')
+    return []
+
+
+def _metrics(host):
+    metrics = host.get('metrics') or {}
+    if not metrics.get('wanted'):
+        return []
+    directory, interval, found = '%s' % (metrics.get('directory') or '',), _integer(metrics.get('interval')), []
+    data = posixpath.normpath('%s' % (host.get('data_directory') or '/nowhere',))
+    if not _is_path(directory):
+        found += _say(host, 'repmgr_metrics_directory is "%s"' % directory, 'the absolute path of a folder, without blanks, quotes and ..',
+                      'Correct repmgr_metrics_directory.')
+    elif _within(posixpath.normpath(directory), data):
+        found += _say(host, 'repmgr_metrics_directory is "%s", which is in repmgr_data_directory' % directory,
+                      'a folder of its own, because a new copy replaces all of the data directory', 'Correct repmgr_metrics_directory.')
+    if interval is None or interval < 1:
+        found += _say(host, 'repmgr_metrics_interval is "%s"' % (metrics.get('interval'),), 'a number of 1 or more', 'Correct repmgr_metrics_interval.')
+    return found
+
+
+def _archive(host):
+    if host.get('archive_command') is None or not _on(_lower(host.get('server_settings')).get('archive_mode', True)) or (
+            '%s' % (host['archive_command'],)).strip():
+        return []
+    return _say(host, 'repmgr_archive_command is empty, with which PostgreSQL keeps all WAL until the disk is full', 'a command',
+                'Leave out repmgr_archive_command to archive nothing.')
+
+
+def _libraries(host):
+    own = _lower(host.get('server_settings')).get('shared_preload_libraries')
+    variable = 'repmgr_postgresql_settings.shared_preload_libraries' if own is not None else 'repmgr_shared_preload_libraries'
+    libraries = own if own is not None else host.get('libraries')
+    if libraries is None:
+        return []
+    names = libraries if isinstance(libraries, (list, tuple)) else ('%s' % (libraries,)).split(',')
+    if 'repmgr' in [('%s' % (name,)).strip().strip('"') for name in names]:
+        return []
+    return _say(host, '%s is "%s"' % (variable, ', '.join('%s' % (name,) for name in names)), 'repmgr among them, without which repmgrd does not run',
+                'Add repmgr to %s.' % variable)
+
+
+def _password(host):
+    return [] if _integer(host.get('password_lines')) in (None, 1) else _say(
+        host, 'repmgr_password has %s lines' % host['password_lines'], 'one, because a passfile has a line for each server', 'Correct repmgr_password.')
+
+
+def _lower(settings):
+    """PostgreSQL does not tell upper case from lower in names of settings."""
+    return dict((('%s' % (name,)).lower(), value) for name, value in (settings or {}).items())
+
+
+def _on(value):
+    return ('%s' % (value,)).strip().lower() not in ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0')
+
+
+def _owned(host, settings, owned, variable):
+    found = []
+    for name in sorted(set(settings) & set(owned)):
+        found += _say(host, '%s has %s' % (variable, name), 'settings that the collection does not rely on itself',
+                      'Set %s instead.' % owned[name] if owned[name] else 'Leave it out of %s.' % variable)
+    return found
+
+
+def _repmgr_settings(host):
+    return _owned(host, host.get('repmgr_settings') or {}, OWNED_BY_REPMGR_CONF, 'repmgr_settings')
+
+
+def _server_settings(host):
+    """What would leave a server that cannot be a standby, or lets nobody in."""
+    settings = _lower(host.get('server_settings'))
+    found = _owned(host, settings, OWNED_BY_SERVER, 'repmgr_postgresql_settings')
+
+    def wrong(name, expected):
+        return _say(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), expected, 'Correct repmgr_postgresql_settings.')
+
+    if 'wal_level' in settings and '%s' % settings['wal_level'] not in ('replica', 'logical'):
+        found += wrong('wal_level', 'replica or logical, which standbys need')
+    for name, reason in (('hot_standby', 'on, because repmgr asks standbys'), ('full_page_writes', 'on, because pg_rewind needs it')):
+        if name in settings and not _on(settings[name]):
+            found += wrong(name, reason)
+    if _on(settings.get('default_transaction_read_only', False)):
+        found += wrong('default_transaction_read_only', 'off, because repmgr writes its records on the primary')
+    if 'password_encryption' in settings and '%s' % settings['password_encryption'] != 'scram-sha-256':
+        found += wrong('password_encryption', 'scram-sha-256, which the nodes ask of each other')
+    if 'listen_addresses' in settings and not [word for word in ('%s' % settings['listen_addresses']).split(',') if word.strip() not in (
+            '', 'localhost', '127.0.0.1', '::1')]:
+        found += wrong('listen_addresses', 'an address that the other nodes reach')
+    return found
+
+
+def _witness_upstream(host):
+    if 'witness' not in (host.get('groups') or []) or _empty(host.get('upstream')):
+        return []
+    return _say(host, 'is a witness and repmgr_upstream is "%s"' % (host['upstream'],), 'nothing, because a witness does not replicate',
+                'Set repmgr_upstream of standbys only.')
+
+
+def _electable(hosts):
+    """Priority 0 is "never promoted"."""
+    data_nodes = _data_nodes(hosts)
+    if len(data_nodes) < 2 or any(host.get('failover') != 'automatic' or _integer(host.get('priority')) != 0 for host in data_nodes):
+        return []
+    return [message(', '.join('%s' % host.get('name') for host in data_nodes), 'repmgr_failover is automatic and repmgr_priority is 0 on all data nodes',
+                    'a node that may be promoted', "Correct repmgr_priority, or set repmgr_failover: manual.")]
+
+
+def _connections(hosts):
+    """Each standby streams, and a new one takes two connections more while it is cloned. Whoever is primary has a slot for each of the others."""
+    count, found = len(_data_nodes(hosts)), []
+    for host in hosts:
+        settings = _lower(host.get('server_settings'))
+        for name, least in (('max_wal_senders', count + 1), ('max_replication_slots', count)):
+            number = _integer(settings.get(name))
+            if name in settings and (number is None or number < least):
+                found += _say(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), 'at least %d for %d data nodes' % (least, count),
+                              'Correct repmgr_postgresql_settings.')
+    return found
+
+
+def _same(hosts, key, variable):
+    """What the nodes say to each other, so that it cannot differ."""
+    values = sorted(set('%s' % host[key] for host in hosts if host.get(key) is not None))
+    if len(values) < 2:
+        return []
+    return [message(', '.join('%s' % host.get('name') for host in hosts), '%s is %s' % (variable, ' and '.join(value or 'off' for value in values)),
+                    'the same on all nodes', 'Set %s once for the cluster.' % variable)]
+
+
 def _package_source(host):
     # Known only once the host was asked.
     return [] if host.get('unreachable') and _empty(host.get('package_source')) else _one_of(
@@ -275,10 +487,6 @@ def _package_source(host):
 
 def _port(host):
     return _port_number(host, host.get('port'), 'repmgr_port')
-
-
-def _ssh_port(host):
-    return _port_number(host, (host.get('peer') or {}).get('ssh_port'), 'repmgr_ssh_port')
 
 
 def _port_number(host, value, variable):

@@ -346,6 +346,7 @@ class Run(object):
 def playbook(name, *options, **keywords):
     """ansible-playbook from the repository, as the README types it, with a machine-readable report."""
     argv = ["ansible-playbook", name, "-i", str(keywords.pop("inventory", INVENTORY))] + list(options)
+    seconds = keywords.pop("seconds", 600)
     assert not keywords, keywords
     environment = dict(
         os.environ, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json", ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false",
@@ -354,7 +355,7 @@ def playbook(name, *options, **keywords):
     started = time.monotonic()
     done = subprocess.run(
         argv, cwd=str(ROOT), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True, timeout=600, check=False,
+        universal_newlines=True, timeout=seconds, check=False,
     )
     return Run(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 

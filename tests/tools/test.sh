@@ -79,6 +79,7 @@ run_part sanity 20
 run_part units 15
 if [ "$only" != check ]; then
     run_part test-lab 75
+    if [ "${TEST_ALL:-}" = 1 ]; then run_part test-options 240; else run_part test-options 20; fi
     run_part test-galaxy 15
     wait "$image" || tail -n 5 .cache/image-ahead.log
     image=

@@ -14,6 +14,9 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._contract import co
 OS = 'expected Enterprise Linux 7 or later, Debian 11 or later, or Ubuntu 20.04 or later. Take the host out of the inventory, or upgrade it.'
 ID = 'expected a positive number that is unique in the cluster and never changes.'
 GROUP = 'expected exactly one of the groups primary, standby and witness.'
+NAME = 'expected a letter or _, followed by up to 62 letters, digits and any of _ . -.'
+FOLDER = 'expected the absolute path of a folder, without blanks, quotes and ...'
+OWN = 'expected settings that the collection does not rely on itself.'
 
 
 TIMING = {'monitor_interval': '2', 'reconnect_attempts': 4, 'reconnect_interval': '2', 'attempt': 2, 'wal_sender_timeout': '5s', 'isolation': '4'}
@@ -48,6 +51,21 @@ def host(name, number, **changes):
     dict(distribution='Ubuntu', distribution_major='20'),
     dict(distribution_major='n/a'),
     dict(clone={'from': 'primary', 'max_rate': '', 'compress': '', 'own_options': '-Xnone'}),
+    dict(clone={'options': ['--fast-checkpoint', '--without-barman', '-c']}),
+    dict(node_id=2147483647, priority=0, failover='automatic'),
+    dict(user='_' + 'u' * 62, database='Fleet-Meta.1'),
+    dict(data_directory='/srv/pg/data/', places=['/var/lib/postgresql', '/etc/pgfleet'],
+         metrics={'wanted': True, 'directory': '/srv/pg/data2', 'interval': '1'}),
+    dict(data_directory='/var/lib/postgresql/15/main', places=['/var/lib/postgresql']),
+    dict(data_directory='/tmpfs/runs'),
+    dict(metrics={'wanted': False, 'directory': 'x', 'interval': 0}),
+    dict(peer={'ssh_port': '2222'}),
+    dict(archive_command='', server_settings={'archive_mode': False}),
+    dict(libraries=['pg_stat_statements', 'repmgr'], password_lines='1', archive_command='/bin/true'),
+    dict(repmgr_settings={'log_level': 'DEBUG', 'reconnect_attempts': 9}),
+    dict(server_settings={'wal_level': 'logical', 'Hot_Standby': True, 'full_page_writes': 'on', 'max_wal_senders': 3, 'max_replication_slots': '2',
+                          'password_encryption': 'scram-sha-256', 'listen_addresses': 'localhost, 10.0.0.2', 'archive_mode': 'on',
+                          'shared_preload_libraries': 'auto_explain, repmgr', 'default_transaction_read_only': 'off'}),
     dict(clone={'from': 'standby', 'max_rate': 32, 'compress': 'gzip'}),
     dict(clone={'from': 'standby', 'max_rate': '1024M', 'compress': 'zstd'}),
     # Nothing is known of a host that cannot be reached; that it cannot is told elsewhere.
@@ -120,6 +138,69 @@ def test_right(changes):
      'Correct repmgr_postgresql_settings.' % WINDOW),
     (dict(synchronous=2), 'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.'),
     (dict(synchronous=1), 'a, b: repmgr_synchronous is 1 and None; expected the same on all nodes. Set repmgr_synchronous once for the cluster.'),
+    (dict(node_id=2147483648), 'b: repmgr_node_id is 2147483648; expected a number up to 2147483647, which is what repmgr can store. '
+                               'Correct repmgr_node_id of the host.'),
+    (dict(user='postgres'), 'b: repmgr_user is "postgres"; expected a role of its own, because the collection sets its rights and who may use it. '
+                            'Choose another repmgr_user.'),
+    (dict(database='template1'), 'b: repmgr_database is "template1"; expected a database of its own, because the collection sets its rights and who '
+                                 'may use it. Choose another repmgr_database.'),
+    (dict(user=''), 'b: repmgr_user is ""; %s Correct repmgr_user.' % NAME),
+    (dict(user='u' * 64), 'b: repmgr_user is "%s"; %s Correct repmgr_user.' % ('u' * 64, NAME)),
+    (dict(database='a b'), 'b: repmgr_database is "a b"; %s Correct repmgr_database.' % NAME),
+    (dict(database="a'"), "b: repmgr_database is \"a'\"; %s Correct repmgr_database." % NAME),
+    (dict(database='a\n'), 'b: repmgr_database is "a\n"; %s Correct repmgr_database.' % NAME),
+    (dict(data_directory='srv/pg'), 'b: repmgr_data_directory is "srv/pg"; %s Correct repmgr_data_directory, or leave it out.' % FOLDER),
+    (dict(data_directory='/srv/../etc'), 'b: repmgr_data_directory is "/srv/../etc"; %s Correct repmgr_data_directory, or leave it out.' % FOLDER),
+    (dict(data_directory='/srv/pg data'), 'b: repmgr_data_directory is "/srv/pg data"; %s Correct repmgr_data_directory, or leave it out.' % FOLDER),
+    (dict(data_directory='/'), 'b: repmgr_data_directory is "/"; %s Correct repmgr_data_directory, or leave it out.' % FOLDER),
+    (dict(data_directory='//', places=['/etc/pgfleet']), 'b: repmgr_data_directory is "//"; %s Correct repmgr_data_directory, or leave it out.' % FOLDER),
+    (dict(data_directory='/var/lib//postgresql/', places=['/etc/pgfleet', '/var/lib/postgresql']),
+     'b: repmgr_data_directory is "/var/lib//postgresql/", which holds /var/lib/postgresql; expected a folder for nothing else that outlives a boot. '
+     'Correct repmgr_data_directory, or leave it out.'),
+    (dict(data_directory='/tmp/pg'), 'b: repmgr_data_directory is "/tmp/pg"; expected a folder for nothing else that outlives a boot. '
+                                     'Correct repmgr_data_directory, or leave it out.'),
+    (dict(peer={'ssh_port': 'ssh'}), 'b: repmgr_ssh_port is "ssh"; expected a number from 1 to 65535. Correct repmgr_ssh_port.'),
+    (dict(port=22, peer={'ssh_port': '22'}), 'b: repmgr_port and repmgr_ssh_port are 22; expected a port for each. Correct one of them.'),
+    (dict(metrics={'wanted': True, 'directory': 'text', 'interval': 30}),
+     'b: repmgr_metrics_directory is "text"; %s Correct repmgr_metrics_directory.' % FOLDER),
+    (dict(data_directory='/srv/pg', metrics={'wanted': True, 'directory': '/srv/pg/text', 'interval': 30}),
+     'b: repmgr_metrics_directory is "/srv/pg/text", which is in repmgr_data_directory; expected a folder of its own, because a new copy replaces all of '
+     'the data directory. Correct repmgr_metrics_directory.'),
+    (dict(metrics={'wanted': True, 'directory': '/text', 'interval': 0}),
+     'b: repmgr_metrics_interval is "0"; expected a number of 1 or more. Correct repmgr_metrics_interval.'),
+    (dict(archive_command=' '), 'b: repmgr_archive_command is empty, with which PostgreSQL keeps all WAL until the disk is full; expected a command. '
+                                'Leave out repmgr_archive_command to archive nothing.'),
+    (dict(libraries=['auto_explain']), 'b: repmgr_shared_preload_libraries is "auto_explain"; expected repmgr among them, without which repmgrd does '
+                                       'not run. Add repmgr to repmgr_shared_preload_libraries.'),
+    (dict(libraries=['repmgr'], server_settings={'shared_preload_libraries': 'auto_explain,my_repmgr'}),
+     'b: repmgr_postgresql_settings.shared_preload_libraries is "auto_explain, my_repmgr"; expected repmgr among them, without which repmgrd does not '
+     'run. Add repmgr to repmgr_postgresql_settings.shared_preload_libraries.'),
+    (dict(password_lines=2), 'b: repmgr_password has 2 lines; expected one, because a passfile has a line for each server. Correct repmgr_password.'),
+    (dict(clone={'options': ['--fast-checkpoint', '-F', '--pgdata=/x', '-D/x']}),
+     'b: repmgr_clone_options has -F, --pgdata=/x, -D/x; expected options that leave it to the collection whether and where a copy is made. '
+     'Leave it out of repmgr_clone_options.'),
+    (dict(repmgr_settings={'failover': 'manual'}), 'b: repmgr_settings has failover; %s Set repmgr_failover instead.' % OWN),
+    (dict(repmgr_settings={'promote_command': 'x'}), 'b: repmgr_settings has promote_command; %s Leave it out of repmgr_settings.' % OWN),
+    (dict(server_settings={'Port': 5433}), 'b: repmgr_postgresql_settings has port; %s Set repmgr_port instead.' % OWN),
+    (dict(server_settings={'ssl': False}), 'b: repmgr_postgresql_settings has ssl; %s Set repmgr_tls instead.' % OWN),
+    (dict(server_settings={'synchronous_standby_names': '*'}),
+     'b: repmgr_postgresql_settings has synchronous_standby_names; %s Set repmgr_synchronous instead.' % OWN),
+    (dict(server_settings={'wal_level': 'minimal'}), 'b: repmgr_postgresql_settings.wal_level is "minimal"; expected replica or logical, which standbys '
+                                                     'need. Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'hot_standby': False}), 'b: repmgr_postgresql_settings.hot_standby is "False"; expected on, because repmgr asks standbys. '
+                                                   'Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'full_page_writes': 'off'}), 'b: repmgr_postgresql_settings.full_page_writes is "off"; expected on, because pg_rewind needs '
+                                                        'it. Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'default_transaction_read_only': 'on'}), 'b: repmgr_postgresql_settings.default_transaction_read_only is "on"; expected off, '
+     'because repmgr writes its records on the primary. Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'password_encryption': 'md5'}), 'b: repmgr_postgresql_settings.password_encryption is "md5"; expected scram-sha-256, which '
+                                                           'the nodes ask of each other. Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'listen_addresses': 'localhost'}), 'b: repmgr_postgresql_settings.listen_addresses is "localhost"; expected an address that '
+                                                              'the other nodes reach. Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'max_wal_senders': 2}), 'b: repmgr_postgresql_settings.max_wal_senders is "2"; expected at least 3 for 2 data nodes. '
+                                                   'Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'max_replication_slots': 0}), 'b: repmgr_postgresql_settings.max_replication_slots is "0"; expected at least 2 for 2 data '
+                                                         'nodes. Correct repmgr_postgresql_settings.'),
 ])
 def test_wrong(changes, message):
     assert contract_problems([host('a', 1), host('b', 2, **changes)]) == [message]
@@ -175,17 +256,53 @@ def test_names(key, variable, longest):
             'Correct %s.' % (variable, value, longest, variable)], value
 
 
-@pytest.mark.parametrize('key, refused', [('user', ['all', 'postgres']), ('database', ['all', 'replication', 'sameuser', 'template1'])])
-def test_role_and_database(key, refused):
-    for value in ('repmgr', '_r', 'repmgr-2', 'R' * 63):
-        assert contract_problems([host('a', 1, **{key: value})]) == [], value
-    for value in refused + ['', 'pg_monitor', 'r' * 64, '1a', 'a b', 'a:b', 'a"', "a'", 'a,b', '+a', 'a\n']:
-        found = contract_problems([host('a', 1, **{key: value})])
-        assert len(found) == 1 and found[0].startswith('a: repmgr_%s is "%s"; expected no more than 63 letters' % (key, value)), found
-
-
 def test_locations():
     for value in ('default', 'rack 2', 'eu-west-1/a', 2):
         assert contract_problems([host('a', 1, location=value)]) == [], value
     for value in ('', "a'b", 'a\\', 'a"', 'a#', '%n', ' a'):
         assert len(contract_problems([host('a', 1, location=value)])) == 1, value
+
+
+@pytest.mark.parametrize('key, name', [
+    ('user', 'Public'), ('user', 'pg_monitor'), ('user', 'replication'), ('user', 'CURRENT_USER'), ('database', 'all'), ('database', 'postgres')])
+def test_names_that_mean_something_else(key, name):
+    found = contract_problems([host('a', 1, **{key: name})])
+    assert len(found) == 1 and found[0].startswith('a: repmgr_%s is "%s"; expected a ' % (key, name))
+
+
+def test_a_witness_has_no_upstream():
+    assert contract_problems([host('a', 1), host('b', 2), host('w', 3, groups=['witness'], upstream='a')]) == [
+        'w: is a witness and repmgr_upstream is "a"; expected nothing, because a witness does not replicate. Set repmgr_upstream of standbys only.']
+
+
+def test_a_witness_is_no_upstream():
+    assert contract_problems([host('a', 1), host('b', 2, upstream='w'), host('w', 3, groups=['witness'])]) == [
+        'b: repmgr_upstream is "w"; expected another data node of its cluster (a), or nothing for the live primary. Correct repmgr_upstream.']
+
+
+def test_somebody_may_be_promoted_where_failover_is_automatic():
+    nodes = [host('a', 1, failover='automatic', priority='0'), host('b', 2, failover='automatic', priority=0)]
+    witness = host('w', 3, groups=['witness'], failover='automatic')
+    assert contract_problems(nodes + [witness]) == [
+        'a, b: repmgr_failover is automatic and repmgr_priority is 0 on all data nodes; expected a node that may be promoted. '
+        'Correct repmgr_priority, or set repmgr_failover: manual.']
+    assert contract_problems([dict(node, failover='manual') for node in nodes] + [witness]) == []
+    assert contract_problems([nodes[0], dict(nodes[1], priority=1), witness]) == []
+    assert contract_problems(nodes[:1]) == []
+
+
+@pytest.mark.parametrize('key, variable, values, shown', [
+    ('user', 'repmgr_user', ('repmgr', 'fleet'), 'fleet and repmgr'),
+    ('database', 'repmgr_database', ('repmgr', 'fleet'), 'fleet and repmgr'),
+    ('tls', 'repmgr_tls', ('managed', ''), 'off and managed'),
+])
+def test_what_the_nodes_say_to_each_other_is_the_same(key, variable, values, shown):
+    assert contract_problems([host('a', 1, **{key: values[0]}), host('b', 2, **{key: values[1]})]) == [
+        'a, b: %s is %s; expected the same on all nodes. Set %s once for the cluster.' % (variable, shown, variable)]
+    assert contract_problems([host('a', 1, **{key: values[0]}), host('b', 2, **{key: values[0]})]) == []
+
+
+def test_connections_for_all_data_nodes():
+    nodes = [host(name, number, server_settings={'max_wal_senders': 3}) for number, name in enumerate('abc', 1)]
+    assert len(contract_problems(nodes)) == 3
+    assert contract_problems(nodes[:2] + [host('w', 3, groups=['witness'], server_settings={'max_wal_senders': 3})]) == []
