@@ -488,7 +488,7 @@ def _lsn(position):
 def _wal_removed(standby, upstream):
     """Whether the upstream has no longer what the standby needs next. One with an archive gets it from there."""
     observed = standby.observed
-    archive = observed.server.settings.get('restore_command') or (observed.config or {}).get('restore_command')
+    archive = (observed.server.settings or {}).get('restore_command') or (observed.config or {}).get('restore_command')
     position, oldest = _received(standby), upstream.observed.server.oldest_wal
     return not archive and position is not None and oldest is not None and position < oldest
 
@@ -572,7 +572,8 @@ def _failover_ready(cluster):
     reasons = _candidate_reasons(primary, candidates)
     reasons += _quorum_reasons(primary, row, voters, visible)
     reasons += _vote_reasons(cluster, primary)
-    reasons += _follow_reasons(visible, voters, hosts, candidates)
+    # The slot that is kept for the primary is one that it will want as a standby.
+    reasons += _follow_reasons(visible, voters + [row], hosts, candidates)
     reasons += _rewind_reasons(primary)
     return {'ready': not reasons, 'reasons': reasons, 'candidates': candidates}
 
