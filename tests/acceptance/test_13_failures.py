@@ -732,9 +732,14 @@ def test_row_16w_a_standby_misses_a_failover_and_the_wal_goes_on(clients, figure
             lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.PRIMARY)
             assert lab.primaries([lab.PRIMARY, new]) == [lab.PRIMARY]
             wal_goes_on(lab.PRIMARY, new)
+            # It knows the way to the one that is a standby again; the WAL shall come from the primary.
+            lab.ssh(new, "iptables -A INPUT -s %s -j DROP" % lab.ADDRESS[away])
             lab.docker("start", away)
             healed = time.time()
-            back = streams_again(away, healed)
+            lab.wait_until("%s streams from the primary" % away, PATIENCE + 60, lambda: lab.sql(
+                away, "select status, sender_host from pg_stat_wal_receiver") == [["streaming", lab.ADDRESS[lab.PRIMARY]]])
+            back = time.time() - healed
+            lab.ssh(new, "iptables -D INPUT -s %s -j DROP" % lab.ADDRESS[away])
         story("16w a standby misses a failover, and the WAL goes on", clients, figure, lab.PRIMARY, healed, back=back)
     finally:
         set_keep_size("reset wal_keep_size")
