@@ -18,3 +18,8 @@ def position(lsn):
     """An LSN as PostgreSQL writes it, '16/B374D848', as a number of bytes. None for anything else."""
     found = _LSN.match('%s' % (lsn,))
     return int(found.group(1), 16) * 2 ** 32 + int(found.group(2), 16) if found else None
+
+
+def lsn(number):
+    """A number of bytes as PostgreSQL writes an LSN."""
+    return '%X/%X' % (number >> 32, number & 0xFFFFFFFF)

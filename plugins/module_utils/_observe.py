@@ -437,6 +437,7 @@ def take_sql(observed, tags, database=None):
     server.started_at = answer.get('started_at')
     for name in ('current_lsn', 'received_lsn', 'replayed_lsn', 'replay_paused', 'lag_bytes', 'lag_seconds'):
         setattr(server, name, position.get(name))
+    server.oldest_wal = tags.get('oldest_wal')
     server.settings = settings
     receiver = tags.get('receiver')
     if receiver and receiver.get('status'):

@@ -61,7 +61,7 @@ SELECT 'settings', jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings W
   'archive_command', 'archive_mode', 'checkpoint_timeout', 'cluster_name', 'config_file', 'data_checksums',
   'data_directory', 'full_page_writes', 'hba_file', 'hot_standby', 'ident_file', 'listen_addresses', 'max_connections',
   'max_locks_per_transaction', 'max_prepared_transactions', 'max_replication_slots', 'max_slot_wal_keep_size', 'max_wal_senders',
-  'max_worker_processes', 'port', 'primary_conninfo', 'primary_slot_name',
+  'max_worker_processes', 'port', 'primary_conninfo', 'primary_slot_name', 'restore_command',
   'shared_preload_libraries', 'ssl', 'ssl_cert_file', 'ssl_key_file', 'synchronous_commit', 'synchronous_standby_names', 'unix_socket_directories',
   'wal_keep_segments', 'wal_keep_size', 'wal_level', 'wal_log_hints', 'wal_receiver_timeout', 'wal_sender_timeout');
 SELECT 'pending_restart', coalesce(jsonb_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings WHERE pending_restart;
@@ -76,6 +76,16 @@ SELECT 'slots', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_receive_lsn()
          ELSE pg_catalog.pg_current_wal_lsn() END, s.restart_lsn)::bigint AS retained_bytes
   FROM pg_catalog.pg_replication_slots s) x;
+-- From where on the server has its WAL without a gap, on whatever timeline.
+SELECT 'oldest_wal', to_jsonb((min(number) * size)) FROM (
+  SELECT number, size, current, number - row_number() OVER (ORDER BY number) AS run FROM (
+    SELECT DISTINCT i.size, pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery()
+        THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
+        ELSE pg_catalog.pg_current_wal_lsn() END, '0/1')::bigint / i.size AS current,
+      ('x' || substr(f.name, 9, 8))::bit(32)::bigint * (4294967296 / i.size) + ('x' || substr(f.name, 17, 8))::bit(32)::bigint AS number
+    FROM pg_catalog.pg_ls_waldir() f, (SELECT bytes_per_wal_segment::bigint AS size FROM pg_catalog.pg_control_init()) i
+    WHERE f.name ~ '^[0-9A-F]{24}$') w) r
+  GROUP BY size, current, run HAVING current BETWEEN min(number) AND max(number);
 SELECT 'databases', coalesce(jsonb_agg(datname), '[]') FROM pg_catalog.pg_database;
 SELECT 'role', to_jsonb(t) FROM (SELECT rolname, rolsuper, rolreplication FROM pg_catalog.pg_roles
   WHERE rolname = current_user) t;

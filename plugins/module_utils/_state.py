@@ -136,6 +136,7 @@ class Server(Record):
         ('current_lsn', None),
         ('received_lsn', None),
         ('replayed_lsn', None),
+        ('oldest_wal', None),       # from where on its WAL is there without a gap, in bytes
         ('replay_paused', None),
         ('lag_bytes', None),
         ('lag_seconds', None),

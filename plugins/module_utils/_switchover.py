@@ -436,9 +436,13 @@ class Switchover:
         return problems
 
     def _look_for_slots(self):
-        """repmgr drops the slots that nobody needs any more. One that it could not drop keeps WAL until the disk is full."""
+        """Slots that repmgr could not drop keep WAL until the disk is full. With repmgr-guard every data node has one for every other, and it
+        advances them: there none is left over.
+        """
         moved = self._slots_of([node for node in self._nodes if self._will_follow(node) or node.node_id == self.target['node_id']])
         self._found['slots_left'] = left = []
+        if (self._observed.guard or {}).get('running'):
+            return
         for name, (peer, dummy) in sorted(self._peers.items()):
             for row in peer.slots if peer is not None else []:
                 if row.get('slot_name') in moved and not row.get('active'):

@@ -11,7 +11,7 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
@@ -519,7 +519,14 @@ def _check_replication(cluster):
         if host is primary or not (_running(host) and observed.server.sql and observed.server.in_recovery):
             continue
         receiver = observed.receiver or {}
-        if receiver.get('status') != 'streaming':
+        if receiver.get('status') != 'streaming' and _wal_removed(host, primary):
+            holders = [other.name for other in cluster.data_hosts if other is not host and _streams(other) and not _wal_removed(host, other)]
+            cluster.problem(
+                'wal_removed', host.name, 'cannot stream: it needs WAL from %s on, which primary %s has removed%s' % (
+                    lsn(_received(host)), primary.name, ' and %s still has' % ', '.join(holders) if holders else ''),
+                'the WAL that it needs on a node that it can stream from',
+                _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone'), stop=False)
+        elif receiver.get('status') != 'streaming':
             cluster.problem(
                 'not_streaming', host.name, 'is not streaming (%s)' % (receiver.get('status') or 'no WAL receiver'),
                 'streaming from its upstream', ['Look at its log.', _steps.playbook('site')], stop=False)
@@ -527,15 +534,7 @@ def _check_replication(cluster):
             cluster.problem(
                 'old_timeline', host.name, 'is on timeline %s, the primary on %s' % (observed.server.timeline, server.timeline),
                 'timeline %s' % server.timeline, _steps.playbook('rejoin', repmgr_target=host.name), stop=False)
-    for host in cluster.data_hosts:
-        for slot in host.observed.slots or []:
-            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED:
-                cluster.problem(
-                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (
-                        slot.get('slot_name'), slot.get('retained_bytes') // 1048576),
-                    'no WAL kept for nobody', _steps.shell(
-                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % slot.get('slot_name'), host=host.name, only_if='its node is gone for good'),
-                    stop=False)
+    _check_slots(cluster)
     row = None
     for host in cluster.seen:
         row = cluster.registry.get(host.node_id)
@@ -546,7 +545,39 @@ def _check_replication(cluster):
                 'node %s' % primary.node_id, _steps.playbook('site'), stop=False)
         if cluster.is_witness(host) and not _running(host):
             cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
-                            'a running server', _steps.start(host.name, host.observed.config) or 'Start the server of the witness.', stop=False)
+                            'a running server', [
+                                'systemd starts one that has died, five times in two minutes.',
+                                _steps.start(host.name, host.observed.config) or _steps.playbook('site')], stop=False)
+
+
+def _received(host):
+    """Up to where a standby has its WAL, in bytes, or None."""
+    known = [place for place in (position(host.observed.server.received_lsn), position(host.observed.server.replayed_lsn)) if place is not None]
+    return max(known) if known else None
+
+
+def _wal_removed(standby, upstream):
+    """Whether the upstream has no longer what the standby needs next. One with an archive gets it from there."""
+    observed = standby.observed
+    archive = (observed.server.settings or {}).get('restore_command') or (observed.config or {}).get('restore_command')
+    received, oldest = _received(standby), upstream.observed.server.oldest_wal
+    return not archive and received is not None and oldest is not None and received < oldest
+
+
+def _check_slots(cluster):
+    """Slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams."""
+    streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
+        host.node_id == row.node_id and _streams(host) for host in cluster.data_hosts))
+    for host in cluster.data_hosts:
+        advanced = streaming if (host.observed.guard or {}).get('running') else ()
+        for slot in host.observed.slots or []:
+            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and slot.get('slot_name') not in advanced:
+                cluster.problem(
+                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (
+                        slot.get('slot_name'), slot.get('retained_bytes') // 1048576),
+                    'no WAL kept for a node that is gone', _steps.shell(
+                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % slot.get('slot_name'), host=host.name, only_if='its node is gone for good'),
+                    stop=False)
 
 
 def _check_repmgrd(cluster):
@@ -612,7 +643,8 @@ def _failover_ready(cluster):
     reasons = _candidate_reasons(primary, candidates)
     reasons += _quorum_reasons(primary, row, voters, visible)
     reasons += _vote_reasons(cluster, primary)
-    reasons += _follow_reasons(visible, voters, hosts, candidates)
+    # The slot that is kept for the primary is one that it will want as a standby.
+    reasons += _follow_reasons(visible, voters + [row], hosts, candidates)
     reasons += _rewind_reasons(primary)
     return _readiness(reasons, candidates)
 

@@ -133,7 +133,8 @@ checkpoint:
 slots_left:
   description:
     - Slots on the old primary or another standby that nobody uses and that belong to a node which follows the new primary, with
-      C(node_name), C(slot_name) and C(retained_bytes). Each is warned about.
+      C(node_name), C(slot_name) and C(retained_bytes). Each is warned about. Always empty where repmgr-guard runs, which keeps a slot for
+      every node on every other.
   returned: when the switchover was done
   type: list
   elements: dict

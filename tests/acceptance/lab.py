@@ -156,6 +156,13 @@ def assert_healthy(primary, standbys, witness):
         assert known[host]["upstream"] == ("0" if host == primary else known[primary]["id"])
 
 
+def keeps_for_others(host):
+    """Whether the guard of a data node has a slot for each of the others, and none besides."""
+    rows = sql(host, "select array(select slot_name::text from pg_replication_slots order by 1) ="
+                     " array(select slot_name from repmgr.nodes where type <> 'witness' and node_name <> '%s' order by 1)" % host, "repmgr")
+    return rows == [["t"]]
+
+
 def healthy(primary=PRIMARY, standbys=None, witness=WITNESS, within=60):
     """Wait for a healthy cluster; return how long it took."""
     if standbys is None:

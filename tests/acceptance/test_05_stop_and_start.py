@@ -1,4 +1,8 @@
 """The power goes, and comes back: nobody types anything."""
+import time
+
+import pytest
+
 import lab
 
 BOUND = 120
@@ -15,3 +19,26 @@ def test_the_cluster_comes_back_by_itself(figure):
     for host in lab.DATA_HOSTS:
         assert lab.value(host, "select count(*) from pgbench_history", "app") == rows
     lab.site().assert_nothing_changed()
+
+
+def test_a_witness_whose_server_is_killed_comes_back(figure):
+    """Two data nodes without its vote would not survive the next failure; nobody is there to start it but systemd."""
+    started = "select pg_postmaster_start_time()"
+    before = lab.value(lab.WITNESS, started)
+    lab.ssh(lab.WITNESS, "systemctl kill -s KILL " + lab.UNIT)
+    took = lab.wait_until("the witness's server runs again", 20, lambda: lab.value(lab.WITNESS, started) != before, pause=0.1)
+    figure("witness killed", "its server answers again after %.1f s" % took)
+    lab.healthy(within=60)
+
+
+@pytest.mark.parametrize("stop, state", [("systemctl stop " + lab.UNIT, "inactive"),
+                                         ("runuser -u postgres -- pg_ctlcluster %s main stop" % lab.VERSION, "inactive")])
+def test_a_witness_that_somebody_stops_stays_so(stop, state):
+    lab.ssh(lab.WITNESS, "cd / && " + stop)
+    try:
+        # Longer than systemd waits before a restart.
+        time.sleep(5)
+        assert lab.ssh(lab.WITNESS, "systemctl is-active %s || true" % lab.UNIT).strip() == state
+    finally:
+        lab.ssh(lab.WITNESS, "systemctl start " + lab.UNIT)
+    lab.healthy(within=60)

@@ -700,6 +700,51 @@ def test_row_16m_a_standbys_daemons_miss_a_failover(clients, figure, attempt):
     home()
 
 
+@row("16w")
+def test_row_16w_a_standby_misses_a_failover_and_the_wal_goes_on(clients, figure, attempt):
+    """Issue 22 H: its host is off while the rewound old primary becomes primary again. The checkpoints in between, and a wal_keep_size of nothing,
+    remove all WAL that no slot keeps.
+    """
+    def set_keep_size(how):
+        for host in lab.DATA_HOSTS:
+            lab.sql(host, "alter system %s" % how)
+            lab.sql(host, "select pg_reload_conf()")
+
+    def wal_goes_on(primary, standby):
+        for dummy in range(4):
+            lab.sql(primary, "select pg_switch_wal()")
+            lab.sql(primary, "checkpoint")
+        lab.replayed(primary, [standby])
+        lab.sql(standby, "checkpoint")
+
+    set_keep_size("set wal_keep_size = 0")
+    try:
+        with clients:
+            lab.docker("kill", lab.PRIMARY)
+            new = another_primary()
+            lab.docker("start", lab.PRIMARY)
+            lab.healthy(primary=new, within=PATIENCE + 30)
+            for host in lab.DATA_HOSTS:
+                lab.wait_until("%s keeps WAL for the others" % host, 60, lambda host=host: lab.keeps_for_others(host))
+            away = [host for host in lab.DATA_HOSTS if host not in (new, lab.PRIMARY)][0]
+            lab.docker("kill", away)
+            wal_goes_on(new, lab.PRIMARY)
+            lab.playbook("playbooks/switchover.yml", "-e", "target=" + lab.PRIMARY)
+            assert lab.primaries([lab.PRIMARY, new]) == [lab.PRIMARY]
+            wal_goes_on(lab.PRIMARY, new)
+            # It knows the way to the one that is a standby again; the WAL shall come from the primary.
+            lab.ssh(new, "iptables -A INPUT -s %s -j DROP" % lab.ADDRESS[away])
+            lab.docker("start", away)
+            healed = time.time()
+            lab.wait_until("%s streams from the primary" % away, PATIENCE + 60, lambda: lab.sql(
+                away, "select status, sender_host from pg_stat_wal_receiver") == [["streaming", lab.ADDRESS[lab.PRIMARY]]])
+            back = time.time() - healed
+            lab.ssh(new, "iptables -D INPUT -s %s -j DROP" % lab.ADDRESS[away])
+        story("16w a standby misses a failover, and the WAL goes on", clients, figure, lab.PRIMARY, healed, back=back)
+    finally:
+        set_keep_size("reset wal_keep_size")
+
+
 @row("17")
 def test_row_17_all_connections_are_taken(clients, figure, attempt):
     """Applications take what is there; superusers and the guard's open connections stay."""

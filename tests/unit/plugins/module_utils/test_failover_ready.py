@@ -390,3 +390,12 @@ def test_any_two_changes_at_once_never_raise_and_never_contradict():
         assert answer['ready'] is (not answer['reasons'])
         if answer['ready']:
             assert answer['candidates'] and not answer['candidates'][0]['obstacles']
+
+
+def test_the_slot_that_is_kept_for_the_primary_is_not_taken_by_somebody_else():
+    cluster = Cluster()
+    for row in cluster.rows:
+        row['slot_name'] = 'repmgr_slot_%d' % row['node_id']
+    cluster.observed['b'].server.settings['max_replication_slots'] = '2'
+    cluster.observed['b'].slots = [{'slot_name': 'repmgr_slot_1', 'active': False}, {'slot_name': 'repmgr_slot_3', 'active': False}]
+    assert cluster.ready()['reasons'] == []

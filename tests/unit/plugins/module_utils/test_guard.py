@@ -480,6 +480,7 @@ class Stage:
         monkeypatch.setattr(guard, 'rejoining', lambda directory: False)
         monkeypatch.setattr(guard, 'promoting', lambda: False)
         monkeypatch.setattr(guard, 'following', lambda: False)
+        monkeypatch.setattr(guard, 'held_by', lambda local, servers: servers)
         monkeypatch.setattr(guard, 'control_data', lambda config: {
             'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
         self.watch = guard.Watch(dict(CONFIG, **config))
@@ -840,6 +841,151 @@ def test_a_standby_that_cannot_follow_says_why_and_tries_again(monkeypatch):
         assert len([text for text in stage.done if text.startswith('streams from nobody')]) == attempts
     assert ('could not follow b: ERROR: this node cannot attach; DETAIL: it is ahead. Tries again in 60 s; by hand: ansible-playbook '
             'playbooks/rejoin.yml -e target=a') in stage.done
+
+
+HELD_BY = guard.held_by
+
+
+def holding(monkeypatch, holds, restore=''):
+    """Servers that say whether they have a segment: {name: word}."""
+    asked = []
+
+    def ask_all(servers, seconds, script=guard._QUESTION, enough=None):
+        asked.append(script)
+        for one in servers:
+            one._tags = {'restore_command': restore}
+            if one.name in holds:
+                one._tags['holds'] = holds[one.name]
+
+    monkeypatch.setattr(guard, 'ask_all', ask_all)
+    monkeypatch.setattr(guard, 'held_by', HELD_BY)
+    return asked
+
+
+@pytest.mark.parametrize('holds, restore, done', [
+    ({'b': True, 'c': True}, '', FOLLOW),
+    # Nothing tells.
+    ({}, '', FOLLOW),
+    # From its archive it gets what is gone.
+    ({'b': False, 'c': False}, 'cp %f %p', FOLLOW),
+    ({'b': False, 'c': False}, 'unknown', FOLLOW),
+    ({'b': False, 'c': True}, '', FOLLOW.replace(' 2', ' 3')),
+    ({'b': False, 'c': False}, '', None),
+])
+def test_a_standby_whose_primary_has_removed_the_wal_that_it_needs(monkeypatch, holds, restore, done):
+    stage = Stage(monkeypatch, primary('b', lsn=3 << 32), standby('c', lsn=3 << 32, receiving=True, silence=1))
+    stage.watch.local.answer = standby('a', priorities=PRIORITIES, lsn=(2 << 32) + 0x6000060).answer
+    asked = holding(monkeypatch, holds, restore)
+    stage.watch.astray = stage.now - 31
+    stage.watch.standby()
+    assert len(asked) == 1 and '%d / i.size' % ((2 << 32) + 0x6000060) in asked[0] and 'f.name, 9) = upper(' in asked[0] and ' % ' in asked[0]
+    if done:
+        assert stage.done[-1] == done
+        assert ('because primary b has removed' in stage.done[0]) is (' 3' in done[-2:])
+        return
+    assert stage.done == ['streams from nobody, and b has removed the WAL that it needs, from 2/6000060 on; no other node that answers has it. It has to '
+                          'be cloned again: ansible-playbook playbooks/rejoin.yml -e target=a -e rejoin=reclone']
+    # Not in vain every minute.
+    for passed, times in ((950, 1), (20, 2)):
+        stage.now += passed
+        for one in [stage.watch.local] + stage.watch.peers:
+            one.answered = stage.now
+        stage.watch.standby()
+        assert len(asked) == times
+
+
+# -- what is kept for the other members
+
+def retention(tmpdir, **more):
+    return guard.Retention(dict(CONFIG, name='a', **more), str(tmpdir.join('slots')))
+
+
+@pytest.mark.parametrize('peers, found', [
+    ((standby('b', lsn=7), standby('c', lsn=9)), {2: 7, 3: 9}),
+    ((primary('b', lsn=7), witness('c', lsn=9)), {2: 7}),
+    # What is on another timeline, or in another cluster, is no word on what this node has.
+    ((standby('b', lsn=7, timeline=2), standby('c', lsn=9, system='other')), {}),
+    ((standby('b', lsn=None), silent('c')), {}),
+])
+def test_what_the_others_have_confirmed(peers, found):
+    assert guard.confirmed(standby('a'), list(peers)) == found
+    assert guard.confirmed(silent('a'), list(peers)) == {}
+
+
+def test_what_is_asked_of_the_server_about_slots():
+    script = guard.retain(1, {3: 0x500000060, 2: 7}, ['repmgr_slot_9', "x'; drop"])
+    assert "VALUES (2, '0/7'::pg_lsn), (3, '5/60'::pg_lsn)" in script and "IN ('repmgr_slot_9')" in script and '{' not in script.replace('{24}', '')
+    script = guard.retain(1, {}, [])
+    assert 'VALUES (NULL::int, NULL::pg_lsn)' in script and 'IN (NULL)' in script
+
+
+def test_slots_are_kept_off_the_fencing_path(tmpdir, monkeypatch):
+    local, here = server('a', registered=[1, 2], in_recovery=False), retention(tmpdir)
+    asked, said = [], []
+    monkeypatch.setattr(guard, 'say', said.append)
+    monkeypatch.setattr(guard.Server, 'ask', lambda self, script: asked.append(script))
+    here.tick(local, [standby('b', lsn=7)])
+    assert len(asked) == 1 and "(2, '0/7'::pg_lsn)" in asked[0]
+    # Not again at once.
+    here.tick(local, [standby('b', lsn=8)])
+    assert len(asked) == 1
+    here._tags = {'members': ['repmgr_slot_2', 'repmgr_slot_9'], 'created': ['repmgr_slot_2']}
+    here._take_over()
+    assert said == ['WAL for the other nodes: made a slot for each of repmgr_slot_2']
+    # Remembered by the guard that is started next, until it is dropped.
+    assert retention(tmpdir).made == ['repmgr_slot_2', 'repmgr_slot_9']
+    here._tags = {'members': ['repmgr_slot_2'], 'dropped': ['repmgr_slot_9']}
+    here._take_over()
+    assert retention(tmpdir).made == ['repmgr_slot_2']
+
+    def fail(self, script):
+        raise ValueError('no')
+
+    monkeypatch.setattr(guard.Server, 'ask', fail)
+    here.begun = None
+    here.tick(local, [])
+    assert said[-1] == 'WAL for the other nodes: ValueError: no'
+
+
+@pytest.mark.parametrize('local', [silent('a'), server('a'), server('a', registered=[2, 3])])
+def test_no_slots_before_a_node_is_registered(tmpdir, monkeypatch, local):
+    monkeypatch.setattr(guard.Server, 'ask', lambda self, script: pytest.fail('asked'))
+    here = retention(tmpdir)
+    here.tick(local, [])
+    assert here.begun is None
+
+
+def test_a_server_that_does_not_answer_about_slots_is_given_up(tmpdir, monkeypatch):
+    psql(tmpdir, 'import time\ntime.sleep(60)\n')
+    here, said = retention(tmpdir, bin_dir=str(tmpdir)), []
+    monkeypatch.setattr(guard, 'say', said.append)
+    local = server('a', registered=[1, 2])
+    here.tick(local, [])
+    assert here.waiting
+    here.begun -= 11
+    begun = time.time()
+    here.tick(local, [])
+    assert time.time() - begun < 2 and not here.waiting and here.process is None
+    assert said == ['WAL for the other nodes: the server here has not answered within 10 s']
+
+
+def test_what_the_server_answers_about_slots(tmpdir, monkeypatch):
+    psql(tmpdir, ANSWERS.replace('core', 'created').replace('{"in_recovery": true}', '["repmgr_slot_2"]').replace('repmgr\\t', 'missing\\t').replace(
+        '{"last_seen": 3}', '["repmgr_slot_3"]'))
+    here, said = retention(tmpdir, bin_dir=str(tmpdir)), []
+    monkeypatch.setattr(guard, 'say', said.append)
+    local = server('a', registered=[1, 2])
+    here.tick(local, [])
+    wait_for(lambda: here.tick(local, []) or not here.waiting)
+    assert said[:2] == ['WAL for the other nodes: made a slot for each of repmgr_slot_2',
+                        'WAL for the other nodes: max_replication_slots leaves no room for repmgr_slot_3']
+    here.close()
+
+
+def test_a_memory_of_slots_that_is_spoilt(tmpdir):
+    for text in ('', '[1]', 'null', '["UPPER", ""]', '7'):
+        tmpdir.join('slots').write(text)
+        assert retention(tmpdir).made == []
 
 
 def test_no_election_beside_what_is_at_work(monkeypatch):

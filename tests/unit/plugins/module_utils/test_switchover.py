@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _repmgr, _switchover
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
 
 ID = '7000000000000000001'
 NAMES = {1: 'a', 2: 'b', 3: 'c', 4: 'w'}
@@ -524,6 +524,19 @@ def test_a_follower_without_a_slot_of_the_new_primary(cluster, monkeypatch):
 
     monkeypatch.setattr(cluster, 'observe', observe)
     assert fails(make(cluster)) == ['c does not use its slot slot_c of the new primary']
+
+
+def test_slots_that_the_guard_keeps_are_not_left_over(cluster, monkeypatch):
+    def leave():
+        cluster.slots['a'] = [{'slot_name': 'slot_c', 'active': False, 'retained_bytes': 1}]
+
+    observe = cluster.observe
+    monkeypatch.setattr(cluster, 'observe', lambda name: observe(name) and Observed.from_dict(dict(
+        plain(observe(name)), guard={'running': True, 'enabled': True})))
+    cluster.switchover_does = leave
+    switchover = make(cluster)
+    switchover.run()
+    assert (switchover.result()['slots_left'], switchover.notes) == ([], [])
 
 
 def test_slots_that_are_left_are_named(cluster):

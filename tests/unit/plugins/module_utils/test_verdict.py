@@ -169,6 +169,60 @@ def test_detached_standby():
     assert (answer['status'], answer['stop'], codes(answer)) == ('degraded', [], ['not_streaming'])
 
 
+def behind(position='0/6000060', **more):
+    observed = running(True)
+    observed.receiver = None
+    observed.server.replayed_lsn = position
+    observed.server.settings = more.get('settings', {'restore_command': ''})
+    observed.config = more.get('config')
+    return observed
+
+
+def holding(observed, oldest):
+    observed.server.oldest_wal = oldest
+    return observed
+
+
+SEGMENT = 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize('oldest, standby, code', [
+    (7 * SEGMENT, behind(), 'wal_removed'),
+    (6 * SEGMENT, behind(), 'not_streaming'),
+    (None, behind(), 'not_streaming'),
+    (7 * SEGMENT, behind(None), 'not_streaming'),
+    (7 * SEGMENT, behind(settings={'restore_command': 'cp'}), 'not_streaming'),
+    # PostgreSQL before 12 has no such setting.
+    (7 * SEGMENT, behind(settings={}, config={'restore_command': 'cp'}), 'not_streaming'),
+])
+def test_wal_that_a_standby_needs_is_removed(oldest, standby, code):
+    answer = judge(healthy(a=holding(running(False), oldest), b=standby))
+    assert (answer['status'], answer['stop'], codes(answer)) == ('degraded', [], [code])
+
+
+@pytest.mark.parametrize('oldest, more', [(7 * SEGMENT, ''), (6 * SEGMENT, ' and c still has')])
+def test_who_has_the_wal_that_is_removed(oldest, more):
+    answer = judge(healthy(a=holding(running(False), 7 * SEGMENT), b=behind(), c=holding(running(True), oldest)))
+    assert answer['problems'][0]['message'] == (
+        'b: cannot stream: it needs WAL from 0/6000060 on, which primary a has removed%s; expected the WAL that it needs on a node that it can stream from. '
+        'Type: ansible-playbook playbooks/rejoin.yml -e target=b -e rejoin=reclone' % more)
+
+
+@pytest.mark.parametrize('guard, receiver, found', [
+    ({'running': True, 'enabled': True}, {'status': 'streaming'}, []),
+    # Nobody advances it.
+    (None, {'status': 'streaming'}, ['stale_slot']),
+    # Its node needs it, and cannot use it.
+    ({'running': True, 'enabled': True}, None, ['not_streaming', 'stale_slot']),
+])
+def test_a_slot_that_is_kept_for_a_member(guard, receiver, found):
+    rows = [dict(row, slot_name='repmgr_slot_%d' % row['node_id']) for row in ROWS]
+    here, there = running(True, nodes=rows, guard=guard), running(True, nodes=rows)
+    here.slots = [{'slot_name': 'repmgr_slot_2', 'active': False, 'retained_bytes': 3 * 1024 ** 3}]
+    there.receiver = receiver
+    assert codes(judge(healthy(a=running(False, nodes=rows), b=there, c=here))) == found
+
+
 def test_stale_slot_is_reported():
     observed = running(False)
     observed.slots = [{'slot_name': 'repmgr_slot_9', 'active': False, 'retained_bytes': 3 * 1024 ** 3}]
