@@ -23,6 +23,7 @@ CLONE_COMPRESS = ('gzip', 'lz4', 'zstd')
 COMPRESSES = 15
 # kB/s, as pg_basebackup has them.
 RATES = (32, 1048576)
+FAILOVER = ('automatic', 'manual')
 AUTO_REJOIN = ('rewind', 'attach', 'off')
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
 OLDEST_EL = 7
@@ -44,6 +45,7 @@ def contract_problems(hosts):
     found += _one_version(hosts)
     found += _two_nodes(hosts)
     found += _synchronous(hosts)
+    found += _one_lease(hosts)
     found += _upstreams(hosts)
     return found
 
@@ -227,6 +229,21 @@ def _synchronous(hosts):
     if not found and len(numbers) > 1:
         found.append(message(', '.join('%s' % host.get('name') for host in data_nodes), 'repmgr_synchronous is %s' % ' and '.join(sorted(numbers)),
                              'the same on all nodes', 'Set repmgr_synchronous once for the cluster.'))
+    return found
+
+
+def _one_lease(hosts):
+    """How long a primary that is cut off goes on, and whether it stops at all, is what the others wait for: all have to mean the same."""
+    found = []
+    for key, variable, allowed in (('profile', 'repmgr_failover_profile', PROFILES), ('failover', 'repmgr_failover', FAILOVER)):
+        holders = {}
+        for host in hosts:
+            if host.get(key) in allowed:
+                holders.setdefault(host[key], []).append('%s' % host.get('name'))
+        if len(holders) > 1:
+            found.append(message(', '.join(name for value in sorted(holders) for name in holders[value]), '%s is %s' % (
+                variable, '; '.join('%s on %s' % (value, ', '.join(holders[value])) for value in sorted(holders))), 'the same on all nodes',
+                'Set %s once for the cluster.' % variable))
     return found
 
 

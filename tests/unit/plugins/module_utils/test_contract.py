@@ -27,7 +27,7 @@ def host(name, number, **changes):
         'name': name, 'cluster': 'lab', 'node_id': str(number), 'node_name': name, 'address': '10.0.0.%d' % number, 'port': '5432',
         'groups': ['standby'], 'profile': 'safe', 'package_source': 'distro', 'os_family': 'Debian', 'distribution': 'Debian',
         'distribution_major': '12', 'postgresql_version': '15', 'service_mgr': 'systemd', 'priority': '100', 'location': 'default',
-        'unreachable': False,
+        'unreachable': False, 'failover': 'automatic',
     }
     found.update(changes)
     return found
@@ -117,6 +117,13 @@ def test_right(changes):
      'Correct repmgr_postgresql_settings.' % WINDOW),
     (dict(synchronous=2), 'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.'),
     (dict(synchronous=1), 'a, b: repmgr_synchronous is 1 and None; expected the same on all nodes. Set repmgr_synchronous once for the cluster.'),
+    (dict(profile='fast'), 'b, a: repmgr_failover_profile is fast on b; safe on a; expected the same on all nodes. '
+                           'Set repmgr_failover_profile once for the cluster.'),
+    (dict(failover='manual'), 'a, b: repmgr_failover is automatic on a; manual on b; expected the same on all nodes. '
+                              'Set repmgr_failover once for the cluster.'),
+    # A host that cannot be reached has its old settings, and the inventory is still one.
+    (dict(failover='manual', unreachable=True), 'a, b: repmgr_failover is automatic on a; manual on b; expected the same on all nodes. '
+                                                'Set repmgr_failover once for the cluster.'),
 ])
 def test_wrong(changes, message):
     assert contract_problems([host('a', 1), host('b', 2, **changes)]) == [message]
