@@ -226,6 +226,12 @@ def _check_primary(cluster):
             'exactly one', 'Leave one in the primary group and put the others into the standby group.')
 
 
+def _missing_primary(cluster):
+    """Who is registered as primary, by the host's name where the inventory has it."""
+    names = dict((host.node_name, host.name) for host in cluster.hosts)
+    return sorted(names.get(row.node_name, row.node_name) for row in cluster.registry.values() if row.type == 'primary' and row.active)
+
+
 def _registered_primary(cluster):
     names = [row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active]
     return ', '.join(sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts])
@@ -775,6 +781,7 @@ def _answer(cluster, deploying):
         'logins': logins(cluster.hosts),
         'depths': _depths(cluster.hosts),
         'registry': [plain(row) for dummy, row in sorted(cluster.registry.items())],
+        'missing_primary': _missing_primary(cluster) if primary is None else [],
         'registered_primary': sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active),
         'summary': '%s: primary %s, %d of %d hosts observed, %d problem%s' % (
             status, primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems),
