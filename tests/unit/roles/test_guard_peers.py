@@ -10,6 +10,7 @@ __metaclass__ = type
 
 import json
 import os
+import re
 
 import jinja2
 import pytest
@@ -19,7 +20,8 @@ from ansible_collections.pgfleet.repmgr.plugins.filter import repmgr
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 NAMES = ('inventory_hostname', 'repmgr_cluster_name', 'repmgr_node_name', 'repmgr_node_id', 'repmgr_port', 'repmgr_user', 'repmgr_database', 'repmgr_failover',
          'repmgr_synchronous', 'ansible_managed', '__repmgr_os_user', '__repmgr_passfile', '__repmgr_bin_dir', '__repmgr_data_dir', '__repmgr_config_dir',
-         '__repmgr_conf', '__repmgr_service', '__repmgr_auto_rejoin', '__repmgr_tls_mode', '__repmgr_detection')
+         '__repmgr_conf', '__repmgr_service', '__repmgr_auto_rejoin', '__repmgr_tls_mode', '__repmgr_detection',
+         '__repmgr_guard_state')
 
 
 def written(me, tls='managed', insecure=(), version='15', **roles):
@@ -73,3 +75,19 @@ def test_connections_outlive_certificates_where_the_password_proves_the_server()
     assert words >= set(['sslmode=require', 'channel_binding=require']) and 'password' not in peer['conninfo']
     for more in (dict(tls='provided'), dict(tls='off'), dict(insecure=['trust']), dict(version='12')):
         assert written('a', **dict(two, **more))['peers'][0]['conninfo'] == 'verified'
+
+
+def test_the_guard_finds_in_its_file_what_it_reads():
+    """Among it the name under which the other guards log in, and where it keeps what it has to know beyond a boot."""
+    with open(os.path.join(ROOT, 'roles', 'guard', 'files', 'guard.py')) as handle:
+        read = set(re.findall(r"config(?:\[|\.get\()'(\w+)'", handle.read()))
+    assert {'login', 'state', 'cluster'} <= read
+    assert read - set(written('a', a='primary', b='standby')) == set()
+
+
+def test_the_guard_is_there_before_the_server():
+    """A crashed server's recovery may take longer than its start is locked for: the guard asks as a primary's meanwhile."""
+    with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard.service.j2')) as handle:
+        lines = jinja2.Template(handle.read()).render(__repmgr_service='pg', repmgr_cluster_name='lab').splitlines()
+    assert 'Before=pg.service' in lines
+    assert [line for line in lines if line.startswith('After=')] == ['After=network-online.target']

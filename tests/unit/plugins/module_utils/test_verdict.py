@@ -488,3 +488,22 @@ def test_random_observations_never_raise_and_never_contradict():
             assert problem['node'] and problem['seen'] and problem['expected'] and problem['message']
         if answer['status'] in ('split_brain', 'no_primary', 'unknown'):
             assert answer['stop']
+
+
+@pytest.mark.parametrize('changes, missing', [
+    ({}, []),
+    # It may run on somewhere, paused; or its server is down.
+    ({'a': None}, ['host-a']),
+    ({'a': stopped()}, ['host-a']),
+    # Another lives, and nobody has registered it yet.
+    ({'a': None, 'b': running(False, timeline=2)}, []),
+])
+def test_a_registered_primary_that_does_not_answer(changes, missing):
+    """By the name of its host, which is the word that an operator gives."""
+    hosts = healthy(**changes)
+    hosts[0].update(name='host-a', unreachable=hosts[0]['observed'] is None)
+    assert judge(hosts)['missing_primary'] == missing
+
+
+def test_a_registered_primary_that_is_not_in_the_inventory():
+    assert judge(healthy(a=None)[1:])['missing_primary'] == ['a']
