@@ -671,9 +671,9 @@ def names_another(peers, answering, timeline, reign, told=False):
 
 
 def is_old_word(reign, timeline, peer, number):
-    """Whether a witness that names that node as primary has only not noticed yet that this one has replaced it.
+    """Whether a peer that names that node as primary has only not noticed yet that this one has replaced it.
 
-    A witness has no timeline. So the guard of a primary keeps whom it has replaced, and which witnesses have followed it since.
+    A witness has no timeline, nor has a notification. So the guard of a primary keeps whom it has replaced, and which peers have followed it since.
     """
     if not reign or reign.get('timeline') != timeline or peer.node_id in reign.get('followed', []):
         return False
@@ -785,6 +785,16 @@ def lock(servers, need):
     return len(got) >= need, ', '.join(holders)
 
 
+def lock_and_look(servers, need, judge):
+    """(problem, '') with the locks held, or (None, who holds them instead). What was seen before may have changed until then, so it is looked at again."""
+    enough, holder = lock(servers, need)
+    if enough:
+        ask_all(servers, 2)
+        # Who has not answered has lost its connection, and with it its lock.
+        enough = len([server for server in servers if server.process is not None]) >= need
+    return (judge(), '') if enough else (None, holder or 'no lock')
+
+
 def start(config):
     """Exit code 0: it may start."""
     become_user(config)
@@ -800,19 +810,22 @@ def start(config):
         # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
         ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, heard, votes) and not any(
             peer.waiting for peer in peers if not peer.witness))
-        problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control, config['data_directory']),
-                                reign=state['reign'])
+        def judge(control=control, peers=peers):
+            return start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control, config['data_directory']),
+                                 reign=state['reign'])
+
+        problem = judge()
         if not problem:
             voters = [peer for peer in peers if peer.vote and heard(peer)]
             # Whoever is promoted needs a majority of the others' locks.
-            enough, holder = lock(voters, votes - majority(votes)) if voters else (True, '')
-            if enough:
+            problem, holder = lock_and_look(voters, votes - majority(votes), judge) if voters else (None, '')
+            if not problem and not holder:
                 hold(voters, START_LEASE)
                 say('may start as primary: sees %s, and none of them follows another' % names(voters))
                 for peer in peers:
                     peer.close()
                 return 0
-            problem = Problem('locked', 'somebody else is about to become primary: %s' % (holder or 'no lock'), [])
+            problem = problem or Problem('locked', 'somebody else is about to become primary: %s' % holder, [])
         for peer in peers:
             peer.close()
         final = problem.code in REPLACED or clock() >= deadline
@@ -859,11 +872,16 @@ def promote(config, command):
         local, peers = local_of(config, 'promote'), peers_of(config, 'promote')
         ask_all([local] + peers, config['connect_timeout'] + 2,
                 enough=lambda: sum(1 for server in [local] + peers if server.vote and 'upstream' in server.answer) >= majority(votes))
-        problem, wait = promotion_problem(local, peers, answered, votes, config['synchronous'], lease)
+
+        def judge(local=local, peers=peers):
+            return promotion_problem(local, peers, answered, votes, config['synchronous'], lease)
+
+        problem, wait = judge()
         if not problem:
             voters = [local] + [peer for peer in peers if peer.vote and 'upstream' in peer.answer]
-            enough, holder = lock(voters, majority(votes))
-            if enough:
+            again, holder = lock_and_look(voters, majority(votes), judge)
+            problem, wait = again or ('somebody else is about to become primary: %s' % holder, True)
+            if not problem:
                 say('may be promoted: sees %s' % names(voters))
                 try:
                     code = subprocess.call(command) if command else 0
@@ -874,7 +892,6 @@ def promote(config, command):
                 finally:
                     for server in [local] + peers:
                         server.close()
-            problem, wait = 'somebody else is about to become primary: %s' % (holder or 'no lock'), True
         for server in [local] + peers:
             server.close()
         if not wait or clock() >= deadline:
@@ -1073,7 +1090,7 @@ class Watch:
             # Until it is registered, its own metadata have the one before.
             reign = {'timeline': answer['timeline'], 'replaced': answer['primary_id'] if answer['primary_id'] != here else self.state['primary'],
                      'followed': []}
-        followed = set(reign['followed']) | set(peer.node_id for peer in answering if peer.witness and here in (
+        followed = set(reign['followed']) | set(peer.node_id for peer in answering if here in (
             peer.answer.get('upstream'), peer.answer.get('primary_id')))
         self.keep(reign=dict(reign, followed=sorted(followed)))
 

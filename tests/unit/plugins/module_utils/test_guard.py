@@ -1426,3 +1426,63 @@ def test_what_somebody_types_next(playbook, target, text):
 def test_what_follows_from_a_problem(code, auto_rejoin, text):
     """By its code: a text may say anything."""
     assert guard.next_step(dict(CONFIG, auto_rejoin=auto_rejoin), guard.Problem(code, 'b is primary, on a ship; c was promoted', ['b'])) == text
+
+
+CHANGES = r"""
+import sys
+script, locked = '', False
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    script += line
+    if line.startswith('\\echo end'):
+        if 'pg_try_advisory_lock' in script:
+            locked = True
+            sys.stdout.write('lock\ttrue\n')
+        elif locked and '%(mode)s' == 'ends':
+            break
+        else:
+            more = ', "notified": 2' if locked and '%(mode)s' == 'told' else ''
+            sys.stdout.write('core\t{"in_recovery": %(recovers)s, "system": "1", "timeline": 1}\nrepmgrd\t{"last_seen": 60, "upstream": 1%%s}\n' %% more)
+            sys.stdout.write('nodes\t{"primary_id": 1}\n')
+        sys.stdout.write(line[6:])
+        sys.stdout.flush()
+        script = ''
+"""
+
+
+@pytest.mark.parametrize('mode, code', [('stays', 0), ('told', 1), ('ends', 1)])
+def test_a_start_looks_again_when_it_has_the_locks(tmpdir, monkeypatch, mode, code):
+    """A peer that is out of reach takes seconds, in which another may have had the votes, and given the lock back."""
+    done = []
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'write_environment', lambda config: None)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
+    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'say', done.append)
+
+    def peers_of(config, purpose):
+        peer = psql(tmpdir, CHANGES % {'mode': mode, 'recovers': 'true'})
+        peer.name, peer.node_id, peer.vote = 'c', 3, True
+        return [peer, guard.Server({'bin_dir': '/nowhere', 'passfile': '', 'connect_timeout': 2, 'name': 'a'}, 'b', 'host=b', 2, True)]
+
+    monkeypatch.setattr(guard, 'peers_of', peers_of)
+    assert guard.start(dict(CONFIG, start_wait=0, peers=[{'vote': True}, {'vote': True}])) == code
+    said = {'stays': 'may start as primary: sees c', 'told': 'c names b as primary', 'ends': 'somebody else is about to become primary: no lock'}
+    assert said[mode] in done[-1]
+
+
+def test_a_promotion_looks_again_when_it_has_the_locks(tmpdir, monkeypatch):
+    done = []
+    here, other = psql(tmpdir.mkdir('a'), VOTER), psql(tmpdir.mkdir('c'), VOTER)
+    here.vote = other.vote = True
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'local_of', lambda config, purpose: here)
+    monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [other])
+    monkeypatch.setattr(guard, 'PROMOTE_FILE', str(tmpdir.join('promote')))
+    monkeypatch.setattr(guard, 'say', done.append)
+    answers = [('', False), ('a is primary', False)]
+    monkeypatch.setattr(guard, 'promotion_problem', lambda *dummy: answers.pop(0))
+    assert guard.promote(dict(CONFIG, isolation=5, peers=[{'vote': True}]), ['touch', str(tmpdir.join('promoted'))]) == 1
+    assert done == ['not promoted: a is primary'] and not tmpdir.join('promoted').check()
