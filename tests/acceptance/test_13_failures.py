@@ -337,14 +337,15 @@ def test_row_4w_right_after_a_switchover(clients, figure, attempt):
 # --- a vote that was given -----------------------------------------------------------------------------
 
 def replaced(clients):
-    """The primary's host dies, another is promoted and has taken a row: its name, and where the others follow it."""
+    """The primary's host dies, another is promoted, the others follow it, and it has taken a row: its name."""
     lab.docker("kill", lab.PRIMARY)
     new = another_primary()
     clients.writers.progress(seconds=60)
     number = lab.nodes(new)[new]["id"]
     for host in lab.HOSTS:
         if host not in (lab.PRIMARY, new):
-            lab.wait_until("%s follows %s" % (host, new), PATIENCE, lambda host=host: lab.value(host, "select repmgr.get_upstream_node_id()", "repmgr") == number)
+            lab.wait_until("%s follows %s" % (host, new), PATIENCE,
+                           lambda host=host: lab.value(host, "select repmgr.get_upstream_node_id()", "repmgr") == number)
     lab.sql(new, "create table acknowledged ()", "app")
     return new
 
