@@ -69,11 +69,11 @@ matrix: venv engine  ## Molecule scenarios of three families of platforms, at on
 matrix: venv engine  ## Deploy, switch over and fail over on the other platforms; SCENARIO=el9 for one
 	tests/tools/matrix.sh $(SCENARIO)
 
-chaos: venv  ## Rows of failures on the lab that is up, three times each; ROW=5 for one, PROFILE=fast
-	mkdir -p .cache; [ -n "$(ROW)" ] || rm -f .cache/chaos-$(or $(PROFILE),safe).jsonl
-	CHAOS_REPEAT=$${REPEAT:-3} CHAOS_ROW=$(ROW) CHAOS_PROFILE=$(or $(PROFILE),safe) TEST_ALL=1 \
+chaos: venv  ## Rows of failures on the lab that is up, three times each; ROW=5 for one, PROFILE=fast, LAYOUT=2w
+	mkdir -p .cache; [ -n "$(ROW)" ] || rm -f .cache/chaos-$(or $(PROFILE),safe)$(patsubst %,-%,$(filter-out 3w,$(LAYOUT))).jsonl
+	CHAOS_REPEAT=$${REPEAT:-3} CHAOS_ROW=$(ROW) CHAOS_PROFILE=$(or $(PROFILE),safe) LAB_LAYOUT=$(or $(LAYOUT),3w) TEST_ALL=1 \
 		python -m pytest tests/acceptance/test_13_failures.py -v -rs -p no:cacheprovider || failed=$$?; \
-		[ ! -e .cache/chaos-$(or $(PROFILE),safe).jsonl ] || python tests/tools/chaos_table.py .cache/chaos-$(or $(PROFILE),safe).jsonl; exit $${failed:-0}
+		[ ! -e .cache/chaos-$(or $(PROFILE),safe)$(patsubst %,-%,$(filter-out 3w,$(LAYOUT))).jsonl ] || python tests/tools/chaos_table.py .cache/chaos-$(or $(PROFILE),safe)$(patsubst %,-%,$(filter-out 3w,$(LAYOUT))).jsonl; exit $${failed:-0}
 
 test-all: export TEST_ALL := 1
 test-all: test bench  ## make test and what takes too long for every run

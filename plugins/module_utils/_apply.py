@@ -65,6 +65,8 @@ class Context:
 
 def apply(context, actions):
     """Carry out the actions. What was done is in context.done, also when an ApplyError ends it early."""
+    # Before the first of them, which may stop the server.
+    _refuse_an_older_timeline(context, actions)
     for action in actions:
         step = {'action': action}
         context.done.append(step)
@@ -95,6 +97,10 @@ def dry_run(context, actions):
     """repmgr's own answer for the first action that has a dry run; the later ones depend on its effect. Of a server that would be stopped
     before repmgr only says that it runs.
     """
+    try:
+        _refuse_an_older_timeline(context, actions)
+    except ApplyError as exc:
+        return {'action': exc.action, 'ok': False, 'error': exc.text}
     for action in actions:
         if action == 'stop':
             return None
@@ -333,6 +339,32 @@ def _set_tls(context):
     if not context.psql.set_primary_conninfo(local, after):
         raise ApplyError('set_tls', 'primary_conninfo could not be set as %s' % context.place.user)
     return {'before': redacted(before), 'after': redacted(after)}
+
+
+def own_timeline(context):
+    """The newest timeline that the data directory knows. Its control data follow a promotion at the next checkpoint only; a history file is first."""
+    control = _control_data(context)
+    numbers = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+    try:
+        names = os.listdir(os.path.join(context.place.data_directory, 'pg_wal'))
+    except (IOError, OSError):
+        names = []
+    return max([0] + [int(number) for number in numbers if number.isdigit()] + [
+        int(name[:8], 16) for name in names if re.match('[0-9A-F]{8}[.]history$', name)])
+
+
+def _refuse_an_older_timeline(context, actions):
+    """repmgr node rejoin --force-rewind goes back to any timeline."""
+    if 'rejoin_rewind' not in actions:
+        return
+    try:
+        theirs, own = context.psql.timeline(context.primary_conninfo), own_timeline(context)
+    except (CommandError, PsqlError) as exc:
+        raise ApplyError('rejoin_rewind', '%s' % exc)
+    if theirs is not None and theirs < own:
+        raise ApplyError('rejoin_rewind', 'the primary is on timeline %d, which is older than %d, the one of %s: what was committed since its promotion '
+                         'would be lost; expected a primary on the same timeline or a newer one. Find out which data are right' % (
+                             theirs, own, context.desired.node_name))
 
 
 def _prepare_rewind(context):

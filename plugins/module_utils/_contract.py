@@ -27,6 +27,7 @@ CLONE_COMPRESS = ('gzip', 'lz4', 'zstd')
 COMPRESSES = 15
 # kB/s, as pg_basebackup has them.
 RATES = (32, 1048576)
+FAILOVER = ('automatic', 'manual')
 AUTO_REJOIN = ('rewind', 'attach', 'off')
 # A node's name is in application_name after `repmgr-guard primary `, which PostgreSQL cuts at 63 bytes; a cluster's name is in the common name of its
 # authority after `repmgr cluster `, which X.509 ends at 64.
@@ -88,6 +89,7 @@ def contract_problems(hosts):
     found += _same(hosts, 'database', 'repmgr_database')
     found += _same(hosts, 'tls', 'repmgr_tls')
     found += _synchronous(hosts)
+    found += _one_lease(hosts)
     found += _upstreams(hosts)
     return found
 
@@ -324,7 +326,7 @@ def _within(path, folder):
 
 
 def _is_path(value):
-    return bool(PATH.match(value)) and '..' not in value.split('/') and value.strip('/') != ''
+    return bool(PATH.match(value)) and '/../' not in value + '/' and value.strip('/') != ''
 
 
 def _data_directory(host):
@@ -477,6 +479,21 @@ def _same(hosts, key, variable):
         return []
     return [message(', '.join('%s' % host.get('name') for host in hosts), '%s is %s' % (variable, ' and '.join(value or 'off' for value in values)),
                     'the same on all nodes', 'Set %s once for the cluster.' % variable)]
+
+
+def _one_lease(hosts):
+    """How long a primary that is cut off goes on, and whether it stops at all, is what the others wait for: all have to mean the same."""
+    found = []
+    for key, variable, allowed in (('profile', 'repmgr_failover_profile', PROFILES), ('failover', 'repmgr_failover', FAILOVER)):
+        holders = {}
+        for host in hosts:
+            if host.get(key) in allowed:
+                holders.setdefault(host[key], []).append('%s' % host.get('name'))
+        if len(holders) > 1:
+            found.append(message(', '.join(name for value in sorted(holders) for name in holders[value]), '%s is %s' % (
+                variable, '; '.join('%s on %s' % (value, ', '.join(holders[value])) for value in sorted(holders))), 'the same on all nodes',
+                'Set %s once for the cluster.' % variable))
+    return found
 
 
 def _package_source(host):

@@ -226,6 +226,11 @@ class Psql:
         """[{name, location, bytes}] of every tablespace, or None where that may not be asked."""
         return self.tags(conninfo, _SIZE, statement_timeout=120).get('size')
 
+    def timeline(self, conninfo):
+        """The timeline that a primary writes, or None where it does not say."""
+        return self.tags(conninfo, "SELECT 'timeline', to_jsonb(('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))"
+                         "::bit(32)::int);\n").get('timeline')
+
     def knows_its_timeline(self, conninfo):
         """Whether a primary's control data have the timeline that it writes; between a promotion and the next checkpoint they do not."""
         return self.tags(conninfo, "SELECT 'same', to_jsonb(timeline_id = ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), "

@@ -298,6 +298,12 @@ def _start_last_primary(cluster):
     return _steps.start(registered[0].name, registered[0].observed.config, only_if='its server was stopped on purpose') if len(registered) == 1 else None
 
 
+def _missing_primary(cluster):
+    """Who is registered as primary, by the host's name where the inventory has it."""
+    names = dict((host.node_name, host.name) for host in cluster.hosts)
+    return sorted(names.get(row.node_name, row.node_name) for row in cluster.registry.values() if row.type == 'primary' and row.active)
+
+
 def _registered_primary(cluster):
     names = [row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active]
     return sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts]
@@ -895,6 +901,7 @@ def _answer(cluster, deploying):
         'logins': logins(cluster.hosts),
         'depths': _depths(cluster.hosts),
         'registry': [plain(row) for dummy, row in sorted(cluster.registry.items())],
+        'missing_primary': _missing_primary(cluster) if primary is None else [],
         'registered_primary': sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active),
         'summary': '%s: %s' % (status, counts),
         'counts': counts,

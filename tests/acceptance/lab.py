@@ -19,13 +19,19 @@ longer = pytest.mark.skipif(os.environ.get("TEST_ALL") != "1", reason="make test
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / ".lab"
-INVENTORY = "inventories/lab"
+# 2w: two data nodes and a witness, whose vote counts there. Its inventory is the lab's without one standby.
+LAYOUT = os.environ.get("LAB_LAYOUT", "3w")
+INVENTORY = "inventories/lab" if LAYOUT == "3w" else ".cache/lab-2w/hosts.yml"
 
 NETWORK = "pgfleet-lab"
 ADDRESS = {"base-centos-%d" % n: "192.168.56.10%d" % n for n in (1, 2, 3, 4)}
 HOSTS = sorted(ADDRESS)
 PRIMARY, STANDBY, OTHER_STANDBY, WITNESS = HOSTS
-DATA_HOSTS = [PRIMARY, STANDBY, OTHER_STANDBY]
+if LAYOUT == "2w":
+    HOSTS.remove(OTHER_STANDBY)
+DATA_HOSTS = [host for host in HOSTS if host != WITNESS]
+# Besides the primary and the standby.
+OTHER_VOTER = OTHER_STANDBY if LAYOUT == "3w" else WITNESS
 
 VERSION = "15"
 BIN = "/usr/lib/postgresql/%s/bin" % VERSION
@@ -194,6 +200,25 @@ def make_application():
     as_postgres(PRIMARY, "%s/pgbench -i -q -s 10 app 2>&1" % BIN)
     sql(PRIMARY, "create table ledger (client int, number int, primary key (client, number));"
                  "alter table ledger owner to app; grant all on all tables in schema public to app", "app")
+
+
+def without_a_standby():
+    """The inventory of two data nodes and a witness, and no third one in the cluster that is up."""
+    folder = (ROOT / INVENTORY).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    source = ROOT / "inventories/lab"
+    text = (source / "hosts.yml").read_text()
+    entry = "        %s:\n          ansible_host: %s\n          repmgr_node_id: 103\n" % (OTHER_STANDBY, ADDRESS[OTHER_STANDBY])
+    assert text.count(entry) == 1
+    (ROOT / INVENTORY).write_text(text.replace(entry, ""))
+    if not (folder / "group_vars").exists():
+        (folder / "group_vars").symlink_to(source / "group_vars")
+    try:
+        registered = OTHER_STANDBY in nodes(PRIMARY)
+    except (AssertionError, subprocess.TimeoutExpired):
+        return
+    if registered:
+        playbook("playbooks/remove_node.yml", "-e", "target=" + OTHER_STANDBY, inventory="inventories/lab").assert_ok()
 
 
 def from_nothing(*options):

@@ -2,6 +2,7 @@
 
     make chaos             every row, three times
     make chaos ROW=5       one row
+    make chaos LAYOUT=2w   on two data nodes and a witness, whose vote counts there
 
 `make test` runs a few of them once. Between rows the cluster heals by itself, by repmgr-guard's own rejoin; what does not is a failure.
 Each row prints: acknowledged rows that were lost, seconds in which two nodes took writes, the longest time without an acknowledged row,
@@ -32,11 +33,12 @@ ELECTION = 110 if PROFILE == "wan" else 45
 POSTGRES = "pgrep -u postgres -x postgres"
 
 
-def row(number, more=True):
-    """A test for one row of failures: in `make test` only where more is False."""
+def row(number, more=True, layouts=("3w", "2w"), why=""):
+    """A test for one row of failures: in `make test` only where more is False. why: what the row needs that another layout does not have."""
     def decorate(function):
         function = pytest.mark.parametrize("attempt", range(1, REPEAT + 1))(function)
         skip = (ROW and ROW != number) or (more and not MORE)
+        function = pytest.mark.skipif(lab.LAYOUT not in layouts, reason=why)(function)
         return pytest.mark.skipif(bool(skip), reason="make chaos runs them")(function)
     return decorate
 
@@ -47,6 +49,8 @@ def deployed(**more):
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
+    if lab.LAYOUT == "2w":
+        lab.without_a_standby()
     lab.healthy_or_from_nothing(*deployed())
     make_pinned()
 
@@ -160,7 +164,7 @@ def story(name, clients, figure, primary, healed, lost=None, back=None):
     if "CHAOS_REPEAT" in os.environ:
         outcome = dict(row=name.partition(" ")[0], fault=name.partition(" ")[2], lost=len(missing), acknowledged=len(clients.writers.acknowledged()),
                        both=both, gap=gap, back=back, whole=whole)
-        with open(".cache/chaos-%s.jsonl" % PROFILE, "a") as log:
+        with open(".cache/chaos-%s%s.jsonl" % (PROFILE, "" if lab.LAYOUT == "3w" else "-" + lab.LAYOUT), "a") as log:
             log.write(json.dumps(outcome) + "\n")
     figure(name, "%d of %d rows lost, %.1f s with two writers, write gap %.1f s, %swhole %.1f s after the fault" % (
         len(missing), len(clients.writers.acknowledged()), both, gap, "" if back is None else "old primary streams %.1f s, " % back, whole))
@@ -330,6 +334,94 @@ def test_row_4w_right_after_a_switchover(clients, figure, attempt):
     home()
 
 
+# --- a vote that was given -----------------------------------------------------------------------------
+
+def replaced(clients):
+    """The primary's host dies, another is promoted, the others follow it, and it has taken a row: its name."""
+    lab.docker("kill", lab.PRIMARY)
+    new = another_primary()
+    clients.writers.progress(seconds=60)
+    number = lab.nodes(new)[new]["id"]
+    for host in lab.HOSTS:
+        if host not in (lab.PRIMARY, new):
+            lab.wait_until("%s follows %s" % (host, new), PATIENCE,
+                           lambda host=host: lab.value(host, "select repmgr.get_upstream_node_id()", "repmgr") == number)
+    lab.sql(new, "create table acknowledged ()", "app")
+    return new
+
+
+def kept(new):
+    assert lab.value(new, "select to_regclass('acknowledged') is not null", "app") == "t"
+    lab.sql(new, "drop table acknowledged", "app")
+
+
+def refuses_to_start(host, why):
+    lab.wait_until("%s says why it does not start" % host, PATIENCE, lambda: why in journal(host) + journal(host, lab.UNIT))
+    assert lab.primaries([host]) == []
+
+
+@row("4a")
+def test_row_4a_the_old_primary_boots_and_does_not_reach_the_new_one(clients, figure, attempt):
+    """It reaches the others, which have given their votes away."""
+    with clients:
+        new = replaced(clients)
+        with Cut([lab.PRIMARY], [new]):
+            lab.docker("start", lab.PRIMARY)
+            refuses_to_start(lab.PRIMARY, "names %s as primary" % new if lab.LAYOUT == "2w" else "so another node was promoted")
+            time.sleep(20)
+            assert lab.primaries() == [new]
+        healed = time.time()
+        back = streams_again(lab.PRIMARY, healed)
+        kept(new)
+        lab.healthy(primary=new, within=PATIENCE)
+    story("4a host off, on again while the way to its successor is cut", clients, figure, new, healed, back=back)
+    home()
+
+
+@row("4b")
+def test_row_4b_the_old_primary_boots_while_the_new_one_is_off(clients, figure, attempt):
+    """What the new one has acknowledged is not lost, whichever boots first."""
+    with clients:
+        new = replaced(clients)
+        lab.docker("kill", new)
+        lab.docker("start", lab.PRIMARY)
+        refuses_to_start(lab.PRIMARY, "names %s as primary" % new if lab.LAYOUT == "2w" else "so another node was promoted")
+        time.sleep(20)
+        assert lab.primaries([host for host in lab.DATA_HOSTS if host != new]) == []
+        lab.docker("start", new)
+        healed = time.time()
+        clients.writers.progress(seconds=90)
+        assert lab.primaries() == [new]
+        back = streams_again(lab.PRIMARY, healed)
+        kept(new)
+        lab.healthy(primary=new, within=PATIENCE)
+    story("4b host off, on again while its successor is off", clients, figure, new, healed, lost=None, back=back)
+    home()
+
+
+@row("4t", layouts=("3w",), why="needs a standby that has followed another")
+def test_row_4t_a_standby_knows_the_newer_timeline(clients, figure, attempt):
+    """By its history file, from which its control data are minutes away. `failover` promotes it, and nothing is lost."""
+    with clients:
+        new = replaced(clients)
+        other, = set(lab.DATA_HOSTS) - {lab.PRIMARY, new}
+        lab.replayed(new, [other])
+        lab.docker("kill", new)
+        time.sleep(6)
+        lab.docker("start", lab.PRIMARY)
+        refuses_to_start(lab.PRIMARY, "so another node was promoted")
+        time.sleep(20)
+        assert lab.primaries([lab.PRIMARY, other]) == []
+        lab.playbook("playbooks/failover.yml", "-e", "primary_is_dead=" + new).assert_ok()
+        clients.writers.progress(seconds=60)
+        lab.docker("start", new)
+        healed = time.time()
+        kept(other)
+        lab.healthy(primary=other, within=PATIENCE)
+    story("4t host off, on again while its successor is off and a standby knew it", clients, figure, other, healed)
+    home()
+
+
 # --- the network -------------------------------------------------------------------------------------
 
 @row("5", more=False)
@@ -358,6 +450,25 @@ def test_row_5n_the_primary_is_unplugged(clients, figure, attempt):
     away_and_back("5n the primary is unplugged from the network", clients, figure,
                   lambda: lab.unplug(lab.PRIMARY), lambda: lab.plug_in(lab.PRIMARY))
     home()
+
+
+@row("5p")
+def test_row_5p_cut_off_while_repmgrd_is_paused(clients, figure, attempt):
+    """Where the primary is out of reach nobody lifts the pause for the others alone: it would go on beside the one that they elect."""
+    others = [host for host in lab.HOSTS if host != lab.PRIMARY]
+    with clients:
+        lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=pause", "-e", json.dumps({"reason": "work on the network"})).assert_ok()
+        lab.unplug(lab.PRIMARY)
+        run = lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=unpause")
+        assert run.rc != 0 and "-e repmgr_primary_is_dead=" + lab.PRIMARY in run.text, str(run)
+        time.sleep(ELECTION)
+        assert lab.primaries([host for host in others if host != lab.WITNESS]) == []
+        lab.plug_in(lab.PRIMARY)
+        lab.wait_until("it answers", 30, lambda: lab.primaries() == [lab.PRIMARY])
+        lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=unpause").assert_ok()
+        healed = time.time()
+        clients.writers.progress(seconds=60)
+    story("5p unplugged while repmgrd is paused", clients, figure, lab.PRIMARY, healed)
 
 
 class OneWay(Cut):
@@ -392,10 +503,10 @@ def test_row_5k_and_a_standby_has_just_been_killed(clients, figure, attempt):
             clients.writers.progress(seconds=60)
         healed = time.time()
         # After its start the one that was killed says less of what it has received than it has: it can be left with more than the new primary.
-        standby, = set((lab.STANDBY, lab.OTHER_STANDBY)) - {new}
-        lab.wait_until("it follows, or says why not", PATIENCE, lambda: streams(standby) or "could not follow" in journal(standby, last=3))
-        if not streams(standby):
-            rejoined_as_said(standby, lab.site(*deployed()))
+        for standby in set(lab.DATA_HOSTS) - {new, lab.PRIMARY}:
+            lab.wait_until("it follows, or says why not", PATIENCE, lambda: streams(standby) or "could not follow" in journal(standby, last=3))
+            if not streams(standby):
+                rejoined_as_said(standby, lab.site(*deployed()))
         lab.healthy(primary=new, within=PATIENCE)
     story("5k ... and a standby's server was killed a moment before", clients, figure, new, healed)
     home()
@@ -403,10 +514,16 @@ def test_row_5k_and_a_standby_has_just_been_killed(clients, figure, attempt):
 
 @row("6")
 def test_row_6_primary_and_witness_against_two_standbys(clients, figure, attempt):
-    """Three nodes with data have three votes, and the witness has none: the two standbys go on."""
+    """Three nodes with data have three votes, and the witness has none: the two standbys go on. Where it has one, the primary does."""
+    standbys = [host for host in lab.DATA_HOSTS if host != lab.PRIMARY]
     with clients:
-        with Cut([lab.PRIMARY, lab.WITNESS], [lab.STANDBY, lab.OTHER_STANDBY]):
-            new = another_primary()
+        with Cut([lab.PRIMARY, lab.WITNESS], standbys):
+            if lab.LAYOUT == "2w":
+                time.sleep(ELECTION)
+                assert lab.primaries() == [lab.PRIMARY]
+                new = lab.PRIMARY
+            else:
+                new = another_primary()
             clients.writers.progress(seconds=60)
         healed = time.time()
         lab.healthy(primary=new, within=PATIENCE)
@@ -418,11 +535,11 @@ def test_row_6_primary_and_witness_against_two_standbys(clients, figure, attempt
 def test_row_7_a_standby_is_cut_off_while_the_other_is_stopped(clients, figure, attempt):
     """It never promotes itself; the primary, who sees no vote any more, stops until one is back."""
     with clients:
-        lab.ssh(lab.OTHER_STANDBY, "systemctl stop %s" % lab.UNIT)
+        lab.ssh(lab.OTHER_VOTER, "systemctl stop %s" % lab.UNIT)
         with Cut([lab.STANDBY], [host for host in lab.HOSTS if host != lab.STANDBY]):
             time.sleep(ELECTION)
             assert lab.primaries([lab.STANDBY]) == []
-        lab.ssh(lab.OTHER_STANDBY, "systemctl start %s" % lab.UNIT)
+        lab.ssh(lab.OTHER_VOTER, "systemctl start %s" % lab.UNIT)
         healed = time.time()
         lab.healthy(within=60)
         clients.writers.progress()
@@ -442,7 +559,7 @@ def test_row_8_one_standby_does_not_see_the_primary(clients, figure, attempt):
     story("8 a standby does not see the primary, the others do", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
-@row("8c")
+@row("8c", layouts=("3w",), why="needs a standby below another")
 def test_row_8c_a_standby_below_the_one_that_is_cut_off(clients, figure, attempt):
     """It is seen by both sides, and only one may count on it: the primary, which asks it; so nobody is promoted."""
     def follow(upstream):
@@ -465,7 +582,7 @@ def test_row_8c_a_standby_below_the_one_that_is_cut_off(clients, figure, attempt
     story("8c the primary and a standby below another, which is cut off", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
-@row("9")
+@row("9", layouts=("3w",), why="two of three votes are out of sight without a second standby: row 11")
 def test_row_9_the_witness_is_lost_and_then_the_primary(clients, figure, attempt):
     with clients:
         lab.docker("kill", lab.WITNESS)
@@ -484,12 +601,12 @@ def test_row_9_the_witness_is_lost_and_then_the_primary(clients, figure, attempt
 def test_row_10_both_standbys_are_lost(clients, figure, attempt):
     """They could be electing: the primary stops, says so, and goes on when one is back."""
     with clients:
-        lab.docker("kill", lab.STANDBY, lab.OTHER_STANDBY)
+        lab.docker("kill", lab.STANDBY, lab.OTHER_VOTER)
         lab.wait_until("the primary has stopped", 30, lambda: lab.primaries([lab.PRIMARY]) == [])
         assert "could elect another primary" in journal(lab.PRIMARY)
         lab.docker("start", lab.STANDBY)
         clients.writers.progress(seconds=60)
-        lab.docker("start", lab.OTHER_STANDBY)
+        lab.docker("start", lab.OTHER_VOTER)
         healed = time.time()
         lab.healthy(within=90)
     story("10 both standbys are lost", clients, figure, lab.PRIMARY, healed, lost=0)
@@ -498,12 +615,13 @@ def test_row_10_both_standbys_are_lost(clients, figure, attempt):
 @row("11")
 def test_row_11_the_primary_a_standby_and_the_witness_are_lost(clients, figure, attempt):
     """One vote of three promotes nobody. When the others come back, the primary is what it was."""
-    gone = [lab.PRIMARY, lab.STANDBY, lab.WITNESS]
+    left = lab.DATA_HOSTS[-1]
+    gone = [host for host in lab.HOSTS if host != left]
     with clients:
         lab.docker("kill", *gone)
         time.sleep(ELECTION)
-        assert lab.primaries([lab.OTHER_STANDBY]) == []
-        assert "NO PRIMARY" in journal(lab.OTHER_STANDBY)
+        assert lab.primaries([left]) == []
+        assert "NO PRIMARY" in journal(left)
         lab.docker("start", *gone)
         healed = time.time()
         clients.writers.progress(seconds=90)
@@ -534,7 +652,7 @@ def assassinate(host, before="true"):
             stdin="#!/bin/sh\nuntil %s; do sleep 0.02; done\nkill -9 $(head -1 %s/postmaster.pid)\n" % (promoting, lab.DATA))
 
 
-@row("12")
+@row("12", layouts=("3w",), why="needs a second standby")
 def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt):
     """One standby is left, with one vote of three: nobody is promoted, the guards say so, and `failover` finishes the job."""
     with clients:
@@ -568,7 +686,7 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
     home()
 
 
-@row("12a")
+@row("12a", layouts=("3w",), why="needs a second standby")
 def test_row_12a_another_was_promoted_with_less(clients, figure, attempt):
     """A standby that has received what the new primary never had cannot follow it: it is rewound, where somebody asks for it."""
     with clients:
@@ -681,7 +799,7 @@ def test_row_16_a_standbys_daemon_and_the_guard_are_killed(clients, figure, atte
     story("16 repmgrd and repmgr-guard are killed", clients, figure, lab.PRIMARY, healed, lost=0)
 
 
-@row("16m")
+@row("16m", layouts=("3w",), why="needs a second standby")
 def test_row_16m_a_standbys_daemons_miss_a_failover(clients, figure, attempt):
     """Its repmgrd ends as soon as it starts, because the old primary is its upstream and gone: the guard lets it follow the new one."""
     with clients:
@@ -781,7 +899,7 @@ def test_row_27_a_network_that_flaps(clients, figure, attempt):
 def synchronous():
     lab.site(*deployed(repmgr_synchronous=1)).assert_ok()
     assert {lab.value(host, "show synchronous_standby_names") for host in lab.DATA_HOSTS} == {
-        'ANY 1 ("base-centos-1", "base-centos-2", "base-centos-3")'}
+        "ANY 1 (%s)" % ", ".join('"%s"' % host for host in lab.DATA_HOSTS)}
     yield
     lab.site(*deployed()).assert_ok()
 

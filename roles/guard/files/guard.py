@@ -31,6 +31,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import select
 import signal
 import socket
@@ -38,6 +39,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import namedtuple
+
+try:
+    from shlex import quote
+except ImportError:  # Python 2.7
+    from pipes import quote
 
 CONFIG = '/etc/pgfleet/guard.json'
 # "repm" "guar": an advisory lock in repmgr's database.
@@ -57,13 +64,17 @@ SETTLED = 10
 # What a promotion waits beyond the time after which an isolated primary has begun to stop.
 STOP_MARGIN = 3
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
-# Says that the server is down because the guard has stopped it.
+# Exists while the server is down because the guard has stopped it; says why, see stop_now.
 STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
 # The names of the slots that this guard keeps for the other members.
 SLOTS_FILE = '/run/postgresql/repmgr-guard.slots'
+# Locked by the promotion that is at work on this host.
+PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # Read by units whose main process is the server; see start-hook.conf.j2.
 ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 
+# A standby's control data follow at the next restartpoint only; a history file is there as soon as it follows a newer timeline. In a statement of
+# its own, like whatever else may fail: a peer that answers the first one is in sight. Under a lock on repmgr.nodes the last one ends by lock_timeout.
 _QUESTION = r"""
 SELECT 'core', row_to_json(t) FROM (SELECT
   pg_catalog.pg_is_in_recovery() AS in_recovery,
@@ -82,14 +93,18 @@ SELECT 'core', row_to_json(t) FROM (SELECT
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
   (SELECT json_build_array(substr(application_name, 22), extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))::float8)
-    FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard primary %' AND usename = current_user
-    ORDER BY greatest(query_start, state_change) DESC LIMIT 1) AS asked) t;
-SELECT 'repmgr', row_to_json(t) FROM (SELECT
+    FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard primary %'
+      AND usename = coalesce(nullif(current_setting('pgfleet.login', true), ''), current_user)
+    ORDER BY greatest(query_start, state_change) DESC NULLS FIRST LIMIT 1) AS asked) t;
+SELECT 'history', row_to_json(t) FROM (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) AS history
+  FROM pg_catalog.pg_ls_waldir() WHERE name ~ '^[0-9A-F]{8}[.]history$' AND pg_catalog.pg_is_in_recovery()) t;
+SELECT 'repmgrd', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
   nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
   nullif(repmgr.get_new_primary(), -1) AS notified,
   repmgr.repmgrd_is_running() AS repmgrd,
-  repmgr.repmgrd_is_paused() AS paused,
+  repmgr.repmgrd_is_paused() AS paused) t;
+SELECT 'nodes', row_to_json(t) FROM (SELECT
   (SELECT n.node_id FROM repmgr.nodes n WHERE n.type = 'primary' AND n.active LIMIT 1) AS primary_id,
   (SELECT array_agg(n.node_id) FROM repmgr.nodes n WHERE n.type <> 'witness') AS registered,
   (SELECT json_object_agg(n.node_id, n.priority) FROM repmgr.nodes n) AS priorities,
@@ -99,11 +114,11 @@ SELECT 'repmgr', row_to_json(t) FROM (SELECT
 """
 
 # Under this name a peer knows who asks, and remembers when: one that a running primary has just asked is in its sight.
-_SPEAK_AS = "SET application_name = 'repmgr-guard %s %s';"
+_SPEAK_AS = 'SET application_name = %s;'
 
 _TRY_LOCK = r"""
 SELECT pg_catalog.pg_sleep(0.2) FROM (SELECT count(pg_catalog.pg_terminate_backend(pid)) AS ended FROM pg_catalog.pg_stat_activity
-  WHERE application_name = current_setting('application_name') AND pid <> pg_catalog.pg_backend_pid()) t WHERE ended > 0;
+  WHERE application_name = left(current_setting('application_name'), 63) AND pid <> pg_catalog.pg_backend_pid()) t WHERE ended > 0;
 SELECT 'lock', to_json(pg_catalog.pg_try_advisory_lock(%d, %d));
 SELECT 'holder', to_json((SELECT a.application_name FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
   WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %d AND l.objid = %d LIMIT 1));
@@ -112,7 +127,7 @@ SELECT 'holder', to_json((SELECT a.application_name FROM pg_catalog.pg_locks l J
 
 _RELEASE = r"""
 SELECT 'released', count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity
-  WHERE application_name = 'repmgr-guard start %s';
+  WHERE application_name = %s;
 """
 
 # Waits neither for a standby that should confirm it nor for whoever else registers something: the watch must not stand still.
@@ -143,6 +158,28 @@ def clock():
 def say(text):
     print(text)
     sys.stdout.flush()
+
+
+# Why something is not done, or why a server is stopped. Decisions go by the code, and the text is for people; peers: names.
+Problem = namedtuple('Problem', 'code text peers')
+
+
+def next_command(playbook, target='', way=''):
+    """What somebody types next; the name of the collection is valid in a checkout, too."""
+    return 'ansible-playbook pgfleet.repmgr.%s%s%s' % (
+        playbook, ' -e repmgr_target=%s' % quote(target) if target else '', ' -e repmgr_rejoin=%s' % way if way else '')
+
+
+def session_name(config, purpose):
+    """The application_name of this node's sessions: unique, and no longer and in no other characters than PostgreSQL keeps."""
+    text = ''.join(char if ' ' <= char <= '~' else '?' for char in 'repmgr-guard %s %s' % (purpose, config['name']))
+    end = '~%s' % config.get('node_id', '')
+    return text if len(text) <= 63 and '?' not in text else text[:63 - len(end)] + end
+
+
+def literal(text):
+    """As SQL."""
+    return "'%s'" % text.replace("'", "''")
 
 
 # -- what is asked of servers -------------------------------------------------------------------------
@@ -182,11 +219,13 @@ class Server:
 
     def _connect(self):
         env = dict(os.environ, LC_ALL='C', PGCONNECT_TIMEOUT=str(self.config['connect_timeout']), PGPASSFILE=self.config['passfile'],
-                   PGAPPNAME='repmgr-guard %s %s' % (self.purpose, self.config['name']),
-                   PGOPTIONS='-c client_min_messages=error -c statement_timeout=30s')
+                   PGAPPNAME=session_name(self.config, self.purpose),
+                   # Under which name the guards of the others log in; here it is the server's own user.
+                   PGOPTIONS='-c client_min_messages=error -c statement_timeout=30s -c lock_timeout=500ms -c pgfleet.login=' + (
+                       self.config.get('login') or '').replace('\\', '\\\\').replace(' ', '\\ '))
         self.process = subprocess.Popen(
             [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d', self.conninfo],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd='/')
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd='/', close_fds=True)
         fcntl.fcntl(self.process.stdout, fcntl.F_SETFL, fcntl.fcntl(self.process.stdout, fcntl.F_GETFL) | os.O_NONBLOCK)
         self._buffer, self.error = b'', ''
 
@@ -210,12 +249,16 @@ class Server:
         if tab:
             try:
                 self._tags[tag] = json.loads(value)
-                return
             except ValueError:
                 pass
+            else:
+                if tag == 'core':
+                    # It is in sight, whatever becomes of the rest; of which the last word stands until then.
+                    self.answer, self.answered = dict(self.answer, **self._tags[tag]), self._asked
+                return
         if line == 'end %d' % self._number:
             if 'core' in self._tags:
-                self.answer = dict(self._tags['core'], **(self._tags.get('repmgr') or {}))
+                self.answer = merged(self._tags)
                 self.answered = self._asked
             elif 'lock' in self._tags:
                 self.answer = dict(self.answer, lock=self._tags['lock'], holder=self._tags.get('holder'))
@@ -261,7 +304,18 @@ class Server:
             self.close()
         if self._asked is None and (self._begun is None or now - self._begun >= interval):
             self._begun = now
-            self.ask(_SPEAK_AS % (speak_as, self.config['name'].replace("'", "''")) + _QUESTION)
+            self.ask(_SPEAK_AS % literal(session_name(self.config, speak_as)) + _QUESTION)
+
+
+def merged(tags):
+    """One answer of the parts that came."""
+    answer = dict(tags['core'])
+    for tag in ('repmgrd', 'nodes'):
+        answer.update(tags.get(tag) or {})
+    history = (tags.get('history') or {}).get('history')
+    if history:
+        answer['timeline'] = max(history, answer.get('timeline') or 0)
+    return answer
 
 
 def pump(servers, seconds):
@@ -360,18 +414,77 @@ def control_data(config):
     return dict((label.strip(), value.strip()) for label, dummy, value in (line.partition(':') for line in lines)) if process.returncode == 0 else {}
 
 
-def own_timeline(control):
+def own_timeline(control, directory=''):
+    """The newest that the data directory knows: its control data follow a promotion at the next checkpoint only, a history file is written first."""
     numbers = [control.get(label, '0') for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
-    return max(int(number) for number in numbers if number.isdigit())
+    return max([int(number) for number in numbers if number.isdigit()] + [newest_history(directory)])
 
 
-def stop_now(directory):
-    """No writes after this, within a second: an immediate shutdown, and the end of whatever does not obey."""
+def newest_history(directory):
+    try:
+        names = os.listdir(os.path.join(directory, 'pg_wal'))
+    except (IOError, OSError):
+        return 0
+    return max([0] + [int(name[:8], 16) for name in names if re.match('[0-9A-F]{8}[.]history$', name)])
+
+
+def read_state(config):
+    """What this node's guard has to know beyond a restart of its own and of the host.
+
+    armed: it has seen a majority of votes once. primary: the node that was registered as primary when this one was a standby.
+    reign: what is known since this node became primary, see Watch.remember; {'timeline', 'replaced', 'followed'}.
+    """
+    empty = {'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'armed': False, 'primary': None, 'reign': None}
+    try:
+        with open(config['state']) as handle:
+            found = json.load(handle)
+    except (IOError, OSError, KeyError, ValueError):
+        return empty
+    # It may be of a time when this host was another node.
+    same = isinstance(found, dict) and all(found.get(key) == empty[key] for key in ('cluster', 'node_id'))
+    return dict(empty, **found) if same else empty
+
+
+def write_state(config, state):
+    path = config.get('state')
+    if not path:
+        return
+    try:
+        with open(path + '.new', 'w') as handle:
+            json.dump(state, handle, sort_keys=True)
+        os.rename(path + '.new', path)
+    except (IOError, OSError) as exc:
+        say('%s cannot be written: %s' % (path, exc))
+
+
+def only_one(path, deadline):
+    """Whether this is the only promotion on this host: waits for another one until the deadline. The promotion itself, which may outlive its hook,
+    holds it as well.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.fcntl(handle, fcntl.F_SETFD, fcntl.fcntl(handle, fcntl.F_GETFD) & ~fcntl.FD_CLOEXEC)
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except (IOError, OSError) as exc:
+            if exc.errno not in (errno.EAGAIN, errno.EACCES) or clock() >= deadline:
+                os.close(handle)
+                return None
+        time.sleep(0.2)
+
+
+def stop_now(directory, problem=None):
+    """Stop the server within a second, by an immediate shutdown and SIGKILL for what does not obey.
+
+    STOPPED_FILE says that it was the guard, so that it starts it again; and why: {"code", "text", "peers", "since"}.
+    """
     pid = postmaster(directory)
     if pid is None:
         return
     try:
-        open(STOPPED_FILE, 'w').close()
+        with open(STOPPED_FILE, 'w') as handle:
+            json.dump(dict(problem._asdict() if problem else {}, since=int(time.time())), handle)
     except (IOError, OSError):
         pass
     victims = [pid] + _children(pid)
@@ -443,9 +556,14 @@ def other_primary(peers, system=None):
     return max(found, key=lambda peer: peer.answer.get('timeline') or 0) if found else None
 
 
+def age(seconds):
+    """Servers measure by their wall clock, which may have been set back since: then as far from now as before it."""
+    return None if seconds is None else abs(seconds)
+
+
 def hears(answer, limit):
     """Whether it streams. A connection to a server that is frozen stays open; what tells is when the last message came."""
-    return bool(answer.get('receiving')) and (answer.get('silence') or 0) <= limit
+    return bool(answer.get('receiving')) and age(answer.get('silence') or 0) <= limit
 
 
 def follows(peer, node_id, limit):
@@ -465,9 +583,9 @@ def upstream_of(server):
 
 def unheard(answer):
     """For how many seconds it has had no word of its upstream. A server that has had none yet may have had one until it started; None: who knows."""
-    ages = [answer.get('last_seen'), (answer.get('silence') or 0) if answer.get('receiving') else None]
-    known = [age for age in ages if age is not None]
-    return min(known) if known else answer.get('uptime')
+    ages = [age(answer.get('last_seen')), age(answer.get('silence') or 0) if answer.get('receiving') else None]
+    known = [seconds for seconds in ages if seconds is not None]
+    return min(known) if known else age(answer.get('uptime'))
 
 
 def has_majority(node_id, others, votes, limit):
@@ -508,19 +626,61 @@ def out_of_sight(peers, seen, votes):
     return unseen if len(unseen) >= majority(votes) else []
 
 
-def start_problem(peers, seen, votes, system, timeline):
-    """Why this server may not start as a primary, or ''."""
+# Problems that say that another node has become primary: this one can come back as its standby.
+REPLACED = ('primary', 'promoted')
+
+
+def start_problem(peers, seen, votes, system, timeline, reign=None):
+    """Why this server may not start as a primary, or None."""
     answering = [peer for peer in peers if seen(peer)]
     primary = other_primary(answering, system)
     if primary:
-        return '%s is primary, on timeline %s (here: %s)' % (primary.name, primary.answer.get('timeline'), timeline)
+        return Problem('primary', '%s is primary, on timeline %s (here: %s)' % (primary.name, primary.answer.get('timeline'), timeline), [primary.name])
     ahead = [peer for peer in answering if not peer.witness and peer.answer.get('system') == system and (peer.answer.get('timeline') or 0) > timeline]
     if ahead:
-        return '%s is on timeline %s (here: %s), so another node was promoted' % (names(ahead), ahead[0].answer['timeline'], timeline)
+        return Problem('promoted', '%s is on timeline %s (here: %s), so another node was promoted' % (
+            names(ahead), ahead[0].answer['timeline'], timeline), [peer.name for peer in ahead])
+    named = names_another(peers, answering, timeline, reign, told=True)
+    if named:
+        return named
     unseen = out_of_sight(peers, seen, votes)
     if unseen:
-        return 'cannot see %s, who could have elected another primary' % names(unseen)
-    return ''
+        return Problem('isolated', 'cannot see %s, who could have elected another primary' % names(unseen), [peer.name for peer in unseen])
+    return None
+
+
+def names_another(peers, answering, timeline, reign, told=False):
+    """The Problem where a peer names as primary another node of this cluster, which is not in sight as a standby: it may have been promoted with
+    that peer's vote. Else None.
+
+    Of a node that the configuration does not have nothing is expected any more: it was removed. told: a peer that was told to follow another
+    node, and has not reached it, has probably voted for it. A notification may be an old one, so no running server is stopped for it.
+    """
+    by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
+    for peer in answering:
+        numbers = [peer.answer.get('notified')] if told else []
+        # What a standby says is older than what this node knows, unless it is on a newer timeline. Its upstream may be another standby.
+        if peer.witness:
+            numbers += [peer.answer.get('upstream'), peer.answer.get('primary_id')]
+        newer = not peer.witness and (peer.answer.get('timeline') or 0) > timeline
+        if newer:
+            numbers.append(peer.answer.get('primary_id'))
+        for number in numbers:
+            other = by_id.get(number)
+            if other is None or (other in answering and other.answer.get('in_recovery')) or (not newer and is_old_word(reign, timeline, peer, number)):
+                continue
+            return Problem('named', '%s names %s as primary, which is not in sight as a standby' % (peer.name, other.name), [other.name, peer.name])
+    return None
+
+
+def is_old_word(reign, timeline, peer, number):
+    """Whether a peer that names that node as primary has only not noticed yet that this one has replaced it.
+
+    A witness has no timeline, nor has a notification. So the guard of a primary keeps whom it has replaced, and which peers have followed it since.
+    """
+    if not reign or reign.get('timeline') != timeline or peer.node_id in reign.get('followed', []):
+        return False
+    return reign.get('replaced') in (None, number)
 
 
 def can_take_over(peers, seen):
@@ -541,6 +701,8 @@ def asked_by_primary(servers, lease):
     """Which primary, which runs, has asked whom, in words; or ''. What a primary sees, it counts on."""
     for server in servers:
         primary, seconds = server.answer.get('asked') or ('', lease)
+        # A server with track_activities off knows that it is asked, and not when.
+        seconds = age(seconds or 0)
         if seconds < lease:
             return 'primary %s runs, and has asked %s %d s ago, less than %d' % (primary, server.name, seconds, lease)
     return ''
@@ -557,25 +719,28 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
     primary = other_primary(answering, answer.get('system'))
     if primary:
         return '%s is primary' % primary.name, False
+    if 'primary_id' not in answer:
+        return 'the server here cannot read repmgr.nodes: %s' % (local.error or 'no reason given'), True
     # Nodes that somebody has registered and that are not in the file count as votes that are not in sight.
     known = set([local.node_id] + [peer.node_id for peer in peers])
     strangers = set(answer.get('registered') or []) - known
     votes += len(strangers)
-    voters = [peer for peer in answering if peer.vote]
+    # One that does not say what its repmgrd has seen cannot say that it has not seen the primary.
+    voters = [peer for peer in answering if peer.vote and 'upstream' in peer.answer]
     if len(voters) + 1 < majority(votes):
         return 'sees %d of %d votes (%s), a majority is %d' % (len(voters) + 1, votes, names([local] + voters), majority(votes)), True
-    young = [server for server in [local] + voters if server.answer.get('uptime') is not None and server.answer['uptime'] < lease]
+    young = [server for server in [local] + voters if server.answer.get('uptime') is not None and age(server.answer['uptime']) < lease]
     if young:
         # It does not know who asked it before.
-        return '%s started %d s ago, less than %d: a primary may have seen it until then' % (young[0].name, young[0].answer['uptime'], lease), True
+        return '%s started %d s ago, less than %d: a primary may have seen it until then' % (young[0].name, age(young[0].answer['uptime']), lease), True
     asked = asked_by_primary([local] + answering, lease)
     if asked:
         return asked, True
     old = answer.get('primary_id')
     for server in [local] + answering:
-        age = unheard(server.answer)
-        if old is not None and upstream_of(server) == old and age is not None and age < lease:
-            return '%s has seen the primary %d s ago, less than %d' % (server.name, age, lease), True
+        seconds = unheard(server.answer)
+        if old is not None and upstream_of(server) == old and seconds is not None and seconds < lease:
+            return '%s has seen the primary %d s ago, less than %d' % (server.name, seconds, lease), True
     if synchronous:
         # A commit was confirmed by that many standbys; whoever is not in sight may be all of them.
         standbys = [peer for peer in peers if not peer.witness and peer.node_id != old]
@@ -610,12 +775,27 @@ def answered(server):
     return server.answered is not None
 
 
+def heard(server):
+    """Whether it has answered; a witness, whom its repmgrd follows, too, because it knows nothing else of a promotion."""
+    return answered(server) and (not server.witness or 'upstream' in server.answer)
+
+
 def lock(servers, need):
     """Whether nobody else starts or is promoted meanwhile; and who does."""
     ask_all(servers, 5, _TRY_LOCK)
     got = [server for server in servers if server.answer.get('lock')]
     holders = sorted(set(server.answer.get('holder') for server in servers if server.answer.get('lock') is False and server.answer.get('holder')))
     return len(got) >= need, ', '.join(holders)
+
+
+def lock_and_look(servers, need, judge):
+    """(problem, '') with the locks held, or (None, who holds them instead). What was seen before may have changed until then, so it is looked at again."""
+    enough, holder = lock(servers, need)
+    if enough:
+        ask_all(servers, 2)
+        # Who has not answered has lost its connection, and with it its lock.
+        enough = len([server for server in servers if server.process is not None]) >= need
+    return (judge(), '') if enough else (None, holder or 'no lock')
 
 
 def start(config):
@@ -626,31 +806,35 @@ def start(config):
     if kind != 'primary':
         return 0
     deadline = clock() + config['start_wait']
-    votes, said = votes_of(config), ''
+    votes, said, state = votes_of(config), '', read_state(config)
     while True:
         control = control_data(config)
         peers = peers_of(config, 'start')
         # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
-        ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, answered, votes) and not any(
+        ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, heard, votes) and not any(
             peer.waiting for peer in peers if not peer.witness))
-        problem = start_problem(peers, answered, votes, control.get('Database system identifier'), own_timeline(control))
+        def judge(control=control, peers=peers):
+            return start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control, config['data_directory']),
+                                 reign=state['reign'])
+
+        problem = judge()
         if not problem:
-            voters = [peer for peer in peers if peer.vote and answered(peer)]
+            voters = [peer for peer in peers if peer.vote and heard(peer)]
             # Whoever is promoted needs a majority of the others' locks.
-            enough, holder = lock(voters, votes - majority(votes)) if voters else (True, '')
-            if enough:
+            problem, holder = lock_and_look(voters, votes - majority(votes), judge) if voters else (None, '')
+            if not problem and not holder:
                 hold(voters, START_LEASE)
                 say('may start as primary: sees %s, and none of them follows another' % names(voters))
                 for peer in peers:
                     peer.close()
                 return 0
-            problem = 'somebody else is about to become primary: %s' % (holder or 'no lock')
+            problem = problem or Problem('locked', 'somebody else is about to become primary: %s' % holder, [])
         for peer in peers:
             peer.close()
-        final = ' is primary, on ' in problem or 'was promoted' in problem or clock() >= deadline
-        if problem != said or final:
-            say('%s as primary: %s%s' % ('does not start' if final else 'waits to start', problem, '. ' + next_step(config, problem) if final else ''))
-            said = problem
+        final = problem.code in REPLACED or clock() >= deadline
+        if problem.text != said or final:
+            say('%s as primary: %s%s' % ('does not start' if final else 'waits to start', problem.text, '. ' + next_step(config, problem) if final else ''))
+            said = problem.text
         if final:
             return 1
         time.sleep(1)
@@ -666,10 +850,13 @@ def write_environment(config):
 
 
 def next_step(config, problem):
-    if ' is primary, on ' in problem or 'was promoted' in problem:
-        return 'It can come back as a standby: %sansible-playbook playbooks/rejoin.yml -e target=%s' % (
+    if problem.code in REPLACED:
+        return 'It can come back as a standby: %s%s' % (
             'repmgr-guard watch does that now (repmgr_auto_rejoin: %s), or ' % config['auto_rejoin'] if config['auto_rejoin'] != 'off' else '',
-            config['name'])
+            next_command('rejoin', config['name']))
+    if problem.code == 'named':
+        return ('It comes back as soon as %s is in sight. Where that node is gone for good, promote a standby: %s. Where there is none, see '
+                '"A node that waits for another" in docs/guard.md' % (problem.peers[0], next_command('failover')))
     return 'It starts when it can (repmgr-guard watch). Where it has to start anyway, see docs/runbook.md'
 
 
@@ -680,15 +867,24 @@ def promote(config, command):
     # repmgrd can hang in an election that it holds again, on its old connection to a frozen primary. So it is made to wait here.
     deadline = clock() + lease + 30
     votes = votes_of(config)
+    # Two would end each other's sessions, and with them the locks: repmgrd holds an election again while the guard's is at work.
+    if only_one(PROMOTE_FILE, deadline) is None:
+        say('not promoted: another promotion of this node is at work (%s is locked)' % PROMOTE_FILE)
+        return 1
     while True:
         local, peers = local_of(config, 'promote'), peers_of(config, 'promote')
         ask_all([local] + peers, config['connect_timeout'] + 2,
-                enough=lambda: sum(1 for server in [local] + peers if server.vote and answered(server)) >= majority(votes))
-        problem, wait = promotion_problem(local, peers, answered, votes, config['synchronous'], lease)
+                enough=lambda: sum(1 for server in [local] + peers if server.vote and 'upstream' in server.answer) >= majority(votes))
+
+        def judge(local=local, peers=peers):
+            return promotion_problem(local, peers, answered, votes, config['synchronous'], lease)
+
+        problem, wait = judge()
         if not problem:
-            voters = [local] + [peer for peer in peers if peer.vote and answered(peer)]
-            enough, holder = lock(voters, majority(votes))
-            if enough:
+            voters = [local] + [peer for peer in peers if peer.vote and 'upstream' in peer.answer]
+            again, holder = lock_and_look(voters, majority(votes), judge)
+            problem, wait = again or ('somebody else is about to become primary: %s' % holder, True)
+            if not problem:
                 say('may be promoted: sees %s' % names(voters))
                 try:
                     code = subprocess.call(command) if command else 0
@@ -699,7 +895,6 @@ def promote(config, command):
                 finally:
                     for server in [local] + peers:
                         server.close()
-            problem, wait = 'somebody else is about to become primary: %s' % (holder or 'no lock'), True
         for server in [local] + peers:
             server.close()
         if not wait or clock() >= deadline:
@@ -725,8 +920,11 @@ def status(config):
         say('%s (%s): %s' % (server.name, 'vote' if server.vote else 'no vote', text))
     control = control_data(config)
     kind = data_is(config['data_directory'])
-    problem = start_problem(peers, answered, votes, control.get('Database system identifier'), own_timeline(control)) if kind == 'primary' else ''
-    say('start: %s' % ('refused: ' + problem if problem else 'allowed, as ' + kind))
+    state = read_state(config)
+    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control, config['data_directory']),
+                            reign=state['reign']) if kind == 'primary' else None
+    say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
+    say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + kind))
     problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN)[0]
     say('promote: %s' % ('refused: ' + problem if problem else 'allowed'))
     unseen = out_of_sight(peers, lambda peer: answered(peer) and not is_blind(peer, config['node_id'], config['isolation']), votes)
@@ -972,6 +1170,7 @@ class Watch:
         self.rejoin_after = 0
         self.rejoin_failures = 0
         self.said = {}
+        self.state = read_state(config)
 
     def say(self, topic, text, again=300):
         """Once, and again when it changes or after that many seconds."""
@@ -999,8 +1198,8 @@ class Watch:
         asleep, self.ticked = clock() - self.ticked, clock()
         if (kind, pid) == self.detected and kind == 'primary' and pid and asleep >= self.config['isolation'] + STOP_MARGIN and self.replaceable():
             # Nobody was promoted before that; since then somebody may have been. It starts again, where it may, as after any crash.
-            stop_now(directory)
-            say('stopped the server: this host, or this program, stood still for %d s, in which another primary could be elected' % asleep)
+            self.stop(directory, Problem('stood_still', 'this host, or this program, stood still for %d s, in which another primary could be elected' %
+                                         asleep, []))
             return
         if (kind, pid) != self.detected:
             self.detected, self.since, self.lost, self.asked_systemd = (kind, pid), clock(), None, None
@@ -1019,6 +1218,7 @@ class Watch:
         if result:
             job, self.job = self.job, None
             job.then(*result)
+        self.arm()
         if kind == 'primary':
             if pid:
                 self.primary(directory)
@@ -1034,33 +1234,71 @@ class Watch:
 
     def replaceable(self):
         """Where nobody can be elected, nobody has to make way."""
-        return self.config['automatic'] and not self.local.answer.get('paused')
+        return self.state['armed'] and self.config['automatic'] and not self.local.answer.get('paused')
+
+    def keep(self, **news):
+        """In the file, where it is new."""
+        state = dict(self.state, **news)
+        if state != self.state:
+            self.state = state
+            write_state(self.config, state)
+
+    def arm(self):
+        """A guard that was just installed may stand in the wrong network, or before its peers let it in: that is no reason to stop a primary."""
+        if self.state['armed']:
+            return
+        voters = [peer for peer in self.peers if peer.vote and self.fresh(peer)]
+        if len(voters) + 1 >= majority(self.votes):
+            self.keep(armed=True)
+            say('is armed: has seen a majority of votes (%s), and stops a primary here that loses it' % names(voters))
+        else:
+            self.say('unarmed', 'is not armed: has not seen a majority of votes since it was installed (sees %s), and stops no primary for being alone'
+                     % names(voters))
+
+    def remember(self, answering):
+        """What tells, without a timeline, a witness that does not know this primary yet from one that knows a newer one."""
+        answer, here = self.local.answer, self.config['node_id']
+        if not self.fresh(self.local) or answer.get('in_recovery') is not False or not answer.get('timeline') or 'primary_id' not in answer:
+            return
+        reign = self.state['reign'] or {}
+        if reign.get('timeline') != answer['timeline']:
+            # Until it is registered, its own metadata have the one before.
+            reign = {'timeline': answer['timeline'], 'replaced': answer['primary_id'] if answer['primary_id'] != here else self.state['primary'],
+                     'followed': []}
+        followed = set(reign['followed']) | set(peer.node_id for peer in answering if here in (
+            peer.answer.get('upstream'), peer.answer.get('primary_id')))
+        self.keep(reign=dict(reign, followed=sorted(followed)))
+
+    @staticmethod
+    def stop(directory, problem):
+        stop_now(directory, problem)
+        say('stopped the server: ' + problem.text)
 
     # a server that may be writing
     def primary(self, directory):
         answering = [peer for peer in self.peers if self.fresh(peer)]
-        other, past = other_primary(answering), []
+        other, past, named = other_primary(answering), [], None
         # What it answered as a standby, a moment before its own promotion, is another timeline.
         if self.fresh(self.local) and self.local.answer.get('in_recovery') is False and self.local.answer.get('timeline'):
             past = streams_past(answering, self.local.answer.get('system'), self.local.answer['timeline'])
+            self.remember(answering)
+            named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
         if other:
             control = control_data(self.config)
-            timeline = max(own_timeline(control), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
+            timeline = max(own_timeline(control, directory), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
             if other.answer.get('system') != control.get('Database system identifier'):
                 self.say('foreign', '%s is primary of another cluster (system identifier %s)' % (other.name, other.answer.get('system')))
             else:
                 text = '%s is primary, on timeline %s (here: %s)' % (other.name, other.answer.get('timeline'), timeline)
                 yields = who_yields(answering, self.config['node_id'], timeline, other, self.votes, self.config['isolation'])
                 if yields == 'this':
-                    stop_now(directory)
-                    say('stopped the server: %s' % text)
+                    self.stop(directory, Problem('primary', text, [other.name]))
                     return
                 self.say('two', 'TWO PRIMARIES: %s. %s' % (text, 'That one should stop by itself' if yields == 'other' else
                                                            'Nothing tells which of them to stop: see docs/guard.md'), 30)
-        elif past and not has_majority(self.config['node_id'], answering, self.votes, self.config['isolation']):
-            stop_now(directory)
-            say('stopped the server: %s streams on timeline %s (here: %s), so another node was promoted' % (
-                names(past), past[0].answer['timeline'], self.local.answer['timeline']))
+        elif (past or named) and not has_majority(self.config['node_id'], answering, self.votes, self.config['isolation']):
+            self.stop(directory, named if not past else Problem('promoted', '%s streams on timeline %s (here: %s), so another node was promoted' % (
+                names(past), past[0].answer['timeline'], self.local.answer['timeline']), [peer.name for peer in past]))
             return
         else:
             self.register()
@@ -1072,9 +1310,8 @@ class Watch:
             # A server that was frozen was seen by nobody for that reason, and starts again like one that has died.
             if self.local.seen(self.config['isolation'] / 2.0) and any(self.fresh(peer) for peer in unseen):
                 self.blinded = clock()
-            stop_now(directory)
-            say('stopped the server: %s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again when they '
-                'are in sight' % (names(unseen), self.config['isolation']))
+            self.stop(directory, Problem('isolated', '%s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again '
+                                         'when they are in sight' % (names(unseen), self.config['isolation']), [peer.name for peer in unseen]))
 
     def register(self):
         """Who was promoted by hand, or by a repmgr that was killed meanwhile, is not known as primary; and nobody can follow or rejoin it."""
@@ -1092,8 +1329,8 @@ class Watch:
 
     def registered(self, code, output):
         if code:
-            self.say('register', 'could not register this node as primary: %s. Tries again in %d s; by hand: ansible-playbook site.yml' % (
-                why_not(output), PATIENCE))
+            self.say('register', 'could not register this node as primary: %s. Tries again in %d s; by hand: %s' % (
+                why_not(output), PATIENCE, next_command('site')))
 
     def adopt(self, answering):
         """A witness that was away during a failover finds the new primary by itself, but stays registered below the old one."""
@@ -1145,15 +1382,21 @@ class Watch:
         if self.is_starting() or self.job or not self.wanted() or rejoining(self.config['data_directory']):
             return
         control = control_data(self.config)
-        system, timeline = control.get('Database system identifier'), own_timeline(control)
+        system, timeline = control.get('Database system identifier'), own_timeline(control, self.config['data_directory'])
         primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
+        if primary and (primary.answer.get('timeline') or 0) < timeline:
+            # What this node has acknowledged since would be lost.
+            self.say('older', 'does not rejoin %s: it is primary on timeline %s, which is older than %s, the one here. Decide which data are right, then '
+                     'look: %s --check' % (primary.name, primary.answer.get('timeline'), timeline, next_command('rejoin', self.config['name'])), float('inf'))
+            return
         if primary:
             self.rejoin(primary, control)
             return
-        problem = start_problem(self.peers, self.fresh, self.votes, system, timeline)
+        problem = start_problem(self.peers, self.fresh, self.votes, system, timeline, reign=self.state['reign'])
         if problem:
             if clock() - self.since > 2:
-                self.say('start', 'does not start the server: %s. It starts when it can' % problem)
+                self.say('start', 'does not start the server: %s. %s' % (problem.text, next_step(self.config, problem) if problem.code == 'named'
+                                                                         else 'It starts when it can'))
             return
         if self.started is not None and clock() - self.started < PATIENCE and can_take_over(self.peers, self.fresh):
             self.say('again', 'does not start the server: it was started less than %d s ago and is down again, so this is left to a failover '
@@ -1186,7 +1429,7 @@ class Watch:
         if self.starting.returncode:
             # What cannot start must not keep the others from being promoted.
             say('the server did not start: see journalctl -u %s' % self.config['service'])
-            ask_all([peer for peer in self.peers if self.fresh(peer)], 2, _RELEASE % self.config['name'])
+            ask_all([peer for peer in self.peers if self.fresh(peer)], 2, _RELEASE % literal(session_name(self.config, 'start')))
         self.starting = None
         return False
 
@@ -1218,8 +1461,8 @@ class Watch:
     def rejoin(self, primary, control):
         config = self.config
         if config['auto_rejoin'] == 'off':
-            self.say('rejoin', '%s is primary; this node can come back as its standby: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
-                primary.name, config['name']))
+            self.say('rejoin', '%s is primary; this node can come back as its standby: %s' % (
+                primary.name, next_command('rejoin', config['name'])))
             return
         if clock() < self.rejoin_after:
             return
@@ -1254,8 +1497,8 @@ class Watch:
         # Right after a failover the metadata has yet to settle.
         pause = min(60, 2 ** self.rejoin_failures)
         self.rejoin_after = clock() + pause
-        self.say('rejoin', 'could not rejoin %s: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=%s' % (
-            primary.name, problem, pause, self.config['name']))
+        self.say('rejoin', 'could not rejoin %s: %s. Tries again in %d s; by hand: %s' % (
+            primary.name, problem, pause, next_command('rejoin', self.config['name'])))
 
     def repmgr(self, *words):
         return [os.path.join(self.config['bin_dir'], 'repmgr'), '-f', self.config['conf']] + list(words)
@@ -1266,6 +1509,8 @@ class Watch:
             return peer.seen(15)
 
         answer = self.local.answer
+        if answer.get('in_recovery') and answer.get('primary_id') is not None:
+            self.keep(primary=answer['primary_id'])
         primary = other_primary([peer for peer in self.peers if seen(peer)])
         if not seen(self.local) or hears(answer, 15) or primary:
             self.lost = None
@@ -1288,8 +1533,8 @@ class Watch:
         if not daemon and not problem and self.config['automatic'] and best_candidate(self.local, self.peers, seen) is self.local:
             self.elect()
             return
-        self.say('alarm', 'NO PRIMARY: %s. Type: ansible-playbook playbooks/failover.yml' % (
-            '; '.join([text for text in (daemon, problem) if text]) or 'no standby was promoted'), 60)
+        self.say('alarm', 'NO PRIMARY: %s. Type: %s' % (
+            '; '.join([text for text in (daemon, problem) if text]) or 'no standby was promoted', next_command('failover')), 60)
 
     def left_behind(self, primary):
         """A node that was away during a failover goes on asking the old primary, and a repmgrd that starts without its upstream ends at once."""
@@ -1299,7 +1544,7 @@ class Watch:
         if clock() - self.astray < LEFT_BEHIND or self.local.answer.get('paused') or primary.answer.get('paused'):
             return
         if config['auto_rejoin'] == 'off':
-            self.say('astray', '%s is primary, and this standby streams from nobody. Type: ansible-playbook site.yml' % primary.name)
+            self.say('astray', '%s is primary, and this standby streams from nobody. Type: %s' % (primary.name, next_command('site')))
             return
         if clock() < self.follow_after or self.job or following():
             return
@@ -1309,8 +1554,7 @@ class Watch:
         if not holders:
             self.follow_after = clock() + PATIENCE * 2 ** 4
             self.say('astray', 'streams from nobody, and %s has removed the WAL that it needs, from %s on; no other node that answers has it. It has to be '
-                     'cloned again: ansible-playbook playbooks/rejoin.yml -e target=%s -e rejoin=reclone' % (
-                         primary.name, lsn_text(self.local.answer['lsn']), config['name']))
+                     'cloned again: %s' % (primary.name, lsn_text(self.local.answer['lsn']), next_command('rejoin', config['name'], 'reclone')))
             return
         # A standby that has what the primary has removed will do: from there it catches up.
         upstream = holders[0]
@@ -1319,8 +1563,8 @@ class Watch:
         say('streams from nobody for %d s: follows %s%s' % (clock() - self.astray, upstream.name, '' if upstream is primary else (
             ', because primary %s has removed the WAL that it needs' % primary.name)))
         self.job = Job(config, 'follow', self.repmgr('standby', 'follow', '--upstream-node-id', str(upstream.node_id)),
-                       lambda code, output: code and self.say('astray', 'could not follow %s: %s. Tries again in %d s; by hand: ansible-playbook '
-                                                              'playbooks/rejoin.yml -e target=%s' % (upstream.name, why_not(output), pause, config['name'])),
+                       lambda code, output: code and self.say('astray', 'could not follow %s: %s. Tries again in %d s; by hand: %s' % (
+                           upstream.name, why_not(output), pause, next_command('rejoin', config['name']))),
                        seconds=FOLLOW_LIMIT)
 
     def elect(self):
@@ -1388,8 +1632,9 @@ def watch(config):
     signal.signal(signal.SIGTERM, end)
     changed = os.stat(CONFIG).st_mtime
     watching = Watch(config)
-    say('watches over %s: %d votes, stops a primary that is alone for %d s, auto_rejoin %s' % (
-        config['name'], watching.votes, config['isolation'], config['auto_rejoin']))
+    say('watches over %s: %d votes, %s a primary that is alone for %d s, auto_rejoin %s' % (
+        config['name'], watching.votes, 'stops' if watching.state['armed'] else 'is not armed yet, and once it is stops', config['isolation'],
+        config['auto_rejoin']))
     with open(PID_FILE, 'w') as handle:
         handle.write('%d\n' % os.getpid())
     tell_systemd('READY=1')

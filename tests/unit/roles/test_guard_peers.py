@@ -10,13 +10,17 @@ __metaclass__ = type
 
 import itertools
 import json
+import os
+import re
 
+import jinja2
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Host, Observed, Server
 
 ID = '7000000000000000001'
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 @pytest.fixture
@@ -133,3 +137,19 @@ def test_a_witness_stays_one_whatever_the_groups_say(written):
 def test_a_host_without_a_role_in_the_verdict_has_that_of_the_inventory(written):
     found = written('a', live={'w': None}, a='primary', b='standby', w='witness')
     assert votes(found) == ['b', 'w']
+
+
+def test_the_guard_finds_in_its_file_what_it_reads(written):
+    """Among it the name under which the other guards log in, and where it keeps what it has to know beyond a boot."""
+    with open(os.path.join(ROOT, 'roles', 'guard', 'files', 'guard.py')) as handle:
+        read = set(re.findall(r"config(?:\[|\.get\()'(\w+)'", handle.read()))
+    assert {'login', 'state', 'cluster'} <= read
+    assert read - set(written('a', a='primary', b='standby')) == set()
+
+
+def test_the_guard_is_there_before_the_server():
+    """A crashed server's recovery may take longer than its start is locked for: the guard asks as a primary's meanwhile."""
+    with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard.service.j2')) as handle:
+        lines = jinja2.Template(handle.read()).render(__repmgr_service='pg', repmgr_cluster_name='lab').splitlines()
+    assert 'Before=pg.service' in lines
+    assert [line for line in lines if line.startswith('After=')] == ['After=network-online.target']

@@ -60,6 +60,12 @@ class Psql:
         self.local = []
         self.attached_after = 0
         self.checkpoints, self.needed, self.allowed = 0, 0, 1
+        self.newest = 9
+
+    def timeline(self, conninfo):
+        if self.newest is PsqlError:
+            raise PsqlError('connection refused')
+        return self.newest
 
     def knows_its_timeline(self, conninfo):
         return self.checkpoints >= self.needed
@@ -147,6 +153,38 @@ def test_commands(context, actions, commands):
     _apply.apply(context, actions)
     assert context.runner.calls == commands
     assert [step['action'] for step in context.done] == actions
+
+
+OLDER = 'the primary is on timeline %d, which is older than %d, the one of b'
+
+
+@pytest.mark.parametrize('theirs, control, history, refused', [
+    (1, ('1', '1'), (), ''), (2, ('1', '1'), (), ''), (None, ('3', '3'), (), ''),
+    (1, ('2', '1'), (), OLDER % (1, 2)),
+    (1, ('1', '2'), (), OLDER % (1, 2)),
+    # It was promoted a moment before it died: its control data do not know.
+    (1, ('1', '1'), ('00000002.history',), OLDER % (1, 2)),
+    (9, ('1', '1'), ('0000000A.history', '00000011.history.partial'), OLDER % (9, 10)),
+    (PsqlError, ('1', '1'), (), 'connection refused'),
+])
+@pytest.mark.parametrize('actions', [['rejoin_rewind'], ['stop', 'rejoin_rewind']])
+def test_no_rewind_onto_an_older_timeline(context, theirs, control, history, refused, actions):
+    """Nor is the server stopped for it; a new copy beside the old data is asked for by name."""
+    wal = os.path.join(context.place.data_directory, 'pg_wal')
+    os.mkdir(wal)
+    for name in history:
+        open(os.path.join(wal, name), 'w').close()
+    context.psql.newest, context.runner.timelines = theirs, control
+    dry = _apply.dry_run(context, actions)
+    assert dry is None or 'error' not in dry if not refused else refused in dry['error'] and not dry['ok']
+    context.runner.calls[:] = []
+    if not refused:
+        _apply.apply(context, actions)
+        return
+    with pytest.raises(_apply.ApplyError) as found:
+        _apply.apply(context, actions)
+    assert refused in found.value.text and context.runner.calls == [] and context.done == []
+    _apply.apply(context, ['rejoin_attach'])
 
 
 def test_every_action_has_a_case():

@@ -30,7 +30,7 @@ def host(name, number, **changes):
         'name': name, 'cluster': 'lab', 'node_id': str(number), 'node_name': name, 'address': '10.0.0.%d' % number, 'port': '5432',
         'groups': ['standby'], 'profile': 'safe', 'package_source': 'distro', 'os_family': 'Debian', 'distribution': 'Debian',
         'distribution_major': '12', 'postgresql_version': '15', 'service_mgr': 'systemd', 'priority': '100', 'location': 'default',
-        'unreachable': False,
+        'unreachable': False, 'failover': 'automatic',
     }
     found.update(changes)
     return found
@@ -201,6 +201,13 @@ def test_right(changes):
                                                    'Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'max_replication_slots': 0}), 'b: repmgr_postgresql_settings.max_replication_slots is "0"; expected at least 2 for 2 data '
                                                          'nodes. Correct repmgr_postgresql_settings.'),
+    (dict(profile='fast'), 'b, a: repmgr_failover_profile is fast on b; safe on a; expected the same on all nodes. '
+                           'Set repmgr_failover_profile once for the cluster.'),
+    (dict(failover='manual'), 'a, b: repmgr_failover is automatic on a; manual on b; expected the same on all nodes. '
+                              'Set repmgr_failover once for the cluster.'),
+    # A host that cannot be reached has its old settings, and the inventory is still one.
+    (dict(failover='manual', unreachable=True), 'a, b: repmgr_failover is automatic on a; manual on b; expected the same on all nodes. '
+                                                'Set repmgr_failover once for the cluster.'),
 ])
 def test_wrong(changes, message):
     assert contract_problems([host('a', 1), host('b', 2, **changes)]) == [message]
@@ -286,7 +293,7 @@ def test_somebody_may_be_promoted_where_failover_is_automatic():
     assert contract_problems(nodes + [witness]) == [
         'a, b: repmgr_failover is automatic and repmgr_priority is 0 on all data nodes; expected a node that may be promoted. '
         'Correct repmgr_priority, or set repmgr_failover: manual.']
-    assert contract_problems([dict(node, failover='manual') for node in nodes] + [witness]) == []
+    assert contract_problems([dict(node, failover='manual') for node in nodes + [witness]]) == []
     assert contract_problems([nodes[0], dict(nodes[1], priority=1), witness]) == []
     assert contract_problems(nodes[:1]) == []
 

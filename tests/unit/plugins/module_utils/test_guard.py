@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -75,33 +76,69 @@ def test_a_start_and_a_promotion_cannot_both_have_their_locks(votes):
 # -- start
 
 def start(*peers, **more):
-    return guard.start_problem(list(peers), guard.answered, more.get('votes', 3), SYSTEM, more.get('timeline', 1))
+    return guard.start_problem(list(peers), guard.heard, more.get('votes', 3), SYSTEM, more.get('timeline', 1), more.get('reign'))
 
 
-@pytest.mark.parametrize('peers, problem', [
-    ((standby('b'), standby('c')), ''),
-    ((standby('b'), silent('c')), ''),
-    ((silent('b'), silent('c')), 'cannot see b, c, who could have elected another primary'),
-    ((primary('b', timeline=2), standby('c')), 'b is primary, on timeline 2 (here: 1)'),
-    ((primary('b', timeline=1), standby('c')), 'b is primary, on timeline 1 (here: 1)'),
-    ((primary('b', system='another'), standby('c')), ''),
-    ((silent('b'), standby('c', timeline=2)), 'c is on timeline 2 (here: 1), so another node was promoted'),
-    ((standby('b'), silent('c'), witness('d')), ''),
-    ((silent('b'), silent('c'), witness('d')), 'cannot see b, c, who could have elected another primary'),
+NAMED = 'd names b as primary, which is not in sight as a standby'
+
+
+@pytest.mark.parametrize('peers, code, text', [
+    ((standby('b'), standby('c')), None, ''),
+    ((standby('b'), silent('c')), None, ''),
+    ((silent('b'), silent('c')), 'isolated', 'cannot see b, c, who could have elected another primary'),
+    ((primary('b', timeline=2), standby('c')), 'primary', 'b is primary, on timeline 2 (here: 1)'),
+    ((primary('b', timeline=1), standby('c')), 'primary', 'b is primary, on timeline 1 (here: 1)'),
+    ((primary('b', system='another'), standby('c')), None, ''),
+    ((silent('b'), standby('c', timeline=2)), 'promoted', 'c is on timeline 2 (here: 1), so another node was promoted'),
+    ((standby('b'), silent('c'), witness('d')), None, ''),
+    ((silent('b'), silent('c'), witness('d')), 'isolated', 'cannot see b, c, who could have elected another primary'),
+    # A vote that somebody else has had.
+    ((silent('b'), standby('c'), witness('d', upstream=2)), 'named', NAMED),
+    ((silent('b'), standby('c'), witness('d', primary_id=2)), 'named', NAMED),
+    # It is a standby by now, or a server that this node does not know any more.
+    ((standby('b'), standby('c'), witness('d', upstream=2, primary_id=2)), None, ''),
+    ((silent('b'), standby('c'), witness('d', upstream=9, primary_id=9)), None, ''),
+    # It was told to follow b, cannot reach it, and may have voted for it.
+    ((silent('b'), standby('c', notified=2)), 'named', 'c names b as primary, which is not in sight as a standby'),
+    ((standby('b'), standby('c', notified=2)), None, ''),
+    ((silent('b'), standby('c', notified=1)), None, ''),
+    # What a standby on the same timeline says it may have replayed before another was promoted; its upstream may be a standby.
+    ((silent('b'), standby('c', upstream=2, primary_id=2)), None, ''),
 ])
-def test_start(peers, problem):
-    assert start(*peers) == problem
+def test_start(peers, code, text):
+    problem = start(*peers)
+    assert (problem.code, problem.text) == (code, text) if code else problem is None
 
 
 def test_start_where_the_witness_votes():
-    assert start(standby('b'), silent('d', vote=True, witness=True)) == ''
-    assert start(silent('b'), witness('d', vote=True)) == ''
-    assert start(silent('b'), silent('d', vote=True, witness=True)).startswith('cannot see b, d')
+    assert start(standby('b'), silent('d', vote=True, witness=True)) is None
+    assert start(silent('b'), witness('d', vote=True)) is None
+    assert start(silent('b'), silent('d', vote=True, witness=True)).text.startswith('cannot see b, d')
+    assert start(silent('b'), witness('d', vote=True, upstream=2)).peers == ['b', 'd']
+    # It answers and does not say what it knows.
+    mute = server('d', vote=True, witness=True, in_recovery=False, system='other')
+    assert start(silent('b'), mute).code == 'isolated' and start(standby('b'), mute) is None
+
+
+@pytest.mark.parametrize('reign, named', [
+    # It has replaced b, and the witness has not noticed yet.
+    ({'timeline': 1, 'replaced': 2, 'followed': []}, False),
+    # It has followed this node since, and follows b again.
+    ({'timeline': 1, 'replaced': 2, 'followed': [4]}, True),
+    ({'timeline': 1, 'replaced': None, 'followed': [4]}, True),
+    ({'timeline': 1, 'replaced': None, 'followed': []}, False),
+    # Another one than was replaced, or of a time before.
+    ({'timeline': 1, 'replaced': 3, 'followed': []}, True),
+    ({'timeline': 7, 'replaced': 2, 'followed': []}, True),
+    (None, True),
+])
+def test_start_where_a_witness_may_know_less(reign, named):
+    assert (start(silent('b'), witness('d', vote=True, upstream=2, primary_id=2), reign=reign) is not None) is named
 
 
 def test_start_of_two_and_of_one():
-    assert start(silent('b'), votes=2) == ''
-    assert start(votes=1) == ''
+    assert start(silent('b'), votes=2) is None
+    assert start(votes=1) is None
 
 
 # -- promotion
@@ -350,7 +387,7 @@ while True:
     if not line:
         break
     if line.startswith('\\echo end'):
-        sys.stdout.write('noise\ncore\t{"in_recovery": true}\nrepmgr\t{"last_seen": 3}\n' + line[6:])
+        sys.stdout.write('noise\ncore\t{"in_recovery": true}\nrepmgrd\t{"last_seen": 3}\nnodes\t{"primary_id": 1}\n' + line[6:])
         sys.stdout.flush()
 """
 
@@ -362,7 +399,7 @@ def test_a_server_answers_again_and_again_on_one_connection(tmpdir):
         # Python 2.7's clock has hundredths.
         time.sleep(0.03)
         guard.ask_all([peer], 5)
-        assert peer.answer == {'in_recovery': True, 'last_seen': 3} and peer.answered != before and peer.seen(5)
+        assert peer.answer == {'in_recovery': True, 'last_seen': 3, 'primary_id': 1} and peer.answered != before and peer.seen(5)
     process = peer.process
     peer.close()
     assert process.poll() is not None and peer.process is None
@@ -419,7 +456,8 @@ while True:
         if 'pg_try_advisory_lock' in script:
             sys.stdout.write('lock\ttrue\n')
         else:
-            sys.stdout.write('core\t{"in_recovery": true, "system": "1", "timeline": 1}\nrepmgr\t{"last_seen": 60, "upstream": 1}\n')
+            sys.stdout.write('core\t{"in_recovery": true, "system": "1", "timeline": 1}\nrepmgrd\t{"last_seen": 60, "upstream": 1}\n')
+            sys.stdout.write('nodes\t{"primary_id": 1}\n')
         sys.stdout.write(line[6:])
         sys.stdout.flush()
         script = ''
@@ -434,6 +472,7 @@ def test_a_promotion_keeps_the_votes_for_a_while(tmpdir, monkeypatch, command, c
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'local_of', lambda config, purpose: here)
     monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [other])
+    monkeypatch.setattr(guard, 'PROMOTE_FILE', str(tmpdir.join('promote')))
     assert guard.promote(dict(CONFIG, isolation=5, peers=[{'vote': True}]), command) == code
     for name in 'ab':
         assert tmpdir.join(name, 'psql.held').check() is held
@@ -474,7 +513,8 @@ class Stage:
     def __init__(self, monkeypatch, *peers, **config):
         self.now, self.done = 1000.0, []
         monkeypatch.setattr(guard, 'clock', lambda: self.now)
-        monkeypatch.setattr(guard, 'stop_now', lambda directory: self.done.append('stop'))
+        self.problems = []
+        monkeypatch.setattr(guard, 'stop_now', lambda directory, problem: (self.done.append('stop'), self.problems.append(problem)))
         monkeypatch.setattr(guard, 'say', self.done.append)
         # On a machine with a lab its processes are seen, too.
         monkeypatch.setattr(guard, 'rejoining', lambda directory: False)
@@ -485,6 +525,7 @@ class Stage:
             'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
         self.watch = guard.Watch(dict(CONFIG, **config))
         self.watch.peers, self.watch.votes = list(peers), 3
+        self.watch.state['armed'] = True
         self.watch.local.answer, self.watch.local.answered = {'system': SYSTEM, 'timeline': 1, 'paused': False}, self.now
         self.watch.since = self.now - 60
         for peer in peers:
@@ -805,7 +846,7 @@ FOLLOW = '/bin/repmgr -f /etc/repmgr.conf standby follow --upstream-node-id 2'
     ({'paused': True}, {}, {}, 31, []),
     ({}, {'paused': True}, {}, 31, []),
     ({}, {'system': '4711'}, {}, 31, []),
-    ({}, {}, {'auto_rejoin': 'off'}, 31, ['b is primary, and this standby streams from nobody. Type: ansible-playbook site.yml']),
+    ({}, {}, {'auto_rejoin': 'off'}, 31, ['b is primary, and this standby streams from nobody. Type: ansible-playbook pgfleet.repmgr.site']),
 ])
 def test_watch_over_a_standby_that_was_left_behind(monkeypatch, local, peer, config, seconds, done):
     stage = Stage(monkeypatch, primary('b', **peer), standby('c', lsn=200), **config)
@@ -840,7 +881,7 @@ def test_a_standby_that_cannot_follow_says_why_and_tries_again(monkeypatch):
             stage.end_job(8, 'ERROR: this node cannot attach\nDETAIL: it is ahead')
         assert len([text for text in stage.done if text.startswith('streams from nobody')]) == attempts
     assert ('could not follow b: ERROR: this node cannot attach; DETAIL: it is ahead. Tries again in 60 s; by hand: ansible-playbook '
-            'playbooks/rejoin.yml -e target=a') in stage.done
+            'pgfleet.repmgr.rejoin -e repmgr_target=a') in stage.done
 
 
 HELD_BY = guard.held_by
@@ -884,7 +925,7 @@ def test_a_standby_whose_primary_has_removed_the_wal_that_it_needs(monkeypatch, 
         assert ('because primary b has removed' in stage.done[0]) is (' 3' in done[-2:])
         return
     assert stage.done == ['streams from nobody, and b has removed the WAL that it needs, from 2/6000060 on; no other node that answers has it. It has to '
-                          'be cloned again: ansible-playbook playbooks/rejoin.yml -e target=a -e rejoin=reclone']
+                          'be cloned again: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a -e repmgr_rejoin=reclone']
     # Not in vain every minute.
     for passed, times in ((950, 1), (20, 2)):
         stage.now += passed
@@ -970,7 +1011,7 @@ def test_a_server_that_does_not_answer_about_slots_is_given_up(tmpdir, monkeypat
 
 
 def test_what_the_server_answers_about_slots(tmpdir, monkeypatch):
-    psql(tmpdir, ANSWERS.replace('core', 'created').replace('{"in_recovery": true}', '["repmgr_slot_2"]').replace('repmgr\\t', 'missing\\t').replace(
+    psql(tmpdir, ANSWERS.replace('core', 'created').replace('{"in_recovery": true}', '["repmgr_slot_2"]').replace('repmgrd\\t', 'missing\\t').replace(
         '{"last_seen": 3}', '["repmgr_slot_3"]'))
     here, said = retention(tmpdir, bin_dir=str(tmpdir)), []
     monkeypatch.setattr(guard, 'say', said.append)
@@ -1030,7 +1071,7 @@ def test_what_is_at_work(tmpdir, monkeypatch, words, busy):
 
 REJOIN = '/bin/repmgr -f /etc/repmgr.conf -d host=b node rejoin --force-rewind'
 RECOVERY = '/bin/postgres --single -F -D /data -c config_file=/config/postgresql.conf template1'
-COULD_NOT = 'could not rejoin b: %s. Tries again in %d s; by hand: ansible-playbook playbooks/rejoin.yml -e target=a'
+COULD_NOT = 'could not rejoin b: %s. Tries again in %d s; by hand: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a'
 
 
 def rejoining(monkeypatch, *peers, **config):
@@ -1061,7 +1102,7 @@ def test_a_rejoin_waits_for_the_witness_and_not_long(monkeypatch, noticed):
 def test_no_rejoin_where_it_is_off(monkeypatch):
     stage = rejoining(monkeypatch, primary('b', timeline=2), auto_rejoin='off')
     stage.watch.rejoin(stage.watch.peers[0], {})
-    assert stage.done == ['b is primary; this node can come back as its standby: ansible-playbook playbooks/rejoin.yml -e target=a']
+    assert stage.done == ['b is primary; this node can come back as its standby: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a']
 
 
 @pytest.mark.parametrize('state, config, done', [
@@ -1134,7 +1175,7 @@ def test_watch_over_a_primary_that_is_not_registered(monkeypatch, local, seconds
     if done:
         stage.end_job(1, 'ERROR: no')
         stage.watch.primary('/data')
-        assert stage.done[2:] == ['could not register this node as primary: ERROR: no. Tries again in 60 s; by hand: ansible-playbook site.yml']
+        assert stage.done[2:] == ['could not register this node as primary: ERROR: no. Tries again in 60 s; by hand: ansible-playbook pgfleet.repmgr.site']
 
 
 @pytest.mark.parametrize('other, promoting', [(True, False), (False, True)])
@@ -1199,3 +1240,395 @@ def test_a_job_that_takes_long_says_so(tmpdir, monkeypatch):
     finally:
         job.process.kill()
         job.process.wait()
+
+
+# -- what a node knows of another primary
+
+@pytest.mark.parametrize('peers, reign, code', [
+    # The vote of a witness that has followed another node since.
+    ((silent('b'), witness('d', vote=True, upstream=2, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4]}, 'named'),
+    # Right after its own promotion: the witness asks the old primary still, and its copy of the metadata has it still.
+    ((silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0)), {'timeline': 1, 'replaced': 2, 'followed': []}, None),
+    ((silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0)), None, None),
+    # A switchover, and the old primary is a standby already.
+    ((standby('b'), witness('d', vote=True, upstream=2, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4]}, None),
+    # Not registered any more, or not in the configuration.
+    ((silent('b'), witness('d', vote=True, upstream=9, primary_id=9, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4]}, None),
+    # A majority follows this node all the same.
+    ((silent('b'), standby('c', receiving=True), witness('d', upstream=2)), {'timeline': 1, 'replaced': None, 'followed': [4]}, None),
+    # A standby that has been on a newer timeline, streams from nobody, and knows whose it was.
+    ((silent('b'), standby('c', timeline=2, primary_id=2)), None, 'named'),
+    ((silent('b'), standby('c', timeline=2, primary_id=1)), None, None),
+    # A notification may be an old one, which is no reason to stop a primary that runs.
+    ((silent('b'), standby('c', notified=2), witness('d', notified=2)), None, None),
+    # A standby that lags behind has replayed neither the promotion nor its registration.
+    ((silent('b'), standby('c', timeline=1, primary_id=2, upstream=2)), None, None),
+])
+def test_watch_over_a_primary_where_another_is_named(monkeypatch, peers, reign, code):
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.since = stage.now
+    for one in [stage.watch.local] + [peer for peer in peers if peer.answer]:
+        one.answered = stage.now
+    stage.watch.local.answer.update(in_recovery=False, primary_id=1)
+    stage.watch.state['reign'] = reign
+    assert stage.primary() == (['stop'] if code else [])
+    assert [problem.code for problem in stage.problems] == ([code] if code else [])
+
+
+def test_what_a_primary_remembers_of_its_witnesses(monkeypatch, tmpdir):
+    """And its guard still knows after a restart, also one of the host."""
+    path = str(tmpdir.join('state'))
+    stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0), state=path)
+    stage.watch.local.answer = standby('a', primary_id=2).answer
+    stage.watch.local.answered = stage.now
+    stage.watch.standby()
+    assert guard.read_state(stage.watch.config)['primary'] == 2
+    # It is promoted, and registered before its guard has looked.
+    stage.watch.local.answer = primary('a', timeline=2, primary_id=1, registered=[1, 2]).answer
+    assert stage.primary() == []
+    assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
+    stage.watch.peers[1].answer.update(upstream=1)
+    assert stage.primary() == []
+    assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [4]}
+    stage.watch.peers[1].answer.update(upstream=2)
+    assert stage.primary() == ['stop']
+    assert guard.Watch(stage.watch.config).state['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [4]}
+
+
+def test_what_a_primary_that_is_not_registered_has_replaced(monkeypatch):
+    """Promoted by hand: its own metadata have the one before."""
+    stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0))
+    stage.watch.local.answer = primary('a', timeline=2, primary_id=2, registered=[1, 2]).answer
+    assert stage.primary() == []
+    assert stage.watch.state['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', '{"cluster": "other", "node_id": 1, "armed": true}', '{"cluster": "main", "node_id": 2, "armed": true}'])
+def test_a_state_that_is_no_word_of_this_node(tmpdir, text):
+    path = tmpdir.join('state')
+    path.write(text)
+    config = dict(CONFIG, cluster='main', state=str(path))
+    assert guard.read_state(config) == {'cluster': 'main', 'node_id': 1, 'armed': False, 'primary': None, 'reign': None}
+    guard.write_state(config, dict(guard.read_state(config), armed=True))
+    assert guard.read_state(config)['armed'] and tmpdir.listdir() == [path]
+
+
+@pytest.mark.parametrize('theirs, control, history, done', [
+    (2, '1', (), 'rejoin b'),
+    (2, '2', (), 'rejoin b'),
+    (1, '2', (), 'older'),
+    # Its promotion was a moment before it died: no checkpoint since.
+    (1, '1', ('00000002.history',), 'older'),
+    (2, '1', ('00000002.history', '00000003.history.tmp', '000000030000000000000001', '0000000A.history.done'), 'rejoin b'),
+    (9, '1', ('0000000A.history',), 'older'),
+])
+def test_no_rewind_onto_an_older_timeline(monkeypatch, tmpdir, theirs, control, history, done):
+    for name in history:
+        tmpdir.ensure('pg_wal', name)
+    stage = Stage(monkeypatch, primary('b', timeline=theirs), data_directory=str(tmpdir))
+    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": control})
+    for dummy in range(3):
+        stage.now += 3600
+        stage.watch.peers[0].answered = stage.now
+        stage.watch.stopped()
+    if done != 'older':
+        assert stage.done == [done] * 3
+        return
+    # Once: it is for somebody to decide.
+    text, = stage.done
+    assert text.startswith('does not rejoin b: it is primary on timeline %d, which is older than' % theirs)
+    assert text.endswith('ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a --check')
+
+
+def test_a_standby_is_on_the_timeline_that_it_has_followed():
+    core = {'in_recovery': True, 'timeline': 1}
+    assert guard.merged({'core': core})['timeline'] == 1
+    assert guard.merged({'core': core, 'history': {'history': None}})['timeline'] == 1
+    assert guard.merged({'core': core, 'history': {'history': 2}, 'repmgrd': {'upstream': 2}, 'nodes': {'primary_id': 2}}) == {
+        'in_recovery': True, 'timeline': 2, 'upstream': 2, 'primary_id': 2}
+    assert guard.merged({'core': dict(core, timeline=3), 'history': {'history': 2}})['timeline'] == 3
+
+
+# -- an armed guard, and one that was just installed
+
+def ticking(monkeypatch, stage, kind='primary', pid=77):
+    monkeypatch.setattr(guard, 'data_is', lambda directory: kind)
+    monkeypatch.setattr(guard, 'postmaster', lambda directory: pid)
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    monkeypatch.setattr(guard.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, speak_as: None)
+    stage.watch.detected, stage.watch.ticked = (kind, pid), stage.now
+
+
+def test_a_guard_that_was_just_installed(monkeypatch, tmpdir):
+    stage = Stage(monkeypatch, silent('b'), silent('c'), state=str(tmpdir.join('state')))
+    stage.watch.state['armed'] = False
+    ticking(monkeypatch, stage)
+    for dummy in range(3):
+        stage.now += 6
+        stage.watch.ticked = stage.now
+        stage.watch.tick()
+    assert stage.done == ['is not armed: has not seen a majority of votes since it was installed (sees nobody), and stops no primary for being alone']
+    # Two primaries that it sees are another matter.
+    stage.watch.peers[0].answer = primary('b', timeline=2).answer
+    stage.watch.peers[0].vote, stage.watch.peers[0].answered = False, stage.now
+    assert stage.primary() == ['stop']
+    stage.watch.peers[0].vote, stage.watch.peers[0].answer, stage.done[:] = True, standby('b').answer, []
+    stage.watch.tick()
+    assert stage.done[0] == 'is armed: has seen a majority of votes (b), and stops a primary here that loses it'
+    # It stays so when the guard, or the host, has started anew.
+    again = guard.Watch(stage.watch.config)
+    assert again.state['armed'] and guard.read_state(stage.watch.config)['armed']
+    stage.now += 20
+    stage.watch.local.answered = stage.now
+    assert stage.primary() == ['stop']
+
+
+@pytest.mark.parametrize('kind, pid', [('standby', 77), ('primary', None)])
+def test_a_guard_is_armed_in_every_role(monkeypatch, kind, pid):
+    stage = Stage(monkeypatch, standby('b', receiving=True), silent('c'))
+    stage.watch.state['armed'] = False
+    ticking(monkeypatch, stage, kind, pid)
+    stage.watch.tick()
+    assert stage.watch.state['armed']
+
+
+def test_a_guard_of_a_node_alone_is_armed_by_its_peer(monkeypatch):
+    """Two nodes without a witness: one of them is no majority."""
+    stage = Stage(monkeypatch, silent('b'))
+    stage.watch.votes, stage.watch.state['armed'] = 2, False
+    stage.watch.arm()
+    assert not stage.watch.state['armed']
+
+
+def test_why_the_guard_has_stopped_a_server(tmpdir, monkeypatch, run_server):
+    run_server()
+    stopped = tmpdir.join('why')
+    monkeypatch.setattr(guard, 'STOPPED_FILE', str(stopped))
+    monkeypatch.setattr(guard, 'say', lambda text: None)
+    before = int(time.time())
+    guard.Watch.stop(str(tmpdir.join('data')), guard.Problem('isolated', 'cannot see b', ['b']))
+    found = json.loads(stopped.read())
+    assert before <= found.pop('since') <= time.time()
+    assert found == {'code': 'isolated', 'text': 'cannot see b', 'peers': ['b']}
+
+
+# -- one promotion at a time
+
+def test_one_promotion_at_a_time(tmpdir, monkeypatch):
+    """The command holds the lock, too: its hook may be killed, and the promotion goes on."""
+    path, done = str(tmpdir.join('promote')), []
+    monkeypatch.setattr(guard, 'PROMOTE_FILE', path)
+    handle = guard.only_one(path, guard.clock() + 5)
+    assert handle is not None
+    begun = guard.clock()
+    assert guard.only_one(path, begun + 0.5) is None and guard.clock() - begun >= 0.5
+    child = subprocess.Popen(['sleep', '60'], close_fds=False)
+    os.close(handle)
+    try:
+        assert guard.only_one(path, guard.clock()) is None
+        monkeypatch.setattr(guard, 'become_user', lambda config: None)
+        monkeypatch.setattr(guard, 'say', done.append)
+        monkeypatch.setattr(guard, 'local_of', None)
+        monkeypatch.setattr(guard, 'only_one', lambda path, deadline, real=guard.only_one: real(path, guard.clock()))
+        assert guard.promote(dict(CONFIG, peers=[]), ['true']) == 1
+        assert done == ['not promoted: another promotion of this node is at work (%s is locked)' % path]
+    finally:
+        child.kill()
+        child.wait()
+    # What is killed has let go.
+    again = guard.only_one(path, guard.clock() + 5)
+    assert again is not None
+    os.close(again)
+
+
+# -- wall clocks, and what is not known
+
+@pytest.mark.parametrize('more, problem', [
+    # Set back after its server had started, or after the primary had asked.
+    ({'uptime': -3000}, ''), ({'asked': ['a', -3000]}, ''), ({'receiving': True, 'silence': -3000}, ''), ({'last_seen': -50}, ''),
+    ({'uptime': -3}, 'c started 3 s ago, less than 7: a primary may have seen it until then'),
+    ({'asked': ['a', -3]}, 'primary a runs, and has asked c 3 s ago, less than 7'),
+    # track_activities is off.
+    ({'asked': ['a', None]}, 'primary a runs, and has asked c 0 s ago, less than 7'),
+])
+def test_a_promotion_and_ages_that_are_odd(more, problem):
+    assert promotion(standby('b'), silent('a'), standby('c', **more))[0] == problem
+
+
+def test_a_promotion_without_the_word_of_repmgr():
+    """A lock on repmgr.nodes, say: what nobody has said is not that nobody has seen the primary."""
+    local = standby('b')
+    del local.answer['primary_id']
+    assert promotion(local, silent('a'), standby('c')) == ('the server here cannot read repmgr.nodes: no reason given', True)
+    peer = server('c', in_recovery=True)
+    assert promotion(standby('b'), silent('a'), peer) == ('sees 1 of 3 votes (b), a majority is 2', True)
+
+
+SLOW = r"""
+import sys, time
+number = 0
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    if line.startswith('\\echo end'):
+        number += 1
+        sys.stdout.write('core\t{"in_recovery": true, "lsn": %d}\n' % number)
+        sys.stdout.flush()
+        if number > 1:
+            time.sleep(60)
+        sys.stdout.write('repmgrd\t{"upstream": 1}\n' + line[6:])
+        sys.stdout.flush()
+"""
+
+
+def test_a_server_is_in_sight_although_repmgrs_part_hangs(tmpdir):
+    peer = psql(tmpdir, SLOW)
+    guard.ask_all([peer], 5)
+    before = peer.answered
+    time.sleep(0.05)
+    peer.ask()
+    guard.pump([peer], 0.5)
+    assert peer.answered > before and peer.waiting
+    # The last word of repmgrd stands until there is another.
+    assert peer.answer == {'in_recovery': True, 'lsn': 2, 'upstream': 1}
+    peer.close()
+
+
+def test_every_part_of_the_question_ends_by_itself():
+    """And what a role may not ask, or what is locked, takes nothing but its own part away."""
+    statements = [text for text in guard._QUESTION.split(';\n') if text.strip()]
+    assert [text.split("'")[1] for text in statements] == ['core', 'history', 'repmgrd', 'nodes']
+    assert [index for index, text in enumerate(statements) if 'repmgr.nodes' in text] == [3]
+    assert [index for index, text in enumerate(statements) if 'pg_ls_waldir' in text] == [1]
+
+
+CONNECTS = r"""
+import json, os, sys
+json.dump({'options': os.environ['PGOPTIONS'], 'name': os.environ['PGAPPNAME'], 'files': os.listdir('/proc/self/fd')}, open(__file__ + '.seen', 'w'))
+"""
+
+
+def test_how_a_guard_connects(tmpdir):
+    peer = psql(tmpdir, CONNECTS)
+    peer.config.update(login='rep mgr\\x', node_id=1)
+    handle = os.open(str(tmpdir), os.O_RDONLY)
+    if hasattr(os, 'set_inheritable'):
+        os.set_inheritable(handle, True)
+    try:
+        guard.ask_all([peer], 5)
+    finally:
+        os.close(handle)
+    seen = json.loads(tmpdir.join('psql.seen').read())
+    assert seen['options'].endswith(' -c lock_timeout=500ms -c pgfleet.login=rep\\ mgr\\\\x')
+    assert seen['name'] == 'repmgr-guard status a' and str(handle) not in seen['files']
+
+
+# -- names
+
+@pytest.mark.parametrize('name, purpose, application_name', [
+    ('a', 'start', 'repmgr-guard start a'),
+    ("o'brien", 'primary', "repmgr-guard primary o'brien"),
+    ('n' * 42, 'promote', 'repmgr-guard promote ' + 'n' * 42),
+    ('n' * 43, 'promote', 'repmgr-guard promote ' + 'n' * 39 + '~17'),
+    ('n' * 63, 'primary', 'repmgr-guard primary ' + 'n' * 39 + '~17'),
+    (u'k\xf6ln', 'start', 'repmgr-guard start k?ln~17'),
+])
+def test_the_name_of_a_session(name, purpose, application_name):
+    """PostgreSQL keeps 63 bytes of ASCII; whose sessions are ended, and whose are looked for, goes by it."""
+    assert guard.session_name({'name': name, 'node_id': 17}, purpose) == application_name
+    assert len(application_name) <= 63
+
+
+def test_names_are_quoted(monkeypatch):
+    asked = []
+    stage = Stage(monkeypatch, standby('b'), name="o'brien")
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append(script))
+    stage.watch.starting = type('Failed', (), {'poll': lambda self: 1, 'returncode': 1})()
+    assert not stage.watch.is_starting()
+    assert "application_name = 'repmgr-guard start o''brien';" in asked[0]
+
+
+@pytest.mark.parametrize('playbook, target, text', [
+    ('rejoin', 'db1', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=db1'),
+    ('rejoin', "o'brien", 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=\'o\'"\'"\'brien\''),
+    ('site', '', 'ansible-playbook pgfleet.repmgr.site'),
+    ('failover', '', 'ansible-playbook pgfleet.repmgr.failover'),
+])
+def test_what_somebody_types_next(playbook, target, text):
+    assert guard.next_command(playbook, target) == text
+    assert os.path.exists(os.path.join(os.path.dirname(PATH), '../../../playbooks/%s.yml' % playbook))
+
+
+@pytest.mark.parametrize('code, auto_rejoin, text', [
+    ('primary', 'rewind', 'It can come back as a standby: repmgr-guard watch does that now (repmgr_auto_rejoin: rewind), or ansible-playbook '
+     'pgfleet.repmgr.rejoin -e repmgr_target=a'),
+    ('promoted', 'off', 'It can come back as a standby: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a'),
+    ('named', 'rewind', 'It comes back as soon as b is in sight. Where that node is gone for good, promote a standby: ansible-playbook '
+     'pgfleet.repmgr.failover. Where there is none, see "A node that waits for another" in docs/guard.md'),
+    ('isolated', 'rewind', 'It starts when it can (repmgr-guard watch). Where it has to start anyway, see docs/runbook.md'),
+])
+def test_what_follows_from_a_problem(code, auto_rejoin, text):
+    """By its code: a text may say anything."""
+    assert guard.next_step(dict(CONFIG, auto_rejoin=auto_rejoin), guard.Problem(code, 'b is primary, on a ship; c was promoted', ['b'])) == text
+
+
+CHANGES = r"""
+import sys
+script, locked = '', False
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    script += line
+    if line.startswith('\\echo end'):
+        if 'pg_try_advisory_lock' in script:
+            locked = True
+            sys.stdout.write('lock\ttrue\n')
+        elif locked and '%(mode)s' == 'ends':
+            break
+        else:
+            more = ', "notified": 2' if locked and '%(mode)s' == 'told' else ''
+            sys.stdout.write('core\t{"in_recovery": %(recovers)s, "system": "1", "timeline": 1}\nrepmgrd\t{"last_seen": 60, "upstream": 1%%s}\n' %% more)
+            sys.stdout.write('nodes\t{"primary_id": 1}\n')
+        sys.stdout.write(line[6:])
+        sys.stdout.flush()
+        script = ''
+"""
+
+
+@pytest.mark.parametrize('mode, code', [('stays', 0), ('told', 1), ('ends', 1)])
+def test_a_start_looks_again_when_it_has_the_locks(tmpdir, monkeypatch, mode, code):
+    """A peer that is out of reach takes seconds, in which another may have had the votes, and given the lock back."""
+    done = []
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'write_environment', lambda config: None)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
+    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'say', done.append)
+
+    def peers_of(config, purpose):
+        peer = psql(tmpdir, CHANGES % {'mode': mode, 'recovers': 'true'})
+        peer.name, peer.node_id, peer.vote = 'c', 3, True
+        return [peer, guard.Server({'bin_dir': '/nowhere', 'passfile': '', 'connect_timeout': 2, 'name': 'a'}, 'b', 'host=b', 2, True)]
+
+    monkeypatch.setattr(guard, 'peers_of', peers_of)
+    assert guard.start(dict(CONFIG, start_wait=0, peers=[{'vote': True}, {'vote': True}])) == code
+    said = {'stays': 'may start as primary: sees c', 'told': 'c names b as primary', 'ends': 'somebody else is about to become primary: no lock'}
+    assert said[mode] in done[-1]
+
+
+def test_a_promotion_looks_again_when_it_has_the_locks(tmpdir, monkeypatch):
+    done = []
+    here, other = psql(tmpdir.mkdir('a'), VOTER), psql(tmpdir.mkdir('c'), VOTER)
+    here.vote = other.vote = True
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'local_of', lambda config, purpose: here)
+    monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [other])
+    monkeypatch.setattr(guard, 'PROMOTE_FILE', str(tmpdir.join('promote')))
+    monkeypatch.setattr(guard, 'say', done.append)
+    answers = [('', False), ('a is primary', False)]
+    monkeypatch.setattr(guard, 'promotion_problem', lambda *dummy: answers.pop(0))
+    assert guard.promote(dict(CONFIG, isolation=5, peers=[{'vote': True}]), ['touch', str(tmpdir.join('promoted'))]) == 1
+    assert done == ['not promoted: a is primary'] and not tmpdir.join('promoted').check()

@@ -161,7 +161,7 @@ def test_the_same_problem_of_two_nodes_has_the_step_of_each():
 
 def test_a_step_that_has_a_condition_is_not_the_next_one():
     cluster = cases.healthy()
-    cluster.observed[1].slots[0].update(active=False, retained_bytes=3 * cases.GB)
+    cluster.observed[1].slots[0].update(slot_name='repmgr_slot_9', active=False, retained_bytes=3 * cases.GB)
     view = seen(cluster)['clusters'][0]
     assert [problem['code'] for problem in view['problems']] == ['stale_slot']
     assert (view['problems'][0]['type'], view['next_step']) == (None, None)

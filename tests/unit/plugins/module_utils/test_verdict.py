@@ -205,7 +205,7 @@ def test_who_has_the_wal_that_is_removed(oldest, more):
     answer = judge(healthy(a=holding(running(False), 7 * SEGMENT), b=behind(), c=holding(running(True), oldest)))
     assert answer['problems'][0]['message'] == (
         'b: cannot stream: it needs WAL from 0/6000060 on, which primary a has removed%s; expected the WAL that it needs on a node that it can stream from. '
-        'Type: ansible-playbook playbooks/rejoin.yml -e target=b -e rejoin=reclone' % more)
+        'Type: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_rejoin=reclone -e repmgr_target=b' % more)
 
 
 @pytest.mark.parametrize('guard, receiver, found', [
@@ -229,7 +229,7 @@ def test_stale_slot_is_reported():
     answer = judge(healthy(a=observed))
     assert codes(answer) == ['stale_slot']
     assert answer['problems'][0]['message'] == (
-        "a: nobody uses slot repmgr_slot_9, and it keeps 3072 MB of WAL; expected no WAL kept for nobody. "
+        "a: nobody uses slot repmgr_slot_9, and it keeps 3072 MB of WAL; expected no WAL kept for a node that is gone. "
         "Only if its node is gone for good, type on a: psql -c \"select pg_drop_replication_slot('repmgr_slot_9')\"")
 
 
@@ -310,8 +310,9 @@ def test_the_server_of_a_witness_is_started_by_a_command():
     observed = stopped('valid', identifier=WITNESS_ID)
     observed.config = {'node_id': 4, 'node_name': 'w', 'service_start_command': 'sudo /usr/bin/systemctl start postgresql@15-main'}
     problem = [found for found in judge(healthy(w=observed))['problems'] if found['code'] == 'witness_down'][0]
-    assert problem['steps'] == [{'shell': 'sudo /usr/bin/systemctl start postgresql@15-main', 'host': 'w'}]
-    assert problem['command'] == 'Type on w: sudo /usr/bin/systemctl start postgresql@15-main'
+    assert problem['steps'][1:] == [{'shell': 'sudo /usr/bin/systemctl start postgresql@15-main', 'host': 'w'}]
+    assert problem['command'] == (
+        'systemd starts one that has died, five times in two minutes. Type on w: sudo /usr/bin/systemctl start postgresql@15-main')
 
 
 def test_the_server_of_the_last_primary_is_started_by_a_command():
@@ -641,3 +642,22 @@ def test_random_observations_never_raise_and_never_contradict():
             assert problem['node'] and problem['seen'] and problem['expected'] and problem['message']
         if answer['status'] in ('split_brain', 'no_primary', 'unknown'):
             assert answer['stop']
+
+
+@pytest.mark.parametrize('changes, missing', [
+    ({}, []),
+    # It may run on somewhere, paused; or its server is down.
+    ({'a': None}, ['host-a']),
+    ({'a': stopped()}, ['host-a']),
+    # Another lives, and nobody has registered it yet.
+    ({'a': None, 'b': running(False, timeline=2)}, []),
+])
+def test_a_registered_primary_that_does_not_answer(changes, missing):
+    """By the name of its host, which is the word that an operator gives."""
+    hosts = healthy(**changes)
+    hosts[0].update(name='host-a', unreachable=hosts[0]['observed'] is None)
+    assert judge(hosts)['missing_primary'] == missing
+
+
+def test_a_registered_primary_that_is_not_in_the_inventory():
+    assert judge(healthy(a=None)[1:])['missing_primary'] == ['a']
