@@ -57,13 +57,13 @@ test-lab: venv engine  ## The acceptance tests on a lab made from nothing
 test-galaxy: venv engine  ## Build, install from the tarball, deploy with pgfleet.repmgr.site
 	tests/tools/test-galaxy.sh
 
-test-test-options: venv engine  ## Two sets of options of a covering set, chosen by date, deployed from nothing
+test-options: venv engine  ## Two sets of options of a covering set, chosen by date, deployed from nothing
 	tests/tools/test-options.sh
 
 options: venv engine  ## All sets of a covering set of the documented options; SET=7 for one, SEED=3, KEEP=1 leaves its hosts
 	TEST_ALL=1 KEEP=$(KEEP) tests/tools/test-options.sh $(if $(SEED),--seed $(SEED)) $(SET)
 
-matrix: venv engine  ## Molecule scenarios of three families of platforms, at once
+test-matrix: venv engine  ## Molecule scenarios of three families of platforms, at once
 	tests/tools/test-matrix.sh
 
 matrix: venv engine  ## Deploy, switch over and fail over on the other platforms; SCENARIO=el9 for one

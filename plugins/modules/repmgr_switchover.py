@@ -143,7 +143,7 @@ unpaused:
   returned: when the switchover was run
   type: bool
 refusal:
-  description: The same as of M(pgfleet.repmgr.repmgr_node#module).
+  description: The same as of M(pgfleet.repmgr.repmgr_node).
   returned: on failure
   type: dict
 problems:

@@ -11,18 +11,26 @@ __metaclass__ = type
 import pytest
 
 
-@pytest.mark.parametrize('check, missing, without', [
-    (True, ['python3-psycopg2', 'acl'], ['python3-psycopg2']),
-    (True, ['acl'], []),
-    (True, [], []),
-    (True, None, []),
-    (False, ['python3-psycopg2'], []),
+def seen(missing, installed=True):
+    return {'__repmgr_record': {'name': None, 'observed': {'repmgr_installed': installed, 'missing_packages': missing}}}
+
+
+@pytest.mark.parametrize('hosts, without', [
+    ({'a': seen([]), 'b': seen(['sudo'])}, ['b']),
+    ({'a': seen(None, installed=False), 'b': seen(['sudo', 'acl'])}, ['a', 'b']),
+    # Which packages are missing is not told everywhere.
+    ({'a': seen(None), 'b': seen([])}, []),
 ])
-def test_what_cannot_be_looked_at(host, check, missing, without):
-    record = {'groups': ['primary'], 'cluster': 'lab', 'observed': {'missing_packages': missing}}
-    assert host.value('__repmgr_without', ansible_check_mode=check, __repmgr_record=record) == without
+@pytest.mark.parametrize('source', ['distro', 'none'])
+def test_where_check_mode_ends(host, source, hosts, without):
+    for name in hosts:
+        hosts[name]['__repmgr_record']['name'] = name
+    found = host.rendered(host.load('repmgr_install', 'vars', 'main.yml')['__repmgr_without_packages'], hostvars=hosts, __repmgr_present=sorted(hosts),
+                          repmgr_package_source=source)
+    assert found == (without if source != 'none' else [])
 
 
-def test_the_role_and_the_database_are_not_looked_at_then(host):
-    tasks = [task for task in host.load('server', 'tasks', 'main.yml') if task.get('ansible.builtin.include_tasks') == 'database.yml']
-    assert len(tasks) == 1 and '__repmgr_without | length == 0' in ' '.join(tasks[0]['when'])
+def test_the_whole_cluster_ends_there(host):
+    tasks = [task for task in host.load('repmgr_install', 'tasks', 'main.yml') if task.get('ansible.builtin.include_tasks') == 'check_mode.yml']
+    assert [task['when'] for task in tasks] == ['ansible_check_mode and __repmgr_without_packages | length > 0']
+    assert host.load('repmgr_install', 'tasks', 'check_mode.yml')[-1]['ansible.builtin.meta'] == 'end_host'
