@@ -81,4 +81,7 @@ def log_in(runner, reach, name, config, passfile, bin_dir, user):
 def _ssh(config, address):
     """As repmgr calls it, but not silent about what it does not like."""
     options = _repmgr.split_command(config.get('ssh_options') or '-q -o ConnectTimeout=10')
-    return ['ssh', '-o', 'Batchmode=yes'] + [word for word in options if word != '-q'] + [address, 'true']
+    # Where host keys are not verified, ssh would write down those that it sees; and this is only a look.
+    unverified = any(word.replace('-o', '').lower() in ('stricthostkeychecking=no', 'stricthostkeychecking=off') for word in options)
+    return (['ssh', '-o', 'Batchmode=yes'] + (['-o', 'UserKnownHostsFile=/dev/null'] if unverified else [])
+            + [word for word in options if word != '-q'] + [address, 'true'])

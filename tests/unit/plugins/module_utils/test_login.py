@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import pytest
+
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
 
@@ -86,3 +88,12 @@ def test_a_password_in_conninfo_is_not_on_the_command_line():
     log_in(runner, [entry('b')], {'conninfo': 'host=a password=secret'})
     assert 'secret' not in ' '.join(' '.join(call[0]) for call in runner.calls)
     assert [call[1]['PGPASSWORD'] for call in runner.calls if call[1]] == ['secret', 'secret']
+
+
+@pytest.mark.parametrize('options, written', [
+    ('-q -o StrictHostKeyChecking=no -o ConnectTimeout=10', False), ('-oStrictHostKeyChecking=off', False), ('-o StrictHostKeyChecking=yes', True),
+    ('-o StrictHostKeyChecking=accept-new', True), ('', True)])
+def test_a_look_writes_down_no_host_key(options, written):
+    argv = _login._ssh({'ssh_options': options}, '10.0.0.2')
+    assert ('UserKnownHostsFile=/dev/null' not in argv) == written
+    assert argv[-2:] == ['10.0.0.2', 'true'] and '-q' not in argv
