@@ -71,7 +71,7 @@ def test_the_old_primary_does_not_start():
     said = lab.ssh(lab.PRIMARY, "journalctl -u %s -o cat --no-pager -n 20" % lab.UNIT)
     timelines = re.search(r"does not start as primary: %s is primary, on timeline (\d+) \(here: (\d+)\)" % state["new"], said)
     assert timelines and int(timelines.group(1)) == int(timelines.group(2)) + 1, said
-    assert "playbooks/rejoin.yml -e target=%s" % lab.PRIMARY in said
+    assert "ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=%s" % lab.PRIMARY in said
 
 
 def test_site_refuses_two_primaries():

@@ -68,7 +68,7 @@ def test_maintenance(figure):
     assert all(row["paused"] == "1" for row in lab.service_status(lab.PRIMARY).values())
     books("maintenance", *pause).assert_nothing_changed()
     status = books("status")
-    assert status.rc != 0 and "(maintenance: disk swap in rack 2)" in status.text and "-e repmgrd=unpause" in status.text
+    assert status.rc != 0 and "(maintenance: disk swap in rack 2)" in status.text and "-e repmgr_maintenance=unpause" in status.text
     site().assert_nothing_changed()
 
 
@@ -83,7 +83,7 @@ def test_a_host_that_is_off_needs_the_operators_word():
     try:
         before = lab.fingerprints(lab.HOSTS[1:])
         run = books("failover")
-        assert run.rc != 0 and "-e primary_is_dead=%s" % lab.PRIMARY in run.message, str(run)
+        assert run.rc != 0 and "-e repmgr_primary_is_dead=%s" % lab.PRIMARY in run.message, str(run)
         run = books("failover", "-e", "repmgr_primary_is_dead=" + lab.STANDBY)
         assert run.rc != 0 and "primary_is_dead=%s" % lab.PRIMARY in run.message, str(run)
         run = books("failover", "--check", "-e", "repmgr_primary_is_dead=" + lab.PRIMARY)

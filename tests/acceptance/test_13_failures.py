@@ -715,7 +715,7 @@ def test_row_12a_another_was_promoted_with_less(clients, figure, attempt):
 
 def rejoined_as_said(standby, run):
     """site.yml leaves a standby that is ahead as it is, and says what brings it back."""
-    assert run.rc != 0 and "playbooks/rejoin.yml --check -e target=" + standby in run.text, str(run)
+    assert run.rc != 0 and "playbooks/rejoin.yml --check -e repmgr_target=" + standby in run.text, str(run)
     look = lab.playbook("playbooks/rejoin.yml", "--check", "-e", "repmgr_target=" + standby)
     assert look.rc == 0 and "would stop the server; repmgr node rejoin --force-rewind" in look.text, str(look)
     assert "does not agree" not in look.stdout
