@@ -113,7 +113,7 @@ _ALL = ('repmgr_only',)
 PLAYBOOKS = {
     'add_node': (_ALL + ('repmgr_target',), ('repmgr_target',)),
     'failover': (_ALL + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
-    'maintenance': (_ALL + ('repmgr_maintenance', 'repmgr_reason'), ('repmgr_maintenance',)),
+    'maintenance': (_ALL + ('repmgr_maintenance', 'repmgr_reason', 'repmgr_primary_is_dead'), ('repmgr_maintenance',)),
     'minor_upgrade': (_ALL, ()),
     'preflight': (_ALL, ()),
     'rejoin': (_ALL + ('repmgr_target', 'repmgr_rejoin'), ('repmgr_target',)),

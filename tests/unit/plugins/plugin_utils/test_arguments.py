@@ -67,6 +67,7 @@ def test_no_target(playbook):
 
 
 @pytest.mark.parametrize('playbook, extra, name, value', [
+    ('maintenance', {'repmgr_maintenance': 'unpause', 'repmgr_primary_is_dead': 'o1'}, 'primary_is_dead', 'o1'),
     ('failover', {}, 'target', ''), ('failover', {}, 'only', []), ('failover', {}, 'primary_is_dead', ''), ('failover', {}, 'accept_loss', False),
     ('failover', {'accept_loss': 'yes'}, 'accept_loss', True), ('failover', {'repmgr_accept_loss': False}, 'accept_loss', False),
     ('failover', {'primary_is_dead': 'o1'}, 'only', ['orders']), ('failover', {'primary_is_dead': 'gone'}, 'only', []),
