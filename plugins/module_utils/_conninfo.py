@@ -206,9 +206,9 @@ def passfile_password(text, user):
 def passfile_lines(members, database, user, password):
     """Lines of a password file with which a node logs in to every member of its cluster.
 
-    members: records of the hosts, with name, node_name, node_id, address, port and, where it was observed, the registered nodes and primary_conninfo. libpq compares
-    with the host that a connection string names, so every name is here that one in use may have: a cluster that was built by hand goes on with its own
-    until it has changed over.
+    members: records of the hosts, with name, node_name, node_id, address, port and, where it was observed, the registered nodes and primary_conninfo.
+    libpq compares with the host that a connection string names, so every name is here that one in use may have: a cluster that was built by hand goes on
+    with its own until it has changed over.
     """
     endpoints = []
     # A node that is being removed is still registered.

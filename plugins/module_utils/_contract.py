@@ -220,7 +220,7 @@ def _clone(host):
 def _option(text):
     """Its name: -D/path and --pgdata=path are -D and --pgdata."""
     text = ('%s' % (text,)).strip()
-    return text.split('=')[0].split(' ')[0] if text.startswith('--') else text[:2]
+    return re.split('[= ]', text)[0] if text.startswith('--') else text[:2]
 
 
 def _kilobytes(rate):

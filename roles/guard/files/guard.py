@@ -813,9 +813,10 @@ def start(config):
         # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
         ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, heard, votes) and not any(
             peer.waiting for peer in peers if not peer.witness))
-        def judge(control=control, peers=peers):
-            return start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control, config['data_directory']),
-                                 reign=state['reign'])
+        system, timeline = control.get('Database system identifier'), own_timeline(control, config['data_directory'])
+
+        def judge(system=system, timeline=timeline, peers=peers):
+            return start_problem(peers, heard, votes, system, timeline, reign=state['reign'])
 
         problem = judge()
         if not problem:
@@ -978,8 +979,8 @@ class Retention(Server):
     def _take_over(self):
         """What the server has answered."""
         done = self._tags
-        for text, names_of in (('made a slot for each of', 'created'), ('dropped, because its node is registered no more or it held back more than '
-                                                                         'WAL,', 'dropped')):
+        for text, names_of in (('made a slot for each of', 'created'),
+                               ('dropped, because its node is registered no more or it held back more than WAL,', 'dropped')):
             if done.get(names_of):
                 say('WAL for the other nodes: %s %s' % (text, ', '.join(sorted(done[names_of]))))
         self._say('missing', 'max_replication_slots leaves no room for %s' % ', '.join(done['missing']) if done.get('missing') else '')

@@ -41,7 +41,8 @@ def test_of_the_passfile(tmp_path):
 
 def test_where_the_reason_has_the_secret_in_it(tmp_path):
     task = {'include_role': {'name': 'pgfleet.repmgr.repmgr_install', 'tasks_from': 'passfile'}}
-    said = why(tmp_path, [task], __repmgr_passfile_path='/dev/null/{{ __repmgr_secret }}', **dict(VARIABLES, __repmgr_secret='S3cret'))
+    variables = dict(VARIABLES, __repmgr_secret='S3cret', __repmgr_passfile_path='/dev/null/{{ __repmgr_secret }}')
+    said = why(tmp_path, [task], **variables)
     assert '/dev/null/********' in said, said
 
 

@@ -51,7 +51,7 @@ def test_the_same_in_other_words(values, seed):
     chance = random.Random(seed)
     one, other = written(values, chance), written(values, chance)
     assert _conninfo.parse(one) == values
-    assert _conninfo.same(one, other) and _conninfo.same(other, one)
+    assert all(_conninfo.same(*pair) for pair in ((one, other), (other, one)))
     assert _conninfo.same(one, written(dict(values, password="it's secret"), chance))
 
 
