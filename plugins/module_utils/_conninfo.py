@@ -223,6 +223,8 @@ def passfile_lines(members, database, user, password):
         texts = [row.get('conninfo') for row in (observed.get('repmgr') or {}).get('nodes') or []
                  if '%s' % row.get('node_id') in ids]
         texts.append(((observed.get('server') or {}).get('settings') or {}).get('primary_conninfo'))
+        # Before PostgreSQL 12 primary_conninfo is no setting.
+        texts.append((observed.get('receiver') or {}).get('conninfo'))
         for text in texts:
             try:
                 values = parse(text) if text else {}

@@ -29,9 +29,9 @@ COMPRESSES = 15
 RATES = (32, 1048576)
 FAILOVER = ('automatic', 'manual')
 AUTO_REJOIN = ('rewind', 'attach', 'off')
-# A node's name is in application_name after `repmgr-guard primary `, which PostgreSQL cuts at 63 bytes; a cluster's name is in the common name of its
-# authority after `repmgr cluster `, which X.509 ends at 64.
-NODE_NAME_LENGTH = 63 - len('repmgr-guard primary ')
+# A node's name is its application_name, which PostgreSQL cuts at 63 bytes; a cluster's name is in the common name of its authority after
+# `repmgr cluster `, which X.509 ends at 64.
+NODE_NAME_LENGTH = 63
 CLUSTER_NAME_LENGTH = 64 - len('repmgr cluster ')
 # Without what means something to systemd, a shell, SQL, or whoever takes a line apart.
 _NAME = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*\\Z')
@@ -374,8 +374,9 @@ def _metrics(host):
 
 
 def _archive(host):
-    if host.get('archive_command') is None or not _on(_lower(host.get('server_settings')).get('archive_mode', True)) or (
-            '%s' % (host['archive_command'],)).strip():
+    settings = _lower(host.get('server_settings'))
+    command = settings.get('archive_command', host.get('archive_command'))
+    if command is None or settings.get('archive_library') or not _on(settings.get('archive_mode', True)) or ('%s' % (command,)).strip():
         return []
     return _say(host, 'repmgr_archive_command is empty, with which PostgreSQL keeps all WAL until the disk is full', 'a command',
                 'Leave out repmgr_archive_command to archive nothing.')
@@ -388,7 +389,7 @@ def _libraries(host):
     if libraries is None:
         return []
     names = libraries if isinstance(libraries, (list, tuple)) else ('%s' % (libraries,)).split(',')
-    if 'repmgr' in [('%s' % (name,)).strip().strip('"') for name in names]:
+    if 'repmgr' in [posixpath.basename(('%s' % (name,)).strip().strip('"')) for name in names]:
         return []
     return _say(host, '%s is "%s"' % (variable, ', '.join('%s' % (name,) for name in names)), 'repmgr among them, without which repmgrd does not run',
                 'Add repmgr to %s.' % variable)
@@ -428,14 +429,17 @@ def _server_settings(host):
     def wrong(name, expected):
         return _say(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), expected, 'Correct repmgr_postgresql_settings.')
 
-    if 'wal_level' in settings and '%s' % settings['wal_level'] not in ('replica', 'logical'):
+    # A witness has no standbys.
+    replicates = 'witness' not in (host.get('groups') or [])
+    # hot_standby and archive are what PostgreSQL before 9.6 called replica, and are taken for it still.
+    if replicates and 'wal_level' in settings and ('%s' % settings['wal_level']).lower() not in ('replica', 'logical', 'hot_standby', 'archive'):
         found += wrong('wal_level', 'replica or logical, which standbys need')
     for name, reason in (('hot_standby', 'on, because repmgr asks standbys'), ('full_page_writes', 'on, because pg_rewind needs it')):
-        if name in settings and not _on(settings[name]):
+        if replicates and name in settings and not _on(settings[name]):
             found += wrong(name, reason)
     if _on(settings.get('default_transaction_read_only', False)):
         found += wrong('default_transaction_read_only', 'off, because repmgr writes its records on the primary')
-    if 'password_encryption' in settings and '%s' % settings['password_encryption'] != 'scram-sha-256':
+    if 'password_encryption' in settings and ('%s' % settings['password_encryption']).lower() != 'scram-sha-256':
         found += wrong('password_encryption', 'scram-sha-256, which the nodes ask of each other')
     if 'listen_addresses' in settings and not [word for word in ('%s' % settings['listen_addresses']).split(',') if word.strip() not in (
             '', 'localhost', '127.0.0.1', '::1')]:
@@ -460,11 +464,11 @@ def _electable(hosts):
 
 
 def _connections(hosts):
-    """Each standby streams, and a new one takes two connections more while it is cloned. Whoever is primary has a slot for each of the others."""
+    """Each standby streams, and has a slot on the primary; one more connection is for a copy."""
     count, found = len(_data_nodes(hosts)), []
-    for host in hosts:
+    for host in _data_nodes(hosts):
         settings = _lower(host.get('server_settings'))
-        for name, least in (('max_wal_senders', count + 1), ('max_replication_slots', count)):
+        for name, least in (('max_wal_senders', count), ('max_replication_slots', count)):
             number = _integer(settings.get(name))
             if name in settings and (number is None or number < least):
                 found += _say(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), 'at least %d for %d data nodes' % (least, count),

@@ -610,12 +610,20 @@ def _option(words, short, long):
 
 
 def _unit(path):
+    """The system service that a process is in, by its cgroups; None for one of a user's session."""
     try:
         with open(path) as handle:
-            units = re.findall(r'/system\.slice/(?:[^/\n]+\.slice/)*([^/\n]+\.service)', handle.read())
+            paths = [line.rstrip('\n').split(':', 2)[-1].split('/') for line in handle]
     except (IOError, OSError):
-        units = []
-    return units[0] if units else None
+        return None
+    for parts in paths:
+        # In a container the path may begin with that of the container's own service.
+        if 'system.slice' in parts:
+            parts = parts[len(parts) - parts[::-1].index('system.slice'):]
+        units = [part for part in parts if part.endswith('.service')]
+        if units and not any(part.startswith('user@') for part in parts):
+            return units[-1]
+    return None
 
 
 def read_guard(root='/'):

@@ -262,6 +262,8 @@ _REPLACED = ('primary', 'promoted', 'named')
 def _check_fenced(cluster, host, stopped):
     """The guard starts the server again when it sees a majority, so a failover is right only where a host is lost."""
     stop = guard_stop(host)
+    restart = [] if (host.observed.guard or {}).get('running') else [
+        _steps.shell('systemctl enable --now repmgr-guard', host=host.name, reason='Its guard does not run: start it')]
     names = dict((other.node_name, other.name) for other in cluster.hosts)
     peers = [names.get(peer, peer) for peer in stop.get('peers') or []]
     replaced = stop.get('code') in _REPLACED and bool(peers)
@@ -274,14 +276,14 @@ def _check_fenced(cluster, host, stopped):
         cluster.problem(
             'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),
             'one primary',
-            ['Start %s again, or repair the network between %s and it: the guard then makes %s its standby.' % (peers[0], host.name, host.name),
+            restart + ['Start %s again, or repair the network between %s and it: the guard then makes %s its standby.' % (peers[0], host.name, host.name),
              _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out whether it answers'),
              _steps.playbook('failover', only_if='the host of %s is lost' % peers[0])])
         return
     cluster.problem(
         'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),
         'one primary',
-        ['Start %s again, or repair the network between %s and %s: the guard starts the server by itself as soon as it sees a majority.' % (
+        restart + ['Start %s again, or repair the network between %s and %s: the guard starts the server by itself as soon as it sees a majority.' % (
             ', '.join(peers) or 'the other nodes', host.name, 'it' if len(peers) == 1 else 'them')]
         + ([_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out which of them answer')] if peers else [])
         + [_steps.playbook('failover', only_if='the host of %s is lost' % host.name)])
@@ -567,13 +569,16 @@ def _wal_removed(standby, upstream):
     observed = standby.observed
     archive = (observed.server.settings or {}).get('restore_command') or (observed.config or {}).get('restore_command')
     received, oldest = _received(standby), upstream.observed.server.oldest_wal
+    # Before its receiver first starts, a standby replays what it has itself; how far it has received is unknown until then.
+    if position(observed.server.received_lsn) is None:
+        return False
     return not archive and received is not None and oldest is not None and received < oldest
 
 
 def _check_slots(cluster):
     """Slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams."""
     streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
-        host.node_id == row.node_id and _streams(host) for host in cluster.data_hosts))
+        host.node_id == row.node_id and (host is cluster.primary or _streams(host)) for host in cluster.data_hosts))
     for host in cluster.data_hosts:
         advanced = streaming if (host.observed.guard or {}).get('running') else ()
         for slot in host.observed.slots or []:

@@ -80,12 +80,12 @@ def bad_cluster_name(hosts):
 
 
 def long_node_name(hosts):
-    _host(hosts, "standby", "base-centos-3")["repmgr_node_name"] = "n" * 43
+    _host(hosts, "standby", "base-centos-3")["repmgr_node_name"] = "n" * 64
 
 
 @pytest.mark.parametrize("change,said", [
     (bad_cluster_name, ["repmgr_cluster_name", "orders%i", "letters"]),
-    (long_node_name, ["base-centos-3", "repmgr_node_name", "42"]),
+    (long_node_name, ["base-centos-3", "repmgr_node_name", "63"]),
 ], ids=lambda item: getattr(item, "__name__", ""))
 def test_names(tmp_path, change, said):
     with nothing_changes():

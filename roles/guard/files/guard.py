@@ -452,9 +452,19 @@ def write_state(config, state):
     try:
         with open(path + '.new', 'w') as handle:
             json.dump(state, handle, sort_keys=True)
+            handle.flush()
+            # Empty after a power failure, it would say that this guard was never armed, and has replaced nobody.
+            os.fsync(handle.fileno())
         os.rename(path + '.new', path)
     except (IOError, OSError) as exc:
         say('%s cannot be written: %s' % (path, exc))
+
+
+def reign_on(state, timeline):
+    """What is known since this node became primary on that timeline. One that died before its guard had looked has replaced the node that it knew."""
+    if (state['reign'] or {}).get('timeline') == timeline or state['primary'] is None:
+        return state['reign']
+    return {'timeline': timeline, 'replaced': state['primary'], 'followed': []}
 
 
 def only_one(path, deadline):
@@ -791,10 +801,11 @@ def lock(servers, need):
 def lock_and_look(servers, need, judge):
     """(problem, '') with the locks held, or (None, who holds them instead). What was seen before may have changed until then, so it is looked at again."""
     enough, holder = lock(servers, need)
+    locked = [server for server in servers if server.answer.get('lock')]
     if enough:
         ask_all(servers, 2)
         # Who has not answered has lost its connection, and with it its lock.
-        enough = len([server for server in servers if server.process is not None]) >= need
+        enough = len([server for server in locked if server.process is not None]) >= need
     return (judge(), '') if enough else (None, holder or 'no lock')
 
 
@@ -813,10 +824,11 @@ def start(config):
         # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
         ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, heard, votes) and not any(
             peer.waiting for peer in peers if not peer.witness))
-        system, timeline = control.get('Database system identifier'), own_timeline(control, config['data_directory'])
+        # Not by history files: a rewind that was cut short has copied the newer one's first.
+        system, timeline = control.get('Database system identifier'), own_timeline(control)
 
         def judge(system=system, timeline=timeline, peers=peers):
-            return start_problem(peers, heard, votes, system, timeline, reign=state['reign'])
+            return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline))
 
         problem = judge()
         if not problem:
@@ -888,7 +900,8 @@ def promote(config, command):
             if not problem:
                 say('may be promoted: sees %s' % names(voters))
                 try:
-                    code = subprocess.call(command) if command else 0
+                    # It inherits the lock of only_one.
+                    code = subprocess.call(command, close_fds=False) if command else 0
                     if command and code == 0:
                         # Until the others follow, or this node, cut off at once, has stopped: the old primary must not start with their votes.
                         hold(voters, lease)
@@ -922,8 +935,8 @@ def status(config):
     control = control_data(config)
     kind = data_is(config['data_directory'])
     state = read_state(config)
-    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control, config['data_directory']),
-                            reign=state['reign']) if kind == 'primary' else None
+    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control),
+                            reign=reign_on(state, own_timeline(control))) if kind == 'primary' else None
     say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
     say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + kind))
     problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN)[0]
@@ -1182,7 +1195,10 @@ class Watch:
 
     def seen(self, peer):
         limit = self.config['isolation']
-        return peer.seen(limit, self.since) and not (clock() - self.since > BLIND and is_blind(peer, self.config['node_id'], limit))
+        # The others have had their time to elect once. A recovery that is ended for them again begins anew, and would never come to its end.
+        spared = self.blinded is not None and self.started is not None and self.started > self.blinded and not self.fresh(self.local)
+        return peer.seen(limit, self.since) and not (
+            not spared and clock() - self.since > BLIND and is_blind(peer, self.config['node_id'], limit))
 
     def fresh(self, peer):
         return peer.seen(self.config['isolation']) and peer.answered >= self.since
@@ -1266,8 +1282,12 @@ class Watch:
             # Until it is registered, its own metadata have the one before.
             reign = {'timeline': answer['timeline'], 'replaced': answer['primary_id'] if answer['primary_id'] != here else self.state['primary'],
                      'followed': []}
-        followed = set(reign['followed']) | set(peer.node_id for peer in answering if here in (
-            peer.answer.get('upstream'), peer.answer.get('primary_id')))
+        followed = set(reign['followed'])
+        for peer in answering:
+            said = set(number for number in (peer.answer.get('upstream'), peer.answer.get('primary_id')) if number is not None)
+            # A witness copies repmgr.nodes before its repmgrd watches the new primary: until both name it, it has not followed.
+            if here in said and (not peer.witness or said == set([here])):
+                followed.add(peer.node_id)
         self.keep(reign=dict(reign, followed=sorted(followed)))
 
     @staticmethod
@@ -1283,7 +1303,9 @@ class Watch:
         if self.fresh(self.local) and self.local.answer.get('in_recovery') is False and self.local.answer.get('timeline'):
             past = streams_past(answering, self.local.answer.get('system'), self.local.answer['timeline'])
             self.remember(answering)
-            named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
+            # Not before it is on record whom this node has replaced.
+            if (self.state['reign'] or {}).get('timeline') == self.local.answer['timeline']:
+                named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
         if other:
             control = control_data(self.config)
             timeline = max(own_timeline(control, directory), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
@@ -1309,7 +1331,8 @@ class Watch:
         unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
         if unseen:
             # A server that was frozen was seen by nobody for that reason, and starts again like one that has died.
-            if self.local.seen(self.config['isolation'] / 2.0) and any(self.fresh(peer) for peer in unseen):
+            recovering = not self.fresh(self.local)
+            if (recovering or self.local.seen(self.config['isolation'] / 2.0)) and any(self.fresh(peer) for peer in unseen):
                 self.blinded = clock()
             self.stop(directory, Problem('isolated', '%s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again '
                                          'when they are in sight' % (names(unseen), self.config['isolation']), [peer.name for peer in unseen]))
@@ -1393,7 +1416,8 @@ class Watch:
         if primary:
             self.rejoin(primary, control)
             return
-        problem = start_problem(self.peers, self.fresh, self.votes, system, timeline, reign=self.state['reign'])
+        # A rewind that was cut short has copied the newer history file already: what the control data say is what may start.
+        problem = start_problem(self.peers, self.fresh, self.votes, system, own_timeline(control), reign=reign_on(self.state, own_timeline(control)))
         if problem:
             if clock() - self.since > 2:
                 self.say('start', 'does not start the server: %s. %s' % (problem.text, next_step(self.config, problem) if problem.code == 'named'

@@ -31,6 +31,6 @@ def test_where_check_mode_ends(host, source, hosts, without):
 
 
 def test_the_whole_cluster_ends_there(host):
-    tasks = [task for task in host.load('repmgr_install', 'tasks', 'main.yml') if task.get('ansible.builtin.include_tasks') == 'check_mode.yml']
+    tasks = [task for task in host.load('repmgr_install', 'tasks', 'end_of_check.yml') if task.get('ansible.builtin.include_tasks') == 'check_mode.yml']
     assert [task['when'] for task in tasks] == ['ansible_check_mode and __repmgr_without_packages | length > 0']
     assert host.load('repmgr_install', 'tasks', 'check_mode.yml')[-1]['ansible.builtin.meta'] == 'end_host'

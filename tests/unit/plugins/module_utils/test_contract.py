@@ -197,7 +197,7 @@ def test_right(changes):
                                                            'the nodes ask of each other. Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'listen_addresses': 'localhost'}), 'b: repmgr_postgresql_settings.listen_addresses is "localhost"; expected an address that '
                                                               'the other nodes reach. Correct repmgr_postgresql_settings.'),
-    (dict(server_settings={'max_wal_senders': 2}), 'b: repmgr_postgresql_settings.max_wal_senders is "2"; expected at least 3 for 2 data nodes. '
+    (dict(server_settings={'max_wal_senders': 1}), 'b: repmgr_postgresql_settings.max_wal_senders is "1"; expected at least 2 for 2 data nodes. '
                                                    'Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'max_replication_slots': 0}), 'b: repmgr_postgresql_settings.max_replication_slots is "0"; expected at least 2 for 2 data '
                                                          'nodes. Correct repmgr_postgresql_settings.'),
@@ -253,7 +253,7 @@ def test_two_nodes_without_a_witness_have_to_be_asked_for():
     assert contract_problems(two[:1]) == []
 
 
-@pytest.mark.parametrize('key, variable, longest', [('node_name', 'repmgr_node_name', 42), ('cluster', 'repmgr_cluster_name', 49)])
+@pytest.mark.parametrize('key, variable, longest', [('node_name', 'repmgr_node_name', 63), ('cluster', 'repmgr_cluster_name', 49)])
 def test_names(key, variable, longest):
     for value in ('a', '7', 15, 'db-1.example_x', 'n' * longest):
         assert contract_problems([host('a', 1, **{key: value})]) == [], value
@@ -310,6 +310,15 @@ def test_what_the_nodes_say_to_each_other_is_the_same(key, variable, values, sho
 
 
 def test_connections_for_all_data_nodes():
-    nodes = [host(name, number, server_settings={'max_wal_senders': 3}) for number, name in enumerate('abc', 1)]
+    nodes = [host(name, number, server_settings={'max_wal_senders': 2}) for number, name in enumerate('abc', 1)]
     assert len(contract_problems(nodes)) == 3
-    assert contract_problems(nodes[:2] + [host('w', 3, groups=['witness'], server_settings={'max_wal_senders': 3})]) == []
+    assert contract_problems(nodes[:2] + [host('w', 3, groups=['witness'], server_settings={
+        'max_wal_senders': 0, 'wal_level': 'minimal'})]) == []
+
+
+@pytest.mark.parametrize('settings', [
+    {'wal_level': 'LOGICAL', 'password_encryption': 'SCRAM-SHA-256'}, {'wal_level': 'hot_standby'}, {'shared_preload_libraries': '$libdir/repmgr'},
+    {'archive_library': 'basic_archive'}, {'archive_command': 'cp %p /archive'}])
+def test_other_spellings_that_postgresql_takes(settings):
+    more = {'archive_command': ''} if 'archive_library' in settings or 'archive_command' in settings else {}
+    assert contract_problems([host('a', 1, server_settings=settings, **more)]) == []

@@ -1287,7 +1287,13 @@ def test_what_a_primary_remembers_of_its_witnesses(monkeypatch, tmpdir):
     stage.watch.local.answer = primary('a', timeline=2, primary_id=1, registered=[1, 2]).answer
     assert stage.primary() == []
     assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
-    stage.watch.peers[1].answer.update(upstream=1)
+    # It copies the metadata before its repmgrd watches the new primary, or the other way round: it has not followed until both say so.
+    for change in ({'primary_id': 1}, {'primary_id': 2, 'upstream': 1}):
+        stage.watch.peers[1].answer.update(change)
+        assert stage.primary() == []
+        assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
+        stage.watch.peers[1].answer.update(upstream=2, primary_id=2)
+    stage.watch.peers[1].answer.update(upstream=1, primary_id=1)
     assert stage.primary() == []
     assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [4]}
     stage.watch.peers[1].answer.update(upstream=2)
@@ -1301,6 +1307,62 @@ def test_what_a_primary_that_is_not_registered_has_replaced(monkeypatch):
     stage.watch.local.answer = primary('a', timeline=2, primary_id=2, registered=[1, 2]).answer
     assert stage.primary() == []
     assert stage.watch.state['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
+
+
+@pytest.mark.parametrize('state, reign', [
+    ({'reign': {'timeline': 2, 'replaced': 3, 'followed': [4]}, 'primary': 2}, {'timeline': 2, 'replaced': 3, 'followed': [4]}),
+    # Promoted, and killed before its guard had looked.
+    ({'reign': {'timeline': 1, 'replaced': 3, 'followed': [4]}, 'primary': 2}, {'timeline': 2, 'replaced': 2, 'followed': []}),
+    ({'reign': None, 'primary': 2}, {'timeline': 2, 'replaced': 2, 'followed': []}),
+    ({'reign': None, 'primary': None}, None),
+])
+def test_whom_a_node_has_replaced_that_died_at_once(monkeypatch, state, reign):
+    assert guard.reign_on(state, 2) == reign
+    if reign and not reign['followed']:
+        stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0))
+        monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '2'})
+        stage.watch.state.update(state)
+        assert stage.stopped() == ['sudo -n /usr/bin/systemctl start %s' % CONFIG['service']]
+        stage.watch.starting = None
+        stage.watch.state.update(reign=None, primary=None)
+        assert stage.stopped()[0].startswith('does not start the server: d names b as primary')
+
+
+def test_a_rewind_that_was_cut_short_is_no_primary(monkeypatch, tmpdir):
+    """pg_rewind copies the newer history file before the pages and the control data: mixed data that must not start."""
+    tmpdir.mkdir('pg_wal').join('00000002.history').write('')
+    stage = Stage(monkeypatch, silent('b'), standby('c', timeline=2), data_directory=str(tmpdir))
+    assert stage.stopped()[0].startswith('does not start the server: c is on timeline 2 (here: 1), so another node was promoted')
+
+
+def test_a_session_whose_lock_was_refused_is_no_lock(monkeypatch):
+    servers = [server(name) for name in 'abcd']
+    for number, one in enumerate(servers):
+        one.process = object()
+        one.answer['lock'] = number < 3
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script=None: None)
+    assert guard.lock_and_look(servers, 3, lambda: 'judged') == ('judged', '')
+    # The connection is gone, and the lock with it.
+    servers[0].process = None
+    assert guard.lock_and_look(servers, 3, lambda: 'judged') == (None, 'no lock')
+
+
+def test_a_recovery_is_ended_once_for_an_election_and_then_let_finish(monkeypatch):
+    """The others answer, and have not heard of the primary since before its host was booted; and nobody of them may be elected."""
+    stage = Stage(monkeypatch, standby('b', receiving=False, repmgrd=True, upstream=1, last_seen=99), silent('c'))
+    stage.watch.local.answered = None
+    stage.watch.since = stage.now - 11
+    assert stage.primary() == ['stop'] and stage.watch.blinded == stage.now
+    stage.now += 100
+    stage.watch.started, stage.watch.since = stage.now, stage.now
+    stage.watch.peers[0].answered = stage.now
+    stage.now += 11
+    stage.watch.peers[0].answered = stage.now
+    # What is out of sight altogether still counts: two of three votes are in sight.
+    assert stage.primary() == []
+    # It takes writes: those that do not hear of it may elect.
+    stage.watch.local.answered = stage.now
+    assert stage.primary() == ['stop']
 
 
 @pytest.mark.parametrize('text', ['', '{', '[]', '{"cluster": "other", "node_id": 1, "armed": true}', '{"cluster": "main", "node_id": 2, "armed": true}'])
@@ -1421,6 +1483,7 @@ def test_one_promotion_at_a_time(tmpdir, monkeypatch):
     monkeypatch.setattr(guard, 'PROMOTE_FILE', path)
     handle = guard.only_one(path, guard.clock() + 5)
     assert handle is not None
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
     begun = guard.clock()
     assert guard.only_one(path, begun + 0.5) is None and guard.clock() - begun >= 0.5
     child = subprocess.Popen(['sleep', '60'], close_fds=False)

@@ -512,3 +512,18 @@ def test_every_repmgrd_of_this_node_is_seen_with_its_unit(tmp_path):
     assert _observe.daemons(str(tmp_path / 'data'), str(tmp_path)) == [
         {'pid': 10, 'unit': 'pg-failover.service'}, {'pid': 11, 'unit': None}, {'pid': 12, 'unit': 'repmgr@1.service'},
         {'pid': 14, 'unit': 'x.service'}]
+
+
+@pytest.mark.parametrize('text, unit', [
+    (u'0::/system.slice/repmgrd.service\n', 'repmgrd.service'),
+    # By a drop-in with a slice of the operator's own.
+    (u'0::/postgresql.slice/repmgrd.service\n', 'repmgrd.service'), (u'0::/repmgrd.service\n', 'repmgrd.service'),
+    (u'0::/system.slice/docker.service/docker/x/system.slice/repmgrd.service\n', 'repmgrd.service'),
+    (u'5:cpu:/\n1:name=systemd:/system.slice/repmgrd.service/worker\n', 'repmgrd.service'),
+    (u'0::/user.slice/user-0.slice/user@0.service/app.slice/x.service\n', None), (u'0::/user.slice/user-0.slice/session-1.scope\n', None),
+    (u'0::/\n', None), (u'', None),
+])
+def test_the_unit_of_a_process(tmp_path, text, unit):
+    (tmp_path / 'cgroup').write_text(text)
+    assert _observe._unit(str(tmp_path / 'cgroup')) == unit
+    assert _observe._unit(str(tmp_path / 'gone')) is None

@@ -173,6 +173,7 @@ def behind(position='0/6000060', **more):
     observed = running(True)
     observed.receiver = None
     observed.server.replayed_lsn = position
+    observed.server.received_lsn = more.get('received', position)
     observed.server.settings = more.get('settings', {'restore_command': ''})
     observed.config = more.get('config')
     return observed
@@ -194,6 +195,8 @@ SEGMENT = 16 * 1024 * 1024
     (7 * SEGMENT, behind(settings={'restore_command': 'cp'}), 'not_streaming'),
     # PostgreSQL before 12 has no such setting.
     (7 * SEGMENT, behind(settings={}, config={'restore_command': 'cp'}), 'not_streaming'),
+    # After its start it replays what it has itself, and has not asked for more yet.
+    (7 * SEGMENT, behind(received=None), 'not_streaming'),
 ])
 def test_wal_that_a_standby_needs_is_removed(oldest, standby, code):
     answer = judge(healthy(a=holding(running(False), oldest), b=standby))
@@ -221,6 +224,13 @@ def test_a_slot_that_is_kept_for_a_member(guard, receiver, found):
     here.slots = [{'slot_name': 'repmgr_slot_2', 'active': False, 'retained_bytes': 3 * 1024 ** 3}]
     there.receiver = receiver
     assert codes(judge(healthy(a=running(False, nodes=rows), b=there, c=here))) == found
+
+
+def test_a_standby_keeps_wal_for_the_primary_too():
+    rows = [dict(row, slot_name='repmgr_slot_%d' % row['node_id']) for row in ROWS]
+    here = running(True, nodes=rows, guard={'running': True, 'enabled': True})
+    here.slots = [{'slot_name': 'repmgr_slot_1', 'active': False, 'retained_bytes': 3 * 1024 ** 3}]
+    assert codes(judge(healthy(a=running(False, nodes=rows), b=running(True, nodes=rows), c=here))) == []
 
 
 def test_stale_slot_is_reported():
