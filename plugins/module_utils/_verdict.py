@@ -276,9 +276,10 @@ def _check_fenced(cluster, host, stopped):
         cluster.problem(
             'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),
             'one primary',
-            restart + ['Start %s again, or repair the network between %s and it: the guard then makes %s its standby.' % (peers[0], host.name, host.name),
-             _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out whether it answers'),
-             _steps.playbook('failover', only_if='the host of %s is lost' % peers[0])])
+            restart + [
+                'Start %s again, or repair the network between %s and it: the guard then makes %s its standby.' % (peers[0], host.name, host.name),
+                _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(peers), reason='Find out whether it answers'),
+                _steps.playbook('failover', only_if='the host of %s is lost' % peers[0])])
         return
     cluster.problem(
         'no_primary', host.name, 'its guard stopped the server because %s, and no other host runs as primary; data nodes: %s' % (because, stopped),

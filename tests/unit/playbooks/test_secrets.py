@@ -22,7 +22,7 @@ VARIABLES = {'__repmgr_looks': True, '__repmgr_os_user': 'root', '__repmgr_prima
              '__repmgr_members': ['a1'], '__repmgr_record': {'address': '10.0.0.1', 'port': 5432}}
 
 
-def why(folder, tasks, **variables):
+def why(folder, tasks, variables):
     connection = {'ansible_connection': 'local', 'ansible_become': False, 'ansible_python_interpreter': '{{ ansible_playbook_python }}'}
     inventory(folder, dict(connection, **variables))
     (folder / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1', 'gather_facts': False, 'tasks': tasks}]))
@@ -35,14 +35,14 @@ def why(folder, tasks, **variables):
 
 def test_of_the_passfile(tmp_path):
     task = {'include_role': {'name': 'pgfleet.repmgr.repmgr_install', 'tasks_from': 'passfile'}}
-    said = why(tmp_path, [task], __repmgr_passfile_path='/dev/null/.pgpass', **VARIABLES)
+    said = why(tmp_path, [task], dict(VARIABLES, __repmgr_passfile_path='/dev/null/.pgpass'))
     assert 'a1: "Write the lines of the password file" failed: ' in said.replace('\\"', '"') and 'Not a directory' in said, said
 
 
 def test_where_the_reason_has_the_secret_in_it(tmp_path):
     task = {'include_role': {'name': 'pgfleet.repmgr.repmgr_install', 'tasks_from': 'passfile'}}
     variables = dict(VARIABLES, __repmgr_secret='S3cret', __repmgr_passfile_path='/dev/null/{{ __repmgr_secret }}')
-    said = why(tmp_path, [task], **variables)
+    said = why(tmp_path, [task], variables)
     assert '/dev/null/********' in said, said
 
 
