@@ -87,7 +87,7 @@ def test_switchover_under_writes(source, target, writers, figure):
     took = lab.healthy(primary=target, within=30)
 
     module = [result for dummy, host, result in run.results if "preflight" in result and host == target][0]
-    assert module["slots_left"] == [] and not any("pg_drop_replication_slot" in text for text in module["warnings"]), module
+    assert module["slots_left"] == [] and not any("pg_drop_replication_slot" in text for text in module.get("warnings", [])), module
     for host in lab.DATA_HOSTS:
         lab.wait_until("%s keeps WAL for the others" % host, 60, lambda host=host: lab.keeps_for_others(host))
 

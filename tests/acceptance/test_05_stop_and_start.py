@@ -34,6 +34,8 @@ def test_a_witness_whose_server_is_killed_comes_back(figure):
 @pytest.mark.parametrize("stop, state", [("systemctl stop " + lab.UNIT, "inactive"),
                                          ("runuser -u postgres -- pg_ctlcluster %s main stop" % lab.VERSION, "inactive")])
 def test_a_witness_that_somebody_stops_stays_so(stop, state):
+    # It answers before systemd has done with its start.
+    lab.wait_until("the start has ended", 30, lambda: lab.ssh(lab.WITNESS, "systemctl is-active %s || true" % lab.UNIT).strip() == "active")
     lab.ssh(lab.WITNESS, "cd / && " + stop)
     try:
         # Longer than systemd waits before a restart.
