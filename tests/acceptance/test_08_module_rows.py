@@ -197,7 +197,7 @@ def test_foreign_directory(node):
     node.well()
 
 
-def test_stopped_ex_primary_is_refused_and_rewound_when_asked_for(node):
+def test_stopped_ex_primary_is_refused_and_never_rewound_onto_an_older_timeline(node):
     """The standby was promoted behind everybody's back, wrote something, and was stopped: it has diverged."""
     # pg_rewind needs the WAL since the last checkpoint that both have, which later checkpoints on the host may recycle.
     lab.sql(lab.PRIMARY, "checkpoint")
@@ -211,7 +211,13 @@ def test_stopped_ex_primary_is_refused_and_rewound_when_asked_for(node):
 
     answer = node("--check", rejoin="attach")
     assert answer["rule"]["id"] == 513 and not answer["dry_run"]["ok"], "repmgr does not know that it cannot attach: %s" % answer
-    node.row(514, ["rejoin_rewind"], rejoin="rewind")
+    # Its timeline is newer than the primary's: whoever asks for a rewind may not know that. A new copy keeps the old data.
+    before = lab.fingerprint(HOST)
+    answer = node(rejoin="rewind")
+    assert answer.get("failed") and "which is older than" in answer["msg"], answer
+    assert lab.fingerprint(HOST) == before
+    node.row(515, ["move_aside", "check_space", "clone", "start", "register_force"], rejoin="reclone")
+    lab.ssh(HOST, "rm -r %s.old-*" % lab.DATA)
     lab.replayed(lab.PRIMARY, [HOST])
     assert lab.value(HOST, "select to_regclass('diverged') is null and to_regclass('went_on') is not null") == "t"
     node.well()
