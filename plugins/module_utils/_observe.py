@@ -613,7 +613,7 @@ def _unit(path):
     """The system service that a process is in, by its cgroups; None for one of a user's session."""
     try:
         with open(path) as handle:
-            paths = [line.rstrip('\n').split(':', 2)[-1].split('/') for line in handle]
+            paths = [re.split('/+', line.rstrip('\n').split(':', 2)[-1]) for line in handle]
     except (IOError, OSError):
         return None
     for parts in paths:

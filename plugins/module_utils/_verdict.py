@@ -195,7 +195,7 @@ def _check_seen(cluster):
         version = _repmgr.parse_version(host.observed.repmgr_version)
         if version and version < _repmgr.OLDEST:
             cluster.problem(
-                'repmgr_too_old', host.name, 'repmgr %s is installed' % host.observed.repmgr_version, 'version %d.%d or later' % _repmgr.OLDEST,
+                'old_repmgr', host.name, 'repmgr %s is installed' % host.observed.repmgr_version, 'version %d.%d or later' % _repmgr.OLDEST,
                 'Upgrade its packages on every node of the cluster, and its extension by: alter extension repmgr update')
 
 

@@ -214,8 +214,18 @@ class Server:
             self.process.stdin.write(('%s\\echo end %d\n' % (script, self._number)).encode('utf-8'))
             self.process.stdin.flush()
         except (IOError, OSError) as exc:
+            self._last_words()
             self.error = self.error or '%s' % exc
             self.close()
+
+    def _last_words(self):
+        """Take what a psql that has ended said before: it tells more than a broken pipe."""
+        try:
+            said = self._buffer + os.read(self.process.stdout.fileno(), 65536)
+        except (AttributeError, IOError, OSError):
+            return
+        for line in said.split(b'\n'):
+            self._take(line.decode('utf-8', 'replace'))
 
     def _connect(self):
         env = dict(os.environ, LC_ALL='C', PGCONNECT_TIMEOUT=str(self.config['connect_timeout']), PGPASSFILE=self.config['passfile'],

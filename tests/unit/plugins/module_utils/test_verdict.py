@@ -417,7 +417,7 @@ def test_two_initial_primaries_do_not_matter_to_an_existing_cluster():
 def test_repmgr_that_is_too_old(version, stops):
     """On a node of a cluster, and on a host that is about to become one."""
     for hosts in (healthy(b=running(True).replace(repmgr_version=version)), [host('b', 2, 'primary', stopped('empty').replace(repmgr_version=version))]):
-        found = [problem for problem in _verdict.from_inventory(hosts)['problems'] if problem['code'] == 'repmgr_too_old']
+        found = [problem for problem in _verdict.from_inventory(hosts)['problems'] if problem['code'] == 'old_repmgr']
         assert [problem['stop'] for problem in found] == ([True] if stops else [])
         if stops:
             assert found[0]['message'].startswith('b: repmgr %s is installed; expected version 4.4 or later.' % version)
