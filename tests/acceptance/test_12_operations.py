@@ -321,6 +321,7 @@ def test_rolling_restart(writers, figure):
     lab.site("-e", json.dumps(more)).assert_nothing_changed()
 
 
+@lab.longer
 def test_a_setting_that_goes_down_again(writers, figure):
     """No standby starts with a smaller max_connections than its primary has: the primary restarts first, in its place."""
     primary = the_primary()
