@@ -22,11 +22,13 @@ _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unkn
 def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     """hosts: [Host] of one cluster. answer: their verdict. target: who shall be primary, '' for the most advanced standby.
 
-    dead: the name of the host whose death the operator vouches for. accept_loss: whether a target may lack what another has.
+    dead: the name of the host whose death the operator vouches for. accept_loss: whether the new primary may lack what another standby has, or
+    could have where commits wait for standbys.
 
-    {refuse, done, target, old, fence, loss_bytes, unseen}: refuse is the reason why not, done means that a primary lives, fence are
-    the hosts whose server must be stopped and kept from starting first, unseen are those that could hold more and did not answer. alone
-    are the votes out of sight, where they are a majority: repmgr-guard would stop the new primary as soon as an election were possible.
+    {refuse, done, target, old, fence, loss_bytes, unseen, alone}: refuse is the reason why not, done means that a primary lives, fence are
+    the hosts whose server must be stopped and kept from starting first, unseen are the standbys that could hold more and do not say how far they
+    have come. alone are the votes out of sight, where they are a majority: repmgr-guard would stop the new primary as soon as an election were
+    possible.
     """
     plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': []}
     by_name = dict((host.name, host) for host in hosts)
@@ -60,7 +62,6 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
             return dict(plan, refuse=problem['message'])
     # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
-    plan['unseen'] = [host.name for host in hosts if host.name not in old and (host.observed is None or host.unreachable)]
     return _choose(plan, hosts, answer, target, accept_loss)
 
 
@@ -84,34 +85,49 @@ def _state(host):
 
 
 def _choose(plan, hosts, answer, target, accept_loss):
-    candidates, passed_over = [], []
-    for host in hosts:
-        if host.name in plan['old'] or answer['roles'].get(host.name) == 'witness':
-            continue
-        obstacle = _obstacle(host)
-        if obstacle:
-            passed_over.append('%s: %s' % (host.name, obstacle))
-        else:
-            candidates.append(host)
+    standbys = [host for host in hosts if host.name not in plan['old'] and answer['roles'].get(host.name) != 'witness']
+    plan['unseen'] = unseen = [host.name for host in standbys if not _says(host)]
+    candidates = [host for host in standbys if not _obstacle(host)]
+    passed_over = '; '.join('%s: %s' % (host.name, _obstacle(host)) for host in standbys if _obstacle(host))
     if not candidates:
-        return dict(plan, refuse=_refusal(hosts, 'no standby could be promoted: %s' % ('; '.join(passed_over) or 'there is none'),
+        return dict(plan, refuse=_refusal(hosts, 'no standby could be promoted: %s' % (passed_over or 'there is none'),
                                           'one that runs, is registered, and has a priority above 0', 'Start one of them, and run again.'))
-    best = max(candidates, key=lambda host: (_reached(host), _priority(host), -(host.node_id or 0)))
+    best = max(candidates, key=_rank)
     chosen = best
     if target:
         named = [host for host in candidates if host.name == target]
         if not named:
-            return dict(plan, refuse=message(target, 'cannot be promoted (%s)' % ('; '.join(passed_over) or 'it is no standby of this cluster'),
+            return dict(plan, refuse=message(target, 'cannot be promoted (%s)' % (passed_over or 'it is no standby of this cluster'),
                                              'one of %s' % ', '.join(host.name for host in candidates),
                                              'Run again with one of them, or without repmgr_target.'))
         chosen = named[0]
-    plan['loss_bytes'] = _reached(best)[1] - _reached(chosen)[1] if _reached(best)[0] == _reached(chosen)[0] else None
-    if _reached(chosen) < _reached(best) and not accept_loss:
+    # One that may not be promoted (priority 0) can have more as well, and then it is the only one that has it.
+    furthest = max([host for host in standbys if _says(host)], key=lambda host: (_reached(host), not _obstacle(host), _rank(host)))
+    plan['loss_bytes'] = _reached(furthest)[1] - _reached(chosen)[1] if _reached(furthest)[0] == _reached(chosen)[0] else None
+    accept = _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable')
+    if _reached(chosen) < _reached(furthest) and not accept_loss:
         lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has %d bytes less than' % plan['loss_bytes']
-        return dict(plan, refuse=message(chosen.name, '%s %s' % (lacks, best.name), 'the most advanced standby, because the rest would be lost',
-                                         [_steps.playbook('failover', repmgr_target=best.name, reason='Promote that one'),
-                                          _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable')]))
+        obstacle = _obstacle(furthest)
+        steps = [_steps.playbook('failover', repmgr_target=best.name, reason='Promote the most advanced one that may be')] if chosen is not best else []
+        return dict(plan, refuse=message(
+            chosen.name, '%s %s%s' % (lacks, furthest.name, ', which cannot be promoted (%s)' % obstacle if obstacle else ''),
+            'the most advanced standby, because the rest would be lost', steps + [accept]))
+    synchronous = max([host.synchronous or 0 for host in hosts])
+    if synchronous and len(unseen) >= synchronous and not accept_loss:
+        # Each commit was confirmed by so many standbys. Those may all be among the ones that are not seen.
+        return dict(plan, refuse=message(
+            ', '.join(unseen), 'not seen, and may hold commits that were acknowledged (repmgr_synchronous is %d)' % synchronous,
+            'each standby in sight, or all but %d' % (synchronous - 1) if synchronous > 1 else 'each standby in sight', ['Bring them back, and run again.', accept]))
     return dict(plan, target=chosen.name, alone=_alone(hosts, answer, chosen.name))
+
+
+def _says(host):
+    """Whether it was seen how far it has come."""
+    return host.observed is not None and not host.unreachable and host.observed.server.sql and _reached(host)[1] >= 0
+
+
+def _rank(host):
+    return (_reached(host), _priority(host), -(host.node_id or 0))
 
 
 def _alone(hosts, answer, primary):
@@ -134,7 +150,7 @@ def _obstacle(host):
         return 'is not registered as a standby'
     if _priority(host) <= 0:
         return 'its priority is 0'
-    if _reached(host)[1] < 0:
+    if not _says(host):
         return 'does not say how far it has come'
     return ''
 

@@ -201,6 +201,7 @@ class Host(Record):
         ('initial_role', ''),
         ('upstream', ''),
         ('tls', ''),
+        ('synchronous', 0),         # for how many standbys a commit waits
         ('unreachable', False),
         ('observed', None),
     )

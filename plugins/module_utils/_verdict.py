@@ -921,7 +921,7 @@ def hosts_from(records):
     made = []
     for values in records:
         values = dict(values)
-        for name in ('node_id', 'port'):
+        for name in ('node_id', 'port', 'synchronous'):
             values[name] = integer(values.get(name))
         host = Host.from_dict(values)
         host.node_name = host.node_name or host.name

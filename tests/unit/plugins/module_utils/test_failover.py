@@ -83,9 +83,9 @@ def test_a_primary_that_its_guard_has_stopped_can_be_replaced_on_request():
     (dict(c=standby(None, replayed_lsn='0/5000001')), 'c'),
     (dict(b=standby(timeline=1), c=standby('0/1', timeline=2)), 'c'),
     (dict(b=standby(nodes=rows(b={'priority': 50}))), 'c'),
-    (dict(b=standby('0/6000000', nodes=rows(b={'priority': 0}))), 'c'),
+    (dict(b=standby(nodes=rows(b={'priority': 0}))), 'c'),
     # Whether it is a standby it does not say.
-    (dict(b=standby('0/6000000', in_recovery=None)), 'c'),
+    (dict(b=standby(in_recovery=None)), 'c'),
     (dict(b=stopped().replace(data=Data(state='valid', system_identifier=ID, standby_signal=True))), 'c'),
 ])
 def test_who(changes, target):
@@ -124,6 +124,9 @@ def test_the_guard_would_stop_a_primary_that_is_alone():
     ({}, dict(target='w'), 'w: cannot be promoted'),
     (dict(c=standby('0/5000060')), dict(target='b'), 'b: has 96 bytes less than c'),
     (dict(c=standby('0/1', timeline=2)), dict(target='b'), 'b: is on an older timeline than c'),
+    # Only one that may not be promoted has it: the others would be rewound, and what it has would be gone.
+    (dict(b=standby('0/5000060', nodes=rows(b={'priority': 0}))), {}, 'c: has 96 bytes less than b, which cannot be promoted (its priority is 0)'),
+    (dict(b=standby('0/5000060', nodes=rows(b={'priority': 0}))), {}, 'repmgr_accept_loss=true -e repmgr_target=c'),
     (dict(b=stopped(), c=stopped()), {}, 'no standby could be promoted: b: its server is stopped; c: its server is stopped'),
 ])
 def test_refused(changes, options, words):
@@ -144,7 +147,26 @@ def test_loss_is_named_and_may_be_accepted():
 
 
 def test_who_may_have_more_is_named():
+    """A witness has no data, and a stopped standby does not say."""
     assert plan(cluster(c=None))['unseen'] == ['c']
+    assert plan(cluster(w=None))['unseen'] == []
+    assert plan(cluster(c=stopped()))['unseen'] == ['c']
+
+
+@pytest.mark.parametrize('missing', [None, stopped()])
+def test_a_commit_that_only_a_standby_out_of_sight_has_confirmed(missing):
+    def found(number, c, **options):
+        return plan([host.replace(synchronous=number) for host in cluster(c=c)], **options)
+
+    refused = found(1, missing)
+    assert refused['target'] is None and 'c: not seen, and may hold commits that were acknowledged (repmgr_synchronous is 1)' in refused['refuse']
+    assert 'repmgr_accept_loss=true -e repmgr_target=b' in refused['refuse']
+    accepted = found(1, missing, accept_loss=True)
+    assert (accepted['refuse'], accepted['target'], accepted['unseen']) == ('', 'b', ['c'])
+    # Two standbys have every commit, and one of them is here.
+    assert found(2, missing)['target'] == 'b'
+    assert found(1, standby())['target'] == 'b'
+    assert found(0, missing)['target'] == 'b'
 
 
 def test_two_nodes_of_which_one_is_gone():
