@@ -12,7 +12,7 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _steps, _topology, _verdict, _votes
-from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _reason, _report
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
 
 def _listed(value, name):
@@ -56,6 +56,13 @@ def guard_peers(records, name, roles=None, keywords=None):
         if keywords:
             record['conninfo'] = _conninfo.build(dict(keywords, host=record['address'], port=record['port']))
     return _votes.peers(found, name, lambda record: record['role'] == 'witness')
+
+
+def play_hosts(pattern, groups):
+    problem = _arguments.hosts_problem(pattern, groups)
+    if problem:
+        raise AnsibleFilterError(problem)
+    return pattern
 
 
 def repmgr_service(version, verb):
@@ -170,6 +177,7 @@ class FilterModule(object):
             'passfile_password': passfile_password,
             'passfile_lines': passfile_lines,
             'guard_peers': guard_peers,
+            'play_hosts': play_hosts,
             'repmgr_service': repmgr_service,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,

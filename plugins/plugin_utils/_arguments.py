@@ -14,6 +14,8 @@ __metaclass__ = type
 
 import collections
 import difflib
+import fnmatch
+import re
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
@@ -126,6 +128,29 @@ PLAYBOOKS = {
 }
 # For plays themselves, which exist before any task; the playbooks judge their values.
 _OF_PLAYS = ('repmgr_hosts', 'repmgr_batch', 'repmgr_max_fail')
+_DEFAULT_HOSTS = ('primary', 'standby', 'witness')
+
+
+def hosts_problem(pattern, groups):
+    """What is wrong with the pattern of a play, in words, or ''. A play that matches no host runs no task, and ends with success.
+
+    groups: Ansible's variable of that name. A name in the pattern that is neither a group nor a host is wrong; of the three groups that are meant
+    without repmgr_hosts one is enough, because not every inventory has a witness.
+    """
+    hosts = set(host for members in groups.values() for host in members)
+    if not hosts:
+        # There is no inventory: a syntax check, or a run that Ansible itself warns of.
+        return ''
+    words = [word for word in re.split('[:,]', '%s' % (pattern,)) if word]
+    if re.search(r'[~\[]', '%s' % (pattern,)):
+        # A regular expression or a range, which Ansible resolves; a colon in it separates nothing.
+        return ''
+    names = [word.strip().lstrip('!&') for word in words]
+    unknown = [name for name in names if not any(fnmatch.fnmatchcase(known, name) for known in list(groups) + sorted(hosts))]
+    if not unknown or (len(unknown) < len(names) and not set(unknown) - set(_DEFAULT_HOSTS)):
+        return ''
+    return 'no group and no host of the inventory is named %s, expected some of its groups: %s. Run again with -e repmgr_hosts=GROUP:GROUP.' % (
+        ' or '.join("'%s'" % name for name in unknown), ', '.join(sorted(name for name in groups if name not in ('all', 'ungrouped'))) or '(none)')
 
 
 def check(playbook, given, extra, hosts, variables):

@@ -139,3 +139,25 @@ def test_import_playbook_may_give_those_with_the_prefix():
 def test_no_variable_of_the_roles_has_the_name_of_an_argument():
     with open(os.path.join(ROOT, 'roles', 'common', 'defaults', 'main.yml')) as handle:
         assert not set(yaml.safe_load(handle)) & set(_arguments.ARGUMENTS)
+
+
+GROUPS = {'all': ['a', 'b', 'c'], 'ungrouped': [], 'primary': ['a'], 'standby': ['b'], 'db_orders': ['c'], 'empty': []}
+
+
+@pytest.mark.parametrize('pattern', [
+    'primary:standby:witness', 'primary,standby', 'db_orders', 'a:b', 'db_*', 'all:!c', 'primary:&db_orders', 'empty', '~db_.*', 'primary[0]', 'db_orders:witness'])
+def test_a_pattern_that_is_right(pattern):
+    assert _arguments.hosts_problem(pattern, GROUPS) == ''
+
+
+@pytest.mark.parametrize('pattern, unknown', [
+    ('typo', "'typo'"), ('primary:typo', "'typo'"), ('all:!typo', "'typo'"), ('witness', "'witness'"), ('x*:y', "'x*' or 'y'")])
+def test_a_pattern_with_a_name_that_nothing_has(pattern, unknown):
+    found = _arguments.hosts_problem(pattern, GROUPS)
+    assert 'is named %s, expected some of its groups: db_orders, empty, primary, standby.' % unknown in found
+
+
+def test_groups_of_other_names_and_no_inventory():
+    groups = {'all': ['a'], 'ungrouped': [], 'pg_first': ['a']}
+    assert "'primary' or 'standby' or 'witness', expected some of its groups: pg_first." in _arguments.hosts_problem('primary:standby:witness', groups)
+    assert _arguments.hosts_problem('primary:standby:witness', {'all': [], 'ungrouped': []}) == ''
