@@ -389,6 +389,8 @@ def main():
     try:
         _apply.apply(context, plan.actions)
     except _apply.ApplyError as exc:
+        for warning in context.warnings:
+            module.warn(warning)
         result['actions'] = merged(plan.actions, context.done)
         result.update(_refusal(
             desired.node_name, 'rule %s (%s): %s failed: %s' % (plan.rule, plan.why, exc.action, exc.text),
