@@ -206,9 +206,10 @@ def observe_data(runner, place):
         if busy:
             data.reason = 'process %d is still cloning into it' % busy
             return data
-        data.state = 'partial'
-        data.reason = 'a clone into it was begun and never finished'
-        return data
+        if not _ran(names):
+            data.state = 'partial'
+            data.reason = _UNFINISHED
+            return data
     has_version = 'PG_VERSION' in names
     control = os.path.join(path, 'global', 'pg_control')
     if has_version:
@@ -238,10 +239,25 @@ def observe_data(runner, place):
             return data
     data.state = 'valid'
     data.standby_signal = 'standby.signal' in names or 'recovery.conf' in names
-    # Written by every start of a server, by nothing else, and not copied by pg_basebackup.
     data.started = 'postmaster.opts' in names
-    _read_control(runner, place, control, data)
+    values = _read_control(runner, place, control, data)
+    # It was started, and did not come to where the backup ended.
+    if marker is not None and data.state == 'valid' and values.get('Backup start location', '').strip('0/') and not _alive(
+            os.path.join(path, 'postmaster.pid'), path):
+        data.state = 'partial'
+        data.reason = _UNFINISHED
     return data
+
+
+_UNFINISHED = 'a clone into it was begun and never finished'
+
+
+def _ran(names):
+    """Whether a server has run on what a clone left, so that its note is forgotten and not true any more: somebody has finished it by hand.
+
+    postmaster.opts is written by every start of a server, by nothing else, and not copied by pg_basebackup; the start also takes backup_label away.
+    """
+    return 'postmaster.opts' in names and 'backup_label' not in names
 
 
 def disks(path):
@@ -271,16 +287,16 @@ def _read_control(runner, place, control, data):
     except (IOError, OSError, struct.error) as exc:
         data.state = 'unknown'
         data.reason = 'global/pg_control cannot be read: %s' % exc
-        return
+        return {}
     program = os.path.join(place.bin_dir or '', 'pg_controldata')
     if not os.path.exists(program):
-        return
+        return {}
     try:
         values = parse_controldata(runner.run([program, '-D', place.data_directory]).stdout)
     except CommandError as exc:
         data.state = 'unknown'
         data.reason = exc.message
-        return
+        return {}
     data.system_identifier = values.get('Database system identifier', data.system_identifier)
     data.cluster_state = values.get('Database cluster state')
     timeline = values.get("Latest checkpoint's TimeLineID", '')
@@ -289,6 +305,7 @@ def _read_control(runner, place, control, data):
         data.wal_log_hints = values['wal_log_hints setting'] == 'on'
     if 'Data page checksum version' in values:
         data.checksums = values['Data page checksum version'] != '0'
+    return values
 
 
 def parse_controldata(text):

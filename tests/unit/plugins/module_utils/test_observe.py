@@ -116,6 +116,38 @@ def test_clone_that_was_never_finished(place, marker):
     assert observe(place).state == 'partial'
 
 
+@pytest.mark.parametrize('names, backup, state', [
+    # Somebody added standby.signal and started it; the note of the run that was killed stayed.
+    (['postmaster.opts', 'backup_label.old', 'standby.signal'], '0/0', 'valid'),
+    (['postmaster.opts'], '0/00000000', 'valid'),
+    # The start went no further than its first lines.
+    (['postmaster.opts', 'backup_label'], '0/0', 'partial'),
+    # Or it ended before the end of the backup.
+    (['postmaster.opts', 'backup_label.old'], '0/2000028', 'partial'),
+    (['backup_label'], '0/0', 'partial'),
+    ([], '0/0', 'partial'),
+])
+def test_a_forgotten_marker_beside_data_that_ran_since(place, marker, tmpdir, names, backup, state):
+    class Runner:
+        def run(self, argv):
+            return Result(argv, 0, 'Database cluster state:   shut down in recovery\nBackup start location:  %s\n' % backup, '')
+
+    marker(pid=2 ** 22 + 1, started=1)
+    make(place, 'PG_VERSION', 'global/pg_control', *names)
+    tmpdir.ensure('bin', 'pg_controldata')
+    assert _observe.observe_data(Runner(), place).state == state
+
+
+def test_without_a_marker_the_control_data_of_a_backup_are_no_reason(place, tmpdir):
+    class Runner:
+        def run(self, argv):
+            return Result(argv, 0, 'Backup start location:  0/2000028\n', '')
+
+    make(place, 'PG_VERSION', 'global/pg_control')
+    tmpdir.ensure('bin', 'pg_controldata')
+    assert _observe.observe_data(Runner(), place).state == 'valid'
+
+
 def test_clone_that_another_task_is_making(place, marker):
     marker(pid=os.getppid(), started=_observe._start_time(os.getppid()))
     make(place, 'PG_VERSION', 'global/pg_control')
