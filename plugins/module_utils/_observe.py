@@ -186,16 +186,18 @@ def observe_data(runner, place):
     if not path:
         data.reason = 'no data directory is configured'
         return data
+    marker = read_marker(marker_path(path, place.user))
     try:
         names = [name for name in os.listdir(path) if name not in _NO_DATA]
     except (IOError, OSError) as exc:
         if exc.errno == errno.ENOENT:
             data.state = 'missing'
+            data.clone_begun = marker is not None
         else:
             data.reason = 'cannot be read: %s' % os.strerror(exc.errno)
         return data
-    marker = read_marker(marker_path(path, place.user))
     if not names:
+        data.clone_begun = marker is not None
         if marker is not None and cloning_process(path, marker):
             data.reason = 'process %d is cloning into it' % cloning_process(path, marker)
             return data
@@ -506,6 +508,7 @@ def observe_local(runner, psql, place, events=0):
         name=place.name,
         installed=_exists(place.bin_dir, 'postgres'),
         repmgr_installed=_exists(place.bin_dir, 'repmgr'),
+        deployed=is_deployed(),
         repmgr_version=installed_repmgr(place.bin_dir),
         config=public_config(config),
         repmgr=no_repmgr(),
@@ -641,6 +644,11 @@ def _unit(path):
         if units and not any(part.startswith('user@') for part in parts):
             return units[-1]
     return None
+
+
+def is_deployed(root='/'):
+    """Whether role repmgrd has been here. It comes after the clone of a standby, while repmgr.conf is written before it."""
+    return os.path.exists(os.path.join(root, 'etc/systemd/system/repmgrd.service'))
 
 
 def read_guard(root='/'):

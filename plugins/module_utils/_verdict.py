@@ -329,15 +329,30 @@ def _check_data(cluster):
             _check_valid_data(cluster, host)
         elif data.state in ('missing', 'empty') and cluster.exists and not cluster.is_witness(host):
             if host.node_id in cluster.registry:
-                cluster.problem(
-                    'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
-                    'a copy of the primary', _steps.playbook('site'), stop=False)
+                _check_missing_data(cluster, host)
     for host in cluster.seen:
         if cluster.is_witness(host) and host.observed.data.state == 'valid' and cluster.system_identifier is not None and (
                 _identifier(host) == cluster.system_identifier):
             cluster.problem(
                 'witness_is_copy', host.name, 'is a witness, but holds a copy of the cluster (system identifier %s)' % _identifier(host),
                 'a server of its own', 'Put the host into the standby group, or empty its data directory yourself.')
+
+
+def _check_missing_data(cluster, host):
+    """A host that was replaced by an empty one gets a copy. One that is as it was, but for its data, more likely lacks a mount."""
+    observed = host.observed
+    data = observed.data
+    # What a run that was interrupted before or in its clone left is no node that was finished once.
+    if (observed.config or {}).get('node_id') == host.node_id and observed.deployed and not data.clone_begun:
+        cluster.problem(
+            'vanished_data', host.name, 'is registered and has been deployed, but its data directory %s is %s' % (data.path, data.state),
+            'its data, because only its file system may be missing',
+            ['Mount the file system of its data, and run again.',
+             _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='its data are lost')])
+        return
+    cluster.problem(
+        'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
+        'a copy of the primary', _steps.playbook('site'), stop=False)
 
 
 def _will_be_cloned(cluster, host):

@@ -260,6 +260,10 @@ observed:
       description: Whether the programs of repmgr are there.
       type: bool
       returned: always
+    deployed:
+      description: Whether the unit of repmgrd is there that role C(repmgrd) writes once a node has its data.
+      type: bool
+      returned: always
     repmgr_version:
       description: The version of the installed repmgr as V(MAJOR.MINOR), or V(none) where it is not installed or its extension is not in the usual place.
       type: str
@@ -271,6 +275,7 @@ observed:
     data:
       description:
         - The data directory. C(state) is V(missing), V(empty), V(partial), V(valid), V(unrecognised) or V(unknown).
+        - C(clone_begun) tells of one that is missing or empty whether a clone into it was begun and never finished.
         - C(timeline), C(cluster_state) and C(system_identifier) are those of the control file.
       type: dict
       returned: always

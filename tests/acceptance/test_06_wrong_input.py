@@ -181,3 +181,16 @@ def test_a_data_directory_of_another_cluster():
     finally:
         lab.ssh(host, "rm -rf %s && mv %s.kept %s && systemctl start %s repmgrd" % (lab.DATA, lab.DATA, lab.DATA, lab.UNIT))
     lab.healthy(within=60)
+
+
+@pytest.mark.parametrize("left", ["", " && install -d -o postgres -g postgres -m 700 " + lab.DATA], ids=["missing", "empty"])
+def test_a_data_directory_that_is_not_mounted(left):
+    host = lab.OTHER_STANDBY
+    lab.ssh(host, "systemctl stop repmgrd %s && mv %s %s.kept%s" % (lab.UNIT, lab.DATA, lab.DATA, left))
+    try:
+        with nothing_changes():
+            assert_refused(lab.site(), host, lab.DATA, "has been deployed", "Mount the file system", "repmgr_rejoin=reclone")
+            assert_refused(lab.playbook("playbooks/rejoin.yml", "-e", "repmgr_target=" + host), host, "Mount the file system")
+    finally:
+        lab.ssh(host, "rm -rf %s && mv %s.kept %s && systemctl start %s repmgrd" % (lab.DATA, lab.DATA, lab.DATA, lab.UNIT))
+    lab.healthy(within=60)

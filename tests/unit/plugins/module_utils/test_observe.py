@@ -156,10 +156,17 @@ def test_clone_that_another_task_is_making(place, marker):
 
 
 def test_marker_without_data_is_no_clone(place, marker):
+    assert not observe(place).clone_begun
     marker(pid=2 ** 22 + 1, started=1)
-    assert observe(place).state == 'missing'
+    assert observe(place).state == 'missing' and observe(place).clone_begun
     os.mkdir(place.data_directory)
-    assert observe(place).state == 'empty'
+    assert observe(place).state == 'empty' and observe(place).clone_begun
+
+
+def test_a_node_is_deployed_once_it_has_its_daemon(tmpdir):
+    assert _observe.is_deployed(str(tmpdir)) is False
+    tmpdir.ensure('etc/systemd/system/repmgrd.service')
+    assert _observe.is_deployed(str(tmpdir)) is True
 
 
 def test_stale_postmaster_pid(place):

@@ -141,6 +141,37 @@ def test_recreated_standby_is_no_reason_to_stop():
     assert (answer['status'], answer['stop'], codes(answer)) == ('degraded', [], ['missing_data'])
 
 
+def without_data(state='missing', clone_begun=False, deployed=True, node_id=3):
+    observed = stopped(state).replace(deployed=deployed, config={'node_id': node_id, 'node_name': 'c'} if node_id else None)
+    observed.data.clone_begun = clone_begun
+    return observed
+
+
+@pytest.mark.parametrize('state', ['missing', 'empty'])
+def test_a_standby_whose_data_vanished_is_not_cloned_unasked(state):
+    """Its file system is not mounted: a copy would land on the one below."""
+    answer = judge(healthy(c=without_data(state)))
+    assert (codes(answer), codes(answer, stop=True)) == (['vanished_data'], ['vanished_data'])
+    problem = answer['problems'][0]
+    assert 'Mount the file system' in problem['message']
+    assert problem['steps'][1]['arguments'] == {'repmgr_target': 'c', 'repmgr_rejoin': 'reclone'} and problem['steps'][1]['only_if']
+    # Nothing to type without a thought.
+    assert _steps.first_command(problem['steps']) is None
+
+
+@pytest.mark.parametrize('observed', [
+    without_data(node_id=None, deployed=False), without_data(node_id=None), without_data(deployed=False), without_data('empty', clone_begun=True),
+    without_data(clone_begun=True)], ids=['recreated', 'repmgr.conf lost', 'killed before its clone', 'killed in its clone', 'clone failed'])
+def test_a_standby_that_was_never_finished_is_cloned_by_the_next_run(observed):
+    answer = judge(healthy(c=observed))
+    assert (answer['stop'], codes(answer)) == ([], ['missing_data'])
+
+
+def test_data_that_are_missing_before_the_node_is_registered_are_cloned():
+    answer = judge(healthy(a=running(False, nodes=ROWS[:2]), b=running(True, nodes=ROWS[:2]), c=without_data()))
+    assert answer['stop'] == [] and codes(answer) == ['not_registered'], answer['problems']
+
+
 def test_unreachable_standby_with_a_majority():
     hosts = healthy()
     hosts[2].update(unreachable=True, observed=None)
