@@ -83,6 +83,47 @@ def installed_repmgr(bin_dir, root='/'):
 
 # -- files
 
+def elsewhere(place, root='/'):
+    """[{file, data_directory, major, node_id, version}] of configuration that is for another data directory than the one of `place`.
+
+    repmgr.conf with its node_id, where it is given, or else wherever packages have it: on EL its path has the major version in it. And on Debian the
+    configuration of cluster `main` with its version, which is what starts the server. major is that of the data in that other directory, or None.
+    """
+    paths = [place.config_file] if place.config_file and os.path.exists(place.config_file) else [
+        path for pattern in _CONFIGS for path in sorted(glob.glob(os.path.join(root, pattern.lstrip('/'))))]
+    named = []
+    for path in paths:
+        config = read_config(path) or {}
+        named.append((path, config.get('data_directory'), config.get('node_id'), None))
+    version = os.path.basename(os.path.dirname(os.path.normpath(place.bin_dir or '')))
+    path = os.path.join(root, 'etc/postgresql', version, 'main/postgresql.conf')
+    if version.isdigit():
+        named.append((path, _setting(path, 'data_directory'), None, version))
+    found = []
+    for path, directory, node_id, version in named:
+        if place.data_directory and directory and os.path.realpath(directory) != os.path.realpath(place.data_directory):
+            found.append({'file': path, 'data_directory': directory, 'major': _major(directory), 'node_id': node_id, 'version': version})
+    return found
+
+
+def _setting(path, name):
+    """What a file of PostgreSQL's settings says of one of them, or None. The last line counts."""
+    try:
+        with io.open(path, encoding='utf-8', errors='replace') as handle:
+            lines = re.findall(r"^[ \t]*%s(?:[ \t]*=[ \t]*|[ \t]+)'((?:[^'\n]|'')*)'" % name, handle.read(), re.MULTILINE)
+    except (IOError, OSError):
+        return None
+    return lines[-1].replace("''", "'") if lines else None
+
+
+def _major(directory):
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            return handle.read().strip() or None
+    except (IOError, OSError):
+        return None
+
+
 def read_config(path):
     """repmgr.conf as {name: value}, or None where there is none that can be read."""
     if not path:
@@ -517,6 +558,7 @@ def observe_local(runner, psql, place, events=0):
     observed.guard = read_guard()
     observed.daemons = daemons(place.data_directory)
     observed.data = observe_data(runner, place)
+    observed.elsewhere = elsewhere(place)
     observed.disks = disks(place.data_directory)
     observed.server, sockets = observe_server(place, observed.data)
     if observed.server.state == 'running' and _exists(place.bin_dir, 'psql'):

@@ -161,6 +161,7 @@ class Observed(Record):
         ('files', dict),
         ('contents', dict),
         ('config', None),
+        ('elsewhere', list),        # configuration files of this host that are for another data directory: {file, data_directory, major, ...}
         ('data', Data),
         ('server', Server),
         ('receiver', None),
@@ -203,6 +204,7 @@ class Host(Record):
         ('initial_role', ''),
         ('upstream', ''),
         ('tls', ''),
+        ('postgresql_version', ''), # the major version that the inventory leads to, '' where facts were not gathered
         ('unreachable', False),
         ('observed', None),
     )

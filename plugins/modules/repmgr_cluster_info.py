@@ -272,6 +272,13 @@ observed:
       description: The settings of C(repmgr.conf), or V(none) where there is no such file.
       type: dict
       returned: always
+    elsewhere:
+      description:
+        - Configuration files of this host that are for another data directory than the one that was looked at, each with C(file), C(data_directory) and
+          C(major), the version of what is there or V(none). Of C(repmgr.conf) also C(node_id), of a cluster of Debian C(version).
+      type: list
+      elements: dict
+      returned: always
     data:
       description:
         - The data directory. C(state) is V(missing), V(empty), V(partial), V(valid), V(unrecognised) or V(unknown).

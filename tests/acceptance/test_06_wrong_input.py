@@ -39,6 +39,15 @@ def unsupported_version(hosts):
     hosts["vars"]["repmgr_postgresql_version"] = "9.3"
 
 
+def other_version(hosts):
+    hosts["vars"]["repmgr_postgresql_version"] = int(lab.VERSION) + 1
+
+
+def other_directory(hosts):
+    # As the advice for a port that is taken would have it.
+    hosts["vars"].update(repmgr_data_directory="/srv/pg/data", repmgr_port=5433)
+
+
 def witness_as_standby(hosts):
     children = hosts["children"]
     children["standby"]["hosts"]["base-centos-4"] = children["witness"]["hosts"].pop("base-centos-4")
@@ -65,6 +74,8 @@ def renumbered(hosts):
     (missing_cluster_name, ["base-centos-1", "repmgr_cluster_name"]),
     (unknown_profile, ["repmgr_failover_profile", "quick", "fast", "safe", "wan"]),
     (unsupported_version, ["9.3", "repmgr_postgresql_version"]),
+    (other_version, ["repmgr.conf", lab.DATA, "repmgr_postgresql_version to " + lab.VERSION]),
+    (other_directory, ["repmgr.conf", lab.DATA, "/srv/pg/data"]),
     (witness_as_standby, ["base-centos-4", "witness", "standby"]),
     (standby_as_witness, ["base-centos-3", "witness", "standby"]),
     (host_in_two_roles, ["base-centos-3", "standby", "witness"]),
