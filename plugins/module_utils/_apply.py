@@ -67,6 +67,7 @@ def apply(context, actions):
     """Carry out the actions. What was done is in context.done, also when an ApplyError ends it early."""
     # Before the first of them, which may stop the server.
     _refuse_an_older_timeline(context, actions)
+    _refuse_what_cannot_be_moved(context, actions)
     for action in actions:
         step = {'action': action}
         context.done.append(step)
@@ -90,6 +91,10 @@ def next_step(error, node_name):
     """What can be done after a failure. repmgr follows nobody who has less than the node itself has received."""
     if error.action == 'follow' and re.search('cannot attach|ahead of the', json.dumps(error.result or {})):
         return ['It may have received what the other never had.', _steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='Look')]
+    if error.action == 'check_space':
+        return 'Nothing was stopped or moved. Make room there, and run again.'
+    if error.action == 'move_aside':
+        return 'Put that right, or stop the server and move it away yourself, and run again.'
     return 'See actions in the result for the whole output.'
 
 
@@ -99,8 +104,13 @@ def dry_run(context, actions):
     """
     try:
         _refuse_an_older_timeline(context, actions)
+        _refuse_what_cannot_be_moved(context, actions)
+        if 'check_space' in actions:
+            _check_space(context)
     except ApplyError as exc:
         return {'action': exc.action, 'ok': False, 'error': exc.text}
+    except (PsqlError, IOError, OSError) as exc:
+        return {'action': 'check_space', 'ok': False, 'error': '%s' % exc}
     for action in actions:
         if action == 'stop':
             return None
@@ -126,7 +136,11 @@ def _check_space(context):
         return None
     needs = {}
     for space in sizes:
-        directory = _existing(space['location'] or context.place.data_directory)
+        place = os.path.join(context.place.data_directory, space['location'])
+        directory = _existing(place)
+        if directory != place and os.path.isabs(space['location']) and not os.access(directory, os.W_OK):
+            raise ApplyError('check_space', 'tablespace %s of the source cannot be created here: %s is not writable for %s' % (
+                place, directory, context.place.user))
         # The same file system is one purse, however many tablespaces share it.
         entry = needs.setdefault(os.stat(directory).st_dev, {'directory': directory, 'bytes': 0})
         entry['bytes'] += space['bytes']
@@ -136,8 +150,8 @@ def _check_space(context):
         stat = os.statvfs(entry['directory'])
         entry['free'] = stat.f_bavail * stat.f_frsize
         if entry['free'] < entry['bytes']:
-            raise ApplyError('check_space', '%s has %d MB free; a clone needs %d MB' % (
-                entry['directory'], entry['free'] // 1048576, entry['bytes'] // 1048576))
+            raise ApplyError('check_space', '%s has %d MB free; a clone needs %d MB%s' % (
+                entry['directory'], entry['free'] // 1048576, entry['bytes'] // 1048576, _kept_text(kept_copies(context))))
     return {'needed': list(needs.values())}
 
 
@@ -147,28 +161,161 @@ def _existing(path):
     return path
 
 
-def _move_aside(context):
-    source = context.place.data_directory.rstrip('/')
+# What move_aside calls what it keeps.
+_KEPT = re.compile('[.](old|partial)-[0-9]{8}T[0-9]{6}Z')
+
+
+def kept_copies(context):
+    """[{path, bytes}] of the data directories that were moved aside and are still there, with their WAL and tablespaces."""
+    source = os.path.realpath(context.place.data_directory)
+    folder, name = os.path.split(source)
+    found = []
+    for entry in sorted(_listdir(folder)):
+        path = os.path.join(folder, entry)
+        if entry.startswith(name) and _KEPT.sub('', entry[len(name):]) == '' and entry != name and os.path.isdir(path):
+            links = [os.path.join(path, 'pg_wal')] + _links(path)
+            found.append({'path': path, 'bytes': sum(_size_of(place) for place in [path] + [
+                os.path.realpath(link) for link in links if os.path.islink(link) and _KEPT.search(os.path.realpath(link))])})
+    return found
+
+
+def _kept_text(copies):
+    if not copies:
+        return ''
+    return '. %d earlier cop%s %s, kept until somebody removes %s: %s' % (
+        len(copies), 'y takes' if len(copies) == 1 else 'ies take', _progress.human(sum(copy['bytes'] for copy in copies)),
+        'it' if len(copies) == 1 else 'them', ', '.join(copy['path'] for copy in copies))
+
+
+def _listdir(path):
+    try:
+        return os.listdir(path)
+    except (IOError, OSError):
+        return []
+
+
+def _links(data_directory):
+    """The links to its tablespaces. One that was created in place, for tests of PostgreSQL itself, is a folder and moves with the rest."""
+    folder = os.path.join(data_directory, 'pg_tblspc')
+    return [path for path in [os.path.join(folder, name) for name in sorted(_listdir(folder))] if os.path.islink(path)]
+
+
+def _mount_of(path):
+    """The mount point that a path is on. Bind mounts of one file system are different mounts, between which nothing can be renamed."""
+    try:
+        with open('/proc/self/mountinfo') as handle:
+            lines = handle.read().splitlines()
+    except (IOError, OSError):
+        lines = []
+    points = [re.sub(r'\\([0-7]{3})', lambda found: chr(int(found.group(1), 8)), line.split()[4]) for line in lines]
+    path = os.path.realpath(path)
+    while path not in points and not os.path.ismount(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
+
+
+class _Move:
+    """A directory that is renamed, and the link in the data directory that then leads to `turned`."""
+
+    def __init__(self, source, target, link=None, turned=None):
+        self.source = source
+        self.target = target
+        self.link = link
+        self.turned = turned
+
+    def obstacle(self, user):
+        """Why it cannot be renamed, or ''."""
+        parent, place = os.path.dirname(self.source), _existing(os.path.dirname(self.target))
+        if os.path.lexists(self.target):
+            return '%s exists already' % self.target
+        if _mount_of(self.source) == self.source or _mount_of(place) != _mount_of(parent):
+            return '%s cannot be renamed to %s: it is a mount, or the two are not on the same one' % (self.source, self.target)
+        for folder in (parent, place):
+            if not os.access(folder, os.W_OK):
+                return '%s cannot be renamed: %s is not writable for %s' % (self.source, folder, user)
+        return ''
+
+    def do(self):
+        if not os.path.isdir(os.path.dirname(self.target)):
+            os.mkdir(os.path.dirname(self.target), 0o700)
+        os.rename(self.source, self.target)
+        if self.link:
+            temporary = self.link + '.new'
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            os.symlink(self.turned, temporary)
+            os.rename(temporary, self.link)
+
+
+def _moves(context):
+    """What has to be renamed for a new copy: the data directory, after its WAL and tablespaces elsewhere, which a clone wants empty, too.
+
+    Of a link, what it leads to is renamed, and the link stays: the new copy is where the old one was. With its links turned, the old one is whole.
+    """
+    source = os.path.realpath(context.place.data_directory)
     suffix = '.%s-%s' % ('partial' if context.data_state == 'partial' else 'old', time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()))
-    target = source + suffix
+    moves = []
     link = os.path.join(source, 'pg_wal')
-    # In a place of its own; a new copy wants that empty, too.
-    wal = os.path.realpath(link) if os.path.islink(link) and os.path.isdir(link) else None
-    for path in [source] + ([wal] if wal else []):
-        if os.path.lexists(path + suffix):
-            raise ApplyError('move_aside', '%s exists already' % (path + suffix))
-        if os.path.ismount(path) or not os.access(os.path.dirname(path), os.W_OK):
-            raise ApplyError('move_aside', '%s cannot be renamed; expected it to be no mount itself, and %s to belong to %s' % (
-                path, os.path.dirname(path), context.place.user))
-    if wal:
-        # First: with its link turned, the directory is whole at every moment that matters.
-        os.rename(wal, wal + suffix)
-        os.unlink(link)
-        os.symlink(wal + suffix, link)
-    mode = os.stat(source).st_mode & 0o7777
-    os.rename(source, target)
-    os.mkdir(source, mode)
-    return {'from': source, 'to': target}
+    wal = os.path.realpath(link)
+    # Where an earlier move was interrupted, it has got its new name already.
+    if os.path.islink(link) and os.path.isdir(wal) and not _KEPT.search(wal):
+        moves.append(_Move(wal, wal + suffix, link, wal + suffix))
+    for location, link in sorted(_tablespaces(context, source).items()):
+        names = os.listdir(location) if os.path.isdir(location) else []
+        if not names or _KEPT.search(location):
+            continue
+        if len(names) > 1 or not names[0].startswith('PG_'):
+            raise ApplyError('move_aside', 'tablespace %s holds more than the folder PG_* of this server, and a clone wants it empty: %s' % (
+                location, ', '.join(sorted(names)[:4])))
+        # Beside it, where the server's user may make a folder there, else beside the data directory.
+        kept = [location + suffix, source + suffix + '.tablespace' + location.replace('/', '-')]
+        tried = [_Move(os.path.join(location, names[0]), os.path.join(folder, names[0]), link, folder) for folder in kept]
+        moves.append(([move for move in tried if not move.obstacle(context.place.user)] or tried)[0])
+    moves.append(_Move(source, source + suffix))
+    for move in moves:
+        obstacle = move.obstacle(context.place.user)
+        if obstacle:
+            raise ApplyError('move_aside', obstacle)
+    return moves
+
+
+def _tablespaces(context, source):
+    """{location: the link in pg_tblspc that leads there, or None}.
+
+    pg_basebackup copies tablespaces first and makes these links last, so those of a clone that was interrupted are the ones of its source. It
+    wants them empty before it writes anything, so what they hold is that clone's.
+    """
+    found = {}
+    if context.data_state == 'partial' and _observe.read_marker(_observe.marker_path(context.place.data_directory, context.place.user)) is not None:
+        for space in context.psql.sizes(context.clone_conninfo) or []:
+            if os.path.isabs(space['location']):
+                found[os.path.realpath(space['location'])] = None
+    found.update((os.path.realpath(link), link) for link in _links(source))
+    return found
+
+
+def _refuse_what_cannot_be_moved(context, actions):
+    """Before the server is stopped: half of a move would leave a node without data."""
+    if 'move_aside' in actions:
+        try:
+            _moves(context)
+        except (PsqlError, IOError, OSError) as exc:
+            raise ApplyError('move_aside', '%s' % exc)
+
+
+def _move_aside(context):
+    moves = _moves(context)
+    moved = moves[-1]
+    mode = os.stat(moved.source).st_mode & 0o7777
+    for move in moves:
+        move.do()
+    os.mkdir(moved.source, mode)
+    kept = kept_copies(context)
+    if len(kept) > 1:
+        context.warnings.append('%d copies of %s that were moved aside take %s. They are kept until somebody removes them: %s' % (
+            len(kept), context.place.data_directory, _progress.human(sum(copy['bytes'] for copy in kept)), ', '.join(copy['path'] for copy in kept)))
+    return {'from': context.place.data_directory, 'to': moved.target, 'kept': kept,
+            'moved': [{'from': move.source, 'to': move.target} for move in moves]}
 
 
 def _clone(context):
@@ -542,15 +689,19 @@ DRY_RUNS = {
 }
 
 
-def _size_of_data(context):
+def _size_of(directory):
     total = 0
-    for folder, dummy, names in os.walk(context.place.data_directory):
+    for folder, dummy, names in os.walk(directory):
         for name in names:
             try:
                 total += os.lstat(os.path.join(folder, name)).st_size
             except OSError:
                 continue
-    return '%s in %s' % (_progress.human(total), context.place.data_directory)
+    return total
+
+
+def _size_of_data(context):
+    return '%s in %s%s' % (_progress.human(_size_of(context.place.data_directory)), context.place.data_directory, _kept_text(kept_copies(context)))
 
 
 def _size_of_source(context):

@@ -15,7 +15,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import messa
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
 # What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
-_EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'old_repmgr')
+_EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'vanished_data', 'old_repmgr')
 _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unknown', 'unreachable', 'no_majority')
 
 

@@ -83,6 +83,47 @@ def installed_repmgr(bin_dir, root='/'):
 
 # -- files
 
+def elsewhere(place, root='/'):
+    """[{file, data_directory, major, node_id, version}] of configuration that is for another data directory than the one of `place`.
+
+    repmgr.conf with its node_id, where it is given, or else wherever packages have it: on EL its path has the major version in it. And on Debian the
+    configuration of cluster `main` with its version, which is what starts the server. major is that of the data in that other directory, or None.
+    """
+    paths = [place.config_file] if place.config_file and os.path.exists(place.config_file) else [
+        path for pattern in _CONFIGS for path in sorted(glob.glob(os.path.join(root, pattern.lstrip('/'))))]
+    named = []
+    for path in paths:
+        config = read_config(path) or {}
+        named.append((path, config.get('data_directory'), config.get('node_id'), None))
+    version = os.path.basename(os.path.dirname(os.path.normpath(place.bin_dir or '')))
+    path = os.path.join(root, 'etc/postgresql', version, 'main/postgresql.conf')
+    if version.isdigit():
+        named.append((path, _setting(path, 'data_directory'), None, version))
+    found = []
+    for path, directory, node_id, version in named:
+        if place.data_directory and directory and os.path.realpath(directory) != os.path.realpath(place.data_directory):
+            found.append({'file': path, 'data_directory': directory, 'major': _major(directory), 'node_id': node_id, 'version': version})
+    return found
+
+
+def _setting(path, name):
+    """What a file of PostgreSQL's settings says of one of them, or None. The last line counts."""
+    try:
+        with io.open(path, encoding='utf-8', errors='replace') as handle:
+            lines = re.findall(r"^[ \t]*%s(?:[ \t]*=[ \t]*|[ \t]+)'((?:[^'\n]|'')*)'" % name, handle.read(), re.MULTILINE)
+    except (IOError, OSError):
+        return None
+    return lines[-1].replace("''", "'") if lines else None
+
+
+def _major(directory):
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            return handle.read().strip() or None
+    except (IOError, OSError):
+        return None
+
+
 def read_config(path):
     """repmgr.conf as {name: value}, or None where there is none that can be read."""
     if not path:
@@ -186,16 +227,18 @@ def observe_data(runner, place):
     if not path:
         data.reason = 'no data directory is configured'
         return data
+    marker = read_marker(marker_path(path, place.user))
     try:
         names = [name for name in os.listdir(path) if name not in _NO_DATA]
     except (IOError, OSError) as exc:
         if exc.errno == errno.ENOENT:
             data.state = 'missing'
+            data.clone_begun = marker is not None
         else:
             data.reason = 'cannot be read: %s' % os.strerror(exc.errno)
         return data
-    marker = read_marker(marker_path(path, place.user))
     if not names:
+        data.clone_begun = marker is not None
         if marker is not None and cloning_process(path, marker):
             data.reason = 'process %d is cloning into it' % cloning_process(path, marker)
             return data
@@ -206,9 +249,10 @@ def observe_data(runner, place):
         if busy:
             data.reason = 'process %d is still cloning into it' % busy
             return data
-        data.state = 'partial'
-        data.reason = 'a clone into it was begun and never finished'
-        return data
+        if not _ran(names):
+            data.state = 'partial'
+            data.reason = _UNFINISHED
+            return data
     has_version = 'PG_VERSION' in names
     control = os.path.join(path, 'global', 'pg_control')
     if has_version:
@@ -238,10 +282,25 @@ def observe_data(runner, place):
             return data
     data.state = 'valid'
     data.standby_signal = 'standby.signal' in names or 'recovery.conf' in names
-    # Written by every start of a server, by nothing else, and not copied by pg_basebackup.
     data.started = 'postmaster.opts' in names
-    _read_control(runner, place, control, data)
+    values = _read_control(runner, place, control, data)
+    # It was started, and did not come to where the backup ended.
+    if marker is not None and data.state == 'valid' and values.get('Backup start location', '').strip('0/') and not _alive(
+            os.path.join(path, 'postmaster.pid'), path):
+        data.state = 'partial'
+        data.reason = _UNFINISHED
     return data
+
+
+_UNFINISHED = 'a clone into it was begun and never finished'
+
+
+def _ran(names):
+    """Whether a server has run on what a clone left, so that its note is forgotten and not true any more: somebody has finished it by hand.
+
+    postmaster.opts is written by every start of a server, by nothing else, and not copied by pg_basebackup; the start also takes backup_label away.
+    """
+    return 'postmaster.opts' in names and 'backup_label' not in names
 
 
 def disks(path):
@@ -271,16 +330,16 @@ def _read_control(runner, place, control, data):
     except (IOError, OSError, struct.error) as exc:
         data.state = 'unknown'
         data.reason = 'global/pg_control cannot be read: %s' % exc
-        return
+        return {}
     program = os.path.join(place.bin_dir or '', 'pg_controldata')
     if not os.path.exists(program):
-        return
+        return {}
     try:
         values = parse_controldata(runner.run([program, '-D', place.data_directory]).stdout)
     except CommandError as exc:
         data.state = 'unknown'
         data.reason = exc.message
-        return
+        return {}
     data.system_identifier = values.get('Database system identifier', data.system_identifier)
     data.cluster_state = values.get('Database cluster state')
     timeline = values.get("Latest checkpoint's TimeLineID", '')
@@ -289,6 +348,7 @@ def _read_control(runner, place, control, data):
         data.wal_log_hints = values['wal_log_hints setting'] == 'on'
     if 'Data page checksum version' in values:
         data.checksums = values['Data page checksum version'] != '0'
+    return values
 
 
 def parse_controldata(text):
@@ -489,6 +549,7 @@ def observe_local(runner, psql, place, events=0):
         name=place.name,
         installed=_exists(place.bin_dir, 'postgres'),
         repmgr_installed=_exists(place.bin_dir, 'repmgr'),
+        deployed=is_deployed(),
         repmgr_version=installed_repmgr(place.bin_dir),
         config=public_config(config),
         repmgr=no_repmgr(),
@@ -497,6 +558,7 @@ def observe_local(runner, psql, place, events=0):
     observed.guard = read_guard()
     observed.daemons = daemons(place.data_directory)
     observed.data = observe_data(runner, place)
+    observed.elsewhere = elsewhere(place)
     observed.disks = disks(place.data_directory)
     observed.server, sockets = observe_server(place, observed.data)
     if observed.server.state == 'running' and _exists(place.bin_dir, 'psql'):
@@ -624,6 +686,11 @@ def _unit(path):
         if units and not any(part.startswith('user@') for part in parts):
             return units[-1]
     return None
+
+
+def is_deployed(root='/'):
+    """Whether role repmgrd has been here. It comes after the clone of a standby, while repmgr.conf is written before it."""
+    return os.path.exists(os.path.join(root, 'etc/systemd/system/repmgrd.service'))
 
 
 def read_guard(root='/'):

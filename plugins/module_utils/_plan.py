@@ -17,8 +17,10 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Plan, Rule, Situation
 
 _ALL = ('primary', 'standby', 'witness')
-_CLONE = ('check_space', 'clone', 'start', 'register')
-_REDO = ('move_aside',) + _CLONE
+_CLONE = ('clone', 'start', 'register')
+# Whether there is room is asked first: a standby that has fallen behind is more than none.
+_FIRST_COPY = ('check_space',) + _CLONE
+_NEW_COPY = ('check_space', 'move_aside') + _CLONE
 _ACTIVE = ('running',)
 _CHANGE_ROLE = _steps.playbook('switchover', repmgr_target='{node_name}', reason='A role changes by')
 # Where there are no data that count, there is nothing to say about them.
@@ -119,8 +121,8 @@ RULES = (
           refuse=('a record of this node as standby', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
     _rule(503, 'standby', 'the metadata cannot be read', record=('unknown',),
           refuse=('a primary with the repmgr extension', 'Register the primary first.')),
-    _rule(504, 'standby', 'the data directory is empty', _CLONE, data=('absent',), server=('stopped',), **_NO_DATA),
-    _rule(505, 'standby', 'a clone was begun and never finished; a partial directory is never started', _REDO,
+    _rule(504, 'standby', 'the data directory is empty', _FIRST_COPY, data=('absent',), server=('stopped',), **_NO_DATA),
+    _rule(505, 'standby', 'a clone was begun and never finished; a partial directory is never started', _NEW_COPY,
           data=('partial',), server=('stopped',), **_NO_DATA),
     _rule(506, 'standby', 'the data is another cluster\'s', data=('valid',), identity=('other',),
           refuse=('system identifier {expected_identifier}',
@@ -138,13 +140,13 @@ RULES = (
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('attach',), upstream=('none',)),
     _rule(514, 'standby', 'the server is stopped and may be rewound to the live primary', ('rejoin_rewind', 'register_if_differs'),
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('rewind',), upstream=('none',)),
-    _rule(515, 'standby', 'the server is stopped and may be cloned again', _REDO,
+    _rule(515, 'standby', 'the server is stopped and may be cloned again', _NEW_COPY,
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('reclone',), upstream=('none',)),
     _rule(520, 'standby', 'it is not attached to its upstream and may be attached', ('stop', 'rejoin_attach', 'register_if_differs'),
           server=_ACTIVE, upstream=('detached',), rejoin=('attach',)),
     _rule(521, 'standby', 'it is not attached to its upstream and may be rewound', ('stop', 'rejoin_rewind', 'register_if_differs'),
           server=_ACTIVE, upstream=('detached',), rejoin=('rewind',)),
-    _rule(522, 'standby', 'it is not attached to its upstream and may be cloned again', ('stop',) + _REDO,
+    _rule(522, 'standby', 'it is not attached to its upstream and may be cloned again', ('check_space', 'stop', 'move_aside') + _CLONE,
           server=_ACTIVE, upstream=('detached',), rejoin=('reclone',)),
     _rule(530, 'standby', 'the node is not registered and does not stream from the node that it should',
           ('register_as_is', 'follow'), server=_ACTIVE, record=('absent',), upstream=('wrong', 'detached')),

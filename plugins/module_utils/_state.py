@@ -112,6 +112,7 @@ class Data(Record):
         ('cluster_state', None),
         ('standby_signal', False),
         ('started', None),          # whether a server ever ran on it; initdb and a clone leave it unstarted
+        ('clone_begun', False),     # of one that is missing or empty: whether a clone into it was begun and never finished
         ('wal_log_hints', None),
         ('checksums', None),
         ('reason', ''),
@@ -154,11 +155,13 @@ class Observed(Record):
         ('name', ''),
         ('installed', None),
         ('repmgr_installed', None),
+        ('deployed', None),         # whether this collection's unit of repmgrd is there, which a run writes once a node has its data
         ('repmgr_version', None),   # of the installed packages, as 'MAJOR.MINOR'; None where it cannot be told
         ('missing_packages', None),
         ('files', dict),
         ('contents', dict),
         ('config', None),
+        ('elsewhere', list),        # configuration files of this host that are for another data directory: {file, data_directory, major, ...}
         ('data', Data),
         ('server', Server),
         ('receiver', None),
@@ -202,6 +205,7 @@ class Host(Record):
         ('upstream', ''),
         ('tls', ''),
         ('synchronous', 0),         # for how many standbys a commit waits
+        ('postgresql_version', ''), # the major version that the inventory leads to, '' where facts were not gathered
         ('unreachable', False),
         ('observed', None),
     )

@@ -35,6 +35,9 @@ class _Cluster:
         nodes = node if isinstance(node, list) else [node]
         self.problems.append(Problem(code=code, node=', '.join(nodes), nodes=nodes, seen=seen, expected=expected, steps=_steps.listed(steps), stop=stop))
 
+    def has_at(self, host, code):
+        return any(problem.code == code and host.name in problem.nodes for problem in self.problems)
+
     def has(self, *codes):
         return any(problem.code in codes for problem in self.problems)
 
@@ -60,6 +63,7 @@ def verdict(hosts, deploying=True):
     _check_seen(cluster)
     if cluster.exists or deploying:
         _check_primary(cluster)
+    _check_other_server(cluster)
     _check_data(cluster)
     _check_metadata(cluster)
     _check_reach(cluster)
@@ -312,6 +316,33 @@ def _registered_primary(cluster):
     return sorted(names) or [host.name for host in cluster.data_hosts or cluster.hosts]
 
 
+def _check_other_server(cluster):
+    """Where the inventory leads past the server that a host has, nothing is seen of that server, and a run would make another one beside it."""
+    for host in cluster.seen:
+        data, version = host.observed.data, host.postgresql_version
+        # A repmgr.conf without data may be that of a deployment that never got further. What starts the server on Debian is in the way in any case.
+        others = [entry for entry in host.observed.elsewhere or [] if entry.get('version') or (
+            entry.get('node_id') == host.node_id and (entry.get('major') or host.observed.deployed))]
+        path, major = (others[0].get('file'), others[0].get('major')) if others else (None, None)
+        if others and others[0].get('version'):
+            cluster.problem(
+                'other_server', host.name, '%s is the configuration of a server in %s, and the inventory leads to %s' % (
+                    path, others[0].get('data_directory'), data.path), 'no other cluster of that version and name on the host',
+                ['Correct repmgr_data_directory or repmgr_postgresql_version of the host.',
+                 _steps.shell('pg_renamecluster %s main other' % others[0].get('version'), host=host.name, only_if='that server is not of this cluster')
+                 if major else 'Or remove that file, if no server needs it.'])
+        elif others:
+            cluster.problem(
+                'other_server', host.name, '%s is that of a server in %s%s, and the inventory leads to %s' % (
+                    path, others[0].get('data_directory'), ' (PostgreSQL %s)' % major if major else '', data.path), 'the server that this node has',
+                ['Set repmgr_postgresql_version%s, or repmgr_data_directory, as that server has them.' % (' to %s' % major if major else ''),
+                 'No playbook changes the major version of a cluster; after an upgrade by hand, correct that file by hand, too.'])
+        elif data.state == 'valid' and data.major and version and data.major != version:
+            cluster.problem(
+                'other_server', host.name, 'data directory %s is of PostgreSQL %s, and the inventory leads to %s' % (data.path, data.major, version),
+                'the major version of the data', 'Set repmgr_postgresql_version to %s. No playbook changes the major version of a cluster.' % data.major)
+
+
 def _check_data(cluster):
     for host in cluster.seen:
         observed = host.observed
@@ -328,16 +359,31 @@ def _check_data(cluster):
         elif data.state == 'valid' and not cluster.is_witness(host):
             _check_valid_data(cluster, host)
         elif data.state in ('missing', 'empty') and cluster.exists and not cluster.is_witness(host):
-            if host.node_id in cluster.registry:
-                cluster.problem(
-                    'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
-                    'a copy of the primary', _steps.playbook('site'), stop=False)
+            if host.node_id in cluster.registry and not cluster.has_at(host, 'other_server'):
+                _check_missing_data(cluster, host)
     for host in cluster.seen:
         if cluster.is_witness(host) and host.observed.data.state == 'valid' and cluster.system_identifier is not None and (
                 _identifier(host) == cluster.system_identifier):
             cluster.problem(
                 'witness_is_copy', host.name, 'is a witness, but holds a copy of the cluster (system identifier %s)' % _identifier(host),
                 'a server of its own', 'Put the host into the standby group, or empty its data directory yourself.')
+
+
+def _check_missing_data(cluster, host):
+    """A host that was replaced by an empty one gets a copy. One that is as it was, but for its data, more likely lacks a mount."""
+    observed = host.observed
+    data = observed.data
+    # What a run that was interrupted before or in its clone left is no node that was finished once.
+    if (observed.config or {}).get('node_id') == host.node_id and observed.deployed and not data.clone_begun:
+        cluster.problem(
+            'vanished_data', host.name, 'is registered and has been deployed, but its data directory %s is %s' % (data.path, data.state),
+            'its data, because only its file system may be missing',
+            ['Mount the file system of its data, and run again.',
+             _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='its data are lost')])
+        return
+    cluster.problem(
+        'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
+        'a copy of the primary', _steps.playbook('site'), stop=False)
 
 
 def _will_be_cloned(cluster, host):
@@ -459,7 +505,8 @@ def _check_reach(cluster):
                 continue
             state = entry.get('postgresql')
             if peer is host:
-                if state == 'open' and host.observed.server.state == 'stopped':
+                # Whatever listens there may be the server that the inventory leads past.
+                if state == 'open' and host.observed.server.state == 'stopped' and not cluster.has_at(host, 'other_server'):
                     cluster.problem(
                         'port_taken', host.name, 'something listens on port %s, but not the server of %s' % (
                             entry.get('port', host.port), host.observed.data.path),
@@ -859,7 +906,7 @@ def _status(cluster, deploying):
     if cluster.has('no_majority') or (unknown and (cluster.exists or cluster.has('server_silent', 'server_starting'))):
         return 'unknown'
     if not cluster.exists:
-        return 'unknown' if unknown or not (deploying or cluster.seen) else 'absent'
+        return 'unknown' if unknown or cluster.has('other_server') or not (deploying or cluster.seen) else 'absent'
     if cluster.primary is None:
         return 'no_primary'
     return 'degraded' if cluster.problems else 'healthy'
@@ -923,6 +970,7 @@ def hosts_from(records):
         values = dict(values)
         for name in ('node_id', 'port', 'synchronous'):
             values[name] = integer(values.get(name))
+        values['postgresql_version'] = '%s' % (values.get('postgresql_version') or '')
         host = Host.from_dict(values)
         host.node_name = host.node_name or host.name
         made.append(host)

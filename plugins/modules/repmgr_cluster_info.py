@@ -260,6 +260,10 @@ observed:
       description: Whether the programs of repmgr are there.
       type: bool
       returned: always
+    deployed:
+      description: Whether the unit of repmgrd is there that role C(repmgrd) writes once a node has its data.
+      type: bool
+      returned: always
     repmgr_version:
       description: The version of the installed repmgr as V(MAJOR.MINOR), or V(none) where it is not installed or its extension is not in the usual place.
       type: str
@@ -268,9 +272,17 @@ observed:
       description: The settings of C(repmgr.conf), or V(none) where there is no such file.
       type: dict
       returned: always
+    elsewhere:
+      description:
+        - Configuration files of this host that are for another data directory than the one that was looked at, each with C(file), C(data_directory) and
+          C(major), the version of what is there or V(none). Of C(repmgr.conf) also C(node_id), of a cluster of Debian C(version).
+      type: list
+      elements: dict
+      returned: always
     data:
       description:
         - The data directory. C(state) is V(missing), V(empty), V(partial), V(valid), V(unrecognised) or V(unknown).
+        - C(clone_begun) tells of one that is missing or empty whether a clone into it was begun and never finished.
         - C(timeline), C(cluster_state) and C(system_identifier) are those of the control file.
       type: dict
       returned: always

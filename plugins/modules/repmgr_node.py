@@ -106,7 +106,7 @@ options:
     type: str
 notes:
   - A clone that was interrupted leaves a note in C(~/.repmgr_node) of the current user. At the next run the partial directory is
-    moved aside and cloned again; it is never started.
+    moved aside and cloned again; it is never started. Where a server has run on it since, the note is ignored.
 seealso:
   - module: pgfleet.repmgr.repmgr_cluster_info
   - module: pgfleet.repmgr.repmgr_switchover
@@ -389,6 +389,8 @@ def main():
     try:
         _apply.apply(context, plan.actions)
     except _apply.ApplyError as exc:
+        for warning in context.warnings:
+            module.warn(warning)
         result['actions'] = merged(plan.actions, context.done)
         result.update(_refusal(
             desired.node_name, 'rule %s (%s): %s failed: %s' % (plan.rule, plan.why, exc.action, exc.text),

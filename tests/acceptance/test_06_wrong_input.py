@@ -39,6 +39,15 @@ def unsupported_version(hosts):
     hosts["vars"]["repmgr_postgresql_version"] = "9.3"
 
 
+def other_version(hosts):
+    hosts["vars"]["repmgr_postgresql_version"] = int(lab.VERSION) + 1
+
+
+def other_directory(hosts):
+    # As the advice for a port that is taken would have it.
+    hosts["vars"].update(repmgr_data_directory="/srv/pg/data", repmgr_port=5433)
+
+
 def witness_as_standby(hosts):
     children = hosts["children"]
     children["standby"]["hosts"]["base-centos-4"] = children["witness"]["hosts"].pop("base-centos-4")
@@ -65,6 +74,8 @@ def renumbered(hosts):
     (missing_cluster_name, ["base-centos-1", "repmgr_cluster_name"]),
     (unknown_profile, ["repmgr_failover_profile", "quick", "fast", "safe", "wan"]),
     (unsupported_version, ["9.3", "repmgr_postgresql_version"]),
+    (other_version, ["repmgr.conf", lab.DATA, "repmgr_postgresql_version to " + lab.VERSION]),
+    (other_directory, ["repmgr.conf", lab.DATA, "/srv/pg/data"]),
     (witness_as_standby, ["base-centos-4", "witness", "standby"]),
     (standby_as_witness, ["base-centos-3", "witness", "standby"]),
     (host_in_two_roles, ["base-centos-3", "standby", "witness"]),
@@ -178,6 +189,19 @@ def test_a_data_directory_of_another_cluster():
         with nothing_changes():
             assert_refused(lab.site(), host, lab.DATA, foreign, system)
         assert foreign in lab.as_postgres(host, "%s/pg_controldata %s" % (lab.BIN, lab.DATA)), "the foreign data is gone"
+    finally:
+        lab.ssh(host, "rm -rf %s && mv %s.kept %s && systemctl start %s repmgrd" % (lab.DATA, lab.DATA, lab.DATA, lab.UNIT))
+    lab.healthy(within=60)
+
+
+@pytest.mark.parametrize("left", ["", " && install -d -o postgres -g postgres -m 700 " + lab.DATA], ids=["missing", "empty"])
+def test_a_data_directory_that_is_not_mounted(left):
+    host = lab.OTHER_STANDBY
+    lab.ssh(host, "systemctl stop repmgrd %s && mv %s %s.kept%s" % (lab.UNIT, lab.DATA, lab.DATA, left))
+    try:
+        with nothing_changes():
+            assert_refused(lab.site(), host, lab.DATA, "has been deployed", "Mount the file system", "repmgr_rejoin=reclone")
+            assert_refused(lab.playbook("playbooks/rejoin.yml", "-e", "repmgr_target=" + host), host, "Mount the file system")
     finally:
         lab.ssh(host, "rm -rf %s && mv %s.kept %s && systemctl start %s repmgrd" % (lab.DATA, lab.DATA, lab.DATA, lab.UNIT))
     lab.healthy(within=60)

@@ -182,9 +182,9 @@ def test_empty_directory(node):
 
 def test_partial_directory(node):
     lab.ssh(HOST, "%s && rm %s/global/pg_control" % (STOP, lab.DATA))
-    dummy, done = node.row(505, ["move_aside", "check_space", "clone", "start", "register_force"])
+    dummy, done = node.row(505, ["check_space", "move_aside", "clone", "start", "register_force"])
     # Nothing is ever removed.
-    moved = done["actions"][0]["result"]["to"]
+    moved = done["actions"][1]["result"]["to"]
     assert lab.ssh(HOST, "test -e %s/PG_VERSION && test ! -e %s/global/pg_control && echo kept" % (moved, moved)).strip() == "kept"
     node.well()
 
@@ -216,7 +216,7 @@ def test_stopped_ex_primary_is_refused_and_never_rewound_onto_an_older_timeline(
     answer = node(rejoin="rewind")
     assert answer.get("failed") and "which is older than" in answer["msg"], answer
     assert lab.fingerprint(HOST) == before
-    node.row(515, ["move_aside", "check_space", "clone", "start", "register_force"], rejoin="reclone")
+    node.row(515, ["check_space", "move_aside", "clone", "start", "register_force"], rejoin="reclone")
     lab.ssh(HOST, "rm -r %s.old-*" % lab.DATA)
     lab.replayed(lab.PRIMARY, [HOST])
     assert lab.value(HOST, "select to_regclass('diverged') is null and to_regclass('went_on') is not null") == "t"

@@ -41,7 +41,7 @@ def test_a_row_says_when_why_and_what():
     assert row[1:] == [
         'standby', 'data: partial<br>identity: none<br>recovery: none<br>server: stopped<br>upstream: none',
         'a clone was begun and never finished; a partial directory is never started',
-        '`move_aside` → `check_space` → `clone` → `start` → `register`']
+        '`check_space` → `move_aside` → `clone` → `start` → `register`']
 
 
 def test_a_refusal_says_what_was_expected():

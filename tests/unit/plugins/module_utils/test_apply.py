@@ -317,9 +317,184 @@ def test_wal_in_a_place_of_its_own_is_moved_aside_too(context, tmpdir):
 def test_what_cannot_be_renamed_stays_as_it_is(context, monkeypatch):
     before = os.listdir(context.place.data_directory)
     monkeypatch.setattr(os.path, 'ismount', lambda path: path == context.place.data_directory)
-    with pytest.raises(_apply.ApplyError, match='cannot be renamed; expected it to be no mount itself'):
-        _apply.apply(context, ['move_aside'])
+    with pytest.raises(_apply.ApplyError, match='cannot be renamed to .*: it is a mount'):
+        _apply.apply(context, ['stop', 'move_aside'])
     assert os.listdir(context.place.data_directory) == before
+    # Nor is the server stopped for it.
+    assert context.runner.calls == [] and context.done == []
+
+
+@pytest.mark.parametrize('where', ['data', 'data in a link'])
+def test_a_link_stays_and_the_new_copy_is_where_the_old_one_was(context, tmpdir, where):
+    """The file system that it leads to is the one that has room."""
+    disk = tmpdir.mkdir('disk')
+    os.rename(context.place.data_directory, str(disk.join('pg')))
+    os.symlink(str(disk.join('pg')), context.place.data_directory)
+    context.data_state = 'valid'
+    if where != 'data':
+        os.symlink(context.place.data_directory, str(tmpdir.join('second')))
+        context.place.data_directory = str(tmpdir.join('second'))
+    _apply.apply(context, ['move_aside'])
+    moved = context.done[0]['result']['to']
+    assert os.path.dirname(moved) == str(disk) and os.listdir(moved) == ['PG_VERSION']
+    assert os.path.islink(context.place.data_directory) and os.path.realpath(context.place.data_directory) == str(disk.join('pg'))
+    assert os.listdir(context.place.data_directory) == []
+
+
+def test_a_mount_behind_a_link_is_no_directory_to_rename(context, tmpdir, monkeypatch):
+    disk = tmpdir.mkdir('disk')
+    os.rename(context.place.data_directory, str(disk.join('pg')))
+    os.symlink(str(disk.join('pg')), context.place.data_directory)
+    monkeypatch.setattr(os.path, 'ismount', lambda path: path == str(disk.join('pg')))
+    with pytest.raises(_apply.ApplyError, match='cannot be renamed'):
+        _apply.apply(context, ['move_aside'])
+    assert os.listdir(str(disk)) == ['pg'] and os.listdir(str(disk.join('pg'))) == ['PG_VERSION']
+
+
+def test_bind_mounts_of_one_file_system_are_different_mounts():
+    with open('/proc/self/mountinfo') as handle:
+        points = [line.split()[4] for line in handle]
+    for point in points:
+        if os.path.isdir(point) and os.path.realpath(point) == point:
+            assert _apply._mount_of(point) == point
+    assert _apply._mount_of('/nowhere/at/all') == '/'
+
+
+def tablespace(context, tmpdir, oid, linked=True):
+    """An own directory with the folder of a server in it, as CREATE TABLESPACE leaves one."""
+    location = tmpdir.mkdir('space%s' % oid)
+    location.mkdir('PG_15_202209061').join('file').write(oid)
+    folder = os.path.join(context.place.data_directory, 'pg_tblspc')
+    if not os.path.isdir(folder):
+        os.mkdir(folder)
+    if linked:
+        os.symlink(str(location), os.path.join(folder, oid))
+    return location
+
+
+@pytest.mark.parametrize('state', ['valid', 'partial'])
+def test_tablespaces_are_moved_aside_too(context, tmpdir, state):
+    spaces = [tablespace(context, tmpdir, oid) for oid in ('16384', '16385')]
+    # One for PostgreSQL's own tests, in place, and one that is empty: pg_basebackup takes it as it is.
+    os.mkdir(os.path.join(context.place.data_directory, 'pg_tblspc', '16386'))
+    empty = tmpdir.mkdir('empty')
+    os.symlink(str(empty), os.path.join(context.place.data_directory, 'pg_tblspc', '16387'))
+    context.data_state = state
+    _apply.apply(context, ['move_aside'])
+    moved = context.done[0]['result']['to']
+    for oid, space in zip(('16384', '16385'), spaces):
+        # What a clone wants empty, and an old copy that is whole.
+        assert space.check(dir=True) and space.listdir() == []
+        with open(os.path.join(moved, 'pg_tblspc', oid, 'PG_15_202209061', 'file')) as handle:
+            assert handle.read() == oid
+        kept = os.path.realpath(os.path.join(moved, 'pg_tblspc', oid))
+        assert kept.startswith('%s.%s-' % (space, 'old' if state == 'valid' else 'partial'))
+    assert os.path.realpath(os.path.join(moved, 'pg_tblspc', '16387')) == str(empty)
+    assert os.listdir(context.place.data_directory) == []
+
+
+def test_a_tablespace_in_a_folder_of_root_is_kept_beside_the_data(context, tmpdir, monkeypatch):
+    root = tmpdir.mkdir('srv')
+    space = tablespace(context, root, '16384')
+    context.data_state = 'valid'
+    access = os.access
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != str(root) and access(path, mode))
+    _apply.apply(context, ['move_aside'])
+    moved = context.done[0]['result']['to']
+    kept = os.path.realpath(os.path.join(moved, 'pg_tblspc', '16384'))
+    assert kept == moved + '.tablespace' + str(space).replace('/', '-') and os.listdir(kept) == ['PG_15_202209061']
+    assert space.listdir() == []
+
+
+@pytest.mark.parametrize('case', ['other file system', 'not only its own'])
+def test_a_tablespace_that_cannot_be_moved_stops_everything(context, tmpdir, monkeypatch, case):
+    first, second = [tablespace(context, tmpdir, oid) for oid in ('16384', '16385')]
+    if case == 'other file system':
+        monkeypatch.setattr(os.path, 'ismount', lambda path: path == str(second))
+    else:
+        second.mkdir('PG_14_202107181')
+    with pytest.raises(_apply.ApplyError, match='space16385') as found:
+        _apply.apply(context, ['check_space', 'stop', 'move_aside', 'clone'])
+    assert found.value.action == 'move_aside' and context.runner.calls == [] and context.done == []
+    assert first.join('PG_15_202209061', 'file').check() and os.path.exists(os.path.join(context.place.data_directory, 'PG_VERSION'))
+    assert 'run again' in _apply.next_step(found.value, 'b')
+
+
+@pytest.mark.parametrize('marked', [True, False])
+def test_tablespaces_of_a_clone_that_was_killed_before_it_made_their_links(context, tmpdir, marked):
+    """pg_basebackup copies them first. Without its own note, nobody knows whose they are."""
+    space = tablespace(context, tmpdir, '16384', linked=False)
+    context.psql.space.append({'name': 'fast', 'location': str(space), 'bytes': 1024})
+    if marked:
+        os.mkdir(os.path.dirname(_observe.marker_path('', '')))
+        with open(_observe.marker_path('', ''), 'w') as handle:
+            handle.write('{}')
+    _apply.apply(context, ['move_aside'])
+    assert (space.listdir() == []) == marked
+    if marked:
+        assert [name.basename for name in tmpdir.listdir() if name.basename.startswith('space16384.partial-')] != []
+
+
+def test_a_move_that_was_interrupted_goes_on(context, tmpdir):
+    """WAL and a tablespace have got their new names already."""
+    wal, space = tmpdir.mkdir('wal.old-20260101T000000Z'), tmpdir.mkdir('ts.old-20260101T000000Z')
+    wal.join('segment').write('')
+    space.mkdir('PG_15_202209061')
+    os.symlink(str(wal), os.path.join(context.place.data_directory, 'pg_wal'))
+    os.mkdir(os.path.join(context.place.data_directory, 'pg_tblspc'))
+    os.symlink(str(space), os.path.join(context.place.data_directory, 'pg_tblspc', '1'))
+    _apply.apply(context, ['move_aside'])
+    moved = context.done[0]['result']['to']
+    assert os.listdir(os.path.join(moved, 'pg_wal')) == ['segment'] and os.listdir(os.path.join(moved, 'pg_tblspc', '1')) == ['PG_15_202209061']
+
+
+def test_copies_that_pile_up_are_named_with_their_size(context, tmpdir):
+    context.data_state = 'valid'
+    data = context.place.data_directory
+    # Nothing but these names is a copy.
+    for name in ('.old', '.old-20260101T000000Z.tablespace-srv', '2.old-20260101T000000Z'):
+        os.mkdir(data + name)
+    assert _apply.kept_copies(context) == []
+    os.mkdir(data + '.partial-20260101T000000Z')
+    wal = tmpdir.mkdir('wal.partial-20260101T000000Z')
+    wal.join('segment').write('x' * 2048)
+    os.symlink(str(wal), data + '.partial-20260101T000000Z/pg_wal')
+    _apply.apply(context, ['move_aside'])
+    result = context.done[0]['result']
+    assert [copy['path'] for copy in result['kept']] == [result['to'], data + '.partial-20260101T000000Z']
+    assert result['kept'][1]['bytes'] >= 2048
+    assert '2 copies of %s that were moved aside take 2.' % data in context.warnings[0] and result['to'] in context.warnings[0]
+    # And where they are what takes the room.
+    context.psql.space = [{'name': 'pg_default', 'location': '', 'bytes': 2 ** 62}]
+    with pytest.raises(_apply.ApplyError) as found:
+        _apply.apply(context, ['check_space', 'stop'])
+    assert '2 earlier copies take 2.' in found.value.text and context.runner.calls == []
+    assert 'Make room' in _apply.next_step(found.value, 'b')
+
+
+def test_one_copy_is_no_reason_to_warn(context):
+    _apply.apply(context, ['move_aside'])
+    assert context.warnings == [] and len(context.done[0]['result']['kept']) == 1
+
+
+def test_a_tablespace_that_cannot_be_created_here(context, tmpdir, monkeypatch):
+    context.psql.space.append({'name': 'fast', 'location': str(tmpdir.join('no', 'ts')), 'bytes': 1024})
+    access = os.access
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != str(tmpdir) and access(path, mode))
+    with pytest.raises(_apply.ApplyError, match='cannot be created here'):
+        _apply.apply(context, ['check_space', 'stop'])
+    assert context.runner.calls == []
+
+
+@pytest.mark.parametrize('case', ['space', 'mount'])
+def test_check_mode_says_what_would_stand_in_the_way(context, monkeypatch, case):
+    if case == 'space':
+        context.psql.space = [{'name': 'pg_default', 'location': '', 'bytes': 2 ** 62}]
+    else:
+        monkeypatch.setattr(os.path, 'ismount', lambda path: path == context.place.data_directory)
+    answer = _apply.dry_run(context, ['check_space', 'stop', 'move_aside', 'clone'])
+    assert not answer['ok'] and ('a clone needs' if case == 'space' else 'cannot be renamed') in answer['error']
+    assert context.runner.calls == []
 
 
 @pytest.mark.parametrize('before', ["user=repmgr host=a options='-c x=1'", "user=repmgr host=a sslmode=prefer sslrootcert=/x options='-c x=1'"])

@@ -93,6 +93,16 @@ def test_who(changes, target):
     assert (found['refuse'], found['target']) == ('', target)
 
 
+@pytest.mark.parametrize('name, number', [('a', 1), ('c', 3)])
+def test_a_node_whose_data_are_not_mounted_holds_up_no_failover(name, number):
+    lost = Observed(data=Data(path='/data', state='missing'), server=Server(state='stopped'), repmgr={'nodes': None}, deployed=True,
+                    config={'node_id': number, 'node_name': name})
+    hosts = cluster(**{name: lost})
+    assert 'vanished_data' in [problem['code'] for problem in _verdict.verdict(hosts)['problems'] if problem['stop']]
+    found = plan(hosts)
+    assert (found['refuse'], found['target']) == ('', 'b')
+
+
 def test_a_primary_lives():
     found = plan(cluster(a=primary()))
     assert (found['done'], found['target'], found['refuse'], found['fence']) == (True, 'a', '', [])

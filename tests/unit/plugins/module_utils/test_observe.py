@@ -90,6 +90,64 @@ def test_version_of_the_installed_repmgr(tmpdir, bin_dir, control):
     assert _observe.installed_repmgr(programs, root) is None
 
 
+@pytest.fixture
+def host(tmpdir):
+    """host(bin_dir, data_directory, config_file) -> what of its configuration is for another directory."""
+    def found(bin_dir, data_directory, config_file='etc/repmgr.conf'):
+        place = _observe.Place('b', str(tmpdir.join(config_file)), str(tmpdir.join(bin_dir)), str(tmpdir.join(data_directory)))
+        return [dict(entry, file=os.path.relpath(entry['file'], str(tmpdir)), data_directory=os.path.relpath(entry['data_directory'], str(tmpdir)))
+                for entry in _observe.elsewhere(place, str(tmpdir))]
+
+    return found
+
+
+DEBIAN = ('usr/lib/postgresql/15/bin', 'var/lib/postgresql/15/main')
+
+
+def repmgr_conf(tmpdir, path, directory):
+    tmpdir.ensure(path).write("node_id=2\nnode_name='b'\ndata_directory='%s'\n" % tmpdir.join(directory))
+
+
+def test_the_release_of_the_system_leads_to_another_version_than_repmgr_conf(tmpdir, host):
+    repmgr_conf(tmpdir, 'etc/repmgr.conf', DEBIAN[1])
+    tmpdir.ensure(DEBIAN[1], 'PG_VERSION').write('15\n')
+    assert host(*DEBIAN) == []
+    assert host('usr/lib/postgresql/17/bin', 'var/lib/postgresql/17/main') == [
+        {'file': 'etc/repmgr.conf', 'data_directory': DEBIAN[1], 'major': '15', 'node_id': 2, 'version': None}]
+    # The same directory by another name.
+    tmpdir.ensure('srv', dir=True)
+    os.symlink(str(tmpdir.join(DEBIAN[1])), str(tmpdir.join('srv', 'pg')))
+    assert host(DEBIAN[0], 'srv/pg') == []
+
+
+def test_where_the_path_of_repmgr_conf_has_the_version_in_it(tmpdir, host):
+    repmgr_conf(tmpdir, 'etc/repmgr/15/repmgr.conf', 'var/lib/pgsql/15/data')
+    assert host('usr/pgsql-16/bin', 'var/lib/pgsql/16/data', 'etc/repmgr/16/repmgr.conf') == [
+        {'file': 'etc/repmgr/15/repmgr.conf', 'data_directory': 'var/lib/pgsql/15/data', 'major': None, 'node_id': 2, 'version': None}]
+    assert host('usr/pgsql-15/bin', 'var/lib/pgsql/15/data', 'etc/repmgr/15/repmgr.conf') == []
+    # What an older version left behind is nobody's once there is a new one.
+    repmgr_conf(tmpdir, 'etc/repmgr/16/repmgr.conf', 'var/lib/pgsql/16/data')
+    assert host('usr/pgsql-16/bin', 'var/lib/pgsql/16/data', 'etc/repmgr/16/repmgr.conf') == []
+
+
+@pytest.mark.parametrize('line, other', [
+    ("data_directory = '%s'\t\t# use data in another directory", True), ("data_directory '%s'", True), ("  data_directory='%s'", True),
+    ("#data_directory = '%s'", False), ("data_directory_mode = '%s'", False), ("data_directory = 'x'\ndata_directory = '%s'", True), ('', False),
+])
+def test_the_distribution_has_made_a_cluster_of_its_own(tmpdir, host, line, other):
+    path = 'etc/postgresql/15/main/postgresql.conf'
+    tmpdir.ensure(path).write(line % tmpdir.join(DEBIAN[1]) if '%' in line else line)
+    expected = {'file': path, 'data_directory': DEBIAN[1], 'major': None, 'node_id': None, 'version': '15'}
+    assert host(DEBIAN[0], 'srv/pg/data') == ([expected] if other else [])
+    assert host(*DEBIAN) == []
+    # That of another version is none of this node's.
+    assert host('usr/lib/postgresql/16/bin', 'srv/pg/data') == []
+
+
+def test_nothing_is_elsewhere_where_nothing_was_looked_for(tmpdir):
+    assert _observe.elsewhere(_observe.Place('b'), str(tmpdir)) == []
+
+
 def test_no_programs_no_version():
     assert _observe.installed_repmgr(None) is None and _observe.installed_repmgr('') is None
 
@@ -116,6 +174,38 @@ def test_clone_that_was_never_finished(place, marker):
     assert observe(place).state == 'partial'
 
 
+@pytest.mark.parametrize('names, backup, state', [
+    # Somebody added standby.signal and started it; the note of the run that was killed stayed.
+    (['postmaster.opts', 'backup_label.old', 'standby.signal'], '0/0', 'valid'),
+    (['postmaster.opts'], '0/00000000', 'valid'),
+    # The start went no further than its first lines.
+    (['postmaster.opts', 'backup_label'], '0/0', 'partial'),
+    # Or it ended before the end of the backup.
+    (['postmaster.opts', 'backup_label.old'], '0/2000028', 'partial'),
+    (['backup_label'], '0/0', 'partial'),
+    ([], '0/0', 'partial'),
+])
+def test_a_forgotten_marker_beside_data_that_ran_since(place, marker, tmpdir, names, backup, state):
+    class Runner:
+        def run(self, argv):
+            return Result(argv, 0, 'Database cluster state:   shut down in recovery\nBackup start location:  %s\n' % backup, '')
+
+    marker(pid=2 ** 22 + 1, started=1)
+    make(place, 'PG_VERSION', 'global/pg_control', *names)
+    tmpdir.ensure('bin', 'pg_controldata')
+    assert _observe.observe_data(Runner(), place).state == state
+
+
+def test_without_a_marker_the_control_data_of_a_backup_are_no_reason(place, tmpdir):
+    class Runner:
+        def run(self, argv):
+            return Result(argv, 0, 'Backup start location:  0/2000028\n', '')
+
+    make(place, 'PG_VERSION', 'global/pg_control')
+    tmpdir.ensure('bin', 'pg_controldata')
+    assert _observe.observe_data(Runner(), place).state == 'valid'
+
+
 def test_clone_that_another_task_is_making(place, marker):
     marker(pid=os.getppid(), started=_observe._start_time(os.getppid()))
     make(place, 'PG_VERSION', 'global/pg_control')
@@ -124,10 +214,17 @@ def test_clone_that_another_task_is_making(place, marker):
 
 
 def test_marker_without_data_is_no_clone(place, marker):
+    assert not observe(place).clone_begun
     marker(pid=2 ** 22 + 1, started=1)
-    assert observe(place).state == 'missing'
+    assert observe(place).state == 'missing' and observe(place).clone_begun
     os.mkdir(place.data_directory)
-    assert observe(place).state == 'empty'
+    assert observe(place).state == 'empty' and observe(place).clone_begun
+
+
+def test_a_node_is_deployed_once_it_has_its_daemon(tmpdir):
+    assert _observe.is_deployed(str(tmpdir)) is False
+    tmpdir.ensure('etc/systemd/system/repmgrd.service')
+    assert _observe.is_deployed(str(tmpdir)) is True
 
 
 def test_stale_postmaster_pid(place):

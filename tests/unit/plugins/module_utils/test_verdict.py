@@ -141,6 +141,78 @@ def test_recreated_standby_is_no_reason_to_stop():
     assert (answer['status'], answer['stop'], codes(answer)) == ('degraded', [], ['missing_data'])
 
 
+OTHER = {'file': '/etc/repmgr.conf', 'data_directory': '/var/lib/postgresql/15/main', 'major': '15', 'node_id': 2, 'version': None}
+DISTRIBUTION = dict(OTHER, file='/etc/postgresql/15/main/postgresql.conf', node_id=None, version='15')
+
+
+def lives_elsewhere(entry, **more):
+    observed = stopped('missing').replace(elsewhere=[entry], **more)
+    # It is what listens on the port.
+    observed.reach = [{'name': 'b', 'ssh': 'open', 'postgresql': 'open', 'address': '10.0.0.2', 'port': 5432}]
+    return observed
+
+
+@pytest.mark.parametrize('others', [healthy, fresh], ids=['among others', 'everywhere'])
+@pytest.mark.parametrize('entry, more, said', [
+    (OTHER, {}, 'Set repmgr_postgresql_version to 15'), (dict(OTHER, major=None), {'deployed': True}, 'or repmgr_data_directory, as that server'),
+    (DISTRIBUTION, {}, 'pg_renamecluster 15 main other'), (dict(DISTRIBUTION, major=None), {}, 'remove that file'),
+])
+def test_an_inventory_that_leads_past_the_server_of_a_host_stops_everything(others, entry, more, said):
+    """Seen from there the host is empty, and what listens on its port is in the way."""
+    answer = judge(others(b=lives_elsewhere(entry, config={'node_id': 2, 'node_name': 'b'}, **more)))
+    assert codes(answer, stop=True) == ['other_server'], answer['problems']
+    assert entry['file'] in answer['stop'][0] and said in answer['stop'][0]
+    assert answer['status'] == ('degraded' if others is healthy else 'unknown')
+    assert 'missing_data' not in codes(answer) and 'vanished_data' not in codes(answer)
+
+
+@pytest.mark.parametrize('entry', [dict(OTHER, major=None), dict(OTHER, node_id=9)], ids=['of a deployment that was interrupted', 'of another node'])
+def test_what_is_not_the_server_of_this_node_does_not_count(entry):
+    answer = judge(fresh(b=lives_elsewhere(entry)))
+    assert codes(answer, stop=True) == ['port_taken'] and answer['status'] == 'absent'
+
+
+def test_data_of_another_major_version():
+    def at(version):
+        hosts = fresh(a=stopped())
+        hosts[0]['observed']['data']['major'] = '15'
+        return judge([dict(host, postgresql_version=version) for host in hosts])
+
+    assert codes(at('16'), stop=True) == ['other_server'] and 'Set repmgr_postgresql_version to 15.' in at('16')['stop'][0]
+    assert at('15')['stop'] == at(15)['stop'] == at('')['stop'] == at(None)['stop'] == []
+
+
+def without_data(state='missing', clone_begun=False, deployed=True, node_id=3):
+    observed = stopped(state).replace(deployed=deployed, config={'node_id': node_id, 'node_name': 'c'} if node_id else None)
+    observed.data.clone_begun = clone_begun
+    return observed
+
+
+@pytest.mark.parametrize('state', ['missing', 'empty'])
+def test_a_standby_whose_data_vanished_is_not_cloned_unasked(state):
+    """Its file system is not mounted: a copy would land on the one below."""
+    answer = judge(healthy(c=without_data(state)))
+    assert (codes(answer), codes(answer, stop=True)) == (['vanished_data'], ['vanished_data'])
+    problem = answer['problems'][0]
+    assert 'Mount the file system' in problem['message']
+    assert problem['steps'][1]['arguments'] == {'repmgr_target': 'c', 'repmgr_rejoin': 'reclone'} and problem['steps'][1]['only_if']
+    # Nothing to type without a thought.
+    assert _steps.first_command(problem['steps']) is None
+
+
+@pytest.mark.parametrize('observed', [
+    without_data(node_id=None, deployed=False), without_data(node_id=None), without_data(deployed=False), without_data('empty', clone_begun=True),
+    without_data(clone_begun=True)], ids=['recreated', 'repmgr.conf lost', 'killed before its clone', 'killed in its clone', 'clone failed'])
+def test_a_standby_that_was_never_finished_is_cloned_by_the_next_run(observed):
+    answer = judge(healthy(c=observed))
+    assert (answer['stop'], codes(answer)) == ([], ['missing_data'])
+
+
+def test_data_that_are_missing_before_the_node_is_registered_are_cloned():
+    answer = judge(healthy(a=running(False, nodes=ROWS[:2]), b=running(True, nodes=ROWS[:2]), c=without_data()))
+    assert answer['stop'] == [] and codes(answer) == ['not_registered'], answer['problems']
+
+
 def test_unreachable_standby_with_a_majority():
     hosts = healthy()
     hosts[2].update(unreachable=True, observed=None)
