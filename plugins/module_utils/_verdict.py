@@ -681,6 +681,8 @@ def _answers(host):
     return _running(host) and host.observed.server.sql
 
 
+# An obstacle to an election alone: a switchover is a person's decision.
+_MANUAL = 'failover is manual in repmgr.conf'
 # Why repmgrd would not act.
 _IDLE = {'down': 'repmgrd is not running', 'unknown': 'repmgrd cannot be asked', 'paused': 'repmgrd is paused'}
 
@@ -714,7 +716,7 @@ def _candidate(row, host, primary, alone):
         obstacles.append('priority is 0')
     if observed.config and observed.config.get('failover') != 'automatic':
         # repmgr's own default is manual.
-        obstacles.append('failover is manual in repmgr.conf')
+        obstacles.append(_MANUAL)
     if _repmgrd(host) in _IDLE:
         obstacles.append(_IDLE[_repmgrd(host)])
     if observed.server.replay_paused and not _resumes_replay(observed, alone):
@@ -748,6 +750,11 @@ def _lag(row, host, primary):
 
 def _able(candidates):
     return [item for item in candidates if not item['obstacles']]
+
+
+def _successor(candidates):
+    """The standby that a planned switchover should go to, or ''."""
+    return ([item['name'] for item in candidates if not set(item['obstacles']) - set([_MANUAL])] or [''])[0]
 
 
 def _candidate_reasons(primary, candidates):
@@ -895,6 +902,7 @@ def _answer(cluster, deploying):
     primary = cluster.primary.name if cluster.primary is not None and status != 'split_brain' else None
     counts = 'primary %s, %d of %d hosts observed, %d problem%s' % (
         primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems), '' if len(cluster.problems) == 1 else 's')
+    failover_ready = _failover_ready(cluster)
     return {
         'exists': cluster.exists,
         'status': status,
@@ -903,7 +911,8 @@ def _answer(cluster, deploying):
         'roles': dict((host.name, _role(cluster, host)) for host in cluster.hosts),
         'problems': [_problem(problem) for problem in cluster.problems],
         'stop': [problem.message for problem in stop],
-        'failover_ready': _failover_ready(cluster),
+        'failover_ready': failover_ready,
+        'successor': _successor(failover_ready['candidates']),
         'logins': logins(cluster.hosts),
         'depths': _depths(cluster.hosts),
         'registry': [plain(row) for dummy, row in sorted(cluster.registry.items())],

@@ -399,3 +399,12 @@ def test_the_slot_that_is_kept_for_the_primary_is_not_taken_by_somebody_else():
     cluster.observed['b'].server.settings['max_replication_slots'] = '2'
     cluster.observed['b'].slots = [{'slot_name': 'repmgr_slot_1', 'active': False}, {'slot_name': 'repmgr_slot_3', 'active': False}]
     assert cluster.ready()['reasons'] == []
+
+
+@pytest.mark.parametrize('change, successor', [
+    (lambda cluster: None, 'b'), (winner_manual, 'b'), (manual, 'b'), (winner_paused, 'c'), (detached, ''), (priority_zero, ''), (no_standby, '')])
+def test_whom_a_switchover_should_go_to(change, successor):
+    """A failover that is left to a person is no obstacle to a switchover by one."""
+    cluster = Cluster()
+    change(cluster)
+    assert _verdict.verdict(cluster.hosts())['successor'] == successor
