@@ -577,18 +577,25 @@ def _wal_removed(standby, upstream):
 
 
 def _check_slots(cluster):
-    """Slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams."""
+    """The nodes' own slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams.
+
+    A slot of a backup program or a subscriber is for its owner to judge.
+    """
     streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
         host.node_id == row.node_id and (host is cluster.primary or _streams(host)) for host in cluster.data_hosts))
+    members = dict((_repmgr.slot_name(other.node_id), other.name) for other in cluster.hosts)
     for host in cluster.data_hosts:
         advanced = streaming if (host.observed.guard or {}).get('running') else ()
         for slot in host.observed.slots or []:
-            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and slot.get('slot_name') not in advanced:
+            name = slot.get('slot_name') or ''
+            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and name not in advanced and _repmgr.is_slot_of_a_node(name):
+                gone = name in members and name not in streaming
                 cluster.problem(
-                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (
-                        slot.get('slot_name'), slot.get('retained_bytes') // 1048576),
-                    'no WAL kept for a node that is gone', _steps.shell(
-                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % slot.get('slot_name'), host=host.name, only_if='its node is gone for good'),
+                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (name, slot.get('retained_bytes') // 1048576),
+                    'no WAL kept for a node that is gone',
+                    _steps.playbook('remove_node', repmgr_target=members[name], only_if='%s is gone for good' % members[name]) if gone else _steps.shell(
+                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % name, host=host.name,
+                        only_if='%s does not stream from it' % members[name] if name in members else 'its node is gone for good'),
                     stop=False)
 
 
@@ -607,7 +614,7 @@ def _check_repmgrd(cluster):
             note = host.observed.pause
             why = ' (%s: %s)' % (note.get('by'), note.get('reason')) if note else ''
             cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover%s' % why, 'not paused',
-                            _steps.playbook('maintenance', repmgr_maintenance='unpause'), stop=False)
+                            _steps.unpause((note or {}).get('by')), stop=False)
         guard = host.observed.guard
         if guard and not (guard.get('running') and guard.get('enabled')):
             cluster.problem('guard_down', host.name, 'repmgr-guard %s' % (
@@ -819,7 +826,7 @@ def _follow_reasons(visible, voters, hosts, candidates):
         if state in _IDLE:
             reasons.append(_reason(
                 host.name, '%s: it would not follow the new primary' % _IDLE[state], 'a running repmgrd, not paused',
-                _steps.playbook('maintenance', repmgr_maintenance='unpause') if state == 'paused'
+                _steps.unpause((host.observed.pause or {}).get('by')) if state == 'paused'
                 else _steps.shell('systemctl start repmgrd', host=host.name)))
     # The other standbys and the old primary will want to stream from it.
     wanted = len([item for item in voters if item.type == 'standby'])

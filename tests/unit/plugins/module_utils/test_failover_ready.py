@@ -246,7 +246,7 @@ CASES = [
     (winner_paused, ['b', 'c'], [
         nobody('b', 'repmgrd is paused'),
         'b: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
+        'Only if no switchover is at work, type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
     (winner_killed, ['b', 'c'], [
         nobody('b', 'repmgrd is not running'),
         'b: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
@@ -268,7 +268,7 @@ CASES = [
         'Type on b: systemctl start repmgrd']),
     (witness_repmgrd_paused, ['b', 'c'], [
         'w: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
+        'Only if no switchover is at work, type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
     (all_paused, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: repmgrd is paused; c: repmgrd is paused; expected one that could be promoted. '
         'Look at: ansible-playbook pgfleet.repmgr.status']),
