@@ -10,7 +10,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
@@ -500,6 +500,7 @@ def _check_certificates(cluster):
             continue
         provided = host.tls == 'provided'
         renewal = 'Put it right in repmgr_tls_certificate, repmgr_tls_key and repmgr_tls_root of the host.' if provided else _steps.playbook('site')
+        authority_days, authority_limit = tls.get('authority_days'), RENEWAL_DAYS if provided else AUTHORITY_DAYS
         if tls.get('error') and (provided or cluster.exists and host.node_id in cluster.registry):
             cluster.problem(
                 'certificate', host.name, 'its peers would not accept its TLS certificate: %s' % tls.get('error'),
@@ -508,6 +509,19 @@ def _check_certificates(cluster):
             cluster.problem(
                 'certificate_expires', host.name, 'its TLS certificate expires in %d days' % tls['days'],
                 '%d days or more' % RENEWAL_DAYS, renewal, stop=False)
+        # What site.yml signs by it ends with it.
+        if authority_days is not None and authority_days < authority_limit:
+            cluster.problem(
+                'authority_expires', host.name, 'the authority of its TLS certificate %s, and nobody accepts the certificate after that' % (
+                    'expires in %d days' % authority_days if authority_days >= 0 else 'has expired'), '%d days or more' % authority_limit,
+                renewal if provided else _steps.playbook(
+                    'rotate_credentials', repmgr_credentials='certificates', reason='A new authority and new certificates are made by'), stop=False)
+
+
+def certificate_days(tls):
+    """Whole days until peers no longer accept a server's certificate, by the observation of it; None where that is not known."""
+    known = [days for days in ((tls or {}).get('days'), (tls or {}).get('authority_days')) if days is not None]
+    return min(known) if known and tls.get('days') is not None else None
 
 
 def logins(hosts):

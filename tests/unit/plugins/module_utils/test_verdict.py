@@ -620,6 +620,11 @@ def certified(mode, **tls):
     ('managed', {'days': 30}, None, False),
     ('managed', {'days': 29}, 'certificate_expires', False),
     ('provided', {'days': 29}, 'certificate_expires', False),
+    ('managed', {'authority_days': 90}, None, False),
+    ('managed', {'authority_days': 89}, 'authority_expires', False),
+    ('provided', {'authority_days': 89}, None, False),
+    ('provided', {'authority_days': 29}, 'authority_expires', False),
+    ('off', {'authority_days': 1}, 'authority_expires', False),
     # What the collection made, it mends.
     ('managed', {'error': 'certificate has expired', 'days': None}, 'certificate', False),
     ('provided', {'error': 'certificate has expired', 'days': None}, 'certificate', True),
@@ -629,6 +634,22 @@ def test_certificate(mode, tls, code, stop):
     answer = certified(mode if mode != 'off' else '', **tls)
     found = [problem for problem in answer['problems'] if problem['node'] == 'b']
     assert [(problem['code'], problem['stop']) for problem in found] == ([(code, stop)] if code and mode != 'off' else [])
+
+
+@pytest.mark.parametrize('days, seen', [(89, 'expires in 89 days'), (-1, 'has expired')])
+def test_the_authority_is_renewed_by_another_playbook(days, seen):
+    """A certificate that site.yml signs by it is good for no longer than it is."""
+    problem, = [problem for problem in certified('managed', authority_days=days)['problems'] if problem['node'] == 'b']
+    assert problem['message'] == (
+        'b: the authority of its TLS certificate %s, and nobody accepts the certificate after that; expected 90 days or more. A new authority and new '
+        'certificates are made by: ansible-playbook pgfleet.repmgr.rotate_credentials -e repmgr_credentials=certificates' % seen)
+
+
+@pytest.mark.parametrize('tls, days', [
+    (None, None), ({}, None), ({'days': 5}, 5), ({'days': 5, 'authority_days': 9}, 5), ({'days': 9, 'authority_days': 5}, 5),
+    ({'days': None, 'authority_days': 9}, None)])
+def test_how_long_a_certificate_is_accepted(tls, days):
+    assert _verdict.certificate_days(tls) == days
 
 
 def test_a_managed_certificate_that_is_not_made_yet_is_no_problem():
