@@ -196,10 +196,12 @@ def passfile_fields(line):
 
 
 def passfile_password(text, user):
-    for line in (text or '').splitlines():
-        fields = passfile_fields(line)
-        if fields and fields[3] in (user, '*'):
-            return fields[4]
+    """The password of the first line that names `user`; only where none does, of the first line for any user: that one may be for another server."""
+    found = [fields for fields in map(passfile_fields, (text or '').splitlines()) if fields]
+    for wanted in (user, '*'):
+        for fields in found:
+            if fields[3] == wanted:
+                return fields[4]
     return ''
 
 

@@ -11,5 +11,7 @@ __metaclass__ = type
 
 # A managed certificate is made anew when it has fewer days left; a provided one is warned of.
 RENEWAL_DAYS = 30
+# A managed authority is replaced by an operator alone, and while its nodes can still connect: said earlier.
+AUTHORITY_DAYS = 90
 # What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
 MAX_LAG = 16 * 1024 * 1024

@@ -183,14 +183,21 @@ def cloning_process(data_directory, marker):
     for entry in _listdir('/proc'):
         if not entry.isdigit():
             continue
-        words = _cmdline(int(entry))
-        if words and os.path.basename(words[0]) in ('pg_basebackup', 'pg_rewind') and any(
-                os.path.abspath(word.split('=', 1)[-1]) == wanted for word in words[1:] if '/' in word):
+        if works_on(_cmdline(int(entry)), wanted):
             return int(entry)
     if marker and isinstance(marker.get('pid'), int) and marker['pid'] != os.getpid():
         if _start_time(marker['pid']) == marker.get('started') and marker.get('started') is not None:
             return marker['pid']
     return None
+
+
+def works_on(words, directory):
+    """Whether this command line is one that changes a data directory without a server: a copy, a rewind, a recovery, or the rejoin that begins these."""
+    program = os.path.basename(words[0]) if words else ''
+    if program == 'repmgr':
+        return 'node' in words and 'rejoin' in words and not _of_another_node(words, directory)
+    return (program in ('pg_basebackup', 'pg_rewind') or program == 'postgres' and '--single' in words) and any(
+        os.path.abspath(word.split('=', 1)[-1]) == directory for word in words[1:] if '/' in word)
 
 
 def current_user():
@@ -635,12 +642,16 @@ def daemons(data_directory, root='/'):
         words = _words(os.path.join(folder, 'cmdline'))
         if not words or os.path.basename(words[0]) != 'repmgrd' or not _same_namespace(folder, root):
             continue
-        config = read_config(_option(words, '-f', '--config-file')) or {}
-        theirs = config.get('data_directory')
-        if data_directory and theirs and os.path.realpath(theirs) != os.path.realpath(data_directory):
+        if _of_another_node(words, data_directory):
             continue
         found.append({'pid': int(name), 'unit': _unit(os.path.join(folder, 'cgroup'))})
     return found
+
+
+def _of_another_node(words, data_directory):
+    """Whether a command line of repmgr or repmgrd names a configuration file with another data directory."""
+    theirs = (read_config(_option(words, '-f', '--config-file')) or {}).get('data_directory')
+    return bool(data_directory and theirs and os.path.realpath(theirs) != os.path.realpath(data_directory))
 
 
 def _words(path):

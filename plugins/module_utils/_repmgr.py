@@ -59,6 +59,15 @@ _SHELL = re.compile(r"[|;&$`<>(){}*?~\n]")
 _LEVELS = re.compile(r'^(?:\[[^\]]*\]\s*)?\[?(DEBUG|INFO|NOTICE|WARNING|ERROR|ALERT|CRITICAL|EMERG|DETAIL|HINT)\]?:?\s+(.*)$')
 
 
+def slot_name(node_id):
+    """The replication slot that repmgr makes for a node on its upstream, and repmgr-guard on the others."""
+    return 'repmgr_slot_%s' % node_id
+
+
+def is_slot_of_a_node(name):
+    return re.match(slot_name('[0-9]+') + '$', name) is not None
+
+
 class ConfigError(Exception):
     """A configuration file that repmgr itself would not read either."""
 

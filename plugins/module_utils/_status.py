@@ -111,7 +111,7 @@ def _node(cluster, host):
     guard = observed.guard
     node.update(
         pause=observed.pause, version=server.version, disks=observed.disks or [],
-        certificate_days=(observed.tls or {}).get('days'), guard_stopped=_verdict.guard_stop(host),
+        certificate_days=_verdict.certificate_days(observed.tls), guard_stopped=_verdict.guard_stop(host),
         guard='not installed' if not guard else 'not running' if not guard.get('running') else
               'running' if guard.get('enabled') else 'not enabled')
     if server.state != 'running':

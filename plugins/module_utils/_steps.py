@@ -53,6 +53,19 @@ def start(host, config, only_if=''):
     return shell(command, host=host, only_if=only_if) if command else None
 
 
+def unpause(by):
+    """The step that lifts a pause of repmgrd. by: the word in the note that a playbook leaves with its pause.
+
+    The pause of a run keeps the others from electing while that run is at work, and the same run lifts it.
+    """
+    if by == 'failover':
+        return playbook('failover', only_if='the run of failover that paused it has ended')
+    if by == 'restart':
+        return playbook('rolling_restart', only_if='the run of rolling_restart that paused it has ended')
+    # repmgr pauses without a note for as long as a switchover takes.
+    return playbook('maintenance', repmgr_maintenance='unpause', only_if='' if by else 'no switchover is at work')
+
+
 def text(words):
     return {'text': words}
 

@@ -21,12 +21,13 @@ _SECONDS = 5
 
 
 def examine(certificate, key, root, names, user, runner, authority_key=None):
-    """{error, days, names, root, authority_key}: error is empty where every peer would accept the certificate.
+    """{error, days, authority_days, names, root, authority_key}: error is empty where every peer would accept the certificate.
 
-    days: whole days until it expires, None where it was not accepted. names: what it is made out to. root: SHA-256 of the
-    file of trusted authorities, None where there is none. authority_key: whether the authority's own key is on this host.
+    days: whole days until it expires, None where it was not accepted. authority_days: until the first of those that it comes from does; where it was not
+    accepted, the last that is trusted; None where no authority is found. names: what it is made out to. root: SHA-256 of the file of trusted
+    authorities, None where there is none. authority_key: whether the authority's own key is on this host.
     """
-    found = {'error': '', 'days': None, 'names': [], 'root': _digest(root),
+    found = {'error': '', 'days': None, 'authority_days': None, 'names': [], 'root': _digest(root),
              'authority_key': bool(authority_key) and os.path.exists(authority_key)}
     for path in (root, certificate, key):
         if not os.path.exists(path):
@@ -40,14 +41,45 @@ def examine(certificate, key, root, names, user, runner, authority_key=None):
     except (IOError, OSError, ValueError) as exc:
         # ssl.SSLError is an OSError. Its text is OpenSSL's own: expired, self-signed, key values mismatch.
         found['error'] = '%s: %s' % (certificate, getattr(exc, 'verify_message', None) or getattr(exc, 'reason', None) or exc)
+        found['authority_days'] = _most([_days(each) for each in _authorities(root)])
         return found
     found['names'] = [value for dummy, value in peer.get('subjectAltName', ())]
-    found['days'] = int((ssl.cert_time_to_seconds(peer['notAfter']) - time.time()) // 86400)
+    found['days'] = _days(peer)
+    found['authority_days'] = _authority_days(peer, _authorities(root) + _authorities(certificate))
     there = set(_plain(name) for name in found['names'])
     missing = [name for name in names if _plain(name) not in there]
     if missing:
         found['error'] = '%s is not made out to %s' % (certificate, ', '.join(missing))
     return found
+
+
+def _days(certificate):
+    return int((ssl.cert_time_to_seconds(certificate['notAfter']) - time.time()) // 86400)
+
+
+def _most(numbers):
+    return max(numbers) if numbers else None
+
+
+def _authorities(path):
+    """The authorities in a file, as getpeercert() shows a certificate."""
+    try:
+        return ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path).get_ca_certs()
+    except (IOError, OSError, ValueError):
+        return []
+
+
+def _authority_days(certificate, authorities):
+    """Whole days until the chain of this certificate breaks. Of several authorities of one name, as while a new one replaces the old, the last counts."""
+    found, passed = [], []
+    while certificate['issuer'] not in passed:
+        passed.append(certificate['issuer'])
+        issuers = [each for each in authorities if each['subject'] == certificate['issuer']]
+        if not issuers:
+            break
+        certificate = max(issuers, key=_days)
+        found.append(_days(certificate))
+    return min(found) if found else None
 
 
 def _digest(path):

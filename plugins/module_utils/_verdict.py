@@ -10,7 +10,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
@@ -547,6 +547,7 @@ def _check_certificates(cluster):
             continue
         provided = host.tls == 'provided'
         renewal = 'Put it right in repmgr_tls_certificate, repmgr_tls_key and repmgr_tls_root of the host.' if provided else _steps.playbook('site')
+        authority_days, authority_limit = tls.get('authority_days'), RENEWAL_DAYS if provided else AUTHORITY_DAYS
         if tls.get('error') and (provided or cluster.exists and host.node_id in cluster.registry):
             cluster.problem(
                 'certificate', host.name, 'its peers would not accept its TLS certificate: %s' % tls.get('error'),
@@ -555,6 +556,19 @@ def _check_certificates(cluster):
             cluster.problem(
                 'certificate_expires', host.name, 'its TLS certificate expires in %d days' % tls['days'],
                 '%d days or more' % RENEWAL_DAYS, renewal, stop=False)
+        # What site.yml signs by it ends with it.
+        if authority_days is not None and authority_days < authority_limit:
+            cluster.problem(
+                'authority_expires', host.name, 'the authority of its TLS certificate %s, and nobody accepts the certificate after that' % (
+                    'expires in %d days' % authority_days if authority_days >= 0 else 'has expired'), '%d days or more' % authority_limit,
+                renewal if provided else _steps.playbook(
+                    'rotate_credentials', repmgr_credentials='certificates', reason='A new authority and new certificates are made by'), stop=False)
+
+
+def certificate_days(tls):
+    """Whole days until peers no longer accept a server's certificate, by the observation of it; None where that is not known."""
+    known = [days for days in ((tls or {}).get('days'), (tls or {}).get('authority_days')) if days is not None]
+    return min(known) if known and tls.get('days') is not None else None
 
 
 def logins(hosts):
@@ -624,18 +638,25 @@ def _wal_removed(standby, upstream):
 
 
 def _check_slots(cluster):
-    """Slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams."""
+    """The nodes' own slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams.
+
+    A slot of a backup program or a subscriber is for its owner to judge.
+    """
     streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
         host.node_id == row.node_id and (host is cluster.primary or _streams(host)) for host in cluster.data_hosts))
+    members = dict((_repmgr.slot_name(other.node_id), other.name) for other in cluster.hosts)
     for host in cluster.data_hosts:
         advanced = streaming if (host.observed.guard or {}).get('running') else ()
         for slot in host.observed.slots or []:
-            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and slot.get('slot_name') not in advanced:
+            name = slot.get('slot_name') or ''
+            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and name not in advanced and _repmgr.is_slot_of_a_node(name):
+                gone = name in members and name not in streaming
                 cluster.problem(
-                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (
-                        slot.get('slot_name'), slot.get('retained_bytes') // 1048576),
-                    'no WAL kept for a node that is gone', _steps.shell(
-                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % slot.get('slot_name'), host=host.name, only_if='its node is gone for good'),
+                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (name, slot.get('retained_bytes') // 1048576),
+                    'no WAL kept for a node that is gone',
+                    _steps.playbook('remove_node', repmgr_target=members[name], only_if='%s is gone for good' % members[name]) if gone else _steps.shell(
+                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % name, host=host.name,
+                        only_if='%s does not stream from it' % members[name] if name in members else 'its node is gone for good'),
                     stop=False)
 
 
@@ -654,7 +675,7 @@ def _check_repmgrd(cluster):
             note = host.observed.pause
             why = ' (%s: %s)' % (note.get('by'), note.get('reason')) if note else ''
             cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover%s' % why, 'not paused',
-                            _steps.playbook('maintenance', repmgr_maintenance='unpause'), stop=False)
+                            _steps.unpause((note or {}).get('by')), stop=False)
         guard = host.observed.guard
         if guard and not (guard.get('running') and guard.get('enabled')):
             cluster.problem('guard_down', host.name, 'repmgr-guard %s' % (
@@ -728,6 +749,8 @@ def _answers(host):
     return _running(host) and host.observed.server.sql
 
 
+# An obstacle to an election alone: a switchover is a person's decision.
+_MANUAL = 'failover is manual in repmgr.conf'
 # Why repmgrd would not act.
 _IDLE = {'down': 'repmgrd is not running', 'unknown': 'repmgrd cannot be asked', 'paused': 'repmgrd is paused'}
 
@@ -761,7 +784,7 @@ def _candidate(row, host, primary, alone):
         obstacles.append('priority is 0')
     if observed.config and observed.config.get('failover') != 'automatic':
         # repmgr's own default is manual.
-        obstacles.append('failover is manual in repmgr.conf')
+        obstacles.append(_MANUAL)
     if _repmgrd(host) in _IDLE:
         obstacles.append(_IDLE[_repmgrd(host)])
     if observed.server.replay_paused and not _resumes_replay(observed, alone):
@@ -795,6 +818,11 @@ def _lag(row, host, primary):
 
 def _able(candidates):
     return [item for item in candidates if not item['obstacles']]
+
+
+def _successor(candidates):
+    """The standby that a planned switchover should go to, or ''."""
+    return ([item['name'] for item in candidates if not set(item['obstacles']) - set([_MANUAL])] or [''])[0]
 
 
 def _candidate_reasons(primary, candidates):
@@ -859,7 +887,7 @@ def _follow_reasons(visible, voters, hosts, candidates):
         if state in _IDLE:
             reasons.append(_reason(
                 host.name, '%s: it would not follow the new primary' % _IDLE[state], 'a running repmgrd, not paused',
-                _steps.playbook('maintenance', repmgr_maintenance='unpause') if state == 'paused'
+                _steps.unpause((host.observed.pause or {}).get('by')) if state == 'paused'
                 else _steps.shell('systemctl start repmgrd', host=host.name)))
     # The other standbys and the old primary will want to stream from it.
     wanted = len([item for item in voters if item.type == 'standby'])
@@ -942,6 +970,7 @@ def _answer(cluster, deploying):
     primary = cluster.primary.name if cluster.primary is not None and status != 'split_brain' else None
     counts = 'primary %s, %d of %d hosts observed, %d problem%s' % (
         primary or 'none', len(cluster.seen), len(cluster.hosts), len(cluster.problems), '' if len(cluster.problems) == 1 else 's')
+    failover_ready = _failover_ready(cluster)
     return {
         'exists': cluster.exists,
         'status': status,
@@ -950,7 +979,8 @@ def _answer(cluster, deploying):
         'roles': dict((host.name, _role(cluster, host)) for host in cluster.hosts),
         'problems': [_problem(problem) for problem in cluster.problems],
         'stop': [problem.message for problem in stop],
-        'failover_ready': _failover_ready(cluster),
+        'failover_ready': failover_ready,
+        'successor': _successor(failover_ready['candidates']),
         'logins': logins(cluster.hosts),
         'depths': _depths(cluster.hosts),
         'registry': [plain(row) for dummy, row in sorted(cluster.registry.items())],

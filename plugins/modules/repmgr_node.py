@@ -208,7 +208,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _obs
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._conninfo import parse
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, slot_name
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Desired, message, plain
 
 ARGUMENTS = dict(
@@ -249,7 +249,7 @@ def desired_from(module, config):
         priority=int(config.get('priority', 100)),
         location=config.get('location', 'default'),
         repluser=config.get('replication_user') or parse(config.get('conninfo', '')).get('user', ''),
-        slot_name='repmgr_slot_%s' % config.get('node_id') if slots else '',
+        slot_name=slot_name(config.get('node_id')) if slots else '',
         config_file=os.path.abspath(params['config_file']),
         data_directory=params['data_directory'] or config.get('data_directory', ''),
         upstream_node_id=params['upstream_node_id'],

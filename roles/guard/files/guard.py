@@ -8,6 +8,8 @@ repmgr elects a new primary, but nothing keeps the old one from writing on. This
 
   repmgr-guard start                 before the server starts (systemd): may it start as what its data directory says?
   repmgr-guard promote [-- COMMAND]  before a promotion (failover_validation_command, promote_command): is it safe?
+  repmgr-guard promote-by-hand -- COMMAND
+                                     before a promotion that an operator has decided: is there still no primary, and is nobody about to become one?
   repmgr-guard watch                 all the time (systemd): stops a primary that the others may replace, starts a crashed one again,
                                      makes one that was replaced a standby, and holds an election that repmgr gave up
   repmgr-guard status                what each of them would answer now
@@ -728,17 +730,24 @@ def asked_by_primary(servers, lease):
     return ''
 
 
+def succession_problem(local, answering):
+    """Why this node can take over from nobody, whatever the votes are; or ''."""
+    answer = local.answer
+    if answer.get('in_recovery') is None:
+        return 'the server here does not answer: %s' % (local.error or 'no reason given')
+    if not answer['in_recovery']:
+        return 'it is a primary already'
+    primary = other_primary(answering, answer.get('system'))
+    return '%s is primary' % primary.name if primary else ''
+
+
 def promotion_problem(local, peers, seen, votes, synchronous, lease):
     """(why this standby may not be promoted, whether waiting may help), or ('', False)."""
     answer = local.answer
-    if answer.get('in_recovery') is None:
-        return 'the server here does not answer: %s' % (local.error or 'no reason given'), False
-    if not answer['in_recovery']:
-        return 'it is a primary already', False
     answering = [peer for peer in peers if seen(peer)]
-    primary = other_primary(answering, answer.get('system'))
-    if primary:
-        return '%s is primary' % primary.name, False
+    problem = succession_problem(local, answering)
+    if problem:
+        return problem, False
     if 'primary_id' not in answer:
         return 'the server here cannot read repmgr.nodes: %s' % (local.error or 'no reason given'), True
     # Nodes that somebody has registered and that are not in the file count as votes that are not in sight.
@@ -883,8 +892,12 @@ def next_step(config, problem):
     return 'It starts when it can (repmgr-guard watch). Where it has to start anyway, see docs/runbook.md'
 
 
-def promote(config, command):
-    """Exit code 0: it may be promoted; with a command, that command's, run while nobody else can start or be promoted."""
+def promote(config, command, by_hand=False):
+    """Exit code 0: it may be promoted; with a command, that command's, run while nobody else can start or be promoted.
+
+    by_hand: an operator has decided, also without a majority. Of those that answer, all have to give their locks, so that two such promotions exclude
+    each other as well.
+    """
     become_user(config)
     lease = config['isolation'] + STOP_MARGIN
     # repmgrd can hang in an election that it holds again, on its old connection to a frozen primary. So it is made to wait here.
@@ -897,15 +910,18 @@ def promote(config, command):
     while True:
         local, peers = local_of(config, 'promote'), peers_of(config, 'promote')
         ask_all([local] + peers, config['connect_timeout'] + 2,
-                enough=lambda: sum(1 for server in [local] + peers if server.vote and 'upstream' in server.answer) >= majority(votes))
+                enough=None if by_hand else lambda: sum(
+                    1 for server in [local] + peers if server.vote and 'upstream' in server.answer) >= majority(votes))
 
         def judge(local=local, peers=peers):
+            if by_hand:
+                return succession_problem(local, [peer for peer in peers if answered(peer)]), False
             return promotion_problem(local, peers, answered, votes, config['synchronous'], lease)
 
         problem, wait = judge()
         if not problem:
-            voters = [local] + [peer for peer in peers if peer.vote and 'upstream' in peer.answer]
-            again, holder = lock_and_look(voters, majority(votes), judge)
+            voters = [local] + [peer for peer in peers if (answered(peer) if by_hand else peer.vote and 'upstream' in peer.answer)]
+            again, holder = lock_and_look(voters, len(voters) if by_hand else majority(votes), judge)
             problem, wait = again or ('somebody else is about to become primary: %s' % holder, True)
             if not problem:
                 say('may be promoted: sees %s' % names(voters))
@@ -1692,7 +1708,8 @@ def main(argv):
     verbs = {'start': start, 'watch': watch, 'status': status}
     verb = argv[1] if len(argv) > 1 else ''
     command = argv[3:] if len(argv) > 3 and argv[2] == '--' else []
-    if (verb not in verbs and verb != 'promote') or (len(argv) > 2 and (verb != 'promote' or not command)):
+    promotes = verb in ('promote', 'promote-by-hand')
+    if (verb not in verbs and not promotes) or (len(argv) > 2 and not (promotes and command)) or (verb == 'promote-by-hand' and not command):
         print(__doc__)
         return 0 if verb in ('-h', '--help', 'help') else 2
     try:
@@ -1701,7 +1718,7 @@ def main(argv):
         # Not deployed yet, or taken away: nothing to be kept apart.
         say('%s cannot be read: %s' % (CONFIG, exc))
         return 0 if verb == 'start' and getattr(exc, 'errno', None) == errno.ENOENT else 1
-    return promote(config, command) if verb == 'promote' else verbs[verb](config)
+    return promote(config, command, by_hand=verb == 'promote-by-hand') if promotes else verbs[verb](config)
 
 
 if __name__ == '__main__':

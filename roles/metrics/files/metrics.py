@@ -50,7 +50,7 @@ FAMILIES = (
     ('repmgr_slot_active', 'Whether somebody reads from this replication slot'),
     ('repmgr_slot_retained_bytes', 'WAL that is kept for this replication slot'),
     ('repmgr_certificate_valid', "Whether peers would accept the server's certificate"),
-    ('repmgr_certificate_remaining_seconds', "How long the server's certificate is valid, in whole days"),
+    ('repmgr_certificate_remaining_seconds', "How long the server's certificate and its authority are valid, in whole days"),
     ('repmgr_observation_duration_seconds', 'How long it took to find all this out'),
     ('repmgr_observed_timestamp_seconds', 'When that was: time() - repmgr_observed_timestamp_seconds is the age of this file'),
 )
@@ -97,7 +97,7 @@ def samples(observed, verdict):
         add('repmgr_guard_running', observed.guard.get('running'))
     if observed.tls:
         add('repmgr_certificate_valid', not observed.tls.get('error'))
-        days = observed.tls.get('days')
+        days = _verdict.certificate_days(observed.tls)
         add('repmgr_certificate_remaining_seconds', None if days is None else days * 86400)
     if not server.sql:
         return found

@@ -73,3 +73,23 @@ def test_a_serial_of_somebody_else_does_not_make_small_clusters(run):
     code, said, worked = run('site', serial=3)
     assert (code, worked) == (2, []), said
     assert 'a1: cluster a is only partly in this run: a2 left out' in ' '.join(said.split())
+
+
+@pytest.mark.parametrize('playbook', ['add_node', 'remove_node'])
+def test_the_firewalls_change_with_the_pg_hba_rules(playbook):
+    """Where the collection manages them: a node that pg_hba.conf lets in does not get there otherwise, and the reverse."""
+    with open(os.path.join(ROOT, 'playbooks', playbook + '.yml')) as handle:
+        play, = yaml.safe_load(handle)
+    included = [(task['ansible.builtin.include_role']['tasks_from'], task['when']) for task in play['tasks']
+                if task.get('ansible.builtin.include_role', {}).get('name') == 'pgfleet.repmgr.server']
+    others = 'inventory_hostname != __repmgr_given.target'
+    assert ('access', others) in included and ('firewall', 'repmgr_manage_firewall | bool and ' + others) in included
+
+
+def test_add_node_tolerates_what_it_repairs():
+    """As site.yml: logins, and with repmgr_manage_firewall a port that a firewall closes."""
+    tolerated = {}
+    for playbook in ('add_node', 'site'):
+        with open(os.path.join(ROOT, 'playbooks', playbook + '.yml')) as handle:
+            tolerated[playbook] = yaml.safe_load(handle)[-1]['vars']['__repmgr_tolerated']
+    assert tolerated['add_node'] == tolerated['site'] == '{{ __repmgr_repaired }}'

@@ -38,7 +38,7 @@ class Host:
         variables.update(self.load('common', 'vars', 'main.yml'), **self.load('server', 'vars', 'main.yml'))
         variables.update(
             ansible_facts=self.FACTS, inventory_hostname='base-centos-2', repmgr_cluster_name='lab', repmgr_node_id=102, repmgr_address='192.168.56.102',
-            repmgr_node_name='base-centos-2', ansible_managed='Ansible managed', __repmgr_record={'groups': ['standby'], 'cluster': 'lab'})
+            repmgr_node_name='base-centos-2', __repmgr_record={'groups': ['standby'], 'cluster': 'lab'})
         return dict(variables, **given)
 
     def rendered(self, text, **given):

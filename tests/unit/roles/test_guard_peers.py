@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import glob
 import itertools
 import json
 import os
@@ -153,3 +154,10 @@ def test_the_guard_is_there_before_the_server():
         lines = jinja2.Template(handle.read()).render(__repmgr_service='pg', repmgr_cluster_name='lab').splitlines()
     assert 'Before=pg.service' in lines
     assert [line for line in lines if line.startswith('After=')] == ['After=network-online.target']
+
+
+@pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(ROOT, 'roles', '*', 'templates', '*.j2'))), ids=os.path.basename)
+def test_no_file_changes_with_the_controller_or_the_day(path):
+    """As it would by ansible_managed, where that is set to have a date or a host: each run would restart repmgrd, and the guards would connect anew."""
+    with open(path) as handle:
+        assert 'ansible_managed' not in handle.read()

@@ -38,7 +38,7 @@ def program(tmp_path):
     paths = [ROOT / "plugins" / "module_utils" / (name + ".py") for name in PARTS] + [ROLE / "files" / "metrics.py"]
     made = tmp_path / "repmgr-metrics"
     made.write_text(environment.from_string((ROLE / "templates" / "repmgr-metrics.j2").read_text()).render(
-        ansible_facts={"python": {"version": {"major": 3}}}, ansible_managed="Ansible managed", __repmgr_metrics_parts=PARTS,
+        ansible_facts={"python": {"version": {"major": 3}}}, __repmgr_metrics_parts=PARTS,
         __repmgr_metrics_paths=paths, query=lambda name, *given: [path.read_text() for path in given]))
     return made
 

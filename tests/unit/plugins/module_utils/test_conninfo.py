@@ -106,6 +106,7 @@ def test_multihost():
     ('h:5432:db:repmgr:a\\:b\\\\c', 'a:b\\c'),
     ('fe80\\:\\:1:5432:db:repmgr:x', 'x'),
     ('h:5432:db:*:any', 'any'),
+    ('backup:5432:*:*:other\nh:5432:db:repmgr:secret\n', 'secret'),
     ('h:5432:db', ''),
 ])
 def test_passfile(text, password):

@@ -246,7 +246,7 @@ CASES = [
     (winner_paused, ['b', 'c'], [
         nobody('b', 'repmgrd is paused'),
         'b: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
+        'Only if no switchover is at work, type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
     (winner_killed, ['b', 'c'], [
         nobody('b', 'repmgrd is not running'),
         'b: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
@@ -268,7 +268,7 @@ CASES = [
         'Type on b: systemctl start repmgrd']),
     (witness_repmgrd_paused, ['b', 'c'], [
         'w: repmgrd is paused: it would not follow the new primary; expected a running repmgrd, not paused. '
-        'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
+        'Only if no switchover is at work, type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause']),
     (all_paused, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: repmgrd is paused; c: repmgrd is paused; expected one that could be promoted. '
         'Look at: ansible-playbook pgfleet.repmgr.status']),
@@ -399,3 +399,12 @@ def test_the_slot_that_is_kept_for_the_primary_is_not_taken_by_somebody_else():
     cluster.observed['b'].server.settings['max_replication_slots'] = '2'
     cluster.observed['b'].slots = [{'slot_name': 'repmgr_slot_1', 'active': False}, {'slot_name': 'repmgr_slot_3', 'active': False}]
     assert cluster.ready()['reasons'] == []
+
+
+@pytest.mark.parametrize('change, successor', [
+    (lambda cluster: None, 'b'), (winner_manual, 'b'), (manual, 'b'), (winner_paused, 'c'), (detached, ''), (priority_zero, ''), (no_standby, '')])
+def test_whom_a_switchover_should_go_to(change, successor):
+    """A failover that is left to a person is no obstacle to a switchover by one."""
+    cluster = Cluster()
+    change(cluster)
+    assert _verdict.verdict(cluster.hosts())['successor'] == successor

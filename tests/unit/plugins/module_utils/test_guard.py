@@ -1695,3 +1695,41 @@ def test_a_promotion_looks_again_when_it_has_the_locks(tmpdir, monkeypatch):
     monkeypatch.setattr(guard, 'promotion_problem', lambda *dummy: answers.pop(0))
     assert guard.promote(dict(CONFIG, isolation=5, peers=[{'vote': True}]), ['touch', str(tmpdir.join('promoted'))]) == 1
     assert done == ['not promoted: a is primary'] and not tmpdir.join('promoted').check()
+
+
+# -- a promotion that an operator has decided
+
+@pytest.fixture
+def by_hand(tmpdir, monkeypatch):
+    """by_hand(a, b, command) -> (exit code, what it said): on node a, which has one peer, b, that has no vote. Of each: psql, as a program."""
+    def run(one, two, command):
+        said = []
+        here, other = psql(tmpdir.mkdir('a'), one), psql(tmpdir.mkdir('b'), two)
+        here.vote, other.vote = True, False
+        monkeypatch.setattr(guard, 'become_user', lambda config: None)
+        monkeypatch.setattr(guard, 'local_of', lambda config, purpose: here)
+        monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [other])
+        monkeypatch.setattr(guard, 'PROMOTE_FILE', str(tmpdir.join('promote')))
+        monkeypatch.setattr(guard, 'say', said.append)
+        # One try: what it waits for does not come.
+        monkeypatch.setattr(guard, 'STOP_MARGIN', -35)
+        return guard.promote(dict(CONFIG, isolation=5, peers=[{'vote': True}] * 4), command, by_hand=True), said
+    return run
+
+
+@pytest.mark.parametrize('changed, code, words', [
+    # One of five votes in sight, and its own: the operator knows better. The command's own exit code counts.
+    (('', ''), 7, 'may be promoted: sees b, b'),
+    # Another promotion has the lock of a peer, voter or not.
+    (('lock\\ttrue', 'lock\\tfalse'), 1, 'somebody else is about to become primary'),
+    # It was quicker.
+    (('"in_recovery": true', '"in_recovery": false'), 1, 'is primary'),
+])
+def test_a_promotion_by_hand(by_hand, changed, code, words):
+    found, said = by_hand(VOTER, VOTER.replace(*changed), ['sh', '-c', 'exit 7'])
+    assert (found, words in said[-1]) == (code, True), said
+
+
+@pytest.mark.parametrize('words', [['promote-by-hand'], ['promote-by-hand', '--'], ['promote-by-hand', 'x'], ['watch', '--', 'x']])
+def test_it_wants_a_command(words, capsys):
+    assert guard.main(['repmgr-guard'] + words) == 2 and 'promote-by-hand -- COMMAND' in capsys.readouterr().out

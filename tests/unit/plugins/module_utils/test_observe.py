@@ -442,6 +442,28 @@ def test_a_rewind_that_another_task_has_begun(place, monkeypatch):
     assert _observe.observe_data(None, place).state == 'valid'
 
 
+@pytest.mark.parametrize('words, busy', [
+    (['/usr/bin/repmgr', '-f', '/etc/repmgr/repmgr.conf', '-d', 'host=b', 'node', 'rejoin', '--force-rewind'], True),
+    (['/usr/bin/repmgr', '-f', '/etc/repmgr/repmgr.conf', 'node', 'check'], False),
+    (['/usr/bin/repmgr', '-f', '/etc/repmgr/repmgr.conf', 'standby', 'follow'], False),
+    (['/usr/bin/pg_rewind', '-D', '/data/main', '--source-server', 'host=b'], True),
+    (['/usr/bin/pg_rewind', '--target-pgdata=/data/main/'], True),
+    (['/usr/bin/pg_basebackup', '-D', '/data/other'], False),
+    (['/usr/bin/postgres', '--single', '-D', '/data/main'], True),
+    (['/usr/bin/postgres', '-D', '/data/main'], False),
+    ([], False),
+])
+def test_what_changes_a_data_directory_without_a_server(words, busy):
+    assert _observe.works_on(words, '/data/main') is busy
+
+
+@pytest.mark.parametrize('directory, busy', [('/data/main', True), ('/data/other', False)])
+def test_a_rejoin_of_another_node(tmpdir, directory, busy):
+    conf = tmpdir.join('repmgr.conf')
+    conf.write("data_directory='%s'\n" % directory)
+    assert _observe.works_on(['repmgr', '-f', '%s' % conf, '-d', 'host=b', 'node', 'rejoin'], '/data/main') is busy
+
+
 def test_programs_that_were_replaced_under_a_running_server(tmpdir, monkeypatch):
     program = tmpdir.join('postgres')
     program.write('')

@@ -12,6 +12,7 @@ __metaclass__ = type
 import os
 import pwd
 import subprocess
+import time
 
 import pytest
 
@@ -58,7 +59,7 @@ def examine(folder, certificate='server.crt', key='server.key', root='ca.crt', n
 
 def test_a_certificate_that_will_do(folder):
     found = examine(folder, names=['A.example', '192.168.56.101', '2001:0DB8:0::0001'], authority_key=os.path.join(folder, 'ca.key'))
-    assert (found['error'], found['days'], found['authority_key']) == ('', 19, True)
+    assert (found['error'], found['days'], found['authority_days'], found['authority_key']) == ('', 19, 1, True)
     assert len(found['names']) == 3 and len(found['root']) == 64
     assert examine(folder, root='other.crt')['root'] != found['root']
     assert examine(folder, authority_key=os.path.join(folder, 'none'))['authority_key'] is False
@@ -97,3 +98,29 @@ def test_a_key_that_others_can_read(folder, mode, monkeypatch):
 
 def test_before_the_servers_user_exists_the_key_is_not_judged(folder):
     assert examine(folder, user='nobody-of-this-name', runner=Runner(rc=1))['error'] == ''
+
+
+def made(name, issuer, days):
+    end = time.strftime('%b %d %H:%M:%S %Y GMT', time.gmtime(time.time() + (days + 0.5) * 86400))
+    return {'subject': name, 'issuer': issuer, 'notAfter': end}
+
+
+@pytest.mark.parametrize('authorities, days', [
+    ([], None),
+    ([made('other', 'other', 5)], None),
+    ([made('ca', 'ca', 5)], 5),
+    # The old one and the new one, of the same name.
+    ([made('ca', 'ca', 5), made('ca', 'ca', 3650)], 3650),
+    # The first link that breaks counts.
+    ([made('ca', 'root', 50), made('root', 'root', 5)], 5),
+    ([made('ca', 'root', -1), made('root', 'root', 5)], -1),
+    ([made('ca', 'root', 5)], 5),
+    ([made('ca', 'b', 9), made('b', 'ca', 8)], 8),
+])
+def test_until_the_chain_breaks(authorities, days):
+    assert _tls._authority_days(made('leaf', 'ca', 100), authorities) == days
+
+
+def test_how_long_the_authority_of_a_refused_certificate_is_good(folder):
+    assert examine(folder, certificate='expired.crt')['authority_days'] == 1
+    assert examine(folder, certificate='none.crt')['authority_days'] is None

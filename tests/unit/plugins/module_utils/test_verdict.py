@@ -315,6 +315,46 @@ def test_stale_slot_is_reported():
         "Only if its node is gone for good, type on a: psql -c \"select pg_drop_replication_slot('repmgr_slot_9')\"")
 
 
+def test_a_slot_of_somebody_else_is_no_problem_of_the_cluster():
+    observed = running(False)
+    observed.slots = [{'slot_name': name, 'active': False, 'retained_bytes': 3 * 1024 ** 3} for name in ('barman', 'my_repmgr_slot_1', 'repmgr_slot_1b', None)]
+    assert codes(judge(healthy(a=observed))) == []
+
+
+def test_the_slot_of_a_member_that_is_away():
+    """It goes with its node, and not before."""
+    observed = running(False)
+    observed.slots = [{'slot_name': 'repmgr_slot_3', 'active': False, 'retained_bytes': 3 * 1024 ** 3}]
+    hosts = healthy(a=observed, c=stopped(signal=True))
+    problem, = [problem for problem in judge(hosts)['problems'] if problem['code'] == 'stale_slot']
+    assert problem['message'].endswith(
+        'Only if c is gone for good, type: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c')
+
+
+def test_the_slot_of_a_member_that_streams_from_elsewhere():
+    rows = [dict(row, slot_name='repmgr_slot_%d' % row['node_id']) for row in ROWS]
+    here = running(True, nodes=rows)
+    here.slots = [{'slot_name': 'repmgr_slot_2', 'active': False, 'retained_bytes': 3 * 1024 ** 3}]
+    problem, = judge(healthy(a=running(False, nodes=rows), b=running(True, nodes=rows), c=here))['problems']
+    assert problem['message'].endswith(
+        "Only if b does not stream from it, type on c: psql -c \"select pg_drop_replication_slot('repmgr_slot_2')\"")
+
+
+@pytest.mark.parametrize('note, step', [
+    (None, 'Only if no switchover is at work, type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause'),
+    ({'by': 'maintenance', 'reason': 'disk'}, 'Type: ansible-playbook pgfleet.repmgr.maintenance -e repmgr_maintenance=unpause'),
+    ({'by': 'failover', 'reason': 'a is replaced by hand'},
+     'Only if the run of failover that paused it has ended, type: ansible-playbook pgfleet.repmgr.failover'),
+    ({'by': 'restart', 'reason': 'a restarts in its place'},
+     'Only if the run of rolling_restart that paused it has ended, type: ansible-playbook pgfleet.repmgr.rolling_restart'),
+])
+def test_the_pause_of_a_run_is_its_own_to_lift(note, step):
+    observed = running(True, repmgrd={'running': True, 'paused': True})
+    observed.pause = note
+    problem, = judge(healthy(b=observed))['problems']
+    assert problem['code'] == 'repmgrd_paused' and problem['message'].endswith('expected not paused. ' + step)
+
+
 # -- servers that are down
 
 def test_a_primary_that_its_guard_has_stopped():
@@ -652,6 +692,11 @@ def certified(mode, **tls):
     ('managed', {'days': 30}, None, False),
     ('managed', {'days': 29}, 'certificate_expires', False),
     ('provided', {'days': 29}, 'certificate_expires', False),
+    ('managed', {'authority_days': 90}, None, False),
+    ('managed', {'authority_days': 89}, 'authority_expires', False),
+    ('provided', {'authority_days': 89}, None, False),
+    ('provided', {'authority_days': 29}, 'authority_expires', False),
+    ('off', {'authority_days': 1}, 'authority_expires', False),
     # What the collection made, it mends.
     ('managed', {'error': 'certificate has expired', 'days': None}, 'certificate', False),
     ('provided', {'error': 'certificate has expired', 'days': None}, 'certificate', True),
@@ -661,6 +706,22 @@ def test_certificate(mode, tls, code, stop):
     answer = certified(mode if mode != 'off' else '', **tls)
     found = [problem for problem in answer['problems'] if problem['node'] == 'b']
     assert [(problem['code'], problem['stop']) for problem in found] == ([(code, stop)] if code and mode != 'off' else [])
+
+
+@pytest.mark.parametrize('days, seen', [(89, 'expires in 89 days'), (-1, 'has expired')])
+def test_the_authority_is_renewed_by_another_playbook(days, seen):
+    """A certificate that site.yml signs by it is good for no longer than it is."""
+    problem, = [problem for problem in certified('managed', authority_days=days)['problems'] if problem['node'] == 'b']
+    assert problem['message'] == (
+        'b: the authority of its TLS certificate %s, and nobody accepts the certificate after that; expected 90 days or more. A new authority and new '
+        'certificates are made by: ansible-playbook pgfleet.repmgr.rotate_credentials -e repmgr_credentials=certificates' % seen)
+
+
+@pytest.mark.parametrize('tls, days', [
+    (None, None), ({}, None), ({'days': 5}, 5), ({'days': 5, 'authority_days': 9}, 5), ({'days': 9, 'authority_days': 5}, 5),
+    ({'days': None, 'authority_days': 9}, None)])
+def test_how_long_a_certificate_is_accepted(tls, days):
+    assert _verdict.certificate_days(tls) == days
 
 
 def test_a_managed_certificate_that_is_not_made_yet_is_no_problem():

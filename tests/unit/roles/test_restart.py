@@ -1,0 +1,50 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is looked at before a server is restarted, for the role of a node may have changed since the run began."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import pytest
+
+LOOK = 'role_unchanged.yml'
+ROLES = {'a': 'primary', 'b': 'standby', 'w': 'witness'}
+
+
+@pytest.mark.parametrize('name, primary_first, in_recovery, goes_on', [
+    ('b', False, True, True),
+    # It was promoted meanwhile.
+    ('b', False, False, False),
+    # Only starting: its packages have restarted it.
+    ('b', False, None, True),
+    ('w', False, False, True),
+    # After the switchover, and before.
+    ('a', False, True, True),
+    ('a', False, False, False),
+    # In its place: it must not have been replaced meanwhile.
+    ('a', True, False, True),
+    ('a', True, True, False),
+])
+def test_only_what_still_has_its_role_is_restarted(host, name, primary_first, in_recovery, goes_on):
+    task, = [task for task in host.load('server', 'tasks', LOOK) if 'ansible.builtin.assert' in task]
+    found = host.rendered('{{ %s }}' % task['ansible.builtin.assert']['that'], inventory_hostname=name, __repmgr_primary_first=primary_first,
+                          __repmgr_cluster={'primary': 'a', 'roles': ROLES}, __repmgr_now={'observed': {'server': {'in_recovery': in_recovery}}})
+    assert found is goes_on
+
+
+@pytest.mark.parametrize('path, stops', [('restart_one.yml', 'systemd'), ('upgrade_one.yml', 'package')])
+def test_it_is_looked_at_right_before_the_server_stops(host, path, stops):
+    tasks = host.load('server', 'tasks', path)
+    first, = [number for number, task in enumerate(tasks) if task.get('ansible.builtin.import_tasks') == LOOK]
+    assert 'ansible.builtin.' + stops in tasks[first + 1]
+
+
+@pytest.mark.parametrize('written, allowed, looks', [(False, True, True), (True, False, True), (False, False, False)])
+def test_site_looks_again_before_it_restarts(host, written, allowed, looks):
+    """Its first look may be as old as a clone is long."""
+    first = host.load('server', 'tasks', 'restarts.yml')[0]
+    assert first['ansible.builtin.include_role']['tasks_from'] == 'observe'
+    assert host.rendered('{{ %s }}' % first['when'], __repmgr_settings_written=written, repmgr_allow_restart=allowed, ansible_check_mode=False) is looks
