@@ -11,7 +11,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _steps, _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _removal, _repmgr, _status, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _reason, _report
 
 
@@ -91,6 +92,10 @@ def status_html(status):
 def failover_plan(hosts, target='', dead='', accept_loss=False):
     found = _verdict.hosts_from(_listed(hosts, 'failover_plan'))
     return _failover.failover_plan(found, _verdict.verdict(found), target, dead, accept_loss)
+
+
+def removal_plan(hosts, target):
+    return _removal.removal_plan(_listed(hosts, 'removal_plan'), target)
 
 
 def _is_number(value, least):
@@ -179,6 +184,7 @@ class FilterModule(object):
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,
+            'removal_plan': removal_plan,
             'playbook_command': playbook_command,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,

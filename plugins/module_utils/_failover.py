@@ -14,8 +14,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import positio
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
 
-# What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
-_EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'old_repmgr')
+# What a dead primary looks like from outside, and what a failover does not make worse; anything else that stops a run stops a failover as well.
+_EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'old_repmgr', 'unlisted_node')
 _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unknown', 'unreachable', 'no_majority')
 
 
@@ -55,12 +55,13 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
                                          'Run again without repmgr_primary_is_dead, or with that name.'))
     for problem in answer['problems']:
-        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in problem['nodes'])
+        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
     # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
-    plan['unseen'] = [host.name for host in hosts if host.name not in old and (host.observed is None or host.unreachable)]
+    plan['unseen'] = [host.name for host in hosts if host.name not in old and (host.observed is None or host.unreachable)] + [
+        row['node_name'] for row in answer['unlisted'] if row['type'] != 'witness' and row['node_name'] not in strangers]
     return _choose(plan, hosts, answer, target, accept_loss)
 
 

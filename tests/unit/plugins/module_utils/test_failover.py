@@ -153,6 +153,26 @@ def test_two_nodes_of_which_one_is_gone():
     assert plan(hosts, dead='a')['target'] == 'b'
 
 
+def without(*names, **changes):
+    """Of nodes that are registered and in no inventory."""
+    return [host for host in cluster(**changes) if host.name not in names]
+
+
+def test_a_registered_primary_that_is_in_no_inventory():
+    assert 'a: is the registered primary, and is not in this inventory' in plan(without('a'))['refuse']
+    assert (plan(without('a'), dead='a')['target'], plan(without('a'), dead='a')['unseen']) == ('b', [])
+    # It counts for the majority, and where it is dead nobody else is missing.
+    assert plan([host for host in without('a', b=standby(nodes=rows()[:2])) if host.name == 'b'], dead='a')['target'] == 'b'
+
+
+def test_other_nodes_that_are_in_no_inventory():
+    """No reason to leave a cluster without a primary; but they may have more, or be the primary of a majority that was not seen."""
+    found = plan(without('c'))
+    assert (found['refuse'], found['target'], found['unseen']) == ('', 'b', ['c'])
+    assert plan(without('w'))['unseen'] == []
+    assert 'c, w: only 2 of 4 hosts' in plan(without('c', 'w'))['refuse']
+
+
 def test_nobody_is_ever_promoted_beside_a_primary_that_may_live():
     """The product of what each host may look like: a target only where a's death is seen or vouched for, and it is the best."""
     looks = {'a': [stopped(), silent(), None, primary(1)], 'b': [standby(), standby('0/6000000'), stopped(), silent(), None, primary(2)],
