@@ -9,7 +9,9 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps, _verdict
+import re
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority
 
@@ -44,7 +46,8 @@ def removal_plan(records, target):
     else:
         plan.update(node_id=unlisted[0]['node_id'])
         row, name, reachable = unlisted[0], target, False
-    return dict(plan, refuse=_leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable))
+    return dict(plan, refuse=_leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable)
+                or _commits(hosts, answer, target, name) or _remaining(records, target))
 
 
 def _seen(host):
@@ -100,3 +103,34 @@ def _streams_on(hosts, target, name, reachable):
         return ''
     return message(target, 'still streams from %s, and this run cannot stop its server' % ', '.join(senders), 'a node whose server is stopped',
                    'Put it into the inventory and make it reachable, or stop its server and repmgrd.')
+
+
+def _confirmations(names):
+    """For how many standbys a commit waits, by the value of synchronous_standby_names."""
+    found = re.match(r'\s*(?:any\s+|first\s+)?(\d+)\s*\(', names or '', re.I)
+    return int(found.group(1)) if found else int(bool((names or '').strip()))
+
+
+def _commits(hosts, answer, target, name):
+    """Whether the standbys that stay are enough for every commit to be confirmed."""
+    primary = [host for host in hosts if host.name == answer['primary']][0]
+    needed = _confirmations((primary.observed.server.settings or {}).get('synchronous_standby_names'))
+    registered = set(row['node_name'] for row in answer['registry'])
+    streaming = set(entry.get('application_name') for entry in primary.observed.replication or [] if entry.get('state') == 'streaming')
+    left = sorted((streaming & registered) - set([name]))
+    if name not in streaming or len(left) >= needed:
+        return ''
+    return message(
+        target, 'a commit on %s waits for %d standby%s, and without it %s' % (
+            primary.name, needed, '' if needed == 1 else 's', 'only %s would stream' % ', '.join(left) if left else 'none would stream'),
+        'as many standbys that stay and stream', ['Bring the others back, or lower repmgr_synchronous.', _steps.playbook('site', reason='Then type')])
+
+
+def _remaining(records, target):
+    """The inventory as it will be without the target."""
+    problems = _contract.contract_problems([record for record in records if record['name'] != target])
+    if not problems:
+        return ''
+    return '\n'.join([message(target, 'cannot leave yet, because of what follows', 'an inventory that is right without it', [
+        'Change it.', _steps.playbook('site', reason='Then type'),
+        _steps.playbook('remove_node', repmgr_target=target, reason='And again')])] + problems)

@@ -144,3 +144,47 @@ def test_one_name_for_two_nodes():
     records = cluster.records()
     [record for record in records if record['name'] == 'c'][0].update(name='d', node_name='pg3')
     assert 'd: is a host of this inventory, and node 5' in _removal.removal_plan(records, 'd')['refuse']
+
+
+# -- what stays has to be right without it
+
+def test_fewer_standbys_than_have_to_confirm_a_commit():
+    cluster = Cluster('abcw')
+    cluster.host = {'synchronous': '2'}
+    said = cluster.plan('c')['refuse'].splitlines()
+    assert said == [
+        'c: cannot leave yet, because of what follows; expected an inventory that is right without it. Change it. '
+        'Then type: ansible-playbook pgfleet.repmgr.site; and again: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c',
+        'a: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.',
+        'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.']
+    cluster.host = {'synchronous': '1'}
+    assert cluster.plan('c')['refuse'] == ''
+
+
+@pytest.mark.parametrize('names, target, words', [
+    ('abw', 'w', 'a, b: two nodes and no witness'), ('abc', 'c', 'a, b: two nodes and no witness'),
+])
+def test_two_nodes_that_would_elect_nobody(names, target, words):
+    cluster = Cluster(names)
+    assert words in cluster.plan(target)['refuse'] and 'repmgr_allow_two_nodes' in cluster.plan(target)['refuse']
+    cluster.host = {'allow_two_nodes': True}
+    assert cluster.plan(target)['refuse'] == ''
+
+
+@pytest.mark.parametrize('setting, down, target, words', [
+    ('ANY 1 ("a", "b", "c")', [], 'c', ''),
+    ('ANY 1 ("a", "b", "c")', ['b'], 'c', 'c: a commit on a waits for 1 standby, and without it none would stream; expected as many standbys that stay '
+                                          'and stream. Bring the others back, or lower repmgr_synchronous. Then type: '),
+    # What the server runs with counts, whatever the inventory says by now.
+    ('ANY 2 ("a", "b", "c")', [], 'c', 'waits for 2 standbys, and without it only b would stream'),
+    ('FIRST 2 (b, c)', [], 'c', 'waits for 2 standbys'), ('2 (b, c)', [], 'c', 'waits for 2 standbys'), ('*', ['b'], 'c', 'waits for 1 standby,'),
+    ('', ['b'], 'c', ''), (None, ['b'], 'c', ''),
+    # It confirms nothing as it is.
+    ('ANY 2 ("a", "b", "c")', ['c'], 'c', ''), ('ANY 2 ("a", "b", "c")', [], 'w', ''),
+])
+def test_commits_go_on(setting, down, target, words):
+    cluster = Cluster('abcw')
+    cluster.synchronous, cluster.down = setting, down
+    cluster.host = {'allow_two_nodes': True}
+    said = cluster.plan(target)['refuse']
+    assert words in said and bool(said) is bool(words)
