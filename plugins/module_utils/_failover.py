@@ -11,8 +11,8 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
 # What a dead primary looks like from outside, and what a failover does not make worse; anything else that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'old_repmgr', 'unlisted_node')
@@ -118,9 +118,15 @@ def _choose(plan, hosts, answer, target, accept_loss):
 def _alone(hosts, answer, primary):
     if not any(host.observed is not None and host.observed.guard for host in hosts):
         return []
-    votes = guard_voters(hosts, lambda host: host.node_id, lambda host: answer['roles'].get(host.name) == 'witness')
-    missing = [host.name for host in votes if host.name != primary and (host.unreachable or host.observed is None or not host.observed.server.sql)]
+    votes = voters([Node.from_dict(row) for row in answer['registry']])
+    by_id = dict((host.node_id, host) for host in hosts)
+    names = dict((row.node_id, by_id[row.node_id].name if row.node_id in by_id else row.node_name) for row in votes)
+    missing = [names[row.node_id] for row in votes if names[row.node_id] != primary and not _answers(by_id.get(row.node_id))]
     return missing if len(missing) >= majority(len(votes)) else []
+
+
+def _answers(host):
+    return host is not None and not host.unreachable and host.observed is not None and host.observed.server.sql
 
 
 def _obstacle(host):

@@ -13,7 +13,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
 _RUN_AGAIN = 'Then run again.'
 _MAX_RETAINED = 1024 * 1024 * 1024
@@ -819,7 +819,7 @@ def _vote_reasons(cluster, primary):
     """repmgr-guard promotes with a majority of votes only."""
     if not any(host.observed.guard for host in cluster.seen):
         return []
-    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.node_id, lambda row: row.type == 'witness')
+    votes = voters([row for dummy, row in sorted(cluster.registry.items())])
     answering = set(host.node_id for host in cluster.seen if _answers(host))
     left = [row for row in votes if row.node_id in answering and row.node_id != primary.node_id]
     needed = majority(len(votes))

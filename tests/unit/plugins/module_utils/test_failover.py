@@ -110,6 +110,16 @@ def test_the_guard_would_stop_a_primary_that_is_alone():
     assert plan(cluster(b=stopped().replace(data=Data(state='valid', system_identifier=ID, standby_signal=True))))['alone'] == []
 
 
+def test_only_registered_nodes_vote():
+    """The same as in the guards' files: c is in the inventory alone, so that w votes; or in the registry alone, and then w does not."""
+    registered = [row for row in rows() if row['node_name'] != 'c']
+    guarded = standby(nodes=registered).replace(guard={'running': True, 'enabled': True})
+    hosts = cluster(b=guarded, c=stopped().replace(data=Data(state='empty')), w=witness().replace(repmgr={'nodes': registered}))
+    assert plan(hosts)['alone'] == []
+    hosts = [host for host in cluster(b=standby().replace(guard={'running': True, 'enabled': True})) if host.name != 'c']
+    assert plan(hosts)['alone'] == ['a', 'c']
+
+
 @pytest.mark.parametrize('changes, options, words', [
     (dict(a=None), {}, 'a: is the registered primary, and cannot be reached; expected proof that it is dead'),
     (dict(a=silent()), {}, 'its server is running and does not answer (timeout expired)'),
