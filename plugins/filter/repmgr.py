@@ -11,7 +11,9 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _steps, _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _removal, _repmgr, _status, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
 
@@ -47,15 +49,11 @@ def passfile_lines(members, database, user, password):
     return _conninfo.passfile_lines(_listed(members, 'passfile_lines'), database, user, password)
 
 
-def guard_peers(records, name, roles=None, keywords=None):
-    """keywords: how to connect to every peer, apart from its address and port; empty for the conninfo of its record."""
-    found = [dict(record) for record in _listed(records, 'guard_peers')]
-    for record in found:
-        # A host that is new to the cluster has the role that the inventory gives it.
-        record['role'] = (roles or {}).get(record['name']) or record['initial_role']
-        if keywords:
-            record['conninfo'] = _conninfo.build(dict(keywords, host=record['address'], port=record['port']))
-    return _votes.peers(found, name, lambda record: record['role'] == 'witness')
+def guard_peers(records, name, registry=(), joined=(), keywords=None):
+    """joined: the hosts that were registered after the registry was read."""
+    records = _listed(records, 'guard_peers')
+    rows = [Node.from_dict(row) for row in _rows(registry, 'guard_peers')]
+    return _votes.peers(_votes.registered(rows, records, list(joined)), records, name, keywords)
 
 
 def play_hosts(pattern, groups):
@@ -98,6 +96,10 @@ def status_html(status):
 def failover_plan(hosts, target='', dead='', accept_loss=False):
     found = _verdict.hosts_from(_listed(hosts, 'failover_plan'))
     return _failover.failover_plan(found, _verdict.verdict(found), target, dead, accept_loss)
+
+
+def removal_plan(hosts, target):
+    return _removal.removal_plan(_listed(hosts, 'removal_plan'), target)
 
 
 def _is_number(value, least):
@@ -187,6 +189,7 @@ class FilterModule(object):
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,
+            'removal_plan': removal_plan,
             'playbook_command': playbook_command,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,

@@ -11,11 +11,11 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
-# What a dead primary looks like from outside; anything else that stops a run stops a failover as well.
-_EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'vanished_data', 'old_repmgr')
+# What a dead primary looks like from outside, and what a failover does not make worse; anything else that stops a run stops a failover as well.
+_EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'vanished_data', 'old_repmgr', 'unlisted_node')
 _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unknown', 'unreachable', 'no_majority')
 
 
@@ -57,7 +57,7 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
                                          'Run again without repmgr_primary_is_dead, or with that name.'))
     for problem in answer['problems']:
-        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old for name in problem['nodes'])
+        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
     # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.
@@ -86,7 +86,8 @@ def _state(host):
 
 def _choose(plan, hosts, answer, target, accept_loss):
     standbys = [host for host in hosts if host.name not in plan['old'] and answer['roles'].get(host.name) != 'witness']
-    plan['unseen'] = unseen = [host.name for host in standbys if not _says(host)]
+    plan['unseen'] = unseen = [host.name for host in standbys if not _says(host)] + [
+        row['node_name'] for row in answer['unlisted'] if row['type'] == 'standby']
     candidates = [host for host in standbys if not _obstacle(host)]
     passed_over = '; '.join('%s: %s' % (host.name, _obstacle(host)) for host in standbys if _obstacle(host))
     if not candidates:
@@ -133,9 +134,15 @@ def _rank(host):
 def _alone(hosts, answer, primary):
     if not any(host.observed is not None and host.observed.guard for host in hosts):
         return []
-    votes = guard_voters(hosts, lambda host: host.node_id, lambda host: answer['roles'].get(host.name) == 'witness')
-    missing = [host.name for host in votes if host.name != primary and (host.unreachable or host.observed is None or not host.observed.server.sql)]
+    votes = voters([Node.from_dict(row) for row in answer['registry']])
+    by_id = dict((host.node_id, host) for host in hosts)
+    names = dict((row.node_id, by_id[row.node_id].name if row.node_id in by_id else row.node_name) for row in votes)
+    missing = [names[row.node_id] for row in votes if names[row.node_id] != primary and not _answers(by_id.get(row.node_id))]
     return missing if len(missing) >= majority(len(votes)) else []
+
+
+def _answers(host):
+    return host is not None and not host.unreachable and host.observed is not None and host.observed.server.sql
 
 
 def _obstacle(host):

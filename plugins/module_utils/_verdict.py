@@ -9,11 +9,11 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import guard_voters, majority
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
 _RUN_AGAIN = 'Then run again.'
 _MAX_RETAINED = 1024 * 1024 * 1024
@@ -51,6 +51,21 @@ class _Cluster:
     def data_hosts(self):
         return [host for host in self.seen if not self.is_witness(host)]
 
+    @property
+    def unlisted(self):
+        """Registered nodes that no host of the inventory is.
+
+        One with the id or the name of a host is the subject of id_taken or name_taken, one that a host's repmgr.conf names that of
+        config_of_other_node, and metadata without any host of this cluster are foreign_metadata.
+        """
+        ours = set((host.node_id, host.node_name) for host in self.hosts)
+        rows = [row for dummy, row in sorted(self.registry.items())]
+        if not any((row.node_id, row.node_name) in ours for row in rows):
+            return []
+        ids = set(host.node_id for host in self.hosts) | set((host.observed.config or {}).get('node_id') for host in self.seen)
+        names = set(host.node_name for host in self.hosts)
+        return [row for row in rows if row.node_id not in ids and row.node_name not in names]
+
 
 def verdict(hosts, deploying=True):
     """hosts: [Host] of one cluster -> dictionary, the same for a module and for a filter.
@@ -66,6 +81,7 @@ def verdict(hosts, deploying=True):
     _check_other_server(cluster)
     _check_data(cluster)
     _check_metadata(cluster)
+    _check_unlisted(cluster)
     _check_reach(cluster)
     _check_logins(cluster)
     _check_certificates(cluster)
@@ -172,12 +188,13 @@ def _check_seen(cluster):
             'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
             'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
             _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try'), stop=not cluster.exists)
-    if cluster.exists and hidden and len(cluster.seen) < majority(len(cluster.hosts)):
+    missing = [host.name for host in hidden] + [row.node_name for row in cluster.unlisted]
+    count = len(cluster.seen) + len(missing)
+    if cluster.exists and missing and len(cluster.seen) < majority(count):
         cluster.problem(
-            'no_majority', [host.name for host in hidden],
-            'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), len(cluster.hosts)),
+            'no_majority', missing, 'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), count),
             'a majority, because what is not observed may be the primary',
-            'Bring the missing hosts back, or take those that are gone for good out of the inventory.')
+            ['Bring the missing hosts back.', _steps.playbook('remove_node', repmgr_target=None, only_if='one of them is gone for good')])
     for host in cluster.seen:
         server, data = host.observed.server, host.observed.data
         if data.state == 'unknown':
@@ -469,6 +486,19 @@ def _check_metadata(cluster):
                 'node %s (id %s)' % (host.node_name, host.node_id),
                 'Hosts or ids may be swapped in the inventory. If it is a new id on purpose, unregister the node first.')
         _check_own_rows(cluster, host)
+
+
+def _check_unlisted(cluster):
+    """A run would take away their access, their slots and their votes, which the other nodes still count."""
+    for row in cluster.unlisted:
+        address = _conninfo.address(_conninfo.parse_or_empty(row.conninfo))
+        there = [host.name for host in cluster.hosts if address and address == host.address]
+        cluster.problem(
+            'unlisted_node', row.node_name, 'is registered in the cluster%s, but is not in this inventory' % (
+                ' with the address of %s' % ', '.join(there) if there else ''),
+            'every registered node in the inventory',
+            ['Put it into the inventory, or correct repmgr_node_id and repmgr_node_name of its host.', _steps.playbook(
+                'remove_node', repmgr_target=row.node_name, only_if='it shall leave the cluster')])
 
 
 def _check_own_rows(cluster, host):
@@ -864,7 +894,7 @@ def _vote_reasons(cluster, primary):
     """repmgr-guard promotes with a majority of votes only."""
     if not any(host.observed.guard for host in cluster.seen):
         return []
-    votes = guard_voters([row for dummy, row in sorted(cluster.registry.items())], lambda row: row.node_id, lambda row: row.type == 'witness')
+    votes = voters([row for dummy, row in sorted(cluster.registry.items())])
     answering = set(host.node_id for host in cluster.seen if _answers(host))
     left = [row for row in votes if row.node_id in answering and row.node_id != primary.node_id]
     needed = majority(len(votes))
@@ -984,6 +1014,7 @@ def _answer(cluster, deploying):
         'logins': logins(cluster.hosts),
         'depths': _depths(cluster.hosts),
         'registry': [plain(row) for dummy, row in sorted(cluster.registry.items())],
+        'unlisted': [plain(row) for row in cluster.unlisted],
         'missing_primary': _missing_primary(cluster) if primary is None else [],
         'registered_primary': sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active),
         'summary': '%s: %s' % (status, counts),

@@ -51,6 +51,11 @@ def _host(value, hosts):
     return _text(value)
 
 
+def _host_or_node(value, hosts):
+    """A node that is registered and in no inventory may be meant, so the playbook judges a name that no host has."""
+    return _text(value) or _host(value, hosts)
+
+
 def _not_empty(what):
     def check(value, dummy_hosts):
         if not _text(value):
@@ -126,6 +131,8 @@ PLAYBOOKS = {
     'status': (_ALL + ('repmgr_format', 'repmgr_output', 'repmgr_report', 'repmgr_logins', 'repmgr_connect_timeout'), ()),
     'switchover': (_ALL + ('repmgr_target',), ('repmgr_target',)),
 }
+# (playbook, argument): a check of its own.
+_CHECKS = {('remove_node', 'repmgr_target'): _host_or_node}
 # For plays themselves, which exist before any task; the playbooks judge their values.
 _OF_PLAYS = ('repmgr_hosts', 'repmgr_batch', 'repmgr_max_fail')
 _DEFAULT_HOSTS = ('primary', 'standby', 'witness')
@@ -169,7 +176,7 @@ def check(playbook, given, extra, hosts, variables):
             if spelling in source:
                 names.setdefault(name, spelling)
                 try:
-                    found.append(argument.check(source[spelling], hosts))
+                    found.append(_CHECKS.get((playbook, name), argument.check)(source[spelling], hosts))
                 except ValueError as exc:
                     problems.append('%s is %s, expected %s. Run again with -e %s=%s.' % (
                         spelling, _shown(source[spelling]), exc, name, argument.example))
@@ -225,6 +232,9 @@ def _one_cluster(values, names, hosts):
     only = values['repmgr_only']
     for name in ('repmgr_target', 'repmgr_primary_is_dead'):
         host = values.get(name)
+        if host and host not in hosts and name == 'repmgr_target' and len(only or set(hosts.values())) != 1:
+            return ["%s is '%s', expected one of %s, or the name of a registered node that is in no inventory, and its cluster. "
+                    'Run again with one of them, or with -e repmgr_only=%s.' % (names[name], host, _joined(hosts), ARGUMENTS['repmgr_only'].example)]
         if not host or host not in hosts:
             continue
         if only and hosts[host] not in only:

@@ -113,7 +113,7 @@ WORDS = [
     ("rejoin", dict(TARGET, repmgr_rejoin="rewnd"), ["repmgr_rejoin is 'rewnd'", "attach, rewind, reclone"]),
     ("rejoin", {}, ["repmgr_target is not set"]),
     ("add_node", {"repmgr_target": ""}, ["repmgr_target is ''", lab.STANDBY]),
-    ("remove_node", {"repmgr_target": "typo"}, ["repmgr_target is 'typo'"]),
+    ("remove_node", {"repmgr_target": "typo"}, ["typo: is neither in this inventory nor registered in its cluster", lab.STANDBY]),
     ("maintenance", {"repmgr_maintenance": "stop"}, ["pause, unpause"]),
     ("maintenance", {"repmgrd": "pause"}, ["repmgr_reason is not set"]),
     ("rotate_credentials", {"repmgr_credentials": "passwords"}, ["password, ssh, certificates"]),

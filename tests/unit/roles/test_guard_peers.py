@@ -26,16 +26,28 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 
 @pytest.fixture
 def written(host):
-    """What the file says on host `me`. roles: {host: initial role}; live: the roles of the verdict, where they are others."""
-    def write(me, tls='managed', insecure=(), version='15', live=None, members=None, **roles):
+    """What the file says on host `me`. roles: {host: initial role}; all are registered.
+
+    live: their types in repmgr.nodes, where they are others, None for a host that is not registered. joined: those that are, since that was read.
+    unlisted: those that are in no inventory. node: what the module returned when it registered a host of `joined`.
+    """
+    def write(me, tls='managed', insecure=(), version='15', live=None, members=None, joined=(), unlisted=(), node=None, **roles):
         records = dict((name, {
             'name': name, 'node_name': name, 'node_id': str(number), 'address': '10.0.0.%d' % number, 'port': 5432, 'conninfo': 'verified',
             'initial_role': roles[name]}) for number, name in enumerate(sorted(roles), 1))
+        types = dict(roles, **live or {})
+        rows = [{'node_id': int(records[name]['node_id']), 'node_name': name, 'type': types[name], 'conninfo': 'host=%s port=5433 user=repmgr' % name}
+                for name in sorted(roles) if types[name]]
+        hostvars = dict((name, {'__repmgr_record': record}) for name, record in records.items())
+        for name in joined:
+            hostvars[name]['__repmgr_node' + {'standby': ''}.get(roles[name], '_' + roles[name])] = node or {'rule': {'id': 1}, 'failed': False}
+            for other in ('', '_primary', '_witness'):
+                hostvars[name].setdefault('__repmgr_node' + other, {'skipped': True})
         return json.loads(host.rendered(
             host.file('guard', 'templates', 'guard.json.j2'), inventory_hostname=me, repmgr_node_name=me, repmgr_node_id=records[me]['node_id'],
-            __repmgr_members=members or sorted(roles), __repmgr_cluster={'roles': dict(roles, **live or {})}, repmgr_tls=tls,
-            repmgr_insecure=list(insecure), repmgr_postgresql_version=version,
-            hostvars=dict((name, {'__repmgr_record': record}) for name, record in records.items())))
+            __repmgr_members=members or [name for name in sorted(roles) if name not in unlisted], __repmgr_cluster={'registry': rows}, repmgr_tls=tls,
+            repmgr_insecure=list(insecure), repmgr_postgresql_version=version, hostvars=hostvars,
+            __repmgr_joined=host.load('guard', 'vars', 'main.yml')['__repmgr_joined']))
     return write
 
 
@@ -53,6 +65,51 @@ def votes(found):
 ])
 def test_who_votes(written, roles, others):
     assert votes(written('a', **roles)) == others
+
+
+TWO = dict(a='primary', b='standby', w='witness')
+
+
+def test_a_host_that_is_only_in_the_inventory_does_not_vote(written):
+    """Nor does it take the witness's vote: while c is cloned, a would depend on b alone."""
+    before = written('a', **TWO)['peers']
+    found = written('a', live={'c': None}, c='standby', **TWO)['peers']
+    assert [peer['name'] for peer in found] == ['b', 'w'] and [peer['vote'] for peer in found] == [peer['vote'] for peer in before] == [True, True]
+    # A witness that is not registered answers no question.
+    assert votes(written('a', live={'w': None}, **TWO)) == ['b']
+
+
+def test_a_host_votes_as_soon_as_this_run_has_registered_it(written):
+    for me in 'abc':
+        assert votes(written(me, live={'c': None}, joined=['c'], c='standby', **TWO)) == [name for name in 'abc' if name != me]
+    assert votes(written('a', live={'w': None}, joined=['w'], **TWO)) == ['b', 'w']
+
+
+@pytest.mark.parametrize('node', [{'failed': True, 'msg': 'no'}, {'rule': {'id': 1}, 'failed': True}, {'skipped': True}])
+def test_not_where_that_failed(written, node):
+    assert votes(written('a', live={'c': None}, joined=['c'], node=node, c='standby', **TWO)) == ['b', 'w']
+
+
+def test_all_hosts_of_a_first_deployment_vote(written):
+    roles = dict(a='primary', b='standby', c='standby', w='witness')
+    found = written('b', live=dict.fromkeys(roles), joined=sorted(roles), **roles)
+    assert found == written('b', **roles) and votes(found) == ['a', 'c']
+
+
+def test_a_registered_node_that_the_inventory_does_not_list_votes(written):
+    """Connected to as its row says."""
+    roles = dict(TWO, c='standby')
+    assert votes(written('a', unlisted=['c'], **roles)) == ['b', 'c']
+    assert written('a', unlisted=['c'], tls='off', **roles)['peers'][-1] == {
+        'name': 'c', 'node_id': 3, 'conninfo': 'host=c port=5433 user=repmgr', 'witness': False, 'vote': True}
+    assert written('a', unlisted=['c'], **roles)['peers'][-1]['conninfo'] == (
+        'host=c port=5433 user=repmgr dbname=repmgr channel_binding=require connect_timeout=2 sslmode=require')
+
+
+def test_new_voters(host):
+    records = dict((name, {'__repmgr_record': {'name': name, 'node_name': name}}) for name in 'abc')
+    assert host.rendered(host.load('guard', 'vars', 'main.yml')['__repmgr_new_voters'], hostvars=records, __repmgr_joined=['a', 'c'],
+                         __repmgr_cluster={'registry': [{'node_name': 'a'}, {'node_name': 'b'}]}) == ['c']
 
 
 def test_nodes_agree_on_the_number_of_votes(written):
@@ -124,7 +181,7 @@ def test_verdict_failover_plan_and_file_count_the_same_witness(written, order, p
         assert plan['done'] and sorted(plan['alone']) == ([] if enough else sorted([away, standby]))
         # The file on each data node.
         for me, other in ((primary, standby), (standby, primary)):
-            found = written(me, members=order, live=answer['roles'], **TWO_WITNESSES)
+            found = written(me, members=order, live=dict((row['node_name'], row['type']) for row in answer['registry']), **TWO_WITNESSES)
             assert sorted(votes(found)) == sorted([other, 'v'])
             assert sorted(peer['name'] for peer in found['peers'] if peer['witness']) == ['v', 'w']
 
@@ -133,11 +190,6 @@ def test_a_witness_stays_one_whatever_the_groups_say(written):
     """Registered as witness, but moved to the standby group: it holds no copy of the data, so it is not one of the data nodes."""
     found = written('a', live={'w': 'witness'}, a='primary', b='standby', w='standby')
     assert [(peer['name'], peer['witness'], peer['vote']) for peer in found['peers']] == [('b', False, True), ('w', True, True)]
-
-
-def test_a_host_without_a_role_in_the_verdict_has_that_of_the_inventory(written):
-    found = written('a', live={'w': None}, a='primary', b='standby', w='witness')
-    assert votes(found) == ['b', 'w']
 
 
 def test_the_guard_finds_in_its_file_what_it_reads(written):

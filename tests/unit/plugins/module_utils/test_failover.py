@@ -120,6 +120,16 @@ def test_the_guard_would_stop_a_primary_that_is_alone():
     assert plan(cluster(b=stopped().replace(data=Data(state='valid', system_identifier=ID, standby_signal=True))))['alone'] == []
 
 
+def test_only_registered_nodes_vote():
+    """The same as in the guards' files: c is in the inventory alone, so that w votes; or in the registry alone, and then w does not."""
+    registered = [row for row in rows() if row['node_name'] != 'c']
+    guarded = standby(nodes=registered).replace(guard={'running': True, 'enabled': True})
+    hosts = cluster(b=guarded, c=stopped().replace(data=Data(state='empty')), w=witness().replace(repmgr={'nodes': registered}))
+    assert plan(hosts)['alone'] == []
+    hosts = [host for host in cluster(b=standby().replace(guard={'running': True, 'enabled': True})) if host.name != 'c']
+    assert plan(hosts)['alone'] == ['a', 'c']
+
+
 @pytest.mark.parametrize('changes, options, words', [
     (dict(a=None), {}, 'a: is the registered primary, and cannot be reached; expected proof that it is dead'),
     (dict(a=silent()), {}, 'its server is running and does not answer (timeout expired)'),
@@ -183,6 +193,26 @@ def test_two_nodes_of_which_one_is_gone():
     hosts = [host for host in cluster(a=None, b=standby(nodes=rows()[:2])) if host.name in 'ab']
     assert 'cannot be reached' in plan(hosts)['refuse']
     assert plan(hosts, dead='a')['target'] == 'b'
+
+
+def without(*names, **changes):
+    """Of nodes that are registered and in no inventory."""
+    return [host for host in cluster(**changes) if host.name not in names]
+
+
+def test_a_registered_primary_that_is_in_no_inventory():
+    assert 'a: is the registered primary, and is not in this inventory' in plan(without('a'))['refuse']
+    assert (plan(without('a'), dead='a')['target'], plan(without('a'), dead='a')['unseen']) == ('b', [])
+    # It counts for the majority, and where it is dead nobody else is missing.
+    assert plan([host for host in without('a', b=standby(nodes=rows()[:2])) if host.name == 'b'], dead='a')['target'] == 'b'
+
+
+def test_other_nodes_that_are_in_no_inventory():
+    """No reason to leave a cluster without a primary; but they may have more, or be the primary of a majority that was not seen."""
+    found = plan(without('c'))
+    assert (found['refuse'], found['target'], found['unseen']) == ('', 'b', ['c'])
+    assert plan(without('w'))['unseen'] == []
+    assert 'c, w: only 2 of 4 hosts' in plan(without('c', 'w'))['refuse']
 
 
 def test_nobody_is_ever_promoted_beside_a_primary_that_may_live():

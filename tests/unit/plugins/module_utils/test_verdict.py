@@ -550,7 +550,61 @@ def test_no_majority():
     assert answer['status'] == 'unknown'
     assert answer['stop'] == [
         'c, w: only 2 of 4 hosts of the cluster could be observed; expected a majority, because what is not observed may be the primary. '
-        'Bring the missing hosts back, or take those that are gone for good out of the inventory.']
+        'Bring the missing hosts back. Only if one of them is gone for good, type: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=HOST']
+
+
+# -- registered nodes that the inventory does not list
+
+def without(*names):
+    return [entry for entry in healthy() if entry['name'] not in names]
+
+
+@pytest.mark.parametrize('rows', [ROWS, ROWS[:2] + [row(3, 'c', 'standby', 1, active=False)] + ROWS[3:]], ids=['active', 'inactive'])
+def test_unlisted_node(rows):
+    """Whether it lives does not matter: a run would take its access away, and the guards of the others count its vote."""
+    hosts = [host(entry['name'], int(entry['node_id']), entry['initial_role'], running(
+        entry['name'] == 'b', WITNESS_ID if entry['name'] == 'w' else ID, nodes=rows)) for entry in without('c')]
+    answer = judge(hosts)
+    assert (answer['status'], answer['primary'], codes(answer)) == ('degraded', 'a', ['unlisted_node'])
+    assert [found['node_name'] for found in answer['unlisted']] == ['c']
+    assert answer['stop'] == [
+        'c: is registered in the cluster, but is not in this inventory; expected every registered node in the inventory. '
+        'Put it into the inventory, or correct repmgr_node_id and repmgr_node_name of its host. '
+        'Only if it shall leave the cluster, type: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c']
+
+
+def test_unlisted_nodes_count_for_the_majority():
+    answer = judge(without('b', 'c'))
+    assert answer['status'] == 'unknown' and codes(answer) == ['no_majority', 'unlisted_node']
+    assert 'b, c: only 2 of 4 hosts of the cluster could be observed' in answer['stop'][0]
+
+
+def test_a_registered_node_under_another_name_is_not_unlisted():
+    """Its id, its name or its repmgr.conf says which host it is, and another problem says what is wrong."""
+    for change, code in ((dict(node_name='x'), 'id_taken'), (dict(node_id='9'), 'name_taken')):
+        hosts = healthy()
+        hosts[2].update(change)
+        assert 'unlisted_node' not in codes(judge(hosts)) and code in codes(judge(hosts))
+    hosts = healthy(c=running(True).replace(config={'node_id': 3, 'node_name': 'c'}))
+    hosts[2].update(node_id='9', node_name='x')
+    assert codes(judge(hosts), True) == ['config_of_other_node']
+
+
+def test_an_unlisted_node_with_the_address_of_a_host():
+    rows = ROWS + [row(9, 'old', 'standby', 1)]
+    rows[-1]['conninfo'] = 'host=10.0.0.3 user=repmgr'
+    answer = judge(healthy(**dict((name, running(name in 'bc', WITNESS_ID if name == 'w' else ID, nodes=rows)) for name in 'abcw')))
+    assert codes(answer) == ['unlisted_node'] and 'old: is registered in the cluster with the address of c, but' in answer['stop'][0]
+
+
+def test_metadata_of_another_cluster_list_no_node_of_this_one():
+    rows = [row(11, 'x', 'primary'), row(12, 'y', 'standby', 11)]
+    answer = judge([host('a', 1, 'primary', running(False, nodes=rows)), host('b', 2, 'standby', stopped('missing'))])
+    assert 'foreign_metadata' in codes(answer) and 'unlisted_node' not in codes(answer)
+
+
+def test_one_node_knows_no_inventory():
+    assert _verdict.from_one_node(running(False).replace(config={'node_id': 1, 'node_name': 'a'}))['unlisted'] == []
 
 
 def test_witness_in_the_standby_group():

@@ -53,12 +53,23 @@ def test_the_target(playbook):
     assert values(playbook, repmgr_target='b1') == dict(values(playbook, target='b1'), target='b1', only=['billing'])
     assert values(playbook, repmgr_target='o2', repmgr_only='orders,billing')['only'] == ['orders']
     assert problem(playbook, repmgr_target='typo') == (
-        "repmgr_target is 'typo', expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST.")
+        "repmgr_target is 'typo', expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST." if playbook != 'remove_node' else
+        "repmgr_target is 'typo', expected one of b1, n1, o1, o2, x, or the name of a registered node that is in no inventory, and its cluster. "
+        'Run again with one of them, or with -e repmgr_only=NAME.')
     assert problem(playbook, target='') == "target is '', expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST."
     assert problem(playbook, repmgr_target='o1', cluster='billing') == (
         "repmgr_target is 'o1', which is in cluster orders, expected a host of billing. Run again with one of b1.")
     # The contract says what is wrong with a host that is in no cluster.
     assert values(playbook, repmgr_target='x')['only'] == ['']
+
+
+def test_a_node_that_is_in_no_inventory():
+    """The playbook itself looks whether it is registered in the cluster that was named, or in the only one."""
+    assert values('remove_node', repmgr_target='gone', repmgr_only='orders') == dict(target='gone', only=['orders'])
+    assert 'and its cluster' in problem('remove_node', target='gone', repmgr_only='orders,billing')
+    hosts = {'o1': 'orders', 'o2': 'orders'}
+    assert _arguments.check('remove_node', {}, {'target': 'gone'}, hosts, ())[1] == []
+    assert 'expected one of o1, o2.' in _arguments.check('switchover', {}, {'target': 'gone'}, hosts, ())[1][0]
 
 
 @pytest.mark.parametrize('playbook', ['add_node', 'rejoin', 'remove_node', 'switchover'])
