@@ -39,8 +39,8 @@ def multihost_dsn(hosts, dbname=None, user=None, target_session_attrs='read-writ
         _listed(hosts, 'multihost_dsn'), dbname=dbname, user=user, target_session_attrs=target_session_attrs, **options)
 
 
-def passfile_password(text, user):
-    return _conninfo.passfile_password(text, user)
+def passfile_password(text, user, cluster=None):
+    return _conninfo.passfile_password(text, user, cluster)
 
 
 def passfile_lines(members, database, user, password):
@@ -70,6 +70,10 @@ def contract_problems(hosts):
 
 def cluster_verdict(hosts):
     return _verdict.from_inventory(_listed(hosts, 'cluster_verdict'))
+
+
+def deploy_problems(hosts):
+    return _verdict.deploy_problems(_verdict.hosts_from(_listed(hosts, 'deploy_problems')))
 
 
 def cluster_status(hosts, now=None):
@@ -176,6 +180,7 @@ class FilterModule(object):
             'batch_problem': batch_problem,
             'cluster_batches': cluster_batches,
             'cluster_status': cluster_status,
+            'deploy_problems': deploy_problems,
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,

@@ -195,8 +195,13 @@ def passfile_fields(line):
     return fields if len(fields) == 5 else None
 
 
-def passfile_password(text, user):
-    for line in (text or '').splitlines():
+def passfile_password(text, user, cluster=None):
+    """cluster: only what the collection wrote for this cluster counts, not the lines of others."""
+    lines = (text or '').splitlines()
+    if cluster is not None:
+        begin, end = ['# %s pgfleet.repmgr %s' % (word, cluster) for word in ('BEGIN', 'END')]
+        lines = lines[lines.index(begin) + 1:lines.index(end)] if begin in lines and end in lines else []
+    for line in lines:
         fields = passfile_fields(line)
         if fields and fields[3] in (user, '*'):
             return fields[4]

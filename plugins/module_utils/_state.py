@@ -201,6 +201,9 @@ class Host(Record):
         ('initial_role', ''),
         ('upstream', ''),
         ('tls', ''),
+        ('user', ''),
+        ('database', ''),
+        ('other_password', False),  # whether repmgr_password is another than the one that the node logs in with
         ('unreachable', False),
         ('observed', None),
     )
