@@ -11,7 +11,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _status, _steps, _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _repmgr, _settings, _status, _steps, _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _reason, _report
 
 
@@ -74,6 +74,15 @@ def cluster_verdict(hosts):
 
 def deploy_problems(hosts):
     return _verdict.deploy_problems(_verdict.hosts_from(_listed(hosts, 'deploy_problems')))
+
+
+def server_settings(hosts, name, own, inventory=None):
+    found = _verdict.hosts_from(_listed(hosts, 'server_settings'))
+    host = [each for each in found if each.name == name]
+    if not host:
+        raise AnsibleFilterError("server_settings: none of the hosts is '%s'" % (name,))
+    host[0].settings, host[0].server_settings = dict(own), dict(inventory or {})
+    return _settings.text(host[0].settings, host[0].server_settings, _settings.kept(host[0], found))
 
 
 def cluster_status(hosts, now=None):
@@ -181,6 +190,7 @@ class FilterModule(object):
             'cluster_batches': cluster_batches,
             'cluster_status': cluster_status,
             'deploy_problems': deploy_problems,
+            'server_settings': server_settings,
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _settings, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
@@ -631,6 +631,7 @@ def deploy_problems(hosts):
         _check_port(cluster, host)
         _check_names(cluster, host)
     _check_password(cluster)
+    _check_settings(cluster)
     return [_problem(problem) for problem in cluster.problems]
 
 
@@ -667,6 +668,18 @@ def _check_password(cluster):
         cluster.problem(
             'changed_password', cluster.primary.name, 'repmgr_password is not the password that the nodes log in with',
             'that one, because a new password is set on the servers before the nodes use it', _steps.playbook('rotate_credentials'))
+
+
+def _check_settings(cluster):
+    """Before the collection's own file is there: afterwards it holds what was kept."""
+    lost = {}
+    for host in cluster.seen:
+        for item in _settings.replaced(host, cluster.hosts):
+            lost.setdefault(item, []).append(host.name)
+    for (name, theirs, path, own), names in sorted(lost.items()):
+        cluster.problem(
+            'replaced_setting', names, "%s is '%s' in %s, and would become '%s'" % (name, theirs, path, own),
+            'the inventory to say what becomes of a setting that was there before', 'Name it there: %s.' % _settings.named_by(name))
 
 
 # -- would a failover succeed

@@ -19,21 +19,23 @@ BLOCK = '# BEGIN pgfleet.repmgr a\na1:5432:repmgr:repmgr:%s\n# END pgfleet.repmg
 REFUSED = 'repmgr_password is not the password that the nodes log in with'
 
 
-def observed(role):
+def observed(role, configured=None):
     rows = [{'node_id': 1, 'node_name': 'a1', 'type': 'primary', 'active': True, 'conninfo': 'host=a1 user=repmgr dbname=repmgr'}]
-    return {'server': {'state': 'running', 'sql': True, 'in_recovery': False, 'settings': {'port': '5432'}},
+    return {'server': {'state': 'running', 'sql': True, 'in_recovery': False, 'settings': {'port': '5432'},
+                       'configured': configured or {}},
             'repmgr': {'nodes': rows, 'role': role}}
 
 
-def decide(folder, passfile, password, role='repmgr', deploys=True):
+def decide(folder, passfile, password, role='repmgr', deploys=True, configured=None):
     """(rc, output) of the decision on a cluster whose primary, a1, logged in as `role`."""
     if passfile is not None:
         (folder / '.pgpass').write_text(passfile)
     inventory(folder, {
         'ansible_connection': 'local', 'ansible_become': False, 'ansible_python_interpreter': '{{ ansible_playbook_python }}',
-        '__repmgr_looks': True, '__repmgr_deploys': deploys, '__repmgr_os_home': str(folder), '__repmgr_members': ['a1'],
+        '__repmgr_looks': True, '__repmgr_deploys': deploys, '__repmgr_version': '15', '__repmgr_os_home': str(folder), '__repmgr_members': ['a1'],
         '__repmgr_cluster': {'primary': 'a1', 'problems': [], 'logins': [], 'roles': {'a1': 'primary'}}, 'repmgr_password': password,
-        '__repmgr_record': {'name': 'a1', 'node_id': '1', 'node_name': 'a1', 'port': '5432', 'user': 'repmgr', 'database': 'repmgr', 'observed': observed(role)}})
+        '__repmgr_record': {'name': 'a1', 'node_id': '1', 'node_name': 'a1', 'port': '5432', 'user': 'repmgr', 'database': 'repmgr', 'groups': ['primary'],
+                            'tls': 'managed', 'named': [], 'observed': observed(role, configured)}})
     tasks = [{'import_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'decide'}}]
     (folder / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1', 'gather_facts': False, 'tasks': tasks}]))
     code, said = playbook_run(folder, 'play.yml', ['-vvv'])
@@ -61,6 +63,14 @@ def test_another_password_is_refused_and_not_shown(tmp_path):
 def test_goes_on(tmp_path, passfile, password, role, deploys):
     code, said = decide(tmp_path, passfile, password, role, deploys)
     assert code == 0, said
+
+
+@pytest.mark.parametrize('deploys', [True, False])
+def test_a_setting_that_would_be_replaced(tmp_path, deploys):
+    configured = {'wal_sender_timeout': {'setting': '0', 'unit': 'ms', 'default': '60000', 'file': '/etc/postgresql/15/main/postgresql.conf'}}
+    code, said = decide(tmp_path, None, '', deploys=deploys, configured=configured)
+    assert (code, "a1: wal_sender_timeout is '0ms' in /etc/postgresql/15/main/postgresql.conf, and would become '5s'" in said) == (
+        (2, True) if deploys else (0, False)), said
 
 
 def test_which_playbooks_deploy():
