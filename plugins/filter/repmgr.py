@@ -11,7 +11,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _removal, _repmgr, _status, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _removal, _repmgr, _settings, _status, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
@@ -41,8 +41,8 @@ def multihost_dsn(hosts, dbname=None, user=None, target_session_attrs='read-writ
         _listed(hosts, 'multihost_dsn'), dbname=dbname, user=user, target_session_attrs=target_session_attrs, **options)
 
 
-def passfile_password(text, user):
-    return _conninfo.passfile_password(text, user)
+def passfile_password(text, user, cluster=None):
+    return _conninfo.passfile_password(text, user, cluster)
 
 
 def passfile_lines(members, database, user, password):
@@ -75,6 +75,19 @@ def contract_problems(hosts):
 
 def cluster_verdict(hosts):
     return _verdict.from_inventory(_listed(hosts, 'cluster_verdict'))
+
+
+def deploy_problems(hosts):
+    return _verdict.deploy_problems(_verdict.hosts_from(_listed(hosts, 'deploy_problems')))
+
+
+def server_settings(hosts, name, own, inventory=None):
+    found = _verdict.hosts_from(_listed(hosts, 'server_settings'))
+    host = [each for each in found if each.name == name]
+    if not host:
+        raise AnsibleFilterError("server_settings: none of the hosts is '%s'" % (name,))
+    host[0].settings, host[0].server_settings = dict(own), dict(inventory or {})
+    return _settings.text(host[0].settings, host[0].server_settings, _settings.kept(host[0], found))
 
 
 def cluster_status(hosts, now=None):
@@ -186,6 +199,8 @@ class FilterModule(object):
             'batch_problem': batch_problem,
             'cluster_batches': cluster_batches,
             'cluster_status': cluster_status,
+            'deploy_problems': deploy_problems,
+            'server_settings': server_settings,
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,

@@ -195,9 +195,16 @@ def passfile_fields(line):
     return fields if len(fields) == 5 else None
 
 
-def passfile_password(text, user):
-    """The password of the first line that names `user`; only where none does, of the first line for any user: that one may be for another server."""
-    found = [fields for fields in map(passfile_fields, (text or '').splitlines()) if fields]
+def passfile_password(text, user, cluster=None):
+    """The password of the first line that names `user`; only where none does, of the first line for any user: that one may be for another server.
+
+    cluster: only what the collection wrote for this cluster counts, not the lines of others.
+    """
+    lines = (text or '').splitlines()
+    if cluster is not None:
+        begin, end = ['# %s pgfleet.repmgr %s' % (word, cluster) for word in ('BEGIN', 'END')]
+        lines = lines[lines.index(begin) + 1:lines.index(end)] if begin in lines and end in lines else []
+    found = [fields for fields in map(passfile_fields, lines) if fields]
     for wanted in (user, '*'):
         for fields in found:
             if fields[3] == wanted:

@@ -506,6 +506,7 @@ def take_sql(observed, tags, database=None):
         setattr(server, name, position.get(name))
     server.oldest_wal = tags.get('oldest_wal')
     server.settings = settings
+    server.configured = tags.get('configured') or {}
     receiver = tags.get('receiver')
     if receiver and receiver.get('status'):
         receiver['conninfo'] = redacted(receiver.get('conninfo'))

@@ -64,6 +64,11 @@ SELECT 'settings', jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings W
   'max_worker_processes', 'port', 'primary_conninfo', 'primary_slot_name', 'restore_command',
   'shared_preload_libraries', 'ssl', 'ssl_cert_file', 'ssl_key_file', 'synchronous_commit', 'synchronous_standby_names', 'unix_socket_directories',
   'wal_keep_segments', 'wal_keep_size', 'wal_level', 'wal_log_hints', 'wal_receiver_timeout', 'wal_sender_timeout');
+SELECT 'configured', coalesce(jsonb_object_agg(name, jsonb_build_object('setting', setting, 'unit', unit, 'default', boot_val, 'file', sourcefile)), '{}')
+  FROM pg_catalog.pg_settings WHERE source = 'configuration file' AND name IN (
+  'archive_command', 'archive_library', 'archive_mode', 'hot_standby', 'listen_addresses', 'max_replication_slots', 'max_slot_wal_keep_size',
+  'max_wal_senders', 'password_encryption', 'shared_preload_libraries', 'ssl', 'ssl_cert_file', 'ssl_key_file', 'ssl_min_protocol_version',
+  'wal_keep_segments', 'wal_keep_size', 'wal_level', 'wal_log_hints', 'wal_receiver_timeout', 'wal_sender_timeout');
 SELECT 'pending_restart', coalesce(jsonb_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings WHERE pending_restart;
 """ + _RECEIVER + r"""
 SELECT 'replication', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (

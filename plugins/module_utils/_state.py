@@ -145,6 +145,8 @@ class Server(Record):
         ('lowered', dict),          # of what a standby needs no less than its primary has, what the next start gives less of: {name: value}
         ('unread', list),           # files of its configuration that were written after it last read them
         ('settings', dict),
+        ('configured', dict),       # of what the collection sets, what its files say: {name: {setting, unit, default, file}}
+        ('kept', None),             # of its settings before the collection, what the collection's file keeps: {name: value}; None without such a file
     )
 
 
@@ -206,6 +208,12 @@ class Host(Record):
         ('tls', ''),
         ('synchronous', 0),         # for how many standbys a commit waits
         ('postgresql_version', ''), # the major version that the inventory leads to, '' where facts were not gathered
+        ('user', ''),
+        ('database', ''),
+        ('settings', dict),         # what the collection sets in PostgreSQL
+        ('server_settings', dict),  # what repmgr_postgresql_settings does
+        ('named', list),            # variables of settings that the inventory itself defines
+        ('other_password', False),  # whether repmgr_password is another than the one that the node logs in with
         ('unreachable', False),
         ('observed', None),
     )

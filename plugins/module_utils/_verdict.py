@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _settings, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
@@ -715,6 +715,69 @@ def _check_repmgrd(cluster):
             cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
                             'a server that runs what is installed and configured',
                             _steps.playbook('rolling_restart'), stop=False)
+
+
+# -- what only a deployment has to look at
+
+def deploy_problems(hosts):
+    """What a deployment would break by doing as the inventory says: it writes passwords, ports and names on all nodes long before the servers have them."""
+    cluster = _Cluster(hosts)
+    _find_registry(cluster)
+    _find_primary(cluster)
+    cluster.problems = []
+    for host in cluster.seen:
+        _check_port(cluster, host)
+        _check_names(cluster, host)
+    _check_password(cluster)
+    _check_settings(cluster)
+    return [_problem(problem) for problem in cluster.problems]
+
+
+def _registered(cluster, host):
+    """The connection string that a node is registered with, as libpq reads it; {} where it is not registered."""
+    row = cluster.registry.get(host.node_id)
+    if row is None or row.node_name != host.node_name or not row.conninfo:
+        return {}
+    return _conninfo.effective(_conninfo.parse_or_empty(row.conninfo))
+
+
+def _check_port(cluster, host):
+    registered = _registered(cluster, host)
+    running = integer((host.observed.server.settings or {}).get('port')) if _running(host) else None
+    port = running or integer(registered.get('port'))
+    if port is not None and host.port is not None and port != host.port:
+        cluster.problem(
+            'changed_port', host.name, '%s port %d, and repmgr_port is %d' % ('its server listens on' if running else 'is registered with', port, host.port),
+            'the port that it has, because the other nodes would lose it', 'Set repmgr_port: %d. No playbook changes the port of a server.' % port)
+
+
+def _check_names(cluster, host):
+    registered = _registered(cluster, host)
+    for variable, key, value in (('repmgr_user', 'user', host.user), ('repmgr_database', 'dbname', host.database)):
+        if registered.get(key) and value and registered[key] != value:
+            cluster.problem(
+                'changed_name', host.name, 'is registered with %s %s, and %s is %s' % (key, registered[key], variable, value),
+                'the names that the cluster has, because the nodes log in by them', 'Set %s: %s. No playbook renames it.' % (variable, registered[key]))
+
+
+def _check_password(cluster):
+    """By the primary alone: after a rotation that was ended in the middle, its passfile is the last one with the old password."""
+    if cluster.exists and cluster.primary is not None and cluster.primary.other_password:
+        cluster.problem(
+            'changed_password', cluster.primary.name, 'repmgr_password is not the password that the nodes log in with',
+            'that one, because a new password is set on the servers before the nodes use it', _steps.playbook('rotate_credentials'))
+
+
+def _check_settings(cluster):
+    """Before the collection's own file is there: afterwards it holds what was kept."""
+    lost = {}
+    for host in cluster.seen:
+        for item in _settings.replaced(host, cluster.hosts):
+            lost.setdefault(item, []).append(host.name)
+    for (name, theirs, path, own), names in sorted(lost.items()):
+        cluster.problem(
+            'replaced_setting', names, "%s is '%s' in %s, and would become '%s'" % (name, theirs, path, own),
+            'the inventory to say what becomes of a setting that was there before', 'Name it there: %s.' % _settings.named_by(name))
 
 
 # -- would a failover succeed

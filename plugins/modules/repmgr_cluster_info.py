@@ -83,6 +83,10 @@ options:
         C(# BEGIN) and C(# END).
     type: dict
     default: {}
+  settings_file:
+    description:
+      - The file of PostgreSQL's settings that this collection writes. What it keeps of earlier settings is returned.
+    type: path
   contents:
     description:
       - Files whose contents are told. They must hold nothing that is secret.
@@ -290,6 +294,8 @@ observed:
       description:
         - The server. C(state) is V(running), V(stopped), V(starting) or V(unknown); C(sql) tells whether it answered.
         - C(timeline) is that of the WAL being written or received, which the control data follow at the next checkpoint only.
+        - C(configured) has the settings that this collection sets and that the server's files say, each with C(setting), C(unit), C(default) and
+          C(file). C(kept) has those of earlier settings that O(settings_file) keeps, V(none) where this collection has not written it.
       type: dict
       returned: always
     receiver:
@@ -423,7 +429,7 @@ import threading
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login, _observe, _reach, _tls, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login, _observe, _reach, _settings, _tls, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, warnings
@@ -442,6 +448,7 @@ ARGUMENTS = dict(
     packages=dict(type='list', elements='str', default=[]),
     files=dict(type='list', elements='path', default=[]),
     blocks=dict(type='dict', default={}),
+    settings_file=dict(type='path'),
     contents=dict(type='list', elements='path', default=[]),
     peers=dict(type='list', elements='dict', default=[], options=dict(
         name=dict(type='str', required=True),
@@ -527,6 +534,7 @@ def main():
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
     observed.files = _observe.files(params['files'], params['blocks'])
     observed.contents = _observe.contents(params['contents'])
+    observed.server.kept = _settings.kept_in(_observe.contents([params['settings_file'] or '']).get(params['settings_file']))
     observed.missing_packages = _observe.missing_packages(runner, params['packages'])
     knocking.join()
     if failed:

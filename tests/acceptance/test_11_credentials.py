@@ -254,6 +254,17 @@ def test_ended_in_the_middle(task, again, figure):
     figure("ended in '%.24s..'" % task, "%s, %.1f s" % (again, run.seconds))
 
 
+@pytest.mark.parametrize("given,said", [
+    # Written into every passfile, it would lock all nodes out until the servers have it.
+    ({"repmgr_password": "another"}, ["repmgr_password is not the password", "rotate_credentials"]),
+    ({"repmgr_port": 5433}, ["listens on port 5432", "Set repmgr_port: 5432"]),
+    ({"repmgr_user": "another"}, ["Set repmgr_user: repmgr"]),
+])
+def test_site_does_not_replace_them(given, said):
+    with nothing_changes():
+        assert_refused(lab.site("-e", json.dumps(dict(lab.APP_ACCESS, **given))), *said)
+
+
 def test_wrong_words():
     with nothing_changes():
         assert_refused(lab.playbook(ROTATE, "-e", "credentials=passwords"), "credentials is 'passwords'", "certificates")

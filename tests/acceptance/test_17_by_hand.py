@@ -95,6 +95,9 @@ def test_a_run_that_is_killed_leaves_every_standby_streaming(figure):
 
 def test_then_it_is_a_cluster_like_any_other():
     lab.healthy()
+    for host in lab.HOSTS:
+        # It goes on archiving as it did.
+        assert lab.value(host, "show archive_command") == "cp %p /var/lib/postgresql/15/archive/%f", host
     lab.site().assert_nothing_changed()
     for host in lab.HOSTS:
         assert lab.ssh(host, "pgrep -cx repmgrd").strip() == "1", host

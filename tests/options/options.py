@@ -171,8 +171,8 @@ class Records:
                       if "__repmgr_record" in task.get("ansible.builtin.set_fact", {}))
         if not isinstance(record, dict):
             return {"": (record, given)}
-        # A filter of the collection would want its loader; the contract does not ask for a connection string.
-        return {name: value for name, value in record.items() if "pgfleet.repmgr." not in "%s" % (value,)}
+        # A filter of the collection would want its loader, and hostvars a run; the contract asks for nothing that is made of them.
+        return {name: value for name, value in record.items() if not re.search(r"pgfleet\.repmgr\.|\bhostvars\b", "%s" % (value,))}
 
     def depends_on(self, value):
         """Names of all variables that come into a template."""

@@ -29,6 +29,13 @@ def test_multihost_dsn():
 
 def test_passfile_password():
     assert FILTERS["passfile_password"]("a:5432:repmgr:repmgr:x\\:y", "repmgr") == "x:y"
+    assert FILTERS["passfile_password"]("a:5432:repmgr:repmgr:x\\:y", "repmgr", "lab") == ""
+
+
+def test_deploy_problems():
+    host = {"name": "a", "node_id": "1", "port": "5433", "cluster": "lab", "initial_role": "primary", "observed": {
+        "server": {"state": "running", "sql": True, "settings": {"port": "5432"}}}}
+    assert [problem["code"] for problem in FILTERS["deploy_problems"]([host])] == ["changed_port"]
 
 
 def test_verdict_and_contract_take_what_the_roles_keep():

@@ -113,6 +113,12 @@ def test_passfile(text, password):
     assert _conninfo.passfile_password(text, 'repmgr') == password
 
 
+@pytest.mark.parametrize('cluster, password', [('lab', 'ours'), ('moon', ''), ('la', '')])
+def test_passfile_of_one_cluster(cluster, password):
+    text = 'h:5432:db:repmgr:theirs\n# BEGIN pgfleet.repmgr lab\nh:5432:db:repmgr:ours\n# END pgfleet.repmgr lab\n# BEGIN pgfleet.repmgr moon\n'
+    assert _conninfo.passfile_password(text, 'repmgr', cluster) == password
+
+
 @pytest.mark.parametrize('text, shown', [
     ('host=a password=secret port=1', 'host=a password=******** port=1'),
     (r"password='it\'s secret' port=1", 'password=******** port=1'),

@@ -203,7 +203,7 @@ def test_full_product(role, state):
 
 
 PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
-PURE = ('_plan', '_verdict', '_failover', '_removal', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits')
+PURE = ('_plan', '_verdict', '_failover', '_removal', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits', '_settings')
 
 
 @pytest.mark.parametrize('name', PURE)

@@ -858,3 +858,65 @@ def test_a_registered_primary_that_does_not_answer(changes, missing):
 
 def test_a_registered_primary_that_is_not_in_the_inventory():
     assert judge(healthy(a=None)[1:])['missing_primary'] == ['a']
+
+
+# -- what only a deployment has to look at
+
+def deploying(changes, registered='host=a user=repmgr dbname=repmgr', running_port='5432', **observations):
+    """Codes and messages where host a, registered like this, has changed in the inventory."""
+    rows = [dict(ROWS[0], conninfo=registered)] + ROWS[1:]
+    first = running(False, nodes=rows)
+    first.server.settings = {'port': running_port}
+    hosts = healthy(**dict({'a': first}, **observations))
+    hosts[0].update({'user': 'repmgr', 'database': 'repmgr'}, **changes)
+    found = _verdict.deploy_problems(_verdict.hosts_from(hosts))
+    assert all(problem['stop'] for problem in found)
+    return [problem['code'] for problem in found], ' '.join(problem['message'] for problem in found)
+
+
+def test_a_deployment_of_what_is_there():
+    assert deploying({}) == ([], '')
+    # Defaults of libpq, and other addresses and settings, make no other port, role or database.
+    assert deploying({}, registered='postgresql://repmgr@10.0.0.9?sslmode=require') == ([], '')
+    assert deploying({}, registered='') == ([], '')
+    # A new cluster is no cluster that could break.
+    hosts = fresh()
+    hosts[0].update(port=5433, other_password=True)
+    assert _verdict.deploy_problems(_verdict.hosts_from(hosts)) == []
+
+
+@pytest.mark.parametrize('changes, more, code, said', [
+    ({'port': '5433'}, {}, 'changed_port',
+     'a: its server listens on port 5432, and repmgr_port is 5433; expected the port that it has, because the other nodes would lose it. '
+     'Set repmgr_port: 5432. No playbook changes the port of a server.'),
+    ({'port': 5433}, {'a': stopped()}, 'changed_port', 'a: is registered with port 5432, and repmgr_port is 5433'),
+    # A server that was there before the cluster, too.
+    ({}, {'running_port': '5433', 'registered': ''}, 'changed_port', 'its server listens on port 5433, and repmgr_port is 5432'),
+    ({'user': 'fleet'}, {}, 'changed_name', 'a: is registered with user repmgr, and repmgr_user is fleet; expected'),
+    ({'database': 'fleet'}, {}, 'changed_name', 'Set repmgr_database: repmgr. No playbook renames it.'),
+    ({'other_password': True}, {}, 'changed_password',
+     'a: repmgr_password is not the password that the nodes log in with; expected that one, because a new password is set on the servers '
+     'before the nodes use it. Type: '),
+])
+def test_a_deployment_that_would_lock_the_nodes_out(changes, more, code, said):
+    codes, text = deploying(changes, **more)
+    assert codes == [code] and said in text, text
+    if code == 'changed_password':
+        assert 'rotate_credentials' in text
+
+
+def test_the_port_of_a_node_that_is_down_is_the_registered_one():
+    rows = ROWS[:1] + [dict(ROWS[1], conninfo='host=b port=6000')] + ROWS[2:]
+    hosts = healthy(a=running(False, nodes=rows), b=stopped('missing'))
+    found = _verdict.deploy_problems(_verdict.hosts_from(hosts))
+    assert [problem['message'].partition(';')[0] for problem in found] == ['b: is registered with port 6000, and repmgr_port is 5432']
+    # A row of another node says nothing of this one.
+    hosts[1]['node_name'] = 'other'
+    assert _verdict.deploy_problems(_verdict.hosts_from(hosts)) == []
+
+
+def test_only_the_primary_says_which_password_is_in_use():
+    """The witness of a rotation that was ended in the middle still logs in to itself with the old one."""
+    hosts = healthy()
+    hosts[3]['other_password'] = True
+    assert _verdict.deploy_problems(_verdict.hosts_from(hosts)) == []

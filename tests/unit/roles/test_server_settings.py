@@ -1,0 +1,65 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""conf.d/repmgr.conf as its template makes it, and what the observation then reads in it."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings
+
+NAMES = ('base-centos-1', 'base-centos-2')
+WRITTEN = """# Ansible managed
+# Later lines win: repmgr_postgresql_settings overrides what the collection sets.
+listen_addresses = '*'
+port = '5432'
+shared_preload_libraries = 'repmgr'
+password_encryption = 'scram-sha-256'
+wal_level = 'replica'
+wal_log_hints = 'on'
+archive_mode = 'on'
+archive_command = '/bin/true'
+max_wal_senders = '10'
+max_replication_slots = '10'
+hot_standby = 'on'
+wal_sender_timeout = '5s'
+wal_receiver_timeout = '5s'
+wal_keep_segments = '32'
+ssl = 'on'
+ssl_cert_file = '/etc/pgfleet/tls/server.crt'
+ssl_key_file = '/etc/pgfleet/tls/server.key'
+"""
+
+
+def written(host, server=None, **given):
+    records = [{'name': name, 'node_id': '%d' % number, 'node_name': name, 'groups': [role], 'initial_role': role, 'tls': 'managed', 'named': [], 'cluster': 'lab',
+                'observed': {'data': {'state': 'valid'}, 'server': dict({'state': 'running', 'sql': True}, **(server or {}))}}
+               for number, (name, role) in enumerate(zip(NAMES, ('primary', 'standby')), 1)]
+    variables = {
+        '__repmgr_members': list(NAMES), '__repmgr_record': records[1], 'hostvars': dict((each['name'], {'__repmgr_record': each}) for each in records),
+        '__repmgr_cluster': {'roles': {NAMES[0]: 'primary', NAMES[1]: 'standby'}}}
+    return host.rendered(host.file('server', 'templates', 'settings.conf.j2'), **dict(variables, **given))
+
+
+def test_by_default(host):
+    assert written(host) == WRITTEN
+    assert _settings.kept_in(WRITTEN) == {}
+
+
+def test_what_the_inventory_adds(host):
+    text = written(host, repmgr_postgresql_settings={'jit': False, 'wal_level': 'logical', 'search_path': "it's"}, repmgr_synchronous=1)
+    assert text == WRITTEN.replace("'replica'", "'logical'") + (
+        "synchronous_standby_names = 'ANY 1 (\"base-centos-1\", \"base-centos-2\")'\njit = 'off'\nsearch_path = 'it''s'\n")
+
+
+def test_what_the_server_had(host):
+    had = {'archive_command': {'setting': "cp %p '/srv/%f'", 'default': '', 'file': '/p.conf'}, 'wal_level': {'setting': 'logical', 'default': 'replica'}}
+    text = written(host, {'configured': had})
+    assert text == WRITTEN.replace("wal_level = 'replica'\n", '').replace("archive_command = '/bin/true'\n", '') + (
+        "# Kept as the servers had it before; what the inventory names replaces it.\narchive_command = 'cp %p ''/srv/%f'''\nwal_level = 'logical'\n")
+    assert _settings.kept_in(text) == {'archive_command': "cp %p '/srv/%f'", 'wal_level': 'logical'}
+    # And the same the next time, when the server runs with the collection's file.
+    assert written(host, {'configured': dict((name, dict(entry, file='/conf.d/repmgr.conf')) for name, entry in had.items()),
+                          'kept': _settings.kept_in(text)}) == text
