@@ -35,3 +35,29 @@ def test_site_brings_it_back_and_touches_nobody_else(figure):
 
 def test_then_nothing_is_left_to_do():
     lab.site().assert_nothing_changed()
+
+
+@lab.longer
+def test_a_boot_during_the_first_clone_starts_no_second_writable_server():
+    """All data are there, and nothing in them says yet that they are a standby's: repmgr writes that after pg_basebackup has ended."""
+    program, data = lab.BIN + "/pg_basebackup", lab.DATA
+    lab.lab("recreate", LOST)
+    lab.killed("site.yml", "No boot starts what an interrupted clone has left", "-e", json.dumps(lab.APP_ACCESS))
+    lab.ssh(LOST, "mv {0} {0}.real && cat > {0} && chmod 755 {0}".format(program),
+            stdin='#!/bin/sh\n%s.real "$@" && touch /var/tmp/copied && sleep 600\n' % program)
+    try:
+        lab.killed("site.yml", "The standby streams from its upstream and is registered", "-e", json.dumps(lab.APP_ACCESS),
+                   until=lambda: lab.ssh(LOST, "test -e /var/tmp/copied", check=False).returncode == 0)
+        lab.ssh(LOST, "test -e %s/backup_label -a ! -e %s/standby.signal" % (data, data))
+        lab.docker("kill", LOST)
+        lab.docker("start", LOST)
+        lab.wait_until("the host has booted", 90, lambda: lab.ssh(
+            LOST, "systemctl is-system-running", check=False).stdout.strip() in ("running", "degraded"))
+        assert lab.ssh(LOST, "systemctl start " + lab.UNIT, check=False).returncode != 0
+        assert "does not start as primary" in lab.ssh(LOST, "journalctl --no-pager -b -u " + lab.UNIT)
+        assert lab.primaries() == [lab.PRIMARY]
+    finally:
+        lab.ssh(LOST, "mv -f {0}.real {0}".format(program))
+    lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_ok()
+    lab.healthy(within=60)
+    lab.site().assert_nothing_changed()
