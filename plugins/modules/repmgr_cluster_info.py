@@ -346,8 +346,8 @@ observed:
     tls:
       description:
         - What a peer would say of the server's certificate. C(error) is empty where it would accept it; C(days) are left until it
-          expires, C(authority_days) until its authority does; C(names) are those it is made out to; C(root) is the SHA-256 of the file of authorities; C(authority_key) tells
-          whether the authority's own key is on this host. V(none) without O(tls).
+          expires, C(authority_days) until its authority does; C(names) are those it is made out to; C(root) is the SHA-256 of the file of
+          authorities; C(authority_key) tells whether the authority's own key is on this host. V(none) without O(tls).
       type: dict
       returned: always
     logins:
