@@ -183,7 +183,8 @@ def cloning_process(data_directory, marker):
     for entry in _listdir('/proc'):
         if not entry.isdigit():
             continue
-        if works_on(_cmdline(int(entry)), wanted):
+        # Root also sees the processes of containers, whose paths are not this host's.
+        if works_on(_cmdline(int(entry)), wanted) and _same_namespace(os.path.join('/proc', entry), '/'):
             return int(entry)
     if marker and isinstance(marker.get('pid'), int) and marker['pid'] != os.getpid():
         if _start_time(marker['pid']) == marker.get('started') and marker.get('started') is not None:

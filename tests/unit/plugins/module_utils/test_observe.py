@@ -457,6 +457,14 @@ def test_what_changes_a_data_directory_without_a_server(words, busy):
     assert _observe.works_on(words, '/data/main') is busy
 
 
+@pytest.mark.parametrize('ours', [True, False])
+def test_a_rejoin_in_a_container_on_this_host(monkeypatch, ours):
+    monkeypatch.setattr(_observe, '_listdir', lambda path: ['self', '4711'])
+    monkeypatch.setattr(_observe, '_cmdline', lambda pid: ['repmgr', '-f', '/nowhere/repmgr.conf', 'node', 'rejoin'])
+    monkeypatch.setattr(_observe, '_same_namespace', lambda folder, root: ours)
+    assert _observe.cloning_process('/data/main', None) == (4711 if ours else None)
+
+
 @pytest.mark.parametrize('directory, busy', [('/data/main', True), ('/data/other', False)])
 def test_a_rejoin_of_another_node(tmpdir, directory, busy):
     conf = tmpdir.join('repmgr.conf')
