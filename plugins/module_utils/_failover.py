@@ -118,7 +118,8 @@ def _choose(plan, hosts, answer, target, accept_loss):
         # Each commit was confirmed by so many standbys. Those may all be among the ones that are not seen.
         return dict(plan, refuse=message(
             ', '.join(unseen), 'not seen, and may hold commits that were acknowledged (repmgr_synchronous is %d)' % synchronous,
-            'each standby in sight, or all but %d' % (synchronous - 1) if synchronous > 1 else 'each standby in sight', ['Bring them back, and run again.', accept]))
+            'each standby in sight%s' % (', or all but %d' % (synchronous - 1) if synchronous > 1 else ''),
+            ['Bring them back, and run again.', accept]))
     return dict(plan, target=chosen.name, alone=_alone(hosts, answer, chosen.name))
 
 

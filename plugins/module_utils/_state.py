@@ -207,7 +207,7 @@ class Host(Record):
         ('upstream', ''),
         ('tls', ''),
         ('synchronous', 0),         # for how many standbys a commit waits
-        ('postgresql_version', ''), # the major version that the inventory leads to, '' where facts were not gathered
+        ('postgresql_version', ''),  # the major version that the inventory leads to, '' where facts were not gathered
         ('user', ''),
         ('database', ''),
         ('settings', dict),         # what the collection sets in PostgreSQL

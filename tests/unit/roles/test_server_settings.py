@@ -34,8 +34,8 @@ ssl_key_file = '/etc/pgfleet/tls/server.key'
 
 
 def written(host, server=None, **given):
-    records = [{'name': name, 'node_id': '%d' % number, 'node_name': name, 'groups': [role], 'initial_role': role, 'tls': 'managed', 'named': [], 'cluster': 'lab',
-                'observed': {'data': {'state': 'valid'}, 'server': dict({'state': 'running', 'sql': True}, **(server or {}))}}
+    records = [{'name': name, 'node_id': '%d' % number, 'node_name': name, 'groups': [role], 'initial_role': role, 'tls': 'managed', 'named': [],
+                'cluster': 'lab', 'observed': {'data': {'state': 'valid'}, 'server': dict({'state': 'running', 'sql': True}, **(server or {}))}}
                for number, (name, role) in enumerate(zip(NAMES, ('primary', 'standby')), 1)]
     variables = {
         '__repmgr_members': list(NAMES), '__repmgr_record': records[1], 'hostvars': dict((each['name'], {'__repmgr_record': each}) for each in records),

@@ -156,7 +156,8 @@ GROUPS = {'all': ['a', 'b', 'c'], 'ungrouped': [], 'primary': ['a'], 'standby': 
 
 
 @pytest.mark.parametrize('pattern', [
-    'primary:standby:witness', 'primary,standby', 'db_orders', 'a:b', 'db_*', 'all:!c', 'primary:&db_orders', 'empty', '~db_.*', 'primary[0]', 'db_orders:witness'])
+    'primary:standby:witness', 'primary,standby', 'db_orders', 'a:b', 'db_*', 'all:!c', 'primary:&db_orders', 'empty', '~db_.*', 'primary[0]',
+    'db_orders:witness'])
 def test_a_pattern_that_is_right(pattern):
     assert _arguments.hosts_problem(pattern, GROUPS) == ''
 
