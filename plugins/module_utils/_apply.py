@@ -336,6 +336,13 @@ def _clone(context):
     return result.to_dict()
 
 
+def forget_clone(place):
+    """The note of a clone that somebody has finished by hand: with it, data that are not mounted one day would be a clone to be finished."""
+    marker = _observe.marker_path(place.data_directory, place.user)
+    if marker is not None and os.path.exists(marker):
+        os.unlink(marker)
+
+
 def _cloned_for(context):
     """The id of the node that the copy will follow, where that has to be said."""
     if context.upstream_node_id is None and context.clone_conninfo != context.upstream_conninfo:

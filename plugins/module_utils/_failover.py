@@ -86,7 +86,7 @@ def _state(host):
 
 def _choose(plan, hosts, answer, target, accept_loss):
     standbys = [host for host in hosts if host.name not in plan['old'] and answer['roles'].get(host.name) != 'witness']
-    plan['unseen'] = unseen = [host.name for host in standbys if not _says(host)] + [
+    plan['unseen'] = unseen = [host.name for host in standbys if not _says(host) and not _never_was(host, answer)] + [
         row['node_name'] for row in answer['unlisted'] if row['type'] == 'standby']
     candidates = [host for host in standbys if not _obstacle(host)]
     passed_over = '; '.join('%s: %s' % (host.name, _obstacle(host)) for host in standbys if _obstacle(host))
@@ -126,6 +126,12 @@ def _choose(plan, hosts, answer, target, accept_loss):
 def _says(host):
     """Whether it was seen how far it has come."""
     return host.observed is not None and not host.unreachable and host.observed.server.sql and _reached(host)[1] >= 0
+
+
+def _never_was(host, answer):
+    """Whether it was seen to be no node of the cluster yet."""
+    return (host.observed is not None and not host.unreachable and host.observed.data.state in ('missing', 'empty')
+            and host.node_id not in [row['node_id'] for row in answer['registry']])
 
 
 def _rank(host):

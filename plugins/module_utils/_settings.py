@@ -52,7 +52,8 @@ _UNITS = {'': 1, 'kB': 1, 'MB': 1024, 'GB': 1024 ** 2, 'TB': 1024 ** 3, 'us': 0.
 def text(own, named, kept):
     """The lines of conf.d/repmgr.conf below its first one. own: what the collection sets; named: what the inventory does."""
     found = [OURS] + _lines([item for item in dict(own, **named).items() if item[0] not in kept])
-    return '\n'.join(found + ([KEPT] + _lines(sorted(kept.items())) if kept else []))
+    # What the server said is without the backslashes that its file needs.
+    return '\n'.join(found + ([KEPT] + _lines((name, ('%s' % (value,)).replace('\\', '\\\\')) for name, value in sorted(kept.items())) if kept else []))
 
 
 def _lines(items):
@@ -67,7 +68,7 @@ def kept_in(content):
         return None
     lines = lines[lines.index(KEPT) + 1:] if KEPT in lines else []
     matches = [re.match(r"(\w+) = '(.*)'$", line) for line in lines]
-    return dict((match.group(1), match.group(2).replace("''", "'")) for match in matches if match)
+    return dict((match.group(1), match.group(2).replace("''", "'").replace('\\\\', '\\')) for match in matches if match)
 
 
 # -- one server
@@ -191,7 +192,11 @@ def replaced(host, hosts):
     """[(setting, what the server has, its file, what it would get)] that nobody has decided, of a host that was observed."""
     server = host.observed.server
     if server.kept is not None:
-        return []
+        command = server.kept.get('archive_command')
+        if not archives(command) or 'archive_command' in named(host) or _common_archive(_data_nodes(hosts)):
+            return []
+        # Somebody has changed it on one of the nodes, and neither of the two is that of all.
+        return [('archive_command', command, 'conf.d/repmgr.conf', '%s' % ((host.settings or {}).get('archive_command'),))]
     own, unasked, lost = dict(host.settings or {}, **kept(host, hosts)), named(host), []
     for name, theirs in sorted(found(server).items()):
         if name in unasked or name == 'ssl_key_file' and lost and lost[-1][0] == 'ssl_cert_file':

@@ -375,9 +375,8 @@ def _check_data(cluster):
                 'an empty directory or a complete PostgreSQL cluster', 'Look at it; move it away if nobody needs it.')
         elif data.state == 'valid' and not cluster.is_witness(host):
             _check_valid_data(cluster, host)
-        elif data.state in ('missing', 'empty') and cluster.exists and not cluster.is_witness(host):
-            if host.node_id in cluster.registry and not cluster.has_at(host, 'other_server'):
-                _check_missing_data(cluster, host)
+        elif data.state in ('missing', 'empty') and not cluster.is_witness(host) and not cluster.has_at(host, 'other_server'):
+            _check_missing_data(cluster, host)
     for host in cluster.seen:
         if cluster.is_witness(host) and host.observed.data.state == 'valid' and cluster.system_identifier is not None and (
                 _identifier(host) == cluster.system_identifier):
@@ -390,17 +389,21 @@ def _check_missing_data(cluster, host):
     """A host that was replaced by an empty one gets a copy. One that is as it was, but for its data, more likely lacks a mount."""
     observed = host.observed
     data = observed.data
+    registered = cluster.exists and host.node_id in cluster.registry
     # What a run that was interrupted before or in its clone left is no node that was finished once.
-    if (observed.config or {}).get('node_id') == host.node_id and observed.deployed and not data.clone_begun:
+    finished = (observed.config or {}).get('node_id') == host.node_id and observed.deployed and not data.clone_begun
+    if finished and (registered or not cluster.exists):
+        # Where no data are left to say so, it was a cluster all the same: a new one would be made in its place.
         cluster.problem(
-            'vanished_data', host.name, 'is registered and has been deployed, but its data directory %s is %s' % (data.path, data.state),
-            'its data, because only its file system may be missing',
+            'vanished_data', host.name, '%s been deployed, but its data directory %s is %s' % (
+                'is registered and has' if registered else 'has', data.path, data.state), 'its data, because only its file system may be missing',
             ['Mount the file system of its data, and run again.',
-             _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='its data are lost')])
-        return
-    cluster.problem(
-        'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
-        'a copy of the primary', _steps.playbook('site'), stop=False)
+             _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='its data are lost') if registered else
+             'Where a new cluster shall take the place of one that is lost, remove repmgr.conf and repmgrd.service from its hosts.'])
+    elif registered:
+        cluster.problem(
+            'missing_data', host.name, 'is registered, but its data directory %s is %s' % (data.path, data.state),
+            'a copy of the primary', _steps.playbook('site'), stop=False)
 
 
 def _will_be_cloned(cluster, host):

@@ -383,6 +383,8 @@ def main():
                 result['dry_run']['action'], result['dry_run'].get('stderr') or result['dry_run'].get('error')))
         result['diff'] = _diff(result['before'], plan, desired)
         module.exit_json(**result)
+    if view.observed.data.state == 'valid' and view.observed.server.state == 'running':
+        _apply.forget_clone(place)
     if not plan.actions:
         module.exit_json(diff=_diff(result['before'], plan, desired), **result)
 

@@ -145,8 +145,8 @@ def hosts_problem(pattern, groups):
     without repmgr_hosts one is enough, because not every inventory has a witness.
     """
     hosts = set(host for members in groups.values() for host in members)
-    if not hosts:
-        # There is no inventory: a syntax check, or a run that Ansible itself warns of.
+    if not hosts or pattern in hosts:
+        # There is no inventory: a syntax check, or a run that Ansible itself warns of. Or it is one host, whose name may have colons (IPv6).
         return ''
     words = [word for word in re.split('[:,]', '%s' % (pattern,)) if word]
     if re.search(r'[~\[]', '%s' % (pattern,)):

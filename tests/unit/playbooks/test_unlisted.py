@@ -34,3 +34,19 @@ def test_a_node_leaves_after_everything_was_checked():
              'Wait for no confirmation of the target any more', 'Daemon and server of the target are stopped',
              'The target is registered no more', 'Nobody keeps WAL for the target', 'Access of the others']
     assert [name for name in names if name in order] == order
+
+
+def test_what_was_never_deployed_is_only_unregistered():
+    """On a cluster that was built by hand the rules of remove_node would come before what site does for them."""
+    play, = yaml.safe_load(read('remove_node'))
+    assert "__repmgr_files['settings.conf'] in __repmgr_record.observed.files" in play['vars']['__repmgr_renewed']
+    when = dict((task['name'], task.get('when', '')) for task in play['tasks'])
+    for name in ('Keys and host keys of the others', 'The password of the others', 'Access of the others', 'Remove the pg_hba rules of the target from the others'):
+        assert when[name] == '__repmgr_renewed', name
+    for name in ('Votes of the others', 'Votes of the primary'):
+        assert "__repmgr_files['guard.json'] in __repmgr_record.observed.files" in when[name], name
+
+
+def test_a_slot_that_nothing_bounds_goes_before_its_node_is_forgotten():
+    names = [task['name'] for task in yaml.safe_load(read('remove_node'))[0]['tasks']]
+    assert names.index('Drop the slot of the target first where nothing bounds it') < names.index('The target is registered no more')

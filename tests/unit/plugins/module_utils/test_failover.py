@@ -183,6 +183,10 @@ def test_a_commit_that_only_a_standby_out_of_sight_has_confirmed(missing):
     assert 'repmgr_accept_loss=true -e repmgr_target=b' in refused['refuse']
     accepted = found(1, missing, accept_loss=True)
     assert (accepted['refuse'], accepted['target'], accepted['unseen']) == ('', 'b', ['c'])
+    # A host that is yet to join has nothing.
+    new = stopped().replace(data=Data(path='/data', state='missing'))
+    hosts = [host.replace(synchronous=1) for host in cluster()] + [Host(name='d', node_id=5, node_name='d', initial_role='standby', observed=new)]
+    assert (plan(hosts)['refuse'], plan(hosts)['unseen']) == ('', [])
     # Two standbys have every commit, and one of them is here.
     assert found(2, missing)['target'] == 'b'
     assert found(1, standby())['target'] == 'b'

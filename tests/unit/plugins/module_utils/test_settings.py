@@ -203,6 +203,23 @@ def test_text():
     assert _settings.kept_in('# Anything\n' + text) == {'a': "don't", 'c': '5'}
 
 
+def test_a_backslash_is_kept():
+    """PostgreSQL reads two of them in its file as one."""
+    command = r'''sh -c 'cp "%p" a\b' '''.strip()
+    text = _settings.text({}, {}, {'archive_command': command})
+    assert text.endswith(r'''archive_command = 'sh -c ''cp "%p" a\\b''' + "'''")
+    assert _settings.kept_in(text) == {'archive_command': command}
+
+
+def test_two_commands_that_were_kept_end_no_archive():
+    """Somebody has corrected the file of one node."""
+    hosts = [node(name, dict(BY_HAND, archive_command=command), role, kept={'archive_command': command})
+             for name, role, command in (('a', 'primary', 'cp %p /a/%f'), ('b', 'standby', 'cp %p /nfs/%f'))]
+    assert [[item[0] for item in _settings.replaced(host, hosts)] for host in hosts] == [['archive_command']] * 2
+    hosts[0].named = hosts[1].named = ['repmgr_archive_command']
+    assert [_settings.replaced(host, hosts) for host in hosts] == [[], []]
+
+
 @pytest.mark.parametrize('content, expected', [
     (None, None), ('', None),
     # An operator's own file may have the same name.

@@ -208,6 +208,17 @@ def test_a_standby_that_was_never_finished_is_cloned_by_the_next_run(observed):
     assert (answer['stop'], codes(answer)) == ([], ['missing_data'])
 
 
+def test_no_new_cluster_takes_the_place_of_one_whose_data_all_vanished():
+    """No server runs that could say that there was one: all hosts booted before their file systems were mounted."""
+    def gone(name, number):
+        return without_data(node_id=number).replace(config={'node_id': number, 'node_name': name})
+
+    answer = judge(fresh(a=gone('a', 1), b=gone('b', 2)))
+    assert codes(answer, stop=True) == ['vanished_data'] and len(answer['stop']) == 2 and 'Mount the file system' in answer['stop'][0], answer['problems']
+    # A deployment that was ended before the first server was there goes on.
+    assert judge(fresh(a=gone('a', 1).replace(deployed=False)))['stop'] == []
+
+
 def test_data_that_are_missing_before_the_node_is_registered_are_cloned():
     answer = judge(healthy(a=running(False, nodes=ROWS[:2]), b=running(True, nodes=ROWS[:2]), c=without_data()))
     assert answer['stop'] == [] and codes(answer) == ['not_registered'], answer['problems']
