@@ -41,7 +41,8 @@ def test_what_was_never_deployed_is_only_unregistered():
     play, = yaml.safe_load(read('remove_node'))
     assert "__repmgr_files['settings.conf'] in __repmgr_record.observed.files" in play['vars']['__repmgr_renewed']
     when = dict((task['name'], task.get('when', '')) for task in play['tasks'])
-    for name in ('Keys and host keys of the others', 'The password of the others', 'Access of the others', 'Remove the pg_hba rules of the target from the others'):
+    for name in ('Keys and host keys of the others', 'The password of the others', 'Access of the others',
+                 'Remove the pg_hba rules of the target from the others'):
         assert when[name] == '__repmgr_renewed', name
     for name in ('Votes of the others', 'Votes of the primary'):
         assert "__repmgr_files['guard.json'] in __repmgr_record.observed.files" in when[name], name
