@@ -719,3 +719,14 @@ def test_actions_without_a_dry_run_are_not_run(context):
 def test_what_to_type_after_a_failure(action, stderr, words):
     result = None if stderr is None else Result(['repmgr'], 1, '', stderr).to_dict()
     assert words in _steps.sentences(_apply.next_step(_apply.ApplyError(action, 'x', result), 'b'))
+
+
+def test_the_note_of_a_clone_that_was_finished_by_hand_goes(tmp_path, monkeypatch):
+    note = tmp_path / 'clone.json'
+    monkeypatch.setattr(_observe, 'marker_path', lambda path, user: str(note) if user else None)
+    note.write_text(u'{}')
+    place = _observe.Place('b', '/etc/repmgr.conf', '/bin-dir', '/data')
+    for user in ('postgres', 'postgres', ''):
+        place.user = user
+        _apply.forget_clone(place)
+        assert not note.exists()
