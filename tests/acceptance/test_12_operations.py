@@ -255,6 +255,7 @@ def test_a_third_standby(writers, figure, tmp_path):
     books("add_node", "-e", "repmgr_target=" + FIFTH, *(APP + slowly()), inventory=hosts).assert_nothing_changed(lab.HOSTS + [FIFTH])
 
 
+@lab.longer
 def test_cascade(tmp_path):
     """The third standby follows another standby, and then the primary again."""
     def below(hosts):
@@ -334,7 +335,6 @@ def test_rolling_restart(writers, figure):
     lab.site("-e", json.dumps(more)).assert_nothing_changed()
 
 
-@lab.longer
 def test_a_setting_that_goes_down_again(writers, figure):
     """No standby starts with a smaller max_connections than its primary has: the primary restarts first, in its place."""
     primary = the_primary()
