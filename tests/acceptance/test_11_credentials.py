@@ -232,7 +232,7 @@ def test_new_credentials_while_clients_write(writers, figure):
 
 @pytest.mark.parametrize("task,again", [
     pytest.param("Every node uses its next key", ROTATE, marks=lab.longer),
-    ("Every server uses its next key and certificate", "site.yml"),
+    pytest.param("Every server uses its next key and certificate", "site.yml", marks=lab.longer),
     ("Every node trusts the new authority, and no other", "site.yml"),
     pytest.param("The servers take the next password", ROTATE, marks=lab.longer),
 ])

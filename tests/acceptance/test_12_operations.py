@@ -308,6 +308,7 @@ def test_it_leaves(tmp_path, figure):
 
 # --- restarts and upgrades ------------------------------------------------------------------------
 
+@lab.longer
 def test_rolling_restart(writers, figure):
     """A setting that needs a restart: announced by the main job, effective after a rolling restart, and clients wait for a switchover."""
     old = the_primary()
@@ -335,6 +336,7 @@ def test_rolling_restart(writers, figure):
     lab.site("-e", json.dumps(more)).assert_nothing_changed()
 
 
+@lab.longer
 def test_a_setting_that_goes_down_again(writers, figure):
     """No standby starts with a smaller max_connections than its primary has: the primary restarts first, in its place."""
     primary = the_primary()
