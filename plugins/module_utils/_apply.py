@@ -170,7 +170,7 @@ def kept_copies(context):
     source = os.path.realpath(context.place.data_directory)
     folder, name = os.path.split(source)
     found = []
-    for entry in sorted(_listdir(folder)):
+    for entry in sorted(_observe.listdir(folder)):
         path = os.path.join(folder, entry)
         if entry.startswith(name) and _KEPT.sub('', entry[len(name):]) == '' and entry != name and os.path.isdir(path):
             links = [os.path.join(path, 'pg_wal')] + _links(path)
@@ -187,17 +187,10 @@ def _kept_text(copies):
         'it' if len(copies) == 1 else 'them', ', '.join(copy['path'] for copy in copies))
 
 
-def _listdir(path):
-    try:
-        return os.listdir(path)
-    except (IOError, OSError):
-        return []
-
-
 def _links(data_directory):
     """The links to its tablespaces. One that was created in place, for tests of PostgreSQL itself, is a folder and moves with the rest."""
     folder = os.path.join(data_directory, 'pg_tblspc')
-    return [path for path in [os.path.join(folder, name) for name in sorted(_listdir(folder))] if os.path.islink(path)]
+    return [path for path in [os.path.join(folder, name) for name in sorted(_observe.listdir(folder))] if os.path.islink(path)]
 
 
 def _mount_of(path):

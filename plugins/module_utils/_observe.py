@@ -180,7 +180,7 @@ def read_marker(path):
 def cloning_process(data_directory, marker):
     """The process that still writes into a directory, because it outlived the task that began the clone."""
     wanted = os.path.abspath(data_directory)
-    for entry in _listdir('/proc'):
+    for entry in listdir('/proc'):
         if not entry.isdigit():
             continue
         # Root also sees the processes of containers, whose paths are not this host's.
@@ -210,7 +210,8 @@ def process_identity():
     return {'pid': os.getpid(), 'started': _start_time(os.getpid())}
 
 
-def _listdir(path):
+def listdir(path):
+    """The names in a folder; none where it cannot be read."""
     try:
         return os.listdir(path)
     except (IOError, OSError):
@@ -637,7 +638,7 @@ def daemons(data_directory, root='/'):
     One whose configuration file names another data directory is another cluster's; one whose file cannot be told or read is not left out.
     """
     found = []
-    for name in sorted(_listdir(os.path.join(root, 'proc'))):
+    for name in sorted(listdir(os.path.join(root, 'proc'))):
         if not name.isdigit():
             continue
         folder = os.path.join(root, 'proc', name)

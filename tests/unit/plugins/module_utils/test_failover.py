@@ -193,6 +193,15 @@ def test_a_commit_that_only_a_standby_out_of_sight_has_confirmed(missing):
     assert found(0, missing)['target'] == 'b'
 
 
+def test_two_data_nodes_and_a_witness_with_synchronous_commits():
+    """What the one standby has confirmed is all there is. Where it is down, too, nobody can be promoted."""
+    rows_of_two = [row for row in rows() if row['node_name'] != 'c']
+    for b, target in ((standby(nodes=rows_of_two), 'b'), (stopped(), None)):
+        hosts = [host.replace(synchronous=1) for host in cluster(b=b, w=witness().replace(repmgr={'nodes': rows_of_two, 'repmgrd': {}})) if host.name != 'c']
+        found = plan(hosts)
+        assert (found['target'], found['unseen']) == (target, [] if target else ['b']), found
+
+
 def test_two_nodes_of_which_one_is_gone():
     hosts = [host for host in cluster(a=None, b=standby(nodes=rows()[:2])) if host.name in 'ab']
     assert 'cannot be reached' in plan(hosts)['refuse']

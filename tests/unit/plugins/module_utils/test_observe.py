@@ -459,7 +459,7 @@ def test_what_changes_a_data_directory_without_a_server(words, busy):
 
 @pytest.mark.parametrize('ours', [True, False])
 def test_a_rejoin_in_a_container_on_this_host(monkeypatch, ours):
-    monkeypatch.setattr(_observe, '_listdir', lambda path: ['self', '4711'])
+    monkeypatch.setattr(_observe, 'listdir', lambda path: ['self', '4711'])
     monkeypatch.setattr(_observe, '_cmdline', lambda pid: ['repmgr', '-f', '/nowhere/repmgr.conf', 'node', 'rejoin'])
     monkeypatch.setattr(_observe, '_same_namespace', lambda folder, root: ours)
     assert _observe.cloning_process('/data/main', None) == (4711 if ours else None)

@@ -1,0 +1,25 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host that boots while it is being cloned asks the guard: nothing in its data says yet that they are a standby's."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+
+def test_the_hook_is_there_before_the_first_clone(host):
+    tasks = host.load('standby', 'tasks', 'main.yml')
+    hook, = [number for number, task in enumerate(tasks)
+             if task.get('ansible.builtin.include_role') == {'name': 'pgfleet.repmgr.guard', 'tasks_from': 'hook'}]
+    clone, = [number for number, task in enumerate(tasks) if task.get('ansible.builtin.include_tasks') == 'node.yml']
+    assert hook < clone and "observed.data.state != 'valid'" in tasks[hook]['when']
+
+
+def test_the_hook_knows_the_peers_before_systemd_calls_it(host):
+    tasks = host.load('guard', 'tasks', 'hook.yml')
+    order = [next(key for key in task if key.startswith('ansible.builtin')) for task in tasks]
+    assert order == ['ansible.builtin.file', 'ansible.builtin.import_tasks', 'ansible.builtin.template', 'ansible.builtin.systemd']
+    assert tasks[1]['ansible.builtin.import_tasks'] == 'peers.yml' and tasks[2]['ansible.builtin.template']['src'] == 'start-hook.conf.j2'
+    assert tasks[3]['ansible.builtin.systemd'] == {'daemon_reload': True}
