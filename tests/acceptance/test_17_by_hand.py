@@ -4,14 +4,13 @@ Whatever task site.yml is ended at, the standbys stream and clients write: the n
 killed after a few tasks drawn at random (SEED=N draws the same again); TEST_ALL=1 kills it once after every task.
 """
 import os
-import random
-import signal
 import subprocess
 import time
 
 import pytest
 
 import lab
+from kills import Random, killed_after_one_of
 from refusal import nothing_changes
 
 SEED = int(os.environ.get("SEED") or time.time())
@@ -36,38 +35,6 @@ def streams_anew():
         row[0] for row in lab.sql(lab.PRIMARY, "select application_name from pg_stat_replication where state = 'streaming'")) == lab.DATA_HOSTS[1:])
 
 
-def killed_after_one_of(tasks):
-    """site.yml, killed when the task after one of those begins; the name of that task, '' if it came to its end."""
-    process = subprocess.Popen(
-        ["ansible-playbook", "site.yml", "-i", lab.INVENTORY], cwd=str(lab.ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,
-        env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="false", PATH="%s:%s" % (lab.ROOT / ".venv/bin", os.environ["PATH"])))
-    said, name = [], ""
-    for line in process.stdout:
-        said.append(line)
-        if line.startswith(("TASK [", "RUNNING HANDLER [")):
-            if name:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(timeout=30)
-                return name
-            title = line[line.index("[") + 1:line.rindex("]")]
-            name = title if tasks(title) else ""
-    assert process.wait(timeout=30) == 0, "".join(said)[-6000:]
-    return ""
-
-
-class Draw:
-    """Which tasks to kill a run after: each once, by chance, and the one that writes the new rules."""
-
-    def __init__(self):
-        self.random, self.seen = random.Random(SEED), set()
-
-    def __call__(self, title):
-        new = title not in self.seen
-        self.seen.add(title)
-        return new and (self.random.random() < SHARE or title.endswith(": Let the nodes log in as the repmgr role"))
-
-
 def test_preflight_and_check_mode_look_at_it_and_change_nothing():
     with nothing_changes():
         lab.playbook("playbooks/preflight.yml").assert_ok()
@@ -77,9 +44,9 @@ def test_preflight_and_check_mode_look_at_it_and_change_nothing():
 @pytest.mark.usefixtures("built_by_hand")
 def test_a_run_that_is_killed_leaves_every_standby_streaming(figure):
     print("SEED=%d" % SEED)
-    draw, kills = Draw(), []
+    draw, kills = Random(SEED, SHARE, always=[": Let the nodes log in as the repmgr role"]), []
     while True:
-        name = killed_after_one_of(draw)
+        name = killed_after_one_of(draw, "site.yml")
         if not name:
             break
         kills.append(name)
