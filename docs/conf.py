@@ -12,8 +12,6 @@ ELSEWHERE = {
     "action_plugins": "plugins/action.html",
     "ansible_configuration_settings": "reference_appendices/config.html",
     "common_return_values": "reference_appendices/common_return_values.html",
-    "ansible_collections.community.postgresql.postgresql_pg_hba_module__parameter-rules":
-        "collections/community/postgresql/postgresql_pg_hba_module.html",
 }
 
 project = "pgfleet.repmgr"

@@ -11,7 +11,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _removal, _repmgr, _settings, _status, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _hba, _removal, _repmgr, _settings, _status, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
@@ -88,6 +88,12 @@ def server_settings(hosts, name, own, inventory=None):
         raise AnsibleFilterError("server_settings: none of the hosts is '%s'" % (name,))
     host[0].settings, host[0].server_settings = dict(own), dict(inventory or {})
     return _settings.text(host[0].settings, host[0].server_settings, _settings.kept(host[0], found))
+
+
+def hba_text(present, record, step):
+    if step not in _hba.STEPS:
+        raise AnsibleFilterError("hba_text needs one of %s, not '%s'" % (', '.join(_hba.STEPS), step))
+    return _hba.text(present, record['hba'], record['observed']['reach'], step)
 
 
 def cluster_status(hosts, now=None):
@@ -201,6 +207,7 @@ class FilterModule(object):
             'cluster_status': cluster_status,
             'deploy_problems': deploy_problems,
             'server_settings': server_settings,
+            'hba_text': hba_text,
             'status_text': status_text,
             'status_html': status_html,
             'failover_plan': failover_plan,

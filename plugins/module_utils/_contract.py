@@ -13,7 +13,7 @@ import posixpath
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer as _integer, message
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _hba, _steps
 
 PROFILES = ('fast', 'safe', 'wan')
 # Empty is off.
@@ -72,7 +72,7 @@ def contract_problems(hosts):
     for host in hosts:
         for check in (_cluster_name, _node_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin,
                       _clone, _names, _location, _data_directory, _ssh_port, _metrics, _archive, _libraries, _password, _repmgr_settings, _server_settings,
-                      _witness_upstream):
+                      _rules, _witness_upstream):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
@@ -444,6 +444,16 @@ def _server_settings(host):
     if 'listen_addresses' in settings and not [word for word in ('%s' % settings['listen_addresses']).split(',') if word.strip() not in (
             '', 'localhost', '127.0.0.1', '::1')]:
         found += wrong('listen_addresses', 'an address that the other nodes reach')
+    return found
+
+
+def _rules(host):
+    found = []
+    for rule in (host.get('hba') or {}).get('extra') or []:
+        problem = _hba.problem(rule)
+        if problem:
+            found += _say(host, 'an entry of repmgr_pg_hba_extra %s' % problem, 'rules that PostgreSQL can read, because it does not start with others',
+                          'Correct repmgr_pg_hba_extra.')
     return found
 
 

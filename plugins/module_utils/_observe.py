@@ -21,7 +21,7 @@ import re
 import struct
 import threading
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _reach, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _reach, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server
@@ -767,6 +767,28 @@ def _between(content, marker):
     lines = content.splitlines(True)
     begin, end = [('# %s %s\n' % (word, marker)).encode('utf-8') for word in ('BEGIN', 'END')]
     return b''.join(lines[lines.index(begin) + 1:lines.index(end)]) if begin in lines and end in lines else b''
+
+
+def hba(wanted, reach, used):
+    """What there is to do about pg_hba.conf, and where the server reads another file. Its text stays here: it may hold a password for LDAP or RADIUS."""
+    path, present, found = wanted['file'], None, {'file': wanted['file'], 'exists': os.path.lexists(wanted['file']), 'due': [], 'other': None}
+    try:
+        with open(path, 'rb') as handle:
+            present = handle.read()
+        stat = os.stat(path)
+        rights = '%04o %s %s' % (stat.st_mode & 0o7777, pwd.getpwuid(stat.st_uid).pw_name, grp.getgrgid(stat.st_gid).gr_name)
+    except (IOError, OSError, KeyError):
+        rights = None
+    if used and os.path.realpath(used) != os.path.realpath(path):
+        found['other'] = used
+    try:
+        text = present if present is None else present.decode('utf-8')
+    except ValueError:
+        text = present.decode('latin-1')
+    found['due'] = _hba.due(text, wanted, reach)
+    if rights != wanted['rights'] and 'add' not in found['due']:
+        found['due'].append('add')
+    return found
 
 
 def contents(paths):

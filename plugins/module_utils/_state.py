@@ -162,6 +162,7 @@ class Observed(Record):
         ('missing_packages', None),
         ('files', dict),
         ('contents', dict),
+        ('hba', dict),              # pg_hba.conf: the steps that it is due for, and another file that the server reads in its place
         ('config', None),
         ('elsewhere', list),        # configuration files of this host that are for another data directory: {file, data_directory, major, ...}
         ('data', Data),

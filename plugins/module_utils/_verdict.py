@@ -731,6 +731,7 @@ def deploy_problems(hosts):
     for host in cluster.seen:
         _check_port(cluster, host)
         _check_names(cluster, host)
+        _check_hba_file(cluster, host)
     _check_password(cluster)
     _check_settings(cluster)
     return [_problem(problem) for problem in cluster.problems]
@@ -742,6 +743,15 @@ def _registered(cluster, host):
     if row is None or row.node_name != host.node_name or not row.conninfo:
         return {}
     return _conninfo.effective(_conninfo.parse_or_empty(row.conninfo))
+
+
+def _check_hba_file(cluster, host):
+    hba = host.observed.hba or {}
+    if hba.get('other'):
+        cluster.problem(
+            'other_hba_file', host.name, 'its server reads %s, not %s' % (hba['other'], hba['file']),
+            'the second one, to which the collection writes its rules',
+            'Move what is in the first one there, set hba_file to it, and restart the server.')
 
 
 def _check_port(cluster, host):

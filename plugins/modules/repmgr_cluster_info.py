@@ -93,6 +93,44 @@ options:
     type: list
     elements: path
     default: []
+  hba:
+    description:
+      - The rules that this collection writes to the top of C(pg_hba.conf). Told is whether that would change the file, not what is in it.
+    type: dict
+    suboptions:
+      file:
+        description: The path of C(pg_hba.conf). It need not exist.
+        type: path
+        required: true
+      rights:
+        description: Its mode, owner and group in one string, as O(files) are told.
+        type: str
+        required: true
+      os_user:
+        description: The user of the operating system that the socket lets in as the role of the same name.
+        type: str
+        required: true
+      user:
+        description: The role of repmgr, which every address of O(peers) is let in as.
+        type: str
+        required: true
+      database:
+        description: The database of repmgr.
+        type: str
+        required: true
+      tls:
+        description: Whether the nodes connect with TLS.
+        type: bool
+        required: true
+      trust:
+        description: Whether they connect without a password.
+        type: bool
+        required: true
+      extra:
+        description: Further rules, as C(repmgr_pg_hba_extra) has them.
+        type: list
+        elements: raw
+        default: []
   peers:
     description:
       - Hosts whose SSH and PostgreSQL ports are tried, all at once.
@@ -258,6 +296,13 @@ observed:
       returned: always
     contents:
       description: The text of each of O(contents) that can be read.
+      type: dict
+      returned: always
+    hba:
+      description:
+        - With O(hba), as C(due) those of V(socket), V(add) and V(remove) that would change the file - the rule for the socket, all missing rules, and
+          the removal of those that are not asked for any more - as C(file) its path, as C(exists) whether it is there, and as C(other) the file that
+          the server reads in its place, or V(none).
       type: dict
       returned: always
     repmgr_installed:
@@ -450,6 +495,16 @@ ARGUMENTS = dict(
     blocks=dict(type='dict', default={}),
     settings_file=dict(type='path'),
     contents=dict(type='list', elements='path', default=[]),
+    hba=dict(type='dict', options=dict(
+        file=dict(type='path', required=True),
+        rights=dict(type='str', required=True),
+        os_user=dict(type='str', required=True),
+        user=dict(type='str', required=True),
+        database=dict(type='str', required=True),
+        tls=dict(type='bool', required=True),
+        trust=dict(type='bool', required=True),
+        extra=dict(type='list', elements='raw', default=[]),
+    )),
     peers=dict(type='list', elements='dict', default=[], options=dict(
         name=dict(type='str', required=True),
         address=dict(type='str', required=True),
@@ -540,6 +595,8 @@ def main():
     if failed:
         module.fail_json(msg='%s: cannot ask which peers are in reach: %s' % (observed.name, failed[0]))
     observed.reach = reached
+    if params['hba']:
+        observed.hba = _observe.hba(params['hba'], reached, (observed.server.settings or {}).get('hba_file'))
     if params['log_in']:
         observed.logins = _login.log_in(
             runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], place.bin_dir or '',

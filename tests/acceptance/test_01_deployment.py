@@ -40,6 +40,32 @@ def test_an_application_is_let_in_by_a_reload(figure):
     lab.healthy(within=10)
 
 
+OWN_LINES = """# of the operator: {{ nothing }}, {# nothing
+local all all scram-sha-256
+host all bad 0.0.0.0/0 reject
+
+host all all 10.99.0.0/16 scram-sha-256
+host all all 10.99.0.0/16 md5  # a duplicate
+host repmgr,app "repmgr" 10.99.0.1 255.255.255.255 scram-sha-256
+"""
+
+
+def test_lines_of_the_operator_stay():
+    """In their order, below the block of the collection, which a run writes anew."""
+    hba = "/etc/postgresql/%s/main/pg_hba.conf" % lab.VERSION
+    before = lab.ssh(lab.PRIMARY, "cat " + hba)
+    assert before.startswith("# BEGIN pgfleet.repmgr\nlocal all postgres peer\n")
+    try:
+        lab.ssh(lab.PRIMARY, "sed -i '/^# BEGIN pgfleet.repmgr/,/^# END pgfleet.repmgr/d' {0} && cat >>{0}".format(hba), stdin=OWN_LINES)
+        lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_ok()
+        assert lab.ssh(lab.PRIMARY, "cat " + hba) == before + OWN_LINES
+        assert lab.value(lab.PRIMARY, "select count(*) from pg_hba_file_rules where error is not null") == "0"
+        lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_nothing_changed()
+    finally:
+        lab.ssh(lab.PRIMARY, "cat >" + hba, stdin=before)
+        lab.value(lab.PRIMARY, "select pg_reload_conf()")
+
+
 def test_pgbench_data_is_the_same_on_all_three(figure):
     lab.make_application()
     lab.as_postgres(lab.PRIMARY, "%s/pgbench -c 4 -T 3 app 2>&1" % lab.BIN)

@@ -2,54 +2,125 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who may connect as the repmgr role, and which lines of pg_hba.conf are taken away: the expressions of roles/server/vars/main.yml."""
+"""pg_hba.conf as roles/server/tasks/access_write.yml writes it, by Ansible itself; which hosts and when, by the expressions of roles/server/vars/main.yml."""
 
 from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import base64
+import getpass
+import os
+import stat
+import subprocess
+import sys
+
 import pytest
+import yaml
 
-RECORD = {'groups': ['standby'], 'cluster': 'lab', 'observed': {'reach': [
-    {'name': 'a', 'addresses': ['10.0.0.1']}, {'name': 'b', 'addresses': ['10.0.0.2', 'fd00::2']}]}}
-
-
-def line(src, kind='hostssl', db='repmgr', usr='repmgr', method='scram-sha-256', **more):
-    return dict(type=kind, db=db, usr=usr, src=src, method=method, **more)
-
-
-def wanted(rules):
-    return [(rule['contype'], rule['databases'], rule['users'], rule['address'], rule['method']) for rule in rules]
+SOCKET = 'local all postgres peer\n'
+NODE = ''.join('hostssl %s repmgr 10.0.0.1/32 scram-sha-256\n' % database for database in ('repmgr', 'replication'))
+OLD = 'host repmgr repmgr 10.0.0.9/32 trust\n'
+# What a template, a text file or UTF-8 would make something else of.
+BELOW = b"# {{ nothing }} {% if %} {# no end\r\n# \xe4\nlocal all all scram-sha-256\n\nhost all all 10.0.0.0/8 md5\nhost all all 10.0.0.0/8 reject"
 
 
-def test_each_address_of_each_node_and_nobody_else(host):
-    assert wanted(host.value('__repmgr_node_rules', __repmgr_record=RECORD)) == [
-        ('hostssl', database, 'repmgr', address, 'scram-sha-256')
-        for address in ('10.0.0.1/32', '10.0.0.2/32', 'fd00::2/128') for database in ('repmgr', 'replication')]
+def block(lines):
+    return ('# BEGIN pgfleet.repmgr\n%s# END pgfleet.repmgr\n' % lines).encode()
 
 
-def test_only_what_was_asked_for_is_less(host):
-    rules = host.value('__repmgr_node_rules', __repmgr_record=RECORD, repmgr_tls='off', repmgr_insecure=['trust'])
-    assert {(rule['contype'], rule['method']) for rule in rules} == {('host', 'trust')}
+def record(path, exists=True, due=()):
+    hba = {'rights': '', 'os_user': 'postgres', 'user': 'repmgr', 'database': 'repmgr', 'tls': True, 'trust': False, 'extra': []}
+    return {'groups': ['standby'], 'name': 'a', 'cluster': 'lab', 'hba': hba, 'observed': {
+        'server': {'state': 'stopped'}, 'reach': [{'name': 'a', 'addresses': ['10.0.0.1']}], 'hba': {'file': str(path), 'exists': exists, 'due': list(due)}}}
 
 
-@pytest.mark.parametrize('there', [
-    line('10.0.0.1/32'), line('10.0.0.1', mask='32'), line('fd00::2/128', db='replication'),
-    # as the inventory asks
-    line('10.0.9.0/24'),
-    # not of the repmgr role, or not to its database, or not from a network: none of ours
-    line('10.0.0.9/32', usr='app'), line('10.0.0.9/32', db='app'), line('', kind='local'),
+@pytest.fixture
+def write(host, tmp_path):
+    """write(step, *options, exists=True) -> what Ansible said, of a run on tmp_path/pg_hba.conf"""
+    def runs(step, *options, exists=True):
+        (tmp_path / 'ansible.cfg').write_text('')
+        (tmp_path / 'play.yml').write_text(yaml.safe_dump([{
+            'hosts': 'localhost', 'connection': 'local', 'gather_facts': False, 'tasks': host.load('server', 'tasks', 'access_write.yml'),
+            'vars': {'__repmgr_record': record(tmp_path / 'pg_hba.conf', exists), '__repmgr_hba_step': step, '__repmgr_os_user': getpass.getuser(),
+                     '__repmgr_looks': True, '__repmgr_service': 'none'}}]))
+        done = subprocess.run(
+            ['ansible-playbook', '-i', 'localhost,', 'play.yml', '-e', 'ansible_python_interpreter=' + sys.executable] + list(options), cwd=str(tmp_path),
+            timeout=120, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            env=dict(os.environ, ANSIBLE_NOCOLOR='1', ANSIBLE_FORCE_COLOR='0', ANSIBLE_STDOUT_CALLBACK='default', ANSIBLE_CONFIG='ansible.cfg',
+                     ANSIBLE_COLLECTIONS_PATH=os.path.join(os.path.dirname(__file__), '..', '..', '..', '.ansible', 'collections')))
+        said = done.stdout.decode('utf-8', 'replace')
+        assert done.returncode == 0, said
+        return said
+    return runs
+
+
+def test_what_the_operator_wrote_stays_to_the_byte(write, tmp_path):
+    path = tmp_path / 'pg_hba.conf'
+    path.write_bytes(OLD.encode() + BELOW)
+    path.chmod(0o600)
+    before, old = path.stat().st_ino, path.open('rb')
+    write('socket')
+    assert path.read_bytes() == block(SOCKET) + OLD.encode() + BELOW
+    write('add')
+    assert path.read_bytes() == block(SOCKET + NODE) + OLD.encode() + BELOW
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    write('remove')
+    assert path.read_bytes() == block(SOCKET + NODE) + BELOW
+    said = write('remove')
+    assert 'changed=0' in said, said
+    # Not written in place: whoever has it open, a backup also, has it whole.
+    with old:
+        assert path.stat().st_ino != before and old.read() == OLD.encode() + BELOW
+
+
+def test_check_mode_shows_what_would_change(write, tmp_path):
+    path = tmp_path / 'pg_hba.conf'
+    path.write_bytes(b'local all all scram-sha-256\n')
+    said = write('add', '--check', '--diff')
+    assert '+' + SOCKET in said and '-local' not in said and path.read_bytes() == b'local all all scram-sha-256\n', said
+    path.unlink()
+    said = write('add', '--check', '--diff', exists=False)
+    assert '+' + SOCKET in said and not path.exists(), said
+
+
+def test_a_new_file_lets_users_of_the_host_in_as_themselves(write, tmp_path):
+    path = tmp_path / 'pg_hba.conf'
+    write('add', exists=False)
+    assert path.read_bytes() == block(SOCKET + NODE) + b'local all all peer\n'
+    # An initdb came between.
+    path.write_bytes(BELOW)
+    write('add', exists=False)
+    assert path.read_bytes() == block(SOCKET + NODE) + BELOW
+
+
+def test_a_link_stays_one(write, tmp_path):
+    (tmp_path / 'elsewhere').write_bytes(BELOW)
+    (tmp_path / 'pg_hba.conf').symlink_to('elsewhere')
+    write('add')
+    assert (tmp_path / 'pg_hba.conf').is_symlink() and (tmp_path / 'elsewhere').read_bytes() == block(SOCKET + NODE) + BELOW
+
+
+def test_who_lacks_rules(host):
+    hostvars = {name: {'__repmgr_record': dict(record('x', due=due), name=name)} for name, due in (('a', ['remove']), ('b', ['socket', 'add']), ('c', []))}
+    assert host.value('__repmgr_rules_missing', hostvars=hostvars, __repmgr_present=['a', 'b', 'c']) == ['b']
+
+
+@pytest.mark.parametrize('due, content, stale', [
+    ([], None, False), (['add'], None, False), (['remove'], None, True),
+    # What this run has read is newer than what it has observed.
+    ([], OLD, True), (['remove'], '', False), (['add'], 'local all all peer\n', False),
 ])
-def test_stays(host, there):
-    extra = [{'contype': 'hostssl', 'databases': 'repmgr', 'users': 'repmgr', 'address': '10.0.9.0/24'}, {'contype': 'local', 'databases': 'all'}]
-    assert host.value('__repmgr_stale_rules', __repmgr_record=RECORD, __repmgr_hba={'pg_hba': [there]}, repmgr_pg_hba_extra=extra) == []
+def test_when_there_is_something_to_remove(host, due, content, stale):
+    read = {} if content is None else {'content': base64.b64encode(content.encode()).decode()}
+    assert host.value('__repmgr_rules_stale', __repmgr_record=record('x', due=due), __repmgr_hba_read=read) is stale
+    if content is None:
+        assert host.value('__repmgr_rules_stale', __repmgr_record=record('x', due=due)) is stale
 
 
-@pytest.mark.parametrize('there, address', [
-    (line('10.0.0.9/32'), '10.0.0.9/32'), (line('10.0.0.9', mask='255.255.255.255'), '10.0.0.9/255.255.255.255'),
-    # without TLS, where it is asked for
-    (line('10.0.0.1/32', kind='host'), '10.0.0.1/32'),
-])
-def test_is_taken_away(host, there, address):
-    found = host.value('__repmgr_stale_rules', __repmgr_record=RECORD, __repmgr_hba={'pg_hba': [line('10.0.0.1/32'), there]})
-    assert wanted(found) == [(there['type'], 'repmgr', 'repmgr', address, 'scram-sha-256')] and found[0]['state'] == 'absent'
+def test_old_rules_go_after_everything_else(host):
+    names = [task['name'] for task in host.load('..', 'playbooks', 'site.yml')[-1]['post_tasks']]
+    assert names.index('Every node is let in by every other') < names.index('Remove pg_hba rules of former nodes and former access')
+    steps = [task['vars']['__repmgr_hba_step'] for name in ('access_changes.yml', 'access_stale.yml') for task in host.load('server', 'tasks', name)
+             if task['ansible.builtin.include_tasks'] == 'access_write.yml']
+    assert steps == ['socket', 'add', 'remove']

@@ -32,6 +32,13 @@ def test_passfile_password():
     assert FILTERS["passfile_password"]("a:5432:repmgr:repmgr:x\\:y", "repmgr", "lab") == ""
 
 
+def test_hba_text():
+    record = {"hba": {"os_user": "postgres", "user": "repmgr", "database": "repmgr", "tls": True, "trust": False, "extra": []}, "observed": {"reach": []}}
+    assert FILTERS["hba_text"]("# mine", record, "add") == "# BEGIN pgfleet.repmgr\nlocal all postgres peer\n# END pgfleet.repmgr\n# mine"
+    with pytest.raises(AnsibleFilterError, match="one of socket, add, remove"):
+        FILTERS["hba_text"]("", record, "all")
+
+
 def test_deploy_problems():
     host = {"name": "a", "node_id": "1", "port": "5433", "cluster": "lab", "initial_role": "primary", "observed": {
         "server": {"state": "running", "sql": True, "settings": {"port": "5432"}}}}

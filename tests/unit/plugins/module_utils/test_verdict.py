@@ -916,6 +916,15 @@ def test_a_deployment_that_would_lock_the_nodes_out(changes, more, code, said):
         assert 'rotate_credentials' in text
 
 
+def test_a_server_that_reads_another_pg_hba_conf():
+    hosts = healthy()
+    hosts[1]['observed']['hba'] = {'file': '/etc/postgresql/15/main/pg_hba.conf', 'other': '/srv/hba.conf'}
+    hosts[2]['observed']['hba'] = {'file': '/etc/postgresql/15/main/pg_hba.conf', 'other': None}
+    found = _verdict.deploy_problems(_verdict.hosts_from(hosts))
+    assert [(problem['code'], problem['node'], problem['stop']) for problem in found] == [('other_hba_file', 'b', True)]
+    assert 'its server reads /srv/hba.conf, not /etc/postgresql/15/main/pg_hba.conf; expected' in found[0]['message']
+
+
 def test_the_port_of_a_node_that_is_down_is_the_registered_one():
     rows = ROWS[:1] + [dict(ROWS[1], conninfo='host=b port=6000')] + ROWS[2:]
     hosts = healthy(a=running(False, nodes=rows), b=stopped('missing'))
