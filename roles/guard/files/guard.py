@@ -80,6 +80,7 @@ ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 _QUESTION = r"""
 SELECT 'core', row_to_json(t) FROM (SELECT
   pg_catalog.pg_is_in_recovery() AS in_recovery,
+  current_setting('server_version_num')::int AS version,
   (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system,
   greatest(
     (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
@@ -91,6 +92,8 @@ SELECT 'core', row_to_json(t) FROM (SELECT
   pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery()
     THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
     ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint AS lsn,
+  CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT pg_catalog.pg_is_wal_replay_paused()
+    THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint END AS replayed,
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
@@ -170,6 +173,13 @@ def next_command(playbook, target='', way=''):
     """What somebody types next; the name of the collection is valid in a checkout, too."""
     return 'ansible-playbook pgfleet.repmgr.%s%s%s' % (
         playbook, ' -e repmgr_target=%s' % quote(target) if target else '', ' -e repmgr_rejoin=%s' % way if way else '')
+
+
+def upstream_conninfo(config, conninfo):
+    """primary_conninfo of this node below a peer that is reached by that."""
+    more = [('application_name', config['name'])] + ([('passfile', config['passfile'])] if config['passfile'] else [])
+    # Of a keyword that is there twice libpq takes the last.
+    return ' '.join([conninfo] + ["%s='%s'" % (keyword, value.replace('\\', '\\\\').replace("'", "\\'")) for keyword, value in more])
 
 
 def session_name(config, purpose):
@@ -592,6 +602,16 @@ def follows(peer, node_id, limit):
     answer = peer.answer
     return answer.get('upstream') == node_id and bool(
         hears(answer, limit) or (peer.witness and answer.get('last_seen') is not None and answer['last_seen'] <= limit))
+
+
+def has_partial_record(answer):
+    """Whether a standby that streams from nobody has received more than it can replay: the beginning of a record that its primary did not send whole.
+
+    A primary that is killed during a bulk load leaves one nearly always. A new primary has dropped it, so that its timeline begins before it; and
+    repmgr, which compares with what was received, refuses to follow that primary for ever (check_node_can_attach in repmgr-client.c). PostgreSQL
+    would follow: it has not replayed the record.
+    """
+    return not answer.get('receiving') and answer.get('replayed') is not None and answer['replayed'] < (answer.get('lsn') or 0)
 
 
 def registered_upstream(server):
@@ -1199,6 +1219,8 @@ class Watch:
         self.election = None         # the promotion of this node, where repmgr has left one out
         self.elect_after = 0
         self.astray = None           # since when a standby here has streamed from nobody, where there is a primary
+        self.stuck = None            # (what it has replayed, since when), where that is less than what it has received
+        self.went_round = None       # what it had replayed when it was made to stream without repmgr for that reason
         self.follow_after = 0
         self.follow_attempts = 0
         self.job = None              # what repmgr or PostgreSQL does here for this program
@@ -1567,8 +1589,10 @@ class Watch:
             self.lost = None
             if seen(self.local) and not hears(answer, 15) and primary.answer.get('system') == answer.get('system'):
                 self.left_behind(primary)
-            else:
-                self.astray, self.follow_attempts = None, 0
+            elif seen(self.local):
+                self.astray, self.follow_attempts, self.stuck = None, 0, None
+                if self.went_round is not None and hears(answer, 15):
+                    self.ends_detour()
             return
         self.astray, self.lost = None, self.lost or clock()
         # Until then repmgr is given the time to do it.
@@ -1591,8 +1615,13 @@ class Watch:
         """A node that was away during a failover goes on asking the old primary, and a repmgrd that starts without its upstream ends at once."""
         config = self.config
         self.astray = self.astray or clock()
-        # repmgrd has had its time, and nobody has paused it to do something by hand.
-        if clock() - self.astray < LEFT_BEHIND or self.local.answer.get('paused') or primary.answer.get('paused'):
+        # Nobody has paused repmgrd to do something by hand.
+        if self.local.answer.get('paused') or primary.answer.get('paused'):
+            return
+        if self.goes_round(primary):
+            return
+        # repmgrd has had its time.
+        if clock() - self.astray < LEFT_BEHIND:
             return
         if config['auto_rejoin'] == 'off':
             self.say('astray', '%s is primary, and this standby streams from nobody. Type: %s' % (primary.name, next_command('site')))
@@ -1617,6 +1646,49 @@ class Watch:
                        lambda code, output: code and self.say('astray', 'could not follow %s: %s. Tries again in %d s; by hand: %s' % (
                            upstream.name, why_not(output), pause, next_command('rejoin', config['name']))),
                        seconds=FOLLOW_LIMIT)
+
+    def goes_round(self, primary):
+        """Let this standby stream from the primary by PostgreSQL alone, where repmgr refuses it. Whether that is begun, or may be soon.
+
+        repmgr's own command follows as soon as it streams (standby): it gives it its slot and its record.
+        """
+        answer = self.local.answer
+        if not has_partial_record(answer) or self.went_round == answer['replayed'] or self.config['auto_rejoin'] == 'off' or (
+                answer.get('version') or 0) < 130000 or (primary.answer.get('timeline') or 0) <= (answer.get('checkpoint_timeline') or 0):
+            self.stuck = None
+            return False
+        if self.stuck is None or self.stuck[0] != answer['replayed']:
+            # What it has received whole it goes on replaying.
+            self.stuck = (answer['replayed'], clock())
+        if clock() - self.stuck[1] < SERVED or self.job or following():
+            return True
+        self.stuck, self.went_round = None, answer['replayed']
+        say('streams from nobody, and has the beginning of a record that %s does not have (%s to %s), so that repmgr would not follow: streams from it all '
+            'the same' % (primary.name, lsn_text(answer['replayed']), lsn_text(answer['lsn'])))
+        statements = ['ALTER SYSTEM SET primary_conninfo = %s' % literal(upstream_conninfo(self.config, primary.conninfo)),
+                      "ALTER SYSTEM SET primary_slot_name = ''", 'SELECT pg_catalog.pg_reload_conf()']
+        self.job = Job(self.config, 'new upstream',
+                       [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-q', '-w', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-d',
+                        'port=%d dbname=postgres user=%s' % (self.config['port'], self.config['user'])]
+                       + [word for statement in statements for word in ('-c', statement)],
+                       lambda code, output: code and self.say('astray', 'could not set primary_conninfo: %s. By hand: %s' % (
+                           output[-300:], next_command('rejoin', self.config['name']))), seconds=30)
+        return True
+
+    def ends_detour(self):
+        """Its slot and its record, which repmgr gives to a standby that it lets follow."""
+        upstream = [peer for peer in self.peers if peer.node_id == self.local.answer.get('primary_id') and peer.seen(15)]
+        if not upstream or clock() < self.follow_after or self.job or following():
+            return
+        self.follow_after = clock() + PATIENCE
+        self.job = Job(self.config, 'follow', self.repmgr('standby', 'follow', '--upstream-node-id', str(upstream[0].node_id)), self.went, seconds=FOLLOW_LIMIT)
+
+    def went(self, code, output):
+        if code:
+            self.say('astray', 'streams, and repmgr could not follow: %s. Tries again in %d s' % (why_not(output), PATIENCE))
+        else:
+            self.went_round = None
+            say('follows as before')
 
     def elect(self):
         """Another node's, begun at the same time, and this one exclude each other by their locks."""
