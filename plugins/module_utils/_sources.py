@@ -5,8 +5,9 @@
 
 """PURE: which package sources of PostgreSQL (PGDG) a host has, and what role pgdg_repo has to do about them.
 
-apt refuses all lists where two sources of one URI and suite have different values of Signed-By ("Conflicting values set for option Signed-By"). So a
-source that is there already is used, and none is added beside it. A mirror is known by its suites, which end in -pgdg on apt.postgresql.org only.
+apt refuses all lists where two sources of one URI and suite have different values of Signed-By ("Conflicting values set for option Signed-By"), so a
+source that is there already is used, and none is added beside it. To apt http and https are one URI, and one that comes without a key after one with a
+key contradicts it, too; components and architectures do not matter. A mirror is known by its suites: others than PGDG's do not end in -pgdg.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -183,10 +184,7 @@ def _plan_debian(host):
     theirs = [source for source in sources if not source['ours']]
     usable = [source for source in theirs if not _lacks(source, suites, host.architecture)]
     right = [source for source in ours if source['suites'] == [wanted]]
-    # Beside one of these, ours makes apt refuse all lists.
-    rivals = [source for source in theirs if source['enabled'] and source['signed'] and source['keys'] != [KEY]
-              and URI in [uri.rstrip('/') for uri in source['uris']]]
-    rivalled = [source for source in ours if any(source['suites'][0] in rival['suites'] for rival in rivals)]
+    rivalled = [source for source in ours if any(_contradicts(sources, source, other) for other in theirs)]
     given_up = {'does': ['stale'] if rivalled else [], 'stale': [line(source['suites'][0]) for source in rivalled]}
     if usable:
         return dict(given_up, does=given_up['does'] + (['lists'] if wants else []))
@@ -201,6 +199,17 @@ def _plan_debian(host):
     if right and not stale and not wants and not right[0]['missing_keys']:
         return {}
     return {'does': (['stale'] if stale else []) + ['source'], 'stale': stale, 'line': line(wanted)}
+
+
+def _contradicts(sources, ours, other):
+    """Whether apt refuses all lists for the two of them. It reads its files in the order that sources have."""
+    if not other['enabled'] or ours['suites'][0] not in other['suites'] or _location(URI) not in [_location(uri) for uri in other['uris']]:
+        return False
+    return other['keys'] != [KEY] if other['signed'] else sources.index(ours) < sources.index(other)
+
+
+def _location(uri):
+    return uri.partition('://')[2].rstrip('/')
 
 
 def _lacks(source, suites, architecture):

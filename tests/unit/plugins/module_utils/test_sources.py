@@ -163,19 +163,30 @@ def test_ours_of_an_earlier_system_is_replaced(tmpdir):
 
 
 @pytest.mark.parametrize('missing, does', [([], ['stale']), (MISSING, ['stale', 'lists'])])
-@pytest.mark.parametrize('files', [{LIST: WIKI + OURS}, {LIST: OURS, SOURCES: SCRIPT},
-                                   {LIST: OURS + WIKI.replace('apt bookworm', 'apt/ bookworm')}])
+@pytest.mark.parametrize('files', [
+    {LIST: WIKI + OURS}, {LIST: OURS, SOURCES: SCRIPT}, {LIST: OURS + WIKI.replace('apt bookworm', 'apt/ bookworm')},
+    {LIST: OURS + WIKI.replace('https', 'http')},
+    # Without a key, after one with a key.
+    {LIST: OURS + 'deb https://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n'},
+    {LIST: OURS, '/etc/apt/sources.list.d/postgresql.list': 'deb http://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n'},
+    {LIST: OURS + 'deb [signed-by=0123456789ABCDEF0123456789ABCDEF01234567] https://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n'},
+])
 def test_ours_that_was_added_beside_another_goes(tmpdir, files, missing, does):
     """apt refuses all lists on such a host, also when nothing is to be installed."""
     plan = planned(tmpdir, files, missing=missing)
     assert (plan['does'], plan['stale'], plan['problem']) == (does, [OURS.strip()], None)
 
 
-@pytest.mark.parametrize('other', [
-    WIKI.replace('https', 'http'), 'deb https://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n', OURS.replace('main', '15'),
-    WIKI.replace('bookworm-pgdg', 'bookworm-pgdg-archive')])
-def test_ours_that_contradicts_nobody_stays(tmpdir, other):
-    assert planned(tmpdir, {LIST: OURS + other}, missing=[])['does'] == []
+@pytest.mark.parametrize('files', [
+    {LIST: 'deb https://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n' + OURS},
+    {LIST: OURS, '/etc/apt/sources.list': 'deb http://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n'},
+    {LIST: OURS + OURS.replace('main', '15')},
+    {LIST: OURS + WIKI.replace('bookworm-pgdg', 'bookworm-pgdg-archive')},
+    {LIST: OURS + WIKI.replace('apt.postgresql.org/pub', 'mirror.example')},
+    {LIST: OURS + '# ' + WIKI},
+])
+def test_ours_that_contradicts_nobody_stays(tmpdir, files):
+    assert planned(tmpdir, files, missing=[])['does'] == []
 
 
 def test_ours_beside_one_that_lacks_what_is_needed(tmpdir):
