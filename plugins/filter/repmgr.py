@@ -11,7 +11,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _hba, _removal, _repmgr, _settings, _status, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _hba, _removal, _repmgr, _settings, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
@@ -79,6 +80,12 @@ def cluster_verdict(hosts):
 
 def deploy_problems(hosts):
     return _verdict.deploy_problems(_verdict.hosts_from(_listed(hosts, 'deploy_problems')))
+
+
+def pgdg_plan(host):
+    if not isinstance(host, dict):
+        raise AnsibleFilterError('pgdg_plan needs the dictionary of one host')
+    return _sources.plan(_verdict.hosts_from([host])[0])
 
 
 def server_settings(hosts, name, own, inventory=None):
@@ -206,6 +213,7 @@ class FilterModule(object):
             'cluster_batches': cluster_batches,
             'cluster_status': cluster_status,
             'deploy_problems': deploy_problems,
+            'pgdg_plan': pgdg_plan,
             'server_settings': server_settings,
             'hba_text': hba_text,
             'status_text': status_text,

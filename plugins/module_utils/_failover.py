@@ -9,10 +9,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import lacking, majority, rank, voters
 
 # What a dead primary looks like from outside, and what a failover does not make worse; anything else that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'vanished_data', 'old_repmgr', 'unlisted_node')
@@ -93,7 +93,9 @@ def _choose(plan, hosts, answer, target, accept_loss):
     if not candidates:
         return dict(plan, refuse=_refusal(hosts, 'no standby could be promoted: %s' % (passed_over or 'there is none'),
                                           'one that runs, is registered, and has a priority above 0', 'Start one of them, and run again.'))
-    best = max(candidates, key=_rank)
+    positions = dict((host.node_id, _reached(host)[1]) for host in standbys if _says(host))
+    ranks = dict((host.name, _rank(host, positions)) for host in standbys if _says(host))
+    best = max(candidates, key=lambda host: ranks[host.name])
     chosen = best
     if target:
         named = [host for host in candidates if host.name == target]
@@ -103,7 +105,7 @@ def _choose(plan, hosts, answer, target, accept_loss):
                                              'Run again with one of them, or without repmgr_target.'))
         chosen = named[0]
     # One that may not be promoted (priority 0) can have more as well, and then it is the only one that has it.
-    furthest = max([host for host in standbys if _says(host)], key=lambda host: (_reached(host), not _obstacle(host), _rank(host)))
+    furthest = max([host for host in standbys if _says(host)], key=lambda host: (_reached(host), not _obstacle(host), ranks[host.name]))
     plan['loss_bytes'] = _reached(furthest)[1] - _reached(chosen)[1] if _reached(furthest)[0] == _reached(chosen)[0] else None
     accept = _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable')
     if _reached(chosen) < _reached(furthest) and not accept_loss:
@@ -134,8 +136,16 @@ def _never_was(host, answer):
             and host.node_id not in [row['node_id'] for row in answer['registry']])
 
 
-def _rank(host):
-    return (_reached(host), _priority(host), -(host.node_id or 0))
+def _rank(host, positions):
+    timeline, reached = _reached(host)
+    return rank(timeline, reached, lacking(positions, _keeps(host, positions)), _priority(host), host.node_id or 0)
+
+
+def _keeps(host, members):
+    """{node id: from which position on it keeps WAL for a node}: from its slot on; without one, what it has at the moment."""
+    slots = dict((slot.get('slot_name'), position(slot.get('restart_lsn'))) for slot in host.observed.slots or [])
+    oldest = host.observed.server.oldest_wal
+    return dict((member, slots.get(_repmgr.slot_name(member)) or oldest) for member in members if member != host.node_id)
 
 
 def _alone(hosts, answer, primary):

@@ -21,7 +21,7 @@ import re
 import struct
 import threading
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _reach, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _reach, _repmgr, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server
@@ -800,6 +800,23 @@ def contents(paths):
                 found[path] = handle.read()
         except (IOError, OSError, ValueError):
             continue
+    return found
+
+
+def package_sources(root='/'):
+    """The package sources of PGDG, see _sources.parse; of apt each with missing_keys, those of its keys that are not there."""
+    etc = os.path.join(root, 'etc')
+    folders = ((os.path.join(etc, 'apt', 'sources.list.d'), r'[A-Za-z0-9_-][A-Za-z0-9_.-]*\.(list|sources)$'),
+               (os.path.join(etc, 'yum.repos.d'), r'[^.].*\.repo$'))
+    # What has another name is not read by apt, yum and dnf either.
+    paths = [os.path.join(etc, 'apt', 'sources.list')] + [
+        os.path.join(folder, name) for folder, names in folders for name in sorted(listdir(folder)) if re.match(names, name)]
+    found = []
+    for path, text in sorted(contents(paths).items()):
+        for source in _sources.parse(os.path.join('/', os.path.relpath(path, root)), text):
+            if 'keys' in source:
+                source['missing_keys'] = [key for key in source['keys'] if not os.path.exists(os.path.join(root, key.lstrip('/')))]
+            found.append(source)
     return found
 
 

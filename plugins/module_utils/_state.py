@@ -160,6 +160,7 @@ class Observed(Record):
         ('deployed', None),         # whether this collection's unit of repmgrd is there, which a run writes once a node has its data
         ('repmgr_version', None),   # of the installed packages, as 'MAJOR.MINOR'; None where it cannot be told
         ('missing_packages', None),
+        ('package_sources', list),  # those of PGDG, see _sources.parse
         ('files', dict),
         ('contents', dict),
         ('hba', dict),              # pg_hba.conf: the steps that it is due for, and another file that the server reads in its place
@@ -209,6 +210,11 @@ class Host(Record):
         ('tls', ''),
         ('synchronous', 0),         # for how many standbys a commit waits
         ('postgresql_version', ''),  # the major version that the inventory leads to, '' where facts were not gathered
+        ('package_source', ''),
+        ('os_family', ''),
+        ('distribution_major', ''),
+        ('release', ''),            # of Debian and Ubuntu, as bookworm
+        ('architecture', ''),       # as the kernel names it
         ('user', ''),
         ('database', ''),
         ('settings', dict),         # what the collection sets in PostgreSQL

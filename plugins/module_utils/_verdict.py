@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _settings, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _settings, _sources, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
@@ -723,7 +723,8 @@ def _check_repmgrd(cluster):
 # -- what only a deployment has to look at
 
 def deploy_problems(hosts):
-    """What a deployment would break by doing as the inventory says: it writes passwords, ports and names on all nodes long before the servers have them."""
+    """What a deployment would break by doing as the inventory says: it writes passwords, ports and names on all nodes long before the servers have them.
+    And what it could not be ended with: a package source that has to be corrected first."""
     cluster = _Cluster(hosts)
     _find_registry(cluster)
     _find_primary(cluster)
@@ -732,6 +733,10 @@ def deploy_problems(hosts):
         _check_port(cluster, host)
         _check_names(cluster, host)
         _check_hba_file(cluster, host)
+        unusable = _sources.plan(host)['problem']
+        if unusable:
+            cluster.problem('unusable_source', host.name, 'the package source %s, %s' % (unusable['source'], unusable['seen']), unusable['expected'],
+                            unusable['steps'])
     _check_password(cluster)
     _check_settings(cluster)
     return [_problem(problem) for problem in cluster.problems]

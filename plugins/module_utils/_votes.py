@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: which nodes vote on a promotion, and how many votes are a majority. repmgr-guard is told by guard.json, which `peers` makes.
+"""PURE: which nodes vote on a promotion, how many votes are a majority, and who is the best candidate. repmgr-guard is told of votes by guard.json,
+which `peers` makes, and has copies of the rest.
 
 Only a registered node votes. A host that the inventory merely lists would be a vote that nobody sees, for as long as its clone takes or for ever, and
 as a third data node it would take the witness's vote away. A registered node that the inventory does not list votes: it may be alive, and a majority
@@ -21,6 +22,19 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 def majority(votes):
     """How many of so many votes are more than half."""
     return votes // 2 + 1
+
+
+def lacking(positions, keeps):
+    """For how many members a server may not have all WAL that they need next: {node id: position}, what they have, and from where on it keeps it for each.
+
+    What is not known counts for nothing.
+    """
+    return sum(1 for member, position in positions.items() if keeps.get(member) is not None and keeps[member] > position)
+
+
+def rank(timeline, lsn, lacks, priority, node_id):
+    """The greatest is promoted: first who has received most, for no row may be lost; of equals one that `lacks` WAL for fewer members."""
+    return (timeline or 0, lsn or 0, -lacks, priority, -node_id)
 
 
 def voters(rows):

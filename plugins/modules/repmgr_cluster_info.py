@@ -71,6 +71,11 @@ options:
     type: list
     elements: str
     default: []
+  package_sources:
+    description:
+      - Whether to read which package sources of the PostgreSQL project (PGDG) the host has, from the files of apt, yum and dnf.
+    type: bool
+    default: false
   files:
     description:
       - Files whose contents, mode and owner are told by a digest, so that a playbook need not write again what is there.
@@ -289,6 +294,14 @@ observed:
       type: list
       elements: str
       returned: always
+    package_sources:
+      description:
+        - With O(package_sources), the sources of PGDG, also disabled ones, each with C(file), C(line) and C(enabled). Those of apt have C(uris),
+          C(suites), C(components), C(architectures), C(signed), C(keys) and C(missing_keys), those of yum and dnf C(id) and C(urls).
+          C(ours) tells whether role C(pgdg_repo) has written it.
+      type: list
+      elements: dict
+      returned: always
     files:
       description:
         - Each of O(files) and O(blocks) that is there, as SHA-256, mode, owner and group in one string. Of a folder, the word C(folder) and the rest.
@@ -491,6 +504,7 @@ ARGUMENTS = dict(
     passfile=dict(type='path', no_log=False),
     run_as=dict(type='str', default='postgres'),
     packages=dict(type='list', elements='str', default=[]),
+    package_sources=dict(type='bool', default=False),
     files=dict(type='list', elements='path', default=[]),
     blocks=dict(type='dict', default={}),
     settings_file=dict(type='path'),
@@ -591,6 +605,7 @@ def main():
     observed.contents = _observe.contents(params['contents'])
     observed.server.kept = _settings.kept_in(_observe.contents([params['settings_file'] or '']).get(params['settings_file']))
     observed.missing_packages = _observe.missing_packages(runner, params['packages'])
+    observed.package_sources = _observe.package_sources() if params['package_sources'] else []
     knocking.join()
     if failed:
         module.fail_json(msg='%s: cannot ask which peers are in reach: %s' % (observed.name, failed[0]))

@@ -152,7 +152,7 @@ class Records:
     kept by the variables that it depends on."""
 
     FACTS = {"os_family": "Debian", "distribution": "Debian", "distribution_major_version": "12", "distribution_release": "bookworm",
-             "service_mgr": "systemd"}
+             "architecture": "x86_64", "service_mgr": "systemd"}
 
     def __init__(self):
         self.variables = dict(_yaml("defaults/main.yml"), ansible_facts=self.FACTS, **_yaml("vars/Debian.yml"))

@@ -57,6 +57,8 @@ START_LEASE = 15
 BLIND = 10
 # What `repmgr standby follow` may take: it waits for less.
 FOLLOW_LIMIT = 120
+# How long a node that lacks WAL for another one leaves an election to a node that keeps it.
+DEFERENCE = 30
 # How long repmgrd is given to let its standby follow a new primary.
 LEFT_BEHIND = 30
 # A server that needs to be started again sooner than this is left to a failover.
@@ -115,7 +117,10 @@ SELECT 'nodes', row_to_json(t) FROM (SELECT
   (SELECT json_object_agg(n.node_id, n.priority) FROM repmgr.nodes n) AS priorities,
   (SELECT json_object_agg(n.node_id, n.upstream_node_id) FROM repmgr.nodes n) AS upstreams,
   (SELECT array_agg(n.node_id) FROM repmgr.nodes n JOIN repmgr.nodes p ON p.type = 'primary' AND p.active
-    WHERE n.type = 'witness' AND n.upstream_node_id IS DISTINCT FROM p.node_id) AS strays) t;
+    WHERE n.type = 'witness' AND n.upstream_node_id IS DISTINCT FROM p.node_id) AS strays,
+  (SELECT json_object_agg(n.node_id, pg_catalog.pg_wal_lsn_diff(least(s.restart_lsn, k.redo_lsn), '0/0')::bigint)
+    FROM repmgr.nodes n CROSS JOIN pg_catalog.pg_control_checkpoint() k LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = n.slot_name
+    WHERE n.type <> 'witness') AS keeps) t;
 """
 
 # Under this name a peer knows who asks, and remembers when: one that a running primary has just asked is in its sight.
@@ -730,13 +735,33 @@ def can_take_over(peers, seen):
             and not peer.answer.get('paused')]
 
 
-def best_candidate(local, peers, seen):
-    """Who has received most of those that may be promoted, by the priorities that this node knows; or None."""
+def lacking(positions, keeps):
+    """For how many members a server may not have all WAL that they need next: {node id: position}, what they have, and from where on it keeps it for each.
+
+    What is not known counts for nothing. The same as in plugins/module_utils/_votes.py.
+    """
+    return sum(1 for member, position in positions.items() if keeps.get(member) is not None and keeps[member] > position)
+
+
+def rank(timeline, lsn, lacks, priority, node_id):
+    """The greatest is promoted: first who has received most, for no row may be lost. The same as in plugins/module_utils/_votes.py."""
+    return (timeline or 0, lsn or 0, -lacks, priority, -node_id)
+
+
+def best_candidate(local, peers, seen, deference=True):
+    """Who has received most of those that may be promoted, by the priorities that this node knows; or None.
+
+    deference: whether it counts that one keeps less WAL than another for a third. What a member that is not in sight has is what it told last, which
+    a guard that has started since does not know. So two of them may not agree about it, each leaving it to the other: it counts for a while only.
+    """
     priorities = local.answer.get('priorities') or {}
+    positions = dict((str(server.node_id), server.answer['lsn']) for server in [local] + peers if not server.witness and server.answer.get('lsn')
+                     and server.answer.get('system') == local.answer.get('system')) if deference else {}
     found = [server for server in can_take_over([local] + peers, lambda server: server is local or seen(server))
              if priorities.get(str(server.node_id), 0) > 0]
-    return max(found, key=lambda server: (server.answer.get('timeline') or 0, server.answer.get('lsn') or 0,
-                                          priorities[str(server.node_id)], -server.node_id)) if found else None
+    return max(found, key=lambda server: rank(
+        server.answer.get('timeline'), server.answer.get('lsn'), lacking(positions, server.answer.get('keeps') or {}),
+        priorities[str(server.node_id)], server.node_id)) if found else None
 
 
 def asked_by_primary(servers, lease):
@@ -1605,7 +1630,8 @@ class Watch:
             return
         problem = promotion_problem(self.local, self.peers, seen, self.votes, self.config['synchronous'], lease)[0]
         daemon = 'repmgrd is paused' if answer.get('paused') else '' if answer.get('repmgrd') else 'repmgrd does not run'
-        if not daemon and not problem and self.config['automatic'] and best_candidate(self.local, self.peers, seen) is self.local:
+        deference = clock() - self.lost < self.config['detection'] + DEFERENCE
+        if not daemon and not problem and self.config['automatic'] and best_candidate(self.local, self.peers, seen, deference) is self.local:
             self.elect()
             return
         self.say('alarm', 'NO PRIMARY: %s. Type: %s' % (

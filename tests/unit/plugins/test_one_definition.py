@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 import types
@@ -28,6 +29,7 @@ exec(compile(SOURCES[GUARD], GUARD, "exec"), guard.__dict__)  # pylint: disable=
 FACTS = (
     ("a majority", r"// *2 *\+ *1|\b2 *\* *len\(|len\([^)]*\) *// *2\b", {UTILS + "_votes.py", GUARD}),
     ("which witness votes", r"% *2 *== *0|\bis +(even|odd)\b", {UTILS + "_votes.py"}),
+    ("who is the best candidate", r"-lacks\b|\[member\] > position", {UTILS + "_votes.py", GUARD}),
     ("a position in the WAL", r"2 *\*\* *32|<< *32|split\('/'\)", {UTILS + "_lsn.py"}),
     ("whether a process is the server", r"/proc/%d/cwd", {UTILS + "_observe.py", GUARD}),
     ("how repmgrd is paused", r"'daemon'|\b(service|daemon),? (un)?pause\]", {UTILS + "_repmgr.py"}),
@@ -71,6 +73,15 @@ def variables(name):
 
 def test_majority_of_the_guard():
     assert [guard.majority(votes) for votes in range(20)] == [_votes.majority(votes) for votes in range(20)]
+
+
+def test_the_best_candidate_of_the_guard():
+    places = (0, 5, 9)
+    for mine, theirs in itertools.product(itertools.product(places, repeat=2), itertools.product((None,) + places, repeat=2)):
+        words = dict(zip("ab", mine)), dict(zip("abc", theirs))
+        assert guard.lacking(*words) == _votes.lacking(*words)
+    for words in itertools.product((None, 1, 2), (None, 0, 7), (0, 1, 3), (1, 100), (1, 2)):
+        assert guard.rank(*words) == _votes.rank(*words)
 
 
 def test_renewal_of_certificates():

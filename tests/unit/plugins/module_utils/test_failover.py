@@ -77,6 +77,34 @@ def test_a_primary_that_its_guard_has_stopped_can_be_replaced_on_request():
     assert (found['refuse'], found['target'], found['fence']) == ('', 'b', ['a'])
 
 
+def keeping(lsn, restart_lsn, oldest_wal=None, **more):
+    """A standby with a slot for d, or, where that is None, without; '' is one that has lost its WAL."""
+    slots = [] if restart_lsn is None else [{'slot_name': 'repmgr_slot_5', 'restart_lsn': restart_lsn or None}]
+    return standby(lsn, oldest_wal=oldest_wal, **more).replace(slots=slots)
+
+
+@pytest.mark.parametrize('b, c, d, target', [
+    # b was rewound, and keeps less than d needs.
+    (('0/5000000', '0/3000000'), ('0/5000000', '0/2000000'), '0/2800000', 'c'),
+    (('0/5000000', '0/3000000'), ('0/5000000', '0/2000000'), '0/3000000', 'b'),
+    # Never at the price of a row.
+    (('0/5000001', '0/3000000'), ('0/5000000', '0/2000000'), '0/2800000', 'b'),
+    # Somebody is promoted also where nobody keeps it.
+    (('0/5000000', '0/3000000'), ('0/5000000', '0/3000000'), '0/2800000', 'b'),
+    # Without a slot it is what there is now.
+    (('0/5000000', None, 0x3000000), ('0/5000000', None, 0x2000000), '0/2800000', 'c'),
+    (('0/5000000', None, None), ('0/5000000', '0/2000000'), '0/2800000', 'b'),
+    # A slot that has lost its WAL keeps nothing.
+    (('0/5000000', '', 0x3000000), ('0/5000000', '0/2000000', 0x3000000), '0/2800000', 'c'),
+])
+def test_of_equals_one_that_keeps_what_another_needs(b, c, d, target):
+    nodes = rows() + [dict(rows()[1], node_id=5, node_name='d')]
+    hosts = cluster(b=keeping(*b, nodes=nodes), c=keeping(*c, nodes=nodes))
+    hosts.append(Host(name='d', node_id=5, node_name='d', initial_role='standby', observed=standby(d, nodes=nodes)))
+    found = plan(hosts)
+    assert (found['refuse'], found['target'], found['loss_bytes']) == ('', target, 0)
+
+
 @pytest.mark.parametrize('changes, target', [
     ({}, 'b'),
     # Replayed from the archive, and nothing received.

@@ -807,6 +807,65 @@ def test_who_takes_over(local, peers, best):
     assert (found.name if found else None) == best
 
 
+def gone(name, **answer):
+    """Who is not in sight any more, and what it told last."""
+    found = standby(name, **answer)
+    found.answered = None
+    return found
+
+
+AWAY = {'1': 90, '2': 90, '3': 50}
+REWOUND = dict(AWAY, **{'3': 70})
+
+
+@pytest.mark.parametrize('local, peers, best', [
+    # c was away while a was rewound, and needs what a does not keep for it.
+    ({'keeps': REWOUND}, (standby('b', keeps=AWAY), gone('c', lsn=60)), 'b'),
+    # Not a node of any id or priority more: without c's need the others go by these.
+    ({'keeps': REWOUND}, (standby('b', keeps=AWAY), gone('c', lsn=70)), 'a'),
+    ({'keeps': REWOUND, 'priorities': {'1': 100, '2': 1, '3': 100}}, (standby('b', keeps=AWAY), gone('c', lsn=60)), 'b'),
+    # Never at the price of a row.
+    ({'keeps': REWOUND, 'lsn': 101}, (standby('b', keeps=AWAY), gone('c', lsn=60)), 'a'),
+    ({'keeps': REWOUND, 'timeline': 2}, (standby('b', keeps=AWAY), gone('c', lsn=60)), 'a'),
+    # Somebody is promoted also where nobody keeps it, or nobody else may be.
+    ({'keeps': REWOUND}, (standby('b', keeps=REWOUND), gone('c', lsn=60)), 'a'),
+    ({'keeps': REWOUND}, (standby('b', keeps=AWAY, paused=True), gone('c', lsn=60)), 'a'),
+    ({'keeps': REWOUND}, (gone('b', keeps=AWAY), gone('c', lsn=60)), 'a'),
+    # One member that cannot be served is better than two.
+    ({'keeps': {'2': 99, '3': 99, '4': 99}}, (standby('b', keeps={'3': 99, '4': 10}), gone('c', lsn=60), gone('d', lsn=60)), 'b'),
+    # What is not known counts for nothing.
+    ({'keeps': REWOUND}, (standby('b', keeps=AWAY), silent('c')), 'a'),
+    ({'keeps': {'2': 90}}, (standby('b', keeps=AWAY), gone('c', lsn=60)), 'a'),
+    ({'keeps': {'3': None}}, (standby('b', keeps=AWAY), gone('c', lsn=60)), 'a'),
+    ({'keeps': None}, (standby('b', keeps=AWAY), gone('c', lsn=60)), 'a'),
+    # Another cluster's, and a witness, need nothing.
+    ({'keeps': REWOUND}, (standby('b', keeps=AWAY), gone('c', lsn=60, system='other')), 'a'),
+    ({'keeps': REWOUND}, (standby('b', keeps=AWAY), witness('c', lsn=60, system=SYSTEM)), 'a'),
+    # A member that is in sight, and behind.
+    ({'keeps': REWOUND}, (standby('b', keeps=AWAY), standby('c', lsn=60, keeps=AWAY)), 'b'),
+])
+def test_who_takes_over_where_a_member_needs_old_wal(local, peers, best):
+    here = standby('a', **dict({'priorities': dict(PRIORITIES, **{'4': 100})}, **local))
+    assert guard.best_candidate(here, list(peers), lambda peer: peer.answered is not None).name == best
+    # For a while only: two that do not know the same of a third may each leave it to the other.
+    plain = guard.best_candidate(here, list(peers), lambda peer: peer.answered is not None, deference=False)
+    for server_ in [here] + list(peers):
+        server_.answer.pop('keeps', None)
+    assert plain is guard.best_candidate(here, list(peers), lambda peer: peer.answered is not None)
+
+
+@pytest.mark.parametrize('seconds, promotes', [(16.1, False), (15 + guard.DEFERENCE, False), (16.1 + guard.DEFERENCE, True)])
+def test_an_election_is_left_to_who_keeps_more_for_a_while(monkeypatch, seconds, promotes):
+    stage = Stage(monkeypatch, standby('b', keeps=AWAY), gone('c', lsn=60))
+    stage.watch.local.answer = standby('a', priorities=PRIORITIES, keeps=REWOUND).answer
+    stage.watch.standby()
+    stage.now += seconds
+    for each in [stage.watch.local, stage.watch.peers[0]]:
+        each.answered = stage.now
+    stage.watch.standby()
+    assert (' promote -- ' in stage.done[-1]) == promotes, stage.done
+
+
 @pytest.mark.parametrize('peers, local, seconds, said', [
     ((standby('b'), silent('c')), {}, 15.9, None),
     ((standby('b'), silent('c')), {}, 16.1, ' promote -- '),
