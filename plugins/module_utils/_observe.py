@@ -708,9 +708,10 @@ def is_deployed(root='/'):
 
 
 def read_guard(root='/'):
-    """{running, enabled, stopped} of repmgr-guard as role guard installs it, or None.
+    """{running, enabled, stopped, peers} of repmgr-guard as role guard installs it, or None.
 
     stopped: {code, peers, since} as the guard wrote them down when it stopped the server, as much of it as it did; None where it has not.
+    peers: [{node_id, conninfo}], whom it connects to and how.
     """
     if not os.path.exists(os.path.join(root, 'etc/systemd/system/repmgr-guard.service')):
         return None
@@ -721,7 +722,16 @@ def read_guard(root='/'):
     except (IOError, OSError, ValueError):
         running = False
     return {'running': running, 'stopped': _read_stop(os.path.join(root, 'run/postgresql/repmgr-guard.stopped')),
-            'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service'))}
+            'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service')),
+            'peers': _guard_peers(os.path.join(root, 'etc/pgfleet/guard.json'))}
+
+
+def _guard_peers(path):
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            return [{'node_id': peer['node_id'], 'conninfo': peer['conninfo']} for peer in json.load(handle)['peers']]
+    except (IOError, OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _read_stop(path):

@@ -326,7 +326,7 @@ observed:
     guard:
       description:
         - Whether repmgr-guard is C(running) and C(enabled), and C(stopped), a dictionary where it has stopped the server, with C(code), C(peers) that
-          were the reason and C(since) as far as it wrote them down, V(none) where it has not.
+          were the reason and C(since) as far as it wrote them down, V(none) where it has not. C(peers) have a C(node_id) and a C(conninfo).
       type: dict
       returned: where it is installed
     disks:

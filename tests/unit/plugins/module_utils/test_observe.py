@@ -557,11 +557,23 @@ def test_the_guard(tmpdir):
     assert _observe.read_guard(str(tmpdir)) is None
     unit = tmpdir.mkdir('etc').mkdir('systemd').mkdir('system')
     unit.join('repmgr-guard.service').write('')
-    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None}
+    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None, 'peers': []}
     os.symlink('../repmgr-guard.service', str(unit.mkdir('multi-user.target.wants').join('repmgr-guard.service')))
     tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
     tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
-    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None}
+    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None, 'peers': []}
+
+
+@pytest.mark.parametrize('text, found', [
+    ('{"peers": [{"name": "b", "node_id": 2, "conninfo": "host=b sslmode=require", "vote": true}]}',
+     [{'node_id': 2, 'conninfo': 'host=b sslmode=require'}]),
+    # Written half, or by another version.
+    ('{"peers": [{"na', []), ('{}', []), ('{"peers": [{"name": "b"}]}', []), ('[]', []),
+])
+def test_how_the_guard_connects(tmpdir, text, found):
+    tmpdir.ensure('etc', 'systemd', 'system', 'repmgr-guard.service')
+    tmpdir.ensure('etc', 'pgfleet', 'guard.json').write(text)
+    assert _observe.read_guard(str(tmpdir))['peers'] == found
 
 
 @pytest.mark.parametrize('written, stopped', [
