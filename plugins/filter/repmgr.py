@@ -11,8 +11,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _removal, _repmgr, _settings, _status, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _contract, _failover, _removal, _repmgr, _settings
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -79,6 +79,10 @@ def cluster_verdict(hosts):
 
 def deploy_problems(hosts):
     return _verdict.deploy_problems(_verdict.hosts_from(_listed(hosts, 'deploy_problems')))
+
+
+def changeover(hosts):
+    return _changeover.changeover(_listed(hosts, 'changeover'))
 
 
 def server_settings(hosts, name, own, inventory=None):
@@ -198,6 +202,7 @@ class FilterModule(object):
             'cluster_verdict': cluster_verdict,
             'batch_problem': batch_problem,
             'cluster_batches': cluster_batches,
+            'changeover': changeover,
             'cluster_status': cluster_status,
             'deploy_problems': deploy_problems,
             'server_settings': server_settings,

@@ -203,6 +203,7 @@ class Host(Record):
         ('cluster', ''),
         ('address', ''),
         ('port', 5432),
+        ('conninfo', ''),           # how the inventory wants it to be connected to
         ('initial_role', ''),
         ('upstream', ''),
         ('tls', ''),

@@ -339,7 +339,7 @@ observed:
     reach:
       description:
         - Each peer as seen from here. C(ssh) and C(postgresql) are V(open), V(refused), V(timeout), V(unreachable),
-          V(unresolved) or V(error).
+          V(unresolved) or V(error). C(addresses) are what its address resolves to, C(sources) the addresses of this host that it sees.
       type: list
       elements: dict
       returned: always
