@@ -55,3 +55,37 @@ def test_the_same_when_a_node_is_added():
     assert len(loops) == 1
     assert_in_order(loops[0].replace('[', ']').split(']'), "'repmgr_install', 'configure'", "'server', 'main'", "'repmgr_install', 'conf'",
                     "__repmgr_role, 'main'")
+
+
+def test_what_was_goes_when_nobody_connects_by_it():
+    assert_in_order(site(), 'server main', 'repmgr_install conf', 'guard main', 'server access_stale', 'server firewall_stale', 'repmgrd reconnect',
+                    'server tls_last', 'common observe')
+    firewall = [task for task in load('roles', 'server', 'tasks', 'firewall.yml') if 'ansible.posix.firewalld' in task or 'community.general.ufw' in task]
+    assert [(task['loop'], set(task.get('ansible.posix.firewalld', task.get('community.general.ufw'))) & {'delete'}) for task in firewall] == [
+        ('{{ __repmgr_wanted }}', set())] * 2
+    assert firewall[0]['ansible.posix.firewalld']['state'] == 'enabled'
+
+
+def test_nobody_connects_in_a_new_way_before_all_servers_take_it():
+    check, write = load('roles', 'repmgr_install', 'tasks', 'conf.yml')
+    assert check['ansible.builtin.assert']['that'] == '__repmgr_members | difference(ansible_play_hosts) | length == 0'
+    assert check['when'] == '__repmgr_changes_over and not ansible_check_mode' and 'ansible.builtin.template' in write
+
+
+def test_the_servers_change_last_after_a_new_look():
+    """By what is observed then: a WAL receiver that waits for a restart still asks for TLS."""
+    observe, record, dummy, write = load('roles', 'server', 'tasks', 'tls_last.yml')
+    assert observe['ansible.builtin.include_role']['tasks_from'] == 'observe'
+    assert 'pgfleet.repmgr.changeover' in record['ansible.builtin.set_fact']['__repmgr_changeover'] and 'when' not in record
+    assert write['ansible.builtin.import_tasks'] == 'settings.yml'
+
+
+def test_both_authorities_are_trusted_before_any_server_changes():
+    tasks = load('roles', 'tls', 'tasks', 'main.yml')
+    assert [task.get('ansible.builtin.include_tasks') for task in tasks][-2:] == ['{{ __repmgr_tls_mode }}.yml', 'trust.yml']
+    assert_in_order(site(), 'tls main', 'server main')
+
+
+def test_what_changes_is_known_before_the_settings_are_compared():
+    names = [list(task.get('ansible.builtin.set_fact') or task) for task in load('roles', 'common', 'tasks', 'decide.yml')]
+    assert names.index(['__repmgr_changeover']) < names.index(['__repmgr_record'])
