@@ -944,7 +944,7 @@ def sender_node_id(observed, nodes, resolve_timeout=2):
 class View:
     """All that a plan for one node is made from."""
 
-    def __init__(self, observed, primary, primary_error, metadata, upstream_id, streaming, primary_conninfo):
+    def __init__(self, observed, primary, primary_error, metadata, upstream_id, streaming, primary_conninfo, moved=False):
         self.observed = observed
         self.primary = primary
         self.primary_error = primary_error
@@ -952,6 +952,7 @@ class View:
         self.upstream_id = upstream_id
         self.streaming = streaming
         self.primary_conninfo = primary_conninfo
+        self.moved = moved          # whether it streams from the node that it should by an address that is not registered any more
 
     def summary(self, node_id):
         """What a person wants to see before and after."""
@@ -968,7 +969,7 @@ class View:
         }
 
 
-def view(runner, psql, place, role, node_id, primary_conninfo=None):
+def view(runner, psql, place, role, node_id, primary_conninfo=None, upstream_conninfo=None):
     """Observe a node, the live primary and the metadata that count for it."""
     observed = observe_local(runner, psql, place)
     own = (read_config(place.config_file) or {}).get('conninfo') or ''
@@ -988,4 +989,13 @@ def view(runner, psql, place, role, node_id, primary_conninfo=None):
     upstream_id, streaming = None, False
     if observed.server.sql and observed.server.in_recovery:
         upstream_id, streaming = sender_node_id(observed, metadata or [])
-    return View(observed, primary, error, metadata, upstream_id, streaming, primary_conninfo)
+    moved = streaming and upstream_id is None and _sends(psql, upstream_conninfo or primary_conninfo, place.name)
+    return View(observed, primary, error, metadata, upstream_id, streaming, primary_conninfo, moved)
+
+
+def _sends(psql, conninfo, node_name):
+    """Whether a node that is to be followed says that it sends to this one."""
+    try:
+        return bool(conninfo) and psql.streams(conninfo, node_name)
+    except PsqlError:
+        return False

@@ -256,7 +256,7 @@ class Situation(Record):
         ('identity', 'unknown'),    # same, other, unknown, none: the data's, against the cluster's
         ('primary', 'unknown'),     # live, self, recovery, silent, unknown, none
         ('record', 'unknown'),      # absent, same, differs, foreign, unknown
-        ('upstream', 'unknown'),    # right, insecure: not as its conninfo says, wrong, detached, unknown, none
+        ('upstream', 'unknown'),    # right, insecure: not as its conninfo says, moved: by a former address, wrong, detached, unknown, none
         ('rejoin', 'never'),        # never, attach, rewind, reclone
     )
 
