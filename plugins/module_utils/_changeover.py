@@ -30,10 +30,11 @@ def verified_by(text):
 
 
 def changeover(records):
-    """{servers, roots, clients, former, verified} of one cluster.
+    """{servers, roots, clients, begun, former, verified} of one cluster.
 
     servers: 'first' or 'last', when its servers get the TLS settings of the inventory; '' where all clients have them already. roots: files of other
     authorities than the inventory's by which clients verify. clients: the hosts with a client that would not take the servers of the inventory.
+    begun: whether some node connects with the TLS settings of the inventory already, so that every host was ready for them.
     former: {host: [other addresses than its own that nodes connect to it by]}, verified: those of them that its certificate has to name.
 
     records: {name, node_id, node_name, address, tls, conninfo, observed} of the hosts of the inventory, conninfo as the inventory has it.
@@ -41,7 +42,7 @@ def changeover(records):
     ids = dict(('%s' % record.get('node_id'), record) for record in records)
     wanted = [verified_by(record.get('conninfo')) for record in records][:1]
     wanted = wanted[0] if wanted and records[0].get('tls') else None
-    plain, roots, clients, former, verified = False, set(), set(), {}, {}
+    plain, begun, roots, clients, former, verified = False, False, set(), set(), {}, {}
     for record in records:
         observed = record.get('observed') or {}
         for who, text in _conninfo.in_use(observed, ids):
@@ -55,6 +56,7 @@ def changeover(records):
                 roots.add(root)
             # Before PostgreSQL 12 a standby keeps what it was made with, which does no harm.
             plain = plain or root is None and who != 'standby'
+            begun = begun or root == wanted and who in ('repmgr', 'repmgrd')
         for record_of, text in _connections(observed, ids):
             values = _conninfo.parse_or_empty(text)
             address = _conninfo.address(values)
@@ -66,7 +68,8 @@ def changeover(records):
         servers = 'last' if clients else ''
     else:
         servers = 'first' if plain or roots else ''
-    return {'servers': servers, 'roots': sorted(roots), 'clients': sorted(clients), 'former': _lists(former), 'verified': _lists(verified)}
+    return {'servers': servers, 'roots': sorted(roots), 'clients': sorted(clients), 'begun': bool(servers) and begun,
+            'former': _lists(former), 'verified': _lists(verified)}
 
 
 def _lists(found):

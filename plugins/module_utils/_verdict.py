@@ -774,17 +774,21 @@ def _check_password(cluster):
 
 
 def _check_changeover(cluster):
-    """TLS settings and addresses: what site.yml changes in an order in which the nodes go on, and where there is no such order."""
+    """TLS settings and addresses: what site.yml changes in an order in which the nodes go on, and where there is no such order.
+
+    A host that cannot be reached any more after that was begun was ready for it before.
+    """
     records = [plain(host) for host in cluster.hosts]
     found = _changeover.changeover(records)
     hidden = [host.name for host in cluster.hosts if host not in cluster.seen]
     if found['servers']:
-        _check_changed_tls(cluster, found, hidden)
+        _check_changed_tls(cluster, found, [] if found['begun'] else hidden)
     for host in cluster.seen:
         former = found['former'].get(host.name)
         if former:
-            _check_changed_address(
-                cluster, host, ', '.join(former), found['verified'].get(host.name, []), hidden, _changeover.taken(records, host.name, found))
+            begun = _conninfo.address(_conninfo.parse_or_empty((host.observed.config or {}).get('conninfo'))) == host.address
+            _check_changed_address(cluster, host, ', '.join(former), found['verified'].get(host.name, []), [] if begun else hidden,
+                                   _changeover.taken(records, host.name, found))
     for name, peer, address in _changeover.strangers(records, found):
         cluster.problem(
             'changed_address', name, 'connects to %s from %s, which is not its repmgr_address' % (peer, address),
@@ -800,7 +804,7 @@ def _check_changed_tls(cluster, found, hidden):
         cluster.problem(
             'changed_tls', hidden, 'cannot be reached, while nodes still connect %s, and repmgr_tls is %s' % (used, mode),
             'every host in reach, because one that is left out would not be let in by the others',
-            [_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(hidden), reason='Try'),
+            ['Leave repmgr_tls as it was until then.', _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(hidden), reason='Try'),
              _steps.playbook('remove_node', repmgr_target=None, only_if='one of them is gone for good')])
     elif mode == 'provided' and foreign:
         cluster.problem(
@@ -827,7 +831,7 @@ def _check_changed_address(cluster, host, former, verified, hidden, taken):
             'changed_address', hidden, 'cannot be reached, while nodes still connect to %s by %s, and its repmgr_address is %s' % (
                 host.name, former, host.address),
             'every host in reach, because one that is left out would not know the new address',
-            [_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(hidden), reason='Try'),
+            ['Leave repmgr_address as it was until then.', _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern(hidden), reason='Try'),
              _steps.playbook('remove_node', repmgr_target=None, only_if='one of them is gone for good')])
     elif host.tls == 'provided' and not set(verified) <= set(names):
         cluster.problem(

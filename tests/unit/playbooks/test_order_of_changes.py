@@ -89,3 +89,12 @@ def test_both_authorities_are_trusted_before_any_server_changes():
 def test_what_changes_is_known_before_the_settings_are_compared():
     names = [list(task.get('ansible.builtin.set_fact') or task) for task in load('roles', 'common', 'tasks', 'decide.yml')]
     assert names.index(['__repmgr_changeover']) < names.index(['__repmgr_record'])
+
+
+def test_remove_node_leaves_it_to_site():
+    """Before it changes anything: it writes rules and guard.json of all others, and by the new ones alone nobody would connect."""
+    tasks = load(PLAYBOOKS, 'remove_node.yml')[-1]['tasks']
+    names = [task['name'] for task in tasks]
+    check = tasks[names.index('Nodes connect to each other as the inventory says')]
+    assert '(pending|changed)_(tls|address)$' in check['vars']['__repmgr_pending'] and check['when'] == '__repmgr_renewed'
+    assert names.index(check['name']) < names.index('The others are a cluster without the target')

@@ -52,7 +52,7 @@ def everywhere(text, wanted=None, tls='managed', guard=None, **more):
 
 
 def test_nothing_changes():
-    nothing = {'servers': '', 'roots': [], 'clients': [], 'former': {}, 'verified': {}}
+    nothing = {'servers': '', 'roots': [], 'clients': [], 'begun': False, 'former': {}, 'verified': {}}
     assert _changeover.changeover(everywhere(FULL + MANAGED, guard=BOUND)) == nothing
     assert _changeover.changeover(everywhere(FULL + PROVIDED, tls='provided')) == nothing
     assert _changeover.changeover(everywhere('', tls='')) == nothing
@@ -156,6 +156,15 @@ def test_what_site_changes_stops_others():
 def test_a_host_that_would_be_left_behind(changes, code, said):
     codes, text = refused(everywhere(**changes), unreachable=['c'])
     assert codes == [code] and said in text and 'remove_node' in text, text
+
+
+def test_a_host_that_was_ready_before_it_went_down():
+    """Nobody connects in a new way before all are ready: the others may finish, or a change that was begun could go neither on nor back."""
+    assert refused(records(FULL + MANAGED, 'managed', '', '', FULL + MANAGED, ''), unreachable=['c'])[0] == ['pending_tls']
+    assert refused(records('', '', FULL + MANAGED, BOUND, '', FULL + MANAGED), unreachable=['c'])[0] == ['pending_tls']
+    moved = everywhere('', tls='', later={'b': '192.168.0.2'})
+    moved[1]['observed']['config']['conninfo'] = 'host=192.168.0.2'
+    assert refused(moved, unreachable=['c'])[0] == ['pending_address']
 
 
 def test_a_host_that_is_down_is_no_matter_where_nothing_changes():
