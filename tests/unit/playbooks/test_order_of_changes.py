@@ -9,10 +9,12 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import os
+import subprocess
 
+import pytest
 import yaml
 
-from conftest import PLAYBOOKS, ROOT
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 def load(*path):
@@ -22,7 +24,7 @@ def load(*path):
 
 def site():
     """'role file' of everything that site.yml imports or includes, in the order in which a run comes to it."""
-    play = load(PLAYBOOKS, 'site.yml')[-1]
+    play = load('playbooks', 'site.yml')[-1]
     found = []
     for task in play['tasks'] + play['post_tasks']:
         role = task.get('ansible.builtin.import_role') or task['ansible.builtin.include_role']
@@ -51,7 +53,7 @@ def test_repmgr_conf_names_a_new_way_when_the_servers_take_it():
 
 
 def test_the_same_when_a_node_is_added():
-    loops = [task['loop'] for task in load(PLAYBOOKS, 'add_node.yml')[-1]['tasks'] if 'server' in str(task.get('loop'))]
+    loops = [task['loop'] for task in load('playbooks', 'add_node.yml')[-1]['tasks'] if 'server' in str(task.get('loop'))]
     assert len(loops) == 1
     assert_in_order(loops[0].replace('[', ']').split(']'), "'repmgr_install', 'configure'", "'server', 'main'", "'repmgr_install', 'conf'",
                     "__repmgr_role, 'main'")
@@ -91,10 +93,31 @@ def test_what_changes_is_known_before_the_settings_are_compared():
     assert names.index(['__repmgr_changeover']) < names.index(['__repmgr_record'])
 
 
-def test_remove_node_leaves_it_to_site():
-    """Before it changes anything: it writes rules and guard.json of all others, and by the new ones alone nobody would connect."""
-    tasks = load(PLAYBOOKS, 'remove_node.yml')[-1]['tasks']
-    names = [task['name'] for task in tasks]
-    check = tasks[names.index('Nodes connect to each other as the inventory says')]
-    assert '(pending|changed)_(tls|address)$' in check['vars']['__repmgr_pending'] and check['when'] == '__repmgr_renewed'
-    assert names.index(check['name']) < names.index('The others are a cluster without the target')
+@pytest.mark.parametrize('playbook, before', [
+    ('remove_node', 'The others are a cluster without the target'), ('rotate_credentials', 'Settle the next password before anything is changed')])
+def test_others_leave_it_to_site(playbook, before):
+    """Before they change anything: by the rules, certificates and keys that they write nobody would get in who still connects as before."""
+    names = [task['name'] for task in load('playbooks', playbook + '.yml')[-1]['tasks']]
+    task = load('playbooks', playbook + '.yml')[-1]['tasks'][names.index('Nodes connect to each other as the inventory says')]
+    assert task['ansible.builtin.include_role']['tasks_from'] == 'settled'
+    assert names.index(task['name']) == names.index(before) - 1
+
+
+@pytest.mark.parametrize('later, address', [('10.0.0.2', None), ('192.168.0.2', '10.0.0.2')])
+def test_what_they_say(tmp_path, later, address):
+    record = {'name': 'a', 'node_id': '1', 'node_name': 'a', 'port': '5432', 'address': later, 'user': 'repmgr', 'database': 'repmgr', 'tls': '',
+              'conninfo': '', 'observed': {'server': {'state': 'running', 'sql': True, 'in_recovery': False, 'settings': {'port': '5433'}}, 'repmgr': {'nodes': [
+                  {'node_id': 1, 'node_name': 'a', 'type': 'primary', 'active': True, 'conninfo': 'host=10.0.0.2 user=repmgr dbname=repmgr'}]}}}
+    tasks = [{'import_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'settled'}}]
+    (tmp_path / 'play.yml').write_text(yaml.safe_dump([{
+        'hosts': 'a', 'gather_facts': False, 'connection': 'local', 'tasks': tasks, 'vars': {'__repmgr_to_settle': ['a']}}]))
+    (tmp_path / 'hosts.yml').write_text(yaml.safe_dump({'all': {'hosts': {'a': {'__repmgr_record': record}}}}))
+    (tmp_path / 'ansible.cfg').write_text('')
+    done = subprocess.run(
+        ['ansible-playbook', '-i', 'hosts.yml', 'play.yml'], cwd=str(tmp_path), timeout=300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        universal_newlines=True, check=False, env=dict(os.environ, ANSIBLE_NOCOLOR='1', ANSIBLE_CONFIG='ansible.cfg', ANSIBLE_STDOUT_CALLBACK='default',
+                                                       ANSIBLE_COLLECTIONS_PATH=os.path.join(ROOT, '.ansible', 'collections')))
+    said = ' '.join(done.stdout.split())
+    # Another port is no matter of these.
+    assert 'repmgr_port' not in said and (done.returncode, 'a: is connected to by %s, and its repmgr_address is %s' % (address, later) in said) == (
+        (2, True) if address else (0, False)), said
