@@ -11,9 +11,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _failover, _hba, _removal, _repmgr, _settings, _sources
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _contract, _failover, _hba, _removal, _repmgr, _settings
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _sources, _status, _steps, _topology, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -86,6 +85,10 @@ def pgdg_plan(host):
     if not isinstance(host, dict):
         raise AnsibleFilterError('pgdg_plan needs the dictionary of one host')
     return _sources.plan(_verdict.hosts_from([host])[0])
+
+
+def changeover(hosts):
+    return _changeover.changeover(_listed(hosts, 'changeover'))
 
 
 def server_settings(hosts, name, own, inventory=None):
@@ -211,6 +214,7 @@ class FilterModule(object):
             'cluster_verdict': cluster_verdict,
             'batch_problem': batch_problem,
             'cluster_batches': cluster_batches,
+            'changeover': changeover,
             'cluster_status': cluster_status,
             'deploy_problems': deploy_problems,
             'pgdg_plan': pgdg_plan,

@@ -458,7 +458,7 @@ def _follow(context):
     return context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id).to_dict()
 
 
-def _set_tls(context):
+def _set_primary_conninfo(context, action):
     # repmgr does not follow the node that is followed already, because its slot is in use. Only a superuser may set it: the
     # server's own user, over the socket.
     sockets = (context.settings.get('unix_socket_directories') or '').split(',')[0].strip()
@@ -466,7 +466,7 @@ def _set_tls(context):
         {'host': sockets} if sockets else {}, port=context.settings.get('port') or '5432', user=context.place.user, dbname='postgres'))
     before = context.psql.primary_conninfo(local)
     if not before:
-        raise ApplyError('set_tls', 'primary_conninfo cannot be read as %s' % context.place.user)
+        raise ApplyError(action, 'primary_conninfo cannot be read as %s' % context.place.user)
     values, wanted = _conninfo.parse(before), _conninfo.parse(context.desired.conninfo)
     for name in ('sslmode', 'sslrootcert'):
         values.pop(name, None)
@@ -482,9 +482,9 @@ def _set_tls(context):
         # It streams now. What it would connect with next has to work before it is written down.
         context.psql.tags(_conninfo.build(dict(values, dbname='replication', replication='true')), 'IDENTIFY_SYSTEM;\n')
     except PsqlError as exc:
-        raise ApplyError('set_tls', 'its upstream does not let it in with %s: %s. It goes on streaming as before' % (redacted(after), redacted('%s' % exc)))
+        raise ApplyError(action, 'its upstream does not let it in with %s: %s. It goes on streaming as before' % (redacted(after), redacted('%s' % exc)))
     if not context.psql.set_primary_conninfo(local, after):
-        raise ApplyError('set_tls', 'primary_conninfo could not be set as %s' % context.place.user)
+        raise ApplyError(action, 'primary_conninfo could not be set as %s' % context.place.user)
     return {'before': redacted(before), 'after': redacted(after)}
 
 
@@ -658,7 +658,8 @@ ACTIONS = {
     'register_force': lambda context: _register(context, force=True),
     'register_as_is': _register_as_is,
     'follow': _follow,
-    'set_tls': _set_tls,
+    'set_tls': lambda context: _set_primary_conninfo(context, 'set_tls'),
+    'set_address': lambda context: _set_primary_conninfo(context, 'set_address'),
     'rejoin_attach': lambda context: _rejoin(context, rewind=False),
     'rejoin_rewind': lambda context: _rejoin(context, rewind=True),
     'register_witness': _register_witness,
@@ -729,6 +730,7 @@ TEXTS = {
     'register_as_is': 'repmgr standby register --force --wait-sync, with the upstream that it has now',
     'follow': 'repmgr standby follow',
     'set_tls': 'set sslmode and sslrootcert in primary_conninfo',
+    'set_address': 'set host and port in primary_conninfo',
     'rejoin_attach': 'repmgr node rejoin',
     'rejoin_rewind': 'repmgr node rejoin --force-rewind',
     'register_witness': 'repmgr witness register',

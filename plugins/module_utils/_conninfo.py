@@ -212,6 +212,21 @@ def passfile_password(text, user, cluster=None):
     return ''
 
 
+def in_use(observed, ids):
+    """[(who connects by it, connection string)] of an observation: what the node connects with now, or does after a restart.
+
+    ids: the node ids, as text, of the nodes that a connection to counts.
+    """
+    observed = observed or {}
+    found = [('repmgrd', row.get('conninfo')) for row in (observed.get('repmgr') or {}).get('nodes') or [] if '%s' % row.get('node_id') in ids]
+    found.append(('standby', ((observed.get('server') or {}).get('settings') or {}).get('primary_conninfo')))
+    # Before PostgreSQL 12 primary_conninfo is no setting.
+    found.append(('standby', (observed.get('receiver') or {}).get('conninfo')))
+    found.append(('repmgr', (observed.get('config') or {}).get('conninfo')))
+    found += [('guard', peer.get('conninfo')) for peer in (observed.get('guard') or {}).get('peers') or [] if '%s' % peer.get('node_id') in ids]
+    return [(who, text) for who, text in found if text]
+
+
 def passfile_lines(members, database, user, password):
     """Lines of a password file with which a node logs in to every member of its cluster.
 
@@ -228,17 +243,8 @@ def passfile_lines(members, database, user, password):
         for name in (member.get('node_name'), member.get('name')):
             endpoints.append((name, member.get('port')))
     for member in members:
-        observed = member.get('observed') or {}
-        texts = [row.get('conninfo') for row in (observed.get('repmgr') or {}).get('nodes') or []
-                 if '%s' % row.get('node_id') in ids]
-        texts.append(((observed.get('server') or {}).get('settings') or {}).get('primary_conninfo'))
-        # Before PostgreSQL 12 primary_conninfo is no setting.
-        texts.append((observed.get('receiver') or {}).get('conninfo'))
-        for text in texts:
-            try:
-                values = parse(text) if text else {}
-            except ValueError:
-                continue
+        for dummy, text in in_use(member.get('observed'), ids):
+            values = parse_or_empty(text)
             # Several hosts in one string have as many ports, or one for all.
             ports = (values.get('port') or '5432').split(',')
             for name in ('host', 'hostaddr'):

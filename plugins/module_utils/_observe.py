@@ -708,9 +708,10 @@ def is_deployed(root='/'):
 
 
 def read_guard(root='/'):
-    """{running, enabled, stopped} of repmgr-guard as role guard installs it, or None.
+    """{running, enabled, stopped, peers} of repmgr-guard as role guard installs it, or None.
 
     stopped: {code, peers, since} as the guard wrote them down when it stopped the server, as much of it as it did; None where it has not.
+    peers: [{node_id, conninfo}], whom it connects to and how.
     """
     if not os.path.exists(os.path.join(root, 'etc/systemd/system/repmgr-guard.service')):
         return None
@@ -721,7 +722,16 @@ def read_guard(root='/'):
     except (IOError, OSError, ValueError):
         running = False
     return {'running': running, 'stopped': _read_stop(os.path.join(root, 'run/postgresql/repmgr-guard.stopped')),
-            'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service'))}
+            'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service')),
+            'peers': _guard_peers(os.path.join(root, 'etc/pgfleet/guard.json'))}
+
+
+def _guard_peers(path):
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            return [{'node_id': peer['node_id'], 'conninfo': peer['conninfo']} for peer in json.load(handle)['peers']]
+    except (IOError, OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _read_stop(path):
@@ -973,7 +983,7 @@ def sender_node_id(observed, nodes, resolve_timeout=2):
 class View:
     """All that a plan for one node is made from."""
 
-    def __init__(self, observed, primary, primary_error, metadata, upstream_id, streaming, primary_conninfo):
+    def __init__(self, observed, primary, primary_error, metadata, upstream_id, streaming, primary_conninfo, moved=False):
         self.observed = observed
         self.primary = primary
         self.primary_error = primary_error
@@ -981,6 +991,7 @@ class View:
         self.upstream_id = upstream_id
         self.streaming = streaming
         self.primary_conninfo = primary_conninfo
+        self.moved = moved          # whether it streams from the node that it should by an address that is not registered any more
 
     def summary(self, node_id):
         """What a person wants to see before and after."""
@@ -997,7 +1008,7 @@ class View:
         }
 
 
-def view(runner, psql, place, role, node_id, primary_conninfo=None):
+def view(runner, psql, place, role, node_id, primary_conninfo=None, upstream_conninfo=None):
     """Observe a node, the live primary and the metadata that count for it."""
     observed = observe_local(runner, psql, place)
     own = (read_config(place.config_file) or {}).get('conninfo') or ''
@@ -1017,4 +1028,13 @@ def view(runner, psql, place, role, node_id, primary_conninfo=None):
     upstream_id, streaming = None, False
     if observed.server.sql and observed.server.in_recovery:
         upstream_id, streaming = sender_node_id(observed, metadata or [])
-    return View(observed, primary, error, metadata, upstream_id, streaming, primary_conninfo)
+    moved = streaming and upstream_id is None and _sends(psql, upstream_conninfo or primary_conninfo, place.name)
+    return View(observed, primary, error, metadata, upstream_id, streaming, primary_conninfo, moved)
+
+
+def _sends(psql, conninfo, node_name):
+    """Whether a node that is to be followed says that it sends to this one."""
+    try:
+        return bool(conninfo) and psql.streams(conninfo, node_name)
+    except PsqlError:
+        return False

@@ -166,6 +166,10 @@ RULES = (
           ('set_tls', 'register'), server=_ACTIVE, record=('absent',), upstream=('insecure',)),
     _rule(538, 'standby', 'it streams with other TLS settings than those of its configuration', ('set_tls', 'register_if_differs'),
           server=_ACTIVE, record=('same', 'differs'), upstream=('insecure',)),
+    _rule(539, 'standby', 'the node is not registered, and streams from a former address of its upstream', ('set_address', 'register'), server=_ACTIVE,
+          record=('absent',), upstream=('moved',)),
+    _rule(540, 'standby', 'it streams from a former address of its upstream', ('set_address', 'register_if_differs'), server=_ACTIVE,
+          record=('same', 'differs'), upstream=('moved',)),
 
     # 9xx: every situation has a rule
     _rule(900, _ALL, 'the observations contradict each other',
@@ -175,12 +179,13 @@ RULES = (
 
 # -- from records to the words of the table
 
-def situate(desired, observed, primary=None, upstream_id=None, streaming=False, metadata=None, local_sql=None):
+def situate(desired, observed, primary=None, upstream_id=None, streaming=False, metadata=None, moved=False):
     """The situation of a node.
 
     observed: what the node sees of itself. primary: the observation of the server at primary_conninfo, False where it does
     not answer, None where none was given. upstream_id, streaming: whom the node follows, as far as it can be told.
-    metadata: the rows of repmgr.nodes that count, None where they cannot be read.
+    metadata: the rows of repmgr.nodes that count, None where they cannot be read. moved: whether it streams from the node that it should, by an
+    address that nobody has registered.
     """
     server, data = observed.server, observed.data
     return Situation(
@@ -192,7 +197,7 @@ def situate(desired, observed, primary=None, upstream_id=None, streaming=False, 
         identity=_identity(desired, observed, primary),
         primary=_primary(desired, observed, primary, metadata),
         record=_record(desired, metadata),
-        upstream=_upstream(desired, observed, primary, upstream_id, streaming, metadata),
+        upstream=_upstream(desired, observed, upstream_id, streaming, metadata, moved),
         rejoin=desired.rejoin,
     )
 
@@ -301,7 +306,7 @@ def differences(desired, metadata):
     return found
 
 
-def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
+def _upstream(desired, observed, upstream_id, streaming, metadata, moved):
     if desired.role == 'primary' or observed.server.state != 'running' or not observed.server.sql:
         return 'none'
     wanted = wanted_upstream(desired, metadata)
@@ -317,6 +322,9 @@ def _upstream(desired, observed, primary, upstream_id, streaming, metadata):
     if not streaming:
         # Whatever it is set to follow: it may be ahead of the node that it should follow, and then no following helps.
         return 'detached'
+    if moved:
+        # Before PostgreSQL 12 there is no setting that could be changed.
+        return 'moved' if observed.server.settings.get('primary_conninfo') else 'right'
     if upstream_id != wanted:
         # Or it streams from a server that nobody registered, or from an address that nobody knows.
         return 'wrong'

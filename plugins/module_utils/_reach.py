@@ -54,8 +54,11 @@ def resolve(names, timeout):
     return dict((name, answers.get(name, ([], 'no answer from the resolver within %s s' % timeout))) for name in names)
 
 
-def probe(targets, timeout):
-    """[(address, port)] -> {(address, port): (state, error)}, non-blocking and in parallel."""
+def probe(targets, timeout, sources=None):
+    """[(address, port)] -> {(address, port): (state, error)}, non-blocking and in parallel.
+
+    sources: a dictionary that gets {address: the address of this host that it is tried from}.
+    """
     results, waiting = {}, {}
     for target in set(targets):
         address, port = target
@@ -63,6 +66,10 @@ def probe(targets, timeout):
             connection = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_STREAM)
             connection.setblocking(False)
             code = connection.connect_ex((address, port))
+            source = connection.getsockname()[0]
+            # Where there is no way, it has none.
+            if sources is not None and source not in ('0.0.0.0', '::'):
+                sources[address] = source
         except (socket.error, OverflowError, TypeError) as exc:
             results[target] = ('error', '%s' % exc)
             continue
@@ -103,7 +110,8 @@ def reach(peers, timeout):
         for address in resolved[peer['address']][0]:
             targets += [(address, peer['ssh_port']), (address, peer['port'])]
     left = max(0.5, timeout - (time.time() - started))
-    results = probe(targets, left / 2.0)
+    sources = {}
+    results = probe(targets, left / 2.0, sources)
     # A packet that was lost would be sent again after a second at the earliest, which may be all the time that there is.
     late = [target for target in results if results[target][0] == 'timeout']
     results.update(probe(late, left / 2.0))
@@ -111,7 +119,7 @@ def reach(peers, timeout):
     for peer in peers:
         addresses, error = resolved[peer['address']]
         entry = {'name': peer['name'], 'address': peer['address'], 'port': peer['port'], 'ssh_port': peer['ssh_port'],
-                 'addresses': addresses, 'error': error}
+                 'addresses': addresses, 'sources': sorted(set(sources[address] for address in addresses if address in sources)), 'error': error}
         for service, port in (('ssh', peer['ssh_port']), ('postgresql', peer['port'])):
             answers = sorted((results[(address, port)] for address in addresses), key=lambda answer: _ORDER.index(answer[0]))
             state, detail = answers[0] if answers else ('unresolved', error)

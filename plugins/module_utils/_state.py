@@ -205,6 +205,7 @@ class Host(Record):
         ('cluster', ''),
         ('address', ''),
         ('port', 5432),
+        ('conninfo', ''),           # how the inventory wants it to be connected to
         ('initial_role', ''),
         ('upstream', ''),
         ('tls', ''),
@@ -262,7 +263,7 @@ class Situation(Record):
         ('identity', 'unknown'),    # same, other, unknown, none: the data's, against the cluster's
         ('primary', 'unknown'),     # live, self, recovery, silent, unknown, none
         ('record', 'unknown'),      # absent, same, differs, foreign, unknown
-        ('upstream', 'unknown'),    # right, insecure: not as its conninfo says, wrong, detached, unknown, none
+        ('upstream', 'unknown'),    # right, insecure: not as its conninfo says, moved: by a former address, wrong, detached, unknown, none
         ('rejoin', 'never'),        # never, attach, rewind, reclone
     )
 

@@ -384,7 +384,7 @@ observed:
     guard:
       description:
         - Whether repmgr-guard is C(running) and C(enabled), and C(stopped), a dictionary where it has stopped the server, with C(code), C(peers) that
-          were the reason and C(since) as far as it wrote them down, V(none) where it has not.
+          were the reason and C(since) as far as it wrote them down, V(none) where it has not. C(peers) have a C(node_id) and a C(conninfo).
       type: dict
       returned: where it is installed
     disks:
@@ -397,7 +397,7 @@ observed:
     reach:
       description:
         - Each peer as seen from here. C(ssh) and C(postgresql) are V(open), V(refused), V(timeout), V(unreachable),
-          V(unresolved) or V(error).
+          V(unresolved) or V(error). C(addresses) are what its address resolves to, C(sources) the addresses of this host that it sees.
       type: list
       elements: dict
       returned: always

@@ -272,9 +272,10 @@ class Node:
 
     def look(self):
         view = _observe.view(
-            self.runner, self.psql, self.place, self.desired.role, self.desired.node_id, self.module.params['primary_conninfo'])
+            self.runner, self.psql, self.place, self.desired.role, self.desired.node_id, self.module.params['primary_conninfo'],
+            self.module.params['upstream_conninfo'])
         situation = _plan.situate(
-            self.desired, view.observed, view.primary, view.upstream_id, view.streaming, view.metadata)
+            self.desired, view.observed, view.primary, view.upstream_id, view.streaming, view.metadata, view.moved)
         found = _plan.differences(self.desired, view.metadata or [])
         return view, _plan.make_plan(self.desired, situation, found)
 

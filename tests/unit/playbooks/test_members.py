@@ -80,16 +80,18 @@ def test_the_firewalls_change_with_the_pg_hba_rules(playbook):
     """Where the collection manages them: a node that pg_hba.conf lets in does not get there otherwise, and the reverse."""
     with open(os.path.join(ROOT, 'playbooks', playbook + '.yml')) as handle:
         play, = yaml.safe_load(handle)
-    included = dict((task['ansible.builtin.include_role']['tasks_from'], task['when']) for task in play['tasks']
-                    if task.get('ansible.builtin.include_role', {}).get('name') == 'pgfleet.repmgr.server')
+    included = dict((name, task['when']) for task in play['tasks'] if task.get('ansible.builtin.include_role', {}).get('name') == 'pgfleet.repmgr.server'
+                    for name in task.get('loop') or [task['ansible.builtin.include_role']['tasks_from']])
     assert included['access'] in ('inventory_hostname != __repmgr_given.target', '__repmgr_renewed')
     assert included['firewall'] == 'repmgr_manage_firewall | bool and ' + included['access']
+    # Who is added shuts nobody out.
+    assert included.get('firewall_stale') == (included['firewall'] if playbook == 'remove_node' else None)
 
 
 def test_add_node_tolerates_what_it_repairs():
-    """As site.yml: logins, and with repmgr_manage_firewall a port that a firewall closes."""
+    """Logins, and with repmgr_manage_firewall a port that a firewall closes. site.yml, and preflight for it, more."""
     tolerated = {}
-    for playbook in ('add_node', 'site'):
+    for playbook in ('add_node', 'site', 'preflight'):
         with open(os.path.join(ROOT, 'playbooks', playbook + '.yml')) as handle:
             tolerated[playbook] = yaml.safe_load(handle)[-1]['vars']['__repmgr_tolerated']
-    assert tolerated['add_node'] == tolerated['site'] == '{{ __repmgr_repaired }}'
+    assert tolerated == {'add_node': '{{ __repmgr_repaired }}', 'site': '{{ __repmgr_applied }}', 'preflight': '{{ __repmgr_applied }}'}

@@ -11,10 +11,10 @@ __metaclass__ = type
 import base64
 
 
-def wanted(host, addresses, present, once):
+def wanted(host, addresses, present, once, name='__repmgr_wanted'):
     reach = [{'name': name, 'addresses': found} for name, found in addresses.items()]
     return host.rendered(
-        '{{ __repmgr_wanted }}', __repmgr_record={'observed': {'reach': reach}}, __repmgr_members=list(addresses), ansible_play_hosts=present,
+        '{{ %s }}' % name, __repmgr_record={'observed': {'reach': reach}}, __repmgr_members=list(addresses), ansible_play_hosts=present,
         repmgr_port='5432', __repmgr_let_in={'content': base64.b64encode('\n'.join(once).encode()).decode()})
 
 
@@ -24,3 +24,9 @@ def test_a_peer_that_is_down_and_does_not_resolve_is_let_in_when_it_is_back(host
     # All are seen: who is no member any more is shut out.
     assert wanted(host, {'a': ['10.0.0.1'], 'b': ['10.0.0.2', 'fe80::2']}, ['a', 'b'], once) == ['10.0.0.1 5432', '10.0.0.2 5432', 'fe80::2 5432']
     assert wanted(host, {'a': ['10.0.0.1'], 'b': ['10.0.0.2']}, ['a', 'b'], []) == ['10.0.0.1 5432', '10.0.0.2 5432']
+
+
+def test_who_is_shut_out_at_the_end(host):
+    once = ['10.0.0.1 5432', '10.0.0.9 5432']
+    assert wanted(host, {'a': ['10.0.0.1'], 'b': ['10.0.0.2']}, ['a', 'b'], once, '__repmgr_shut_out') == ['10.0.0.9 5432']
+    assert wanted(host, {'a': ['10.0.0.1'], 'b': []}, ['a'], once, '__repmgr_shut_out') == []

@@ -135,6 +135,7 @@ COMMANDS = [
         REPMGR + 'standby follow --upstream-node-id=1', REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['register_as_is', 'follow'], [
         REPMGR + 'standby register --force --upstream-node-id=3 --wait-sync=60', REPMGR + 'standby follow --upstream-node-id=1']),
+    (['set_address'], []),
     (['set_tls', 'register_force'], [REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['stop', 'rejoin_attach'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin' % PRIMARY]),
     (['stop', 'rejoin_rewind'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin --force-rewind' % PRIMARY]),
@@ -509,6 +510,17 @@ def test_only_the_tls_settings_of_a_stream_are_changed(context, before):
     context.desired.conninfo = 'host=b'
     _apply.apply(context, ['set_tls'])
     assert context.psql.streams_by == "host=a user=repmgr options='-c x=1'"
+
+
+def test_the_address_of_a_stream_is_changed_where_the_upstream_has_another(context):
+    context.psql.streams_by = 'host=192.0.2.1 port=5432 user=repmgr application_name=b'
+    context.desired.conninfo = 'host=b'
+    _apply.apply(context, ['set_address'])
+    assert context.psql.streams_by.startswith('host=a ') and context.psql.streams_by.endswith('user=repmgr application_name=b')
+    context.psql.refuses = True
+    with pytest.raises(_apply.ApplyError, match='does not let it in') as caught:
+        _apply.apply(context, ['set_address'])
+    assert caught.value.action == 'set_address'
 
 
 def test_a_stream_is_changed_only_to_what_its_upstream_lets_in(context):

@@ -142,7 +142,10 @@ def test_passfile_lines_name_each_member_as_every_connection_in_use_does():
                                  {'node_id': 1, 'conninfo': 'host='}, {'node_id': 9, 'conninfo': 'host=removed'}]},
             'server': {'settings': {}}}},
         {'name': 'hen', 'node_name': 'hen', 'address': 'fe80::2', 'port': '5432', 'observed': {
-            'repmgr': {'nodes': None}, 'server': {'settings': {'primary_conninfo': "host=/run/postgresql,barn hostaddr=192.0.2.9 user=repmgr"}}}},
+            'repmgr': {'nodes': None}, 'server': {'settings': {'primary_conninfo': "host=/run/postgresql,barn hostaddr=192.0.2.9 user=repmgr"}},
+            # A run that changed the address of ox was ended before it told the guard and wrote repmgr.conf.
+            'config': {'conninfo': 'host=hen.farm'}, 'guard': {'peers': [
+                {'node_id': 1, 'conninfo': 'host=192.0.2.7'}, {'node_id': 1, 'conninfo': "host='"}, {'node_id': 9, 'conninfo': 'host=removed'}]}}},
         {'name': 'cat', 'address': None, 'port': None, 'observed': None},
     ]
     lines = _conninfo.passfile_lines(members, 'repmgr', 'repmgr', 'p:w\\d')
@@ -150,7 +153,7 @@ def test_passfile_lines_name_each_member_as_every_connection_in_use_does():
     found = hosts_of(lines)
     assert [row[:2] for row in found if row[2] == 'repmgr'] == [
         ['192.0.2.1', '5432'], ['fe80::2', '5432'], ['node1', '5432'], ['ox', '5432'], ['hen', '5432'], ['cat', '5432'], ['ox.farm', '5433'],
-        ['barn', '5432'], ['192.0.2.9', '5432']]
+        ['barn', '5432'], ['192.0.2.9', '5432'], ['hen.farm', '5432'], ['192.0.2.7', '5432']]
     assert [row[:2] for row in found if row[2] == 'replication'] == [row[:2] for row in found if row[2] == 'repmgr']
 
 

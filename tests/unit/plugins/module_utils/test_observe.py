@@ -24,6 +24,7 @@ import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _reach
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Result
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Node, Observed, Server
 
 
@@ -344,6 +345,28 @@ def test_sender_by_name_and_by_address():
     assert _observe.sender_node_id(Observed(receiver=receiver), nodes) == (1, True)
 
 
+@pytest.mark.parametrize('sender, says, moved', [
+    ('10.0.0.9', True, True), ('10.0.0.9', False, False), ('10.0.0.9', PsqlError('connection refused'), False),
+    # Nobody has to be asked.
+    ('10.0.0.1', AssertionError('asked'), False),
+])
+def test_a_standby_that_streams_from_a_former_address(monkeypatch, sender, says, moved):
+    """By the word of the node that it should follow, under that one's address of now."""
+    class Asked:
+        def streams(self, conninfo, node_name):
+            assert (conninfo, node_name) == ('host=10.0.0.1', 'b')
+            if isinstance(says, Exception):
+                raise says
+            return says
+
+    node = Observed(receiver={'status': 'streaming', 'sender_host': sender, 'sender_port': 5432}, server=Server(state='running', sql=True, in_recovery=True),
+                    repmgr={'nodes': [{'node_id': 1, 'node_name': 'a', 'type': 'primary', 'active': True, 'conninfo': 'host=10.0.0.1'}]})
+    monkeypatch.setattr(_observe, 'observe_local', lambda *dummy: node)
+    monkeypatch.setattr(_observe, 'observe_remote', lambda *dummy: (node, ''))
+    found = _observe.view(None, Asked(), _observe.Place('b'), 'standby', 2, 'host=a', 'host=10.0.0.1')
+    assert (found.moved, found.upstream_id, found.streaming) == (moved, 1 if sender == '10.0.0.1' else None, True)
+
+
 def test_config_is_shown_without_passwords(tmpdir):
     path = tmpdir.join('repmgr.conf')
     path.write("node_id=7\nnode_name='a'\nconninfo='host=a password=secret'\n")
@@ -386,6 +409,8 @@ def test_reach():
     assert [(entry['name'], entry['ssh'], entry['postgresql']) for entry in entries] == [
         ('open', 'open', 'open'), ('closed', 'refused', 'refused'), ('name', 'open', 'open'), ('nobody', 'unresolved', 'unresolved')]
     assert entries[0]['addresses'] == ['127.0.0.1'] and entries[0]['error'] == ''
+    # Where it would see this host come from.
+    assert entries[0]['sources'] == ['127.0.0.1'] and entries[3]['sources'] == []
     assert entries[3]['addresses'] == [] and entries[3]['error']
 
 
@@ -557,11 +582,23 @@ def test_the_guard(tmpdir):
     assert _observe.read_guard(str(tmpdir)) is None
     unit = tmpdir.mkdir('etc').mkdir('systemd').mkdir('system')
     unit.join('repmgr-guard.service').write('')
-    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None}
+    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None, 'peers': []}
     os.symlink('../repmgr-guard.service', str(unit.mkdir('multi-user.target.wants').join('repmgr-guard.service')))
     tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
     tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
-    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None}
+    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None, 'peers': []}
+
+
+@pytest.mark.parametrize('text, found', [
+    ('{"peers": [{"name": "b", "node_id": 2, "conninfo": "host=b sslmode=require", "vote": true}]}',
+     [{'node_id': 2, 'conninfo': 'host=b sslmode=require'}]),
+    # Written half, or by another version.
+    ('{"peers": [{"na', []), ('{}', []), ('{"peers": [{"name": "b"}]}', []), ('[]', []),
+])
+def test_how_the_guard_connects(tmpdir, text, found):
+    tmpdir.ensure('etc', 'systemd', 'system', 'repmgr-guard.service')
+    tmpdir.ensure('etc', 'pgfleet', 'guard.json').write(text)
+    assert _observe.read_guard(str(tmpdir))['peers'] == found
 
 
 @pytest.mark.parametrize('written, stopped', [

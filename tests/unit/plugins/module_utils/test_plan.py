@@ -23,7 +23,7 @@ WORDS = {
     'identity': ('same', 'other', 'unknown', 'none'),
     'primary': ('live', 'self', 'recovery', 'silent', 'unknown', 'none'),
     'record': ('absent', 'same', 'differs', 'foreign', 'unknown'),
-    'upstream': ('right', 'insecure', 'wrong', 'detached', 'unknown', 'none'),
+    'upstream': ('right', 'insecure', 'moved', 'wrong', 'detached', 'unknown', 'none'),
     'rejoin': ('never', 'attach', 'rewind', 'reclone'),
 }
 STANDBY = dict(role='standby', data='valid', server='running', recovery='yes', identity='same', primary='live', record='same',
@@ -117,6 +117,9 @@ CASES = [
     ('standby: TLS was switched on', dict(STANDBY, record='differs', upstream='insecure'), 538, ['set_tls', 'register_force']),
     ('standby: streams without TLS', dict(STANDBY, upstream='insecure'), 538, ['set_tls']),
     ('standby: new, streams without TLS', dict(STANDBY, record='absent', upstream='insecure'), 537, ['set_tls', 'register']),
+    ('standby: new, and its upstream has another address now', dict(STANDBY, record='absent', upstream='moved'), 539, ['set_address', 'register']),
+    ('standby: its upstream has another address now', dict(STANDBY, upstream='moved'), 540, ['set_address']),
+    ('standby: it and its upstream have', dict(STANDBY, record='differs', upstream='moved'), 540, ['set_address', 'register_force']),
     ('nonsense', dict(EMPTY, recovery='yes'), 900, []),
 ]
 DESIRED = Desired(role='standby', node_id=2, node_name='b', data_directory='/data', config_file='/etc/repmgr.conf')
@@ -203,7 +206,7 @@ def test_full_product(role, state):
 
 
 PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
-PURE = ('_plan', '_verdict', '_failover', '_removal', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits', '_settings')
+PURE = ('_plan', '_verdict', '_failover', '_removal', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits', '_settings', '_changeover')
 
 
 @pytest.mark.parametrize('name', PURE)
@@ -250,9 +253,9 @@ def streams(by):
 TLS = WANTED.replace(conninfo='dbname=repmgr host=b sslmode=verify-full sslrootcert=/r')
 
 
-def situate(desired=WANTED, observed=None, primary=LIVE, upstream_id=1, streaming=True, metadata=tuple(NODES)):
+def situate(desired=WANTED, observed=None, primary=LIVE, upstream_id=1, streaming=True, metadata=tuple(NODES), moved=False):
     return _plan.situate(desired, observed or standby(), primary, upstream_id, streaming,
-                         None if metadata is None else list(metadata))
+                         None if metadata is None else list(metadata), moved)
 
 
 def test_healthy_standby():
@@ -284,6 +287,9 @@ def test_healthy_standby():
     (dict(upstream_id=4, streaming=False), 'upstream', 'detached'),
     (dict(streaming=False), 'upstream', 'detached'),
     (dict(upstream_id=None), 'upstream', 'wrong'),
+    # By the word of the node that it should follow; repmgr would not follow that one once more, because its slot is in use.
+    (dict(upstream_id=None, moved=True, observed=streams('host=former')), 'upstream', 'moved'),
+    (dict(upstream_id=None, moved=True, observed=streams(None)), 'upstream', 'right'),
     (dict(upstream_id=None, streaming=False), 'upstream', 'detached'),
     (dict(upstream_id=4, desired=WANTED.replace(upstream_node_id=4)), 'upstream', 'right'),
     (dict(observed=streams('host=a sslmode=prefer')), 'upstream', 'right'),

@@ -1,0 +1,123 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A run that changes TLS settings or addresses may end after any of its tasks, and the nodes still connect: the order that this needs."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import subprocess
+
+import pytest
+import yaml
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+def load(*path):
+    with open(os.path.join(ROOT, *path)) as handle:
+        return yaml.safe_load(handle)
+
+
+def site():
+    """'role file' of everything that site.yml imports or includes, in the order in which a run comes to it."""
+    play = load('playbooks', 'site.yml')[-1]
+    found = []
+    for task in play['tasks'] + play['post_tasks']:
+        role = task.get('ansible.builtin.import_role') or task['ansible.builtin.include_role']
+        found.append('%s %s' % (role['name'].rpartition('.')[2], role.get('tasks_from', 'main')))
+    return found
+
+
+def assert_in_order(names, *steps):
+    assert [names.count(step) for step in steps] == [1] * len(steps), names
+    assert sorted(steps, key=names.index) == list(steps), names
+
+
+def written(*path):
+    """{file that a task writes: its task} of the top level of a file of tasks."""
+    return dict(((task.get('ansible.builtin.template') or {}).get('src'), task) for task in load(*path))
+
+
+def test_repmgr_conf_names_a_new_way_when_the_servers_take_it():
+    """The commands of repmgr, the promotion among them, connect as it says."""
+    assert_in_order(site(), 'repmgr_install main', 'tls main', 'server main', 'repmgr_install conf', 'primary main', 'standby main', 'witness main',
+                    'repmgrd main', 'guard main')
+    first = [task for task in load('roles', 'repmgr_install', 'tasks', 'configure.yml') if task.get('ansible.builtin.include_tasks') == 'conf.yml']
+    assert [task['when'] for task in first] == ['__repmgr_record.observed.config is none']
+    assert 'repmgr.conf.j2' not in written('roles', 'repmgr_install', 'tasks', 'configure.yml')
+    assert 'repmgr.conf.j2' in written('roles', 'repmgr_install', 'tasks', 'conf.yml')
+
+
+def test_the_same_when_a_node_is_added():
+    loops = [task['loop'] for task in load('playbooks', 'add_node.yml')[-1]['tasks'] if 'server' in str(task.get('loop'))]
+    assert len(loops) == 1
+    assert_in_order(loops[0].replace('[', ']').split(']'), "'repmgr_install', 'configure'", "'server', 'main'", "'repmgr_install', 'conf'",
+                    "__repmgr_role, 'main'")
+
+
+def test_what_was_goes_when_nobody_connects_by_it():
+    assert_in_order(site(), 'server main', 'repmgr_install conf', 'guard main', 'server access_stale', 'server firewall_stale', 'repmgrd reconnect',
+                    'server tls_last', 'common observe')
+    firewall = [task for task in load('roles', 'server', 'tasks', 'firewall.yml') if 'ansible.posix.firewalld' in task or 'community.general.ufw' in task]
+    assert [(task['loop'], set(task.get('ansible.posix.firewalld', task.get('community.general.ufw'))) & {'delete'}) for task in firewall] == [
+        ('{{ __repmgr_wanted }}', set())] * 2
+    assert firewall[0]['ansible.posix.firewalld']['state'] == 'enabled'
+
+
+def test_nobody_connects_in_a_new_way_before_all_servers_take_it():
+    check, write = load('roles', 'repmgr_install', 'tasks', 'conf.yml')
+    assert check['ansible.builtin.assert']['that'] == '__repmgr_members | difference(ansible_play_hosts) | length == 0'
+    assert check['when'] == '__repmgr_changes_over and not ansible_check_mode' and 'ansible.builtin.template' in write
+
+
+def test_the_servers_change_last_after_a_new_look():
+    """By what is observed then: a WAL receiver that waits for a restart still asks for TLS."""
+    observe, record, dummy, write = load('roles', 'server', 'tasks', 'tls_last.yml')
+    assert observe['ansible.builtin.include_role']['tasks_from'] == 'observe'
+    assert 'pgfleet.repmgr.changeover' in record['ansible.builtin.set_fact']['__repmgr_changeover'] and 'when' not in record
+    assert write['ansible.builtin.import_tasks'] == 'settings.yml'
+
+
+def test_both_authorities_are_trusted_before_any_server_changes():
+    tasks = load('roles', 'tls', 'tasks', 'main.yml')
+    assert [task.get('ansible.builtin.include_tasks') for task in tasks][-2:] == ['{{ __repmgr_tls_mode }}.yml', 'trust.yml']
+    assert_in_order(site(), 'tls main', 'server main')
+
+
+def test_what_changes_is_known_before_the_settings_are_compared():
+    names = [list(task.get('ansible.builtin.set_fact') or task) for task in load('roles', 'common', 'tasks', 'decide.yml')]
+    assert names.index(['__repmgr_changeover']) < names.index(['__repmgr_record'])
+
+
+@pytest.mark.parametrize('playbook, before', [
+    ('remove_node', 'The others are a cluster without the target'), ('rotate_credentials', 'Settle the next password before anything is changed')])
+def test_others_leave_it_to_site(playbook, before):
+    """Before they change anything: by the rules, certificates and keys that they write nobody would get in who still connects as before."""
+    names = [task['name'] for task in load('playbooks', playbook + '.yml')[-1]['tasks']]
+    task = load('playbooks', playbook + '.yml')[-1]['tasks'][names.index('Nodes connect to each other as the inventory says')]
+    assert task['ansible.builtin.include_role']['tasks_from'] == 'settled'
+    assert names.index(task['name']) == names.index(before) - 1
+
+
+@pytest.mark.parametrize('later, address', [('10.0.0.2', None), ('192.168.0.2', '10.0.0.2')])
+def test_what_they_say(tmp_path, later, address):
+    record = {'name': 'a', 'node_id': '1', 'node_name': 'a', 'port': '5432', 'address': later, 'user': 'repmgr', 'database': 'repmgr', 'tls': '',
+              'conninfo': '', 'observed': {'server': {'state': 'running', 'sql': True, 'in_recovery': False, 'settings': {'port': '5433'}}, 'repmgr': {'nodes': [
+                  {'node_id': 1, 'node_name': 'a', 'type': 'primary', 'active': True, 'conninfo': 'host=10.0.0.2 user=repmgr dbname=repmgr'}]}}}
+    tasks = [{'import_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'settled'}}]
+    (tmp_path / 'play.yml').write_text(yaml.safe_dump([{
+        'hosts': 'a', 'gather_facts': False, 'connection': 'local', 'tasks': tasks, 'vars': {'__repmgr_to_settle': ['a']}}]))
+    (tmp_path / 'hosts.yml').write_text(yaml.safe_dump({'all': {'hosts': {'a': {'__repmgr_record': record}}}}))
+    (tmp_path / 'ansible.cfg').write_text('')
+    done = subprocess.run(
+        ['ansible-playbook', '-i', 'hosts.yml', 'play.yml'], cwd=str(tmp_path), timeout=300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        universal_newlines=True, check=False, env=dict(os.environ, ANSIBLE_NOCOLOR='1', ANSIBLE_CONFIG='ansible.cfg', ANSIBLE_STDOUT_CALLBACK='default',
+                                                       ANSIBLE_COLLECTIONS_PATH=os.path.join(ROOT, '.ansible', 'collections')))
+    said = ' '.join(done.stdout.split())
+    # Another port is no matter of these.
+    assert 'repmgr_port' not in said and (done.returncode, 'a: is connected to by %s, and its repmgr_address is %s' % (address, later) in said) == (
+        (2, True) if address else (0, False)), said
