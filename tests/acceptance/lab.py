@@ -246,6 +246,15 @@ def stale_pid(host):
               " && sed -i \"1s/.*/$(systemctl show -p MainPID --value stale-pid)/\" %s/postmaster.pid" % DATA)
 
 
+def load_in_bulk(host):
+    """One transaction that goes on writing. A server that is killed meanwhile has sent its standbys the beginning of a record and no more."""
+    sql(host, "drop table if exists bulk; create table bulk (number int, text text)", "app")
+    begin = value(host, "select pg_current_wal_lsn()")
+    insert = "insert into bulk select n, repeat(md5(n::text), 8) from generate_series(1, 3000000) n"
+    ssh(host, "systemd-run -q --collect --uid postgres psql -Xqd app -c \"%s\"" % insert)
+    wait_until("it writes in bulk", 30, lambda: value(host, "select pg_current_wal_lsn() - '%s'::pg_lsn > 30000000" % begin) == "t", pause=0.1)
+
+
 def kill_for_good(host):
     """kill -9 of the postmaster, where nobody starts it again: the guard is off until its host boots, or it is started."""
     ssh(host, "systemctl stop repmgr-guard && systemctl kill -s KILL " + UNIT)

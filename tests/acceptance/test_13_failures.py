@@ -243,6 +243,23 @@ def test_row_1b_and_cannot_start_again(clients, figure, attempt):
     home()
 
 
+@row("1l")
+def test_row_1l_during_a_bulk_load(clients, figure, attempt):
+    """The standbys have the beginning of a record: repmgr lets none of them follow the one that is promoted."""
+    with clients:
+        lab.load_in_bulk(lab.PRIMARY)
+        lab.kill_for_good(lab.PRIMARY)
+        new = another_primary()
+        clients.writers.progress(seconds=60)
+        lab.ssh(lab.PRIMARY, "systemctl start repmgr-guard")
+        healed = time.time()
+        back = streams_again(lab.PRIMARY, healed)
+        lab.healthy(primary=new, within=120)
+        lab.sql(new, "drop table bulk", "app")
+    story("1l kill -9 during a bulk load", clients, figure, new, healed, back=back)
+    home()
+
+
 @row("2")
 def test_row_2_one_backend_is_killed(clients, figure, attempt):
     with clients:

@@ -898,6 +898,90 @@ def test_watch_over_a_standby_without_a_primary(monkeypatch, peers, local, secon
 FOLLOW = '/bin/repmgr -f /etc/repmgr.conf standby follow --upstream-node-id 2'
 
 
+# A primary that was killed during a bulk load has sent the beginning of a record only.
+PARTIAL = {'replayed': 90, 'lsn': 100, 'version': 150000, 'timeline': 1, 'checkpoint_timeline': 1}
+NEWER = {'timeline': 2}
+
+
+def a_moment_later(stage, seconds, **local):
+    stage.now += seconds
+    stage.watch.local.answer = dict(stage.watch.local.answer, **local)
+    for each in [stage.watch.local] + stage.watch.peers:
+        each.answered = stage.now
+    stage.watch.standby()
+
+
+def with_a_partial_record(monkeypatch, local, peer, config):
+    stage = Stage(monkeypatch, primary('b', **peer), standby('c', lsn=200), **config)
+    stage.watch.peers[0].conninfo = 'host=b'
+    stage.watch.local.answer = dict(standby('a', priorities=PRIORITIES).answer, **dict(PARTIAL, **local))
+    return stage
+
+
+@pytest.mark.parametrize('local, peer, config, seconds, begins', [
+    ({}, NEWER, {}, 4.9, False),
+    ({}, NEWER, {}, 5.1, True),
+    # It has replayed all; it goes on streaming; an operator has paused the replay.
+    ({'replayed': 100}, NEWER, {}, 5.1, False),
+    ({'receiving': True, 'silence': 1}, NEWER, {}, 5.1, False),
+    ({'replayed': None}, NEWER, {}, 5.1, False),
+    # Not where repmgr follows, nor where a server has to be started again for it.
+    ({}, {'timeline': 1}, {}, 5.1, False),
+    ({'checkpoint_timeline': 2}, NEWER, {}, 5.1, False),
+    ({'version': 120000}, NEWER, {}, 5.1, False),
+    # Somebody works on it, or wants to.
+    ({'paused': True}, NEWER, {}, 5.1, False),
+    ({}, dict(NEWER, paused=True), {}, 5.1, False),
+    ({}, NEWER, {'auto_rejoin': 'off'}, 5.1, False),
+])
+def test_when_a_standby_with_a_partial_record_streams_without_repmgr(monkeypatch, local, peer, config, seconds, begins):
+    stage = with_a_partial_record(monkeypatch, local, peer, config)
+    a_moment_later(stage, 0)
+    a_moment_later(stage, seconds)
+    assert bool([done for done in stage.done if done.startswith('/bin/psql ')]) == begins, stage.done
+    assert [done for done in stage.done if 'standby follow' in done] == []
+
+
+def test_repmgr_follows_when_such_a_standby_streams(monkeypatch):
+    stage = with_a_partial_record(monkeypatch, {}, NEWER, {})
+    a_moment_later(stage, 0)
+    a_moment_later(stage, 6)
+    assert "ALTER SYSTEM SET primary_conninfo = 'host=b application_name=''a'' passfile=''/pgpass'''" in stage.done[-1]
+    assert "ALTER SYSTEM SET primary_slot_name = '' " in stage.done[-1]
+    # Once. What that does not mend is left to repmgr and an operator.
+    stage.end_job(0)
+    a_moment_later(stage, 1)
+    a_moment_later(stage, 6)
+    assert len([done for done in stage.done if done.startswith('/bin/psql ')]) == 1
+    stage.done[:] = []
+    a_moment_later(stage, 1, receiving=True, silence=1, primary_id=2)
+    assert stage.done == [FOLLOW]
+    stage.end_job(1)
+    a_moment_later(stage, 1)
+    assert FOLLOW not in stage.done[1:]
+    a_moment_later(stage, guard.PATIENCE)
+    assert stage.done[-1] == FOLLOW
+    stage.end_job(0)
+    stage.done[:] = []
+    a_moment_later(stage, guard.PATIENCE)
+    assert stage.done == []
+
+
+def test_a_standby_that_still_replays_is_given_its_time(monkeypatch):
+    stage = with_a_partial_record(monkeypatch, {}, NEWER, {})
+    for replayed in (10, 40, 70, 90):
+        a_moment_later(stage, 4, replayed=replayed)
+    assert stage.done == []
+
+
+@pytest.mark.parametrize('name, passfile, text', [
+    ('a', '', "host=b application_name='a'"),
+    ("it's", '/home of/\\.pgpass', "host=b application_name='it\\'s' passfile='/home of/\\\\.pgpass'"),
+])
+def test_upstream_conninfo(name, passfile, text):
+    assert guard.upstream_conninfo({'name': name, 'passfile': passfile}, 'host=b') == text
+
+
 @pytest.mark.parametrize('local, peer, config, seconds, done', [
     ({}, {}, {}, 29, []),
     ({}, {}, {}, 31, ['streams from nobody for 31 s: follows b', FOLLOW]),
