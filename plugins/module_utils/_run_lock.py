@@ -31,8 +31,8 @@ FOLDER = '/run/pgfleet'
 PROC = '/proc'
 # How long a lock lives that no connection keeps alive.
 SECONDS = 120
-# A run that is younger may not have found out yet that it has to give way.
-YOUNG = 15
+# A run that is younger may not have found out yet that it has to give way: it observes all of its hosts first.
+YOUNG = 30
 # Seconds to wait for another process that reads or writes the lock at this moment, which takes milliseconds.
 _PATIENCE = 5
 # More is none of ours.

@@ -15,7 +15,7 @@ short_description: Observe a node of a repmgr cluster and what it can see of its
 version_added: 0.1.0
 description:
   - Reads what one node knows of itself and of its peers in one go, and says what that means for the cluster.
-  - Works on a host with nothing installed as well as on a running node. Changes nothing.
+  - Works on a host with nothing installed as well as on a running node. Changes nothing but, where it is asked for, the O(lock) of the run.
   - Starts two processes at most for the node itself, C(pg_controldata) and C(psql), where the server answers at the first try.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
@@ -155,7 +155,6 @@ options:
         lock is only read.
       - While another run has the lock, nothing else is observed.
     type: dict
-    version_added: 0.1.0
     suboptions:
       run:
         description: Which run this is. The controller fills it in.
@@ -166,7 +165,7 @@ options:
         elements: str
         default: []
       before:
-        description: The RV(observed.run_lock.boot) of the run's own observation before this one. A lock that was lost in between is not taken again.
+        description: The C(observed.run_lock.boot) of the run's own observation before this one. A lock that was lost in between is not taken again.
         type: str
         default: ''
       release:

@@ -73,7 +73,7 @@ def test_who_gives_way_is_waited_for(asked):
     assert asked({'lock': {}}, [young, young, HELD])[::2] == (HELD, 2)
     # And no longer than it takes to give way.
     found, dummy, waited = asked({'lock': {}}, [young])
-    assert (found['state'], waited) == ('refused', 15)
+    assert (found['state'], waited) == ('refused', 30)
     assert asked({'lock': {}}, [dict(other(run='r0'), for_seconds=1)])[2] == 0
 
 

@@ -64,7 +64,7 @@ def test_decision(there, now, options, found):
 
 
 @pytest.mark.parametrize('other, waits', [
-    (note('r2', since=990), True), (note('r0', since=990), False), (note('r2', since=985), False),
+    (note('r2', since=990), True), (note('r0', since=990), False), (note('r2', since=970), False),
     (note('r0', displaced=note('r1')), True), (note('r0', displaced=note('r3')), False)])
 def test_who_gives_way(other, waits):
     """Of two that begin at once exactly one waits for the other."""
