@@ -7,7 +7,7 @@
 
 Two runs that reach one node in common exclude each other. Nothing has to remove the lock of a run that died:
 * It is in /run, and has the boot in it, so that a reboot ends it. Its times are seconds since that boot: no change of the clock makes it older.
-* It lives as long as the SSH connection that it was taken through, and SECONDS after it was last renewed where there is none. Every observation
+* It lives as long as the SSH connection that it was taken through, and LOCK_SECONDS after it was last renewed where there is none. Every observation
   renews it.
 * The controller that the run was on knows at once that the run is over (plugin_utils/_this_run.py).
 * An operator who knows better names the run (`-e repmgr_override_run=`). Nobody can override a run by that which he has not been told of.
@@ -27,10 +27,10 @@ import os
 import stat
 import time
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import LOCK_SECONDS
+
 FOLDER = '/run/pgfleet'
 PROC = '/proc'
-# How long a lock lives that no connection keeps alive.
-SECONDS = 120
 # A run that is younger may not have found out yet that it has to give way: it observes all of its hosts first.
 YOUNG = 30
 # Seconds to wait for another process that reads or writes the lock at this moment, which takes milliseconds.
@@ -63,7 +63,7 @@ def decision(note, run, here, override=(), before=''):
 
 def lives(note, here):
     age = here['uptime'] - note['renewed']
-    return note['boot'] == here['boot'] and age >= 0 and (age < SECONDS or here['connected'])
+    return note['boot'] == here['boot'] and age >= 0 and (age < LOCK_SECONDS or here['connected'])
 
 
 def gives_way(other, run):

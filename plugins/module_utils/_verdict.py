@@ -9,8 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _run_lock, _settings, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, MAX_LAG, RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr, _settings, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._progress import span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
@@ -193,7 +193,7 @@ def _check_runs(cluster):
             ['Wait for it to end.',
              'If it was killed, its lock ends with its SSH connection, about a minute later; where its controller was switched off, after hours.'
              if any(other['connected'] for other in others) else
-             'If it was killed, its lock ends in %s.' % span(max(_run_lock.SECONDS - other['renewed_seconds'] for other in others)),
+             'If it was killed, its lock ends in %s.' % span(max(LOCK_SECONDS - other['renewed_seconds'] for other in others)),
              'Only if you know that it is dead, run again with -e repmgr_override_run=%s.' % run])
     for run, names, others in other_runs(cluster.seen, 'lost'):
         cluster.problem(
