@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
     def _locked(self, task_vars):
         own = _this_run.this_run()
         override = list(self._task.args['lock'].get('override') or [])
-        deadline = time.time() + _run_lock.YOUNG
+        deadline = time.monotonic() + _run_lock.YOUNG
         while True:
             lock = dict(self._task.args['lock'], run=own, override=override)
             found = self._execute_module(module_args=dict(self._task.args, lock=lock), task_vars=task_vars, wrap_async=self._task.async_val)
@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
                 return found
             if other['state'] == 'refused' and other['run'] not in override and _this_run.is_over(other, own):
                 override.append(other['run'])
-            elif _run_lock.gives_way(other, own['run']) and time.time() < deadline:
+            elif _run_lock.gives_way(other, own['run']) and time.monotonic() < deadline:
                 time.sleep(1)
             else:
                 return found

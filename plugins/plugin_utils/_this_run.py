@@ -42,7 +42,7 @@ def is_over(other, own):
     if not ours['boot'] or not isinstance(theirs.get('pid'), int):
         return False
     if (theirs.get('boot'), theirs.get('namespace')) == (ours['boot'], ours['namespace']):
-        return _started(theirs['pid']) != theirs.get('started')
+        return _has_ended(theirs['pid'], theirs.get('started'))
     # Containers of one image may have the same id, and then not the same name.
     same_machine = bool(ours['machine']) and (theirs.get('machine'), other['controller']) == (ours['machine'], own['controller'])
     return same_machine and theirs.get('boot') != ours['boot']
@@ -77,6 +77,23 @@ def _place():
     except OSError:
         machine = ''
     return {'machine': machine, 'boot': _run_lock.boot(), 'namespace': namespace}
+
+
+def _has_ended(pid, began):
+    found = _started(pid)
+    if found is not None:
+        return found != began
+    if os.path.exists(os.path.join(_run_lock.PROC, '%d' % pid)):
+        # It only has not been reaped.
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        # Another user's, and /proc is mounted with hidepid.
+        pass
+    return False
 
 
 def _started(pid):

@@ -35,7 +35,7 @@ def asked(monkeypatch):
         monkeypatch.setattr(ActionBase, '_execute_module', execute)
         monkeypatch.setattr(_this_run, 'this_run', lambda: OWN)
         monkeypatch.setattr(_this_run, 'is_over', lambda found, own: found['run'] in dead)
-        monkeypatch.setattr(repmgr_cluster_info, 'time', types.SimpleNamespace(time=lambda: float(sum(waited)), sleep=waited.append))
+        monkeypatch.setattr(repmgr_cluster_info, 'time', types.SimpleNamespace(monotonic=lambda: float(sum(waited)), sleep=waited.append))
         action = object.__new__(repmgr_cluster_info.ActionModule)
         action._task = types.SimpleNamespace(args=args, async_val=0)
         return action.run()['observed']['run_lock'], locks, sum(waited)

@@ -77,6 +77,19 @@ def test_what_a_process_number_says(place, controller, over):
     assert not _this_run.is_over(dict(other, process=dict(other['process'], pid='x')), own)
 
 
+@pytest.mark.parametrize('error, over', [(ProcessLookupError, True), (PermissionError, False), (None, False)])
+def test_a_process_that_cannot_be_seen_may_live(monkeypatch, error, over):
+    """Another user's, where /proc is mounted with hidepid."""
+    own = _this_run.this_run()
+
+    def kill(pid, number):
+        assert (pid, number) == (2 ** 30, 0)
+        if error:
+            raise error()
+    monkeypatch.setattr(os, 'kill', kill)
+    assert _this_run.is_over(dict(own, process=dict(own['process'], pid=2 ** 30)), own) is over
+
+
 def test_a_controller_that_says_nothing_of_itself():
     own = {'controller': 'ops1', 'process': dict(machine='', boot='', namespace='', pid=1, started=1)}
     other = {'controller': 'ops1', 'process': dict(machine='', boot='', namespace='', pid=2 ** 30, started=1)}
@@ -89,4 +102,4 @@ def test_a_controller_without_proc(monkeypatch, tmp_path):
     own = _this_run.this_run()
     assert own['process'] == {'machine': '', 'boot': '{ sec = 1 }', 'namespace': '', 'pid': os.getpid(), 'started': 'Mon Nov 30'}
     assert not _this_run.is_over(own, own)
-    assert _this_run.is_over(dict(own, process=dict(own['process'], pid=1)), own)
+    assert _this_run.is_over(dict(own, process=dict(own['process'], pid=2 ** 30)), own)
