@@ -32,6 +32,9 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     """
     plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': []}
     by_name = dict((host.name, host) for host in hosts)
+    others = [problem['message'] for problem in answer['problems'] if problem['code'] == 'other_run']
+    if others:
+        return dict(plan, refuse='\n'.join(others))
     if not answer['exists']:
         return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary is gone', _steps.playbook('site', reason='Deploy it by')))
     if answer['status'] == 'split_brain':

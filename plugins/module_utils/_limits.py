@@ -15,3 +15,5 @@ RENEWAL_DAYS = 30
 AUTHORITY_DAYS = 90
 # What is not on the best candidate is lost by a failover: more than a WAL segment is more than a moment's delay.
 MAX_LAG = 16 * 1024 * 1024
+# How long the lock of a run lives that no connection keeps alive.
+LOCK_SECONDS = 120

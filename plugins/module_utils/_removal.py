@@ -65,7 +65,9 @@ def _tolerated(hosts, answer, target):
     listed = any(host.name == target for host in hosts)
     others = [host for host in hosts if _seen(host) and host.name != target]
     for problem in [problem for problem in answer['problems'] if problem['stop']]:
-        if problem['code'] == 'login_failed' or problem['nodes'] == [target]:
+        if problem['code'] == 'other_run':
+            tolerated = False
+        elif problem['code'] == 'login_failed' or problem['nodes'] == [target]:
             tolerated = True
         elif problem['code'] == 'no_majority':
             tolerated = target in problem['nodes'] and len(others) >= majority(len(hosts) + len(answer['unlisted']) - 1)

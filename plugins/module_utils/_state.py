@@ -175,6 +175,7 @@ class Observed(Record):
         ('guard', None),            # whether repmgr-guard, where it is installed, runs and starts at boot
         ('daemons', list),          # every repmgrd of this node: {pid, unit}; unit is None where systemd runs it in none
         ('pause', None),            # who paused repmgrd, and why, as he wrote it down
+        ('run_lock', None),         # of the run that works on this node, as _run_lock has it
         ('tls', None),
         ('disks', list),            # the file systems of its data and of its WAL
         ('reach', list),

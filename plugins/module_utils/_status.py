@@ -83,6 +83,7 @@ def _view(name, hosts):
         'failover': {
             'ready': ready['ready'], 'reasons': ready['reasons'], 'candidates': ready['candidates'],
             'steps': [_steps.shown(problem['steps']) for problem in ready['problems']]},
+        'runs': _runs(hosts),
         'nodes': nodes,
         'slots': _slots(cluster),
         'events': _events(cluster),
@@ -91,6 +92,13 @@ def _view(name, hosts):
     }
     view['next_step'], view['next'] = _next(view, ready['problems'])
     return view
+
+
+def _runs(hosts):
+    """The runs of playbooks that are at work, as far as they change anything."""
+    return [{'run': run, 'playbook': others[0]['playbook'], 'user': others[0]['user'], 'controller': others[0]['controller'], 'nodes': names,
+             'for_seconds': max(other['for_seconds'] for other in others), 'text': _verdict.run_in_words(others)}
+            for run, names, others in _verdict.other_runs([host for host in hosts if _seen(host)], 'seen')]
 
 
 def _node(cluster, host):
@@ -403,6 +411,7 @@ def text(found):
 def _details(view):
     said = [[(failover(view), 'ok' if view['failover']['ready'] else 'warn')]]
     said += [[('  %s' % reason, '')] for reason in view['failover']['reasons']]
+    said += [[('run: ', 'dim'), (run['text'], 'warn')] for run in view['runs']]
     said += [[]] + _table([columns(node) for node in view['nodes']])
     more = _table([[
         ('node', node['name'], 'bold'),

@@ -10,8 +10,9 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _repmgr, _settings, _sources, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, MAX_LAG, RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._progress import span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
@@ -75,6 +76,10 @@ def verdict(hosts, deploying=True):
     cluster = _Cluster(hosts)
     _find_registry(cluster)
     _find_primary(cluster)
+    _check_runs(cluster)
+    if cluster.has('other_run'):
+        # Some nodes were not observed, and whatever is wrong with the others may be that run's work in progress.
+        return _answer(cluster, deploying)
     _check_seen(cluster)
     if cluster.exists or deploying:
         _check_primary(cluster)
@@ -180,6 +185,39 @@ def _find_primary(cluster):
 
 
 # -- checks
+
+def _check_runs(cluster):
+    for run, names, others in other_runs(cluster.seen, 'refused'):
+        cluster.problem(
+            'other_run', names, 'another run is at work: %s' % run_in_words(others), 'one run at a time',
+            ['Wait for it to end.',
+             'If it was killed, its lock ends with its SSH connection, about a minute later; where its controller was switched off, after hours.'
+             if any(other['connected'] for other in others) else
+             'If it was killed, its lock ends in %s.' % span(max(LOCK_SECONDS - other['renewed_seconds'] for other in others)),
+             'Only if you know that it is dead, run again with -e repmgr_override_run=%s.' % run])
+    for run, names, others in other_runs(cluster.seen, 'lost'):
+        cluster.problem(
+            'other_run', names, 'this run has lost its lock, so another may have been at work meanwhile%s' % (': %s' % run_in_words(others) if run else ''),
+            'the lock that it took before', 'Wait until no other run is at work, and run again.')
+
+
+def other_runs(hosts, state):
+    """[(run, [hosts], [what each of them tells of its lock])] of the runs whose lock is in this state."""
+    runs = {}
+    for host in hosts:
+        other = host.observed.run_lock or {}
+        if other.get('state') == state:
+            runs.setdefault(other['run'], []).append((host.name, other))
+    return [(run, [name for name, dummy in found], [other for dummy, other in found]) for run, found in sorted(runs.items())]
+
+
+def run_in_words(others):
+    """Of one run, as it was seen on some nodes."""
+    other = others[0]
+    return '`ansible-playbook %s` by %s on %s, for %s now, seen last %s ago' % (
+        other['playbook'], other['user'], other['controller'], span(max(each['for_seconds'] for each in others)),
+        span(min(each['renewed_seconds'] for each in others)))
+
 
 def _check_seen(cluster):
     hidden = [host for host in cluster.hosts if host not in cluster.seen]
@@ -726,6 +764,9 @@ def deploy_problems(hosts):
     """What a deployment would break by doing as the inventory says: it writes passwords, ports and names on all nodes long before the servers have them.
     And what it could not be ended with: a package source that has to be corrected first."""
     cluster = _Cluster(hosts)
+    _check_runs(cluster)
+    if cluster.has('other_run'):
+        return []
     _find_registry(cluster)
     _find_primary(cluster)
     cluster.problems = []

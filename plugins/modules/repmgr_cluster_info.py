@@ -15,7 +15,7 @@ short_description: Observe a node of a repmgr cluster and what it can see of its
 version_added: 0.1.0
 description:
   - Reads what one node knows of itself and of its peers in one go, and says what that means for the cluster.
-  - Works on a host with nothing installed as well as on a running node. Changes nothing.
+  - Works on a host with nothing installed as well as on a running node. Changes nothing but, where it is asked for, the O(lock) of the run.
   - Starts two processes at most for the node itself, C(pg_controldata) and C(psql), where the server answers at the first try.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
@@ -192,6 +192,31 @@ options:
       authority_key:
         description: Where the private key of the cluster's own authority would be.
         type: path
+  lock:
+    description:
+      - Take the lock of the node, a file in C(/run/pgfleet) that keeps one run of a playbook from working beside another, or renew it. In check mode the
+        lock is only read.
+      - While another run has the lock, nothing else is observed.
+    type: dict
+    suboptions:
+      run:
+        description: Which run this is. The controller fills it in.
+        type: dict
+      override:
+        description: Runs whose locks are taken, because they are known to be dead.
+        type: list
+        elements: str
+        default: []
+      before:
+        description: The C(observed.run_lock.boot) of the run's own observation before this one. A lock that was lost in between is not taken again.
+        type: str
+        default: ''
+      release:
+        description:
+          - Release the lock of this run instead, and return nothing but what O(show) and O(ask) want.
+          - V(end) is for the end of a run. V(refused) is for a run that has changed nothing; it puts back the lock of a run that had fallen silent.
+        type: str
+        choices: [end, refused]
   observe_peers:
     description:
       - Observe every registered node and every peer over SQL too. Needed for a verdict on the whole cluster.
@@ -278,7 +303,7 @@ EXAMPLES = r"""
 RETURN = r"""
 observed:
   description: What the node sees. Passwords never appear.
-  returned: always
+  returned: unless O(lock.release) is set
   type: dict
   contains:
     name:
@@ -387,6 +412,14 @@ observed:
           were the reason and C(since) as far as it wrote them down, V(none) where it has not. C(peers) have a C(node_id) and a C(conninfo).
       type: dict
       returned: where it is installed
+    run_lock:
+      description:
+        - The lock of the run that works on this node, V(none) where there is none. C(state) is V(held), V(refused) where another run has it, V(lost)
+          where this run had it, V(seen) without O(lock), or V(unavailable) with the C(reason).
+        - With V(held) C(boot), for O(lock.before). Of another run C(run), C(playbook), C(user), C(controller), and its C(process) there;
+          C(for_seconds) since it began, C(renewed_seconds) since it was seen last, and whether its SSH connection is open, C(connected).
+      type: dict
+      returned: always
     disks:
       description:
         - The file systems of the data directory and, where it has one of its own, of its WAL, each with C(path), C(total_bytes) and
@@ -425,7 +458,7 @@ observed:
       returned: always
 cluster:
   description: What this node's observations say of the cluster.
-  returned: always
+  returned: unless O(lock.release) is set
   type: dict
   contains:
     status:
@@ -487,11 +520,11 @@ import threading
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login, _observe, _reach, _settings, _tls, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login, _observe, _reach, _run_lock, _settings, _tls, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, warnings
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, plain
 
 ARGUMENTS = dict(
     name=dict(type='str'),
@@ -532,6 +565,12 @@ ARGUMENTS = dict(
         root=dict(type='path', required=True),
         names=dict(type='list', elements='str', default=[]),
         authority_key=dict(type='path', no_log=False),
+    )),
+    lock=dict(type='dict', options=dict(
+        run=dict(type='dict'),
+        override=dict(type='list', elements='str', default=[]),
+        before=dict(type='str', default=''),
+        release=dict(type='str', choices=['end', 'refused']),
     )),
     observe_peers=dict(type='bool', default=False),
     connect_timeout=dict(type='int', default=3),
@@ -577,6 +616,29 @@ def redacted_all(value):
     return redacted(value) if hasattr(value, 'lower') else value
 
 
+def run_lock(module):
+    """What is to be told of the lock of the node, taken first where it is to be taken."""
+    lock = module.params['lock']
+    if not lock or not lock['run'] or module.check_mode:
+        return _run_lock.seen()
+    found = _run_lock.take(lock['run'], lock['override'], lock['before'])
+    if found['state'] == 'unavailable':
+        module.warn('%s: cannot take the lock of the run (%s). Nothing keeps another run from working on this node at the same time.' % (
+            module.params['name'], found['reason']))
+    return found
+
+
+def asked(module, runner, place):
+    """What repmgr itself says, where that is wanted."""
+    result = {}
+    repmgr = Repmgr(runner, place.bin_dir or '', place.config_file or '', module.params['passfile'], module.params['run_as'])
+    if module.params['show']:
+        result['status_text'] = status_texts(module, repmgr)
+    if module.params['ask']:
+        result['answers'] = answers(module, repmgr)
+    return result
+
+
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
@@ -587,6 +649,16 @@ def main():
     if params['find']:
         _observe.find(place)
     psql = Psql(runner, place.bin_dir or '', params['passfile'], params['connect_timeout'])
+    if params['lock'] and params['lock']['release']:
+        if params['lock']['run'] and not module.check_mode:
+            _run_lock.release(params['lock']['run']['run'], refused=params['lock']['release'] == 'refused')
+        module.exit_json(changed=False, **asked(module, runner, place))
+
+    # Before anything is looked at: without the lock, that may be another run's work in progress.
+    found = run_lock(module)
+    if found and found['state'] in ('refused', 'lost'):
+        observed = Observed(name=place.name, run_lock=found)
+        module.exit_json(changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed))
 
     # A peer that is gone costs the timeout, in which this node can be looked at.
     reached, failed = [], []
@@ -602,6 +674,7 @@ def main():
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
     observed.files = _observe.files(params['files'], params['blocks'])
+    observed.run_lock = found
     observed.contents = _observe.contents(params['contents'])
     observed.server.kept = _settings.kept_in(_observe.contents([params['settings_file'] or '']).get(params['settings_file']))
     observed.missing_packages = _observe.missing_packages(runner, params['packages'])
@@ -622,13 +695,8 @@ def main():
         observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(
             psql, observed, place, params['peers'], params['connect_timeout']).items())
 
-    result = {'observed': plain(observed), 'cluster': _verdict.from_one_node(observed)}
-    repmgr = Repmgr(runner, place.bin_dir or '', place.config_file or '', params['passfile'], params['run_as'])
-    if params['show']:
-        result['status_text'] = status_texts(module, repmgr)
-    if params['ask']:
-        result['answers'] = answers(module, repmgr)
-    module.exit_json(changed=False, **result)
+    module.exit_json(
+        changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed), **asked(module, runner, place))
 
 
 if __name__ == '__main__':

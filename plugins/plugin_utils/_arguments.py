@@ -95,6 +95,13 @@ def _seconds(value, dummy_hosts):
     return int(text)
 
 
+def _runs(value, dummy_hosts):
+    words = _words(value)
+    if not all(re.match('r[0-9a-f]{10}$', word) for word in words):
+        raise ValueError('the run that the refusal names, or more than one, separated by commas')
+    return words
+
+
 CREDENTIALS = ('password', 'ssh', 'certificates')
 
 ARGUMENTS = {
@@ -106,6 +113,7 @@ ARGUMENTS = {
     'repmgr_rejoin': Argument('rejoin', _one_of('attach', 'rewind', 'reclone'), 'rewind', 'WAY', False),
     'repmgr_maintenance': Argument('repmgrd', _one_of('pause', 'unpause'), '', 'pause', False),
     'repmgr_reason': Argument('reason', _not_empty('the reason for the pause, which status shows'), '', "'...'", False),
+    'repmgr_override_run': Argument('override_run', _runs, [], 'RUN', False),
     'repmgr_all': Argument('all', _boolean, False, 'true', False),
     'repmgr_credentials': Argument('credentials', _some_of(*CREDENTIALS), list(CREDENTIALS), ','.join(CREDENTIALS), False),
     'repmgr_format': Argument('format', _one_of('text', 'json'), 'text', 'json', False),
@@ -116,20 +124,22 @@ ARGUMENTS = {
 }
 
 _ALL = ('repmgr_only',)
+# Of those that take the lock of the run.
+_CHANGES = _ALL + ('repmgr_override_run',)
 # {playbook: (what it takes, what it cannot do without)}
 PLAYBOOKS = {
-    'add_node': (_ALL + ('repmgr_target',), ('repmgr_target',)),
-    'failover': (_ALL + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
-    'maintenance': (_ALL + ('repmgr_maintenance', 'repmgr_reason', 'repmgr_primary_is_dead'), ('repmgr_maintenance',)),
-    'minor_upgrade': (_ALL, ()),
+    'add_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
+    'failover': (_CHANGES + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
+    'maintenance': (_CHANGES + ('repmgr_maintenance', 'repmgr_reason', 'repmgr_primary_is_dead'), ('repmgr_maintenance',)),
+    'minor_upgrade': (_CHANGES, ()),
     'preflight': (_ALL, ()),
-    'rejoin': (_ALL + ('repmgr_target', 'repmgr_rejoin'), ('repmgr_target',)),
-    'remove_node': (_ALL + ('repmgr_target',), ('repmgr_target',)),
-    'rolling_restart': (_ALL + ('repmgr_all',), ()),
-    'rotate_credentials': (_ALL + ('repmgr_credentials',), ()),
-    'site': (_ALL, ()),
+    'rejoin': (_CHANGES + ('repmgr_target', 'repmgr_rejoin'), ('repmgr_target',)),
+    'remove_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
+    'rolling_restart': (_CHANGES + ('repmgr_all',), ()),
+    'rotate_credentials': (_CHANGES + ('repmgr_credentials',), ()),
+    'site': (_CHANGES, ()),
     'status': (_ALL + ('repmgr_format', 'repmgr_output', 'repmgr_report', 'repmgr_logins', 'repmgr_connect_timeout'), ()),
-    'switchover': (_ALL + ('repmgr_target',), ('repmgr_target',)),
+    'switchover': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
 }
 # (playbook, argument): a check of its own.
 _CHECKS = {('remove_node', 'repmgr_target'): _host_or_node}

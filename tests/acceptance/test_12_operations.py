@@ -418,7 +418,23 @@ def test_minor_upgrade(writers, figure):
     books("minor_upgrade").assert_nothing_changed()
 
 
-# --- switchovers that are not alone ----------------------------------------------------------------
+# --- runs that are not alone -----------------------------------------------------------------------
+
+def test_two_runs_at_once():
+    """One works, the other says so and changes nothing. Nobody's lock is left; the next run waits for nothing."""
+    runs = []
+    threads = [threading.Thread(target=lambda: runs.append(site())) for _dummy in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [run for run in runs if run.rc != 0]
+    assert len(refused) == 1, "\n".join(str(run) for run in runs)
+    assert_refused(refused[0], "another run is at work: `ansible-playbook site.yml`", "repmgr_override_run=")
+    for host in lab.HOSTS:
+        assert lab.ssh(host, "ls /run/pgfleet").split() == ["run.lock"], host
+    site().assert_nothing_changed()
+
 
 @lab.longer
 def test_two_switchovers_at_once():

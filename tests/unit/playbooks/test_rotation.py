@@ -24,7 +24,8 @@ def included():
 
 
 def test_a_password_that_is_not_new_is_refused_before_any_change():
-    assert included()[:2] == [('common', 'settled', None), ('repmgr_install', 'next_password', "'password' in __repmgr_given.credentials")]
+    assert [found for found in included() if found[:2] != ('common', 'stop')][:2] == [
+        ('common', 'settled', None), ('repmgr_install', 'next_password', "'password' in __repmgr_given.credentials")]
     with open(os.path.join(ROOT, 'roles', 'repmgr_install', 'tasks', 'next_password.yml')) as handle:
         assert 'ansible.builtin.assert' in yaml.safe_load(handle)[-1]
 

@@ -30,7 +30,7 @@ def test_what_changes_one_node_goes_on():
 
 def test_a_node_leaves_after_everything_was_checked():
     names = [task['name'] for task in yaml.safe_load(read('remove_node'))[0]['tasks']]
-    order = ['Decide whether the target may leave', 'Nothing else stands against going on', 'The target may leave',
+    order = ['Decide whether the target may leave', 'Nothing else stands against going on', 'Stop where the target may not leave',
              'Wait for no confirmation of the target any more', 'Daemon and server of the target are stopped',
              'The target is registered no more', 'Nobody keeps WAL for the target', 'Access of the others']
     assert [name for name in names if name in order] == order

@@ -46,5 +46,5 @@ def test_it_is_looked_at_right_before_the_server_stops(host, path, stops):
 def test_site_looks_again_before_it_restarts(host, written, allowed, looks):
     """Its first look may be as old as a clone is long."""
     first = host.load('server', 'tasks', 'restarts.yml')[0]
-    assert first['ansible.builtin.include_role']['tasks_from'] == 'observe'
+    assert first['ansible.builtin.include_role']['tasks_from'] == 'observe_again'
     assert host.rendered('{{ %s }}' % first['when'], __repmgr_settings_written=written, repmgr_allow_restart=allowed, ansible_check_mode=False) is looks

@@ -63,9 +63,20 @@ def test_the_target(playbook):
     assert values(playbook, repmgr_target='x')['only'] == ['']
 
 
+def test_a_run_that_is_dead():
+    for value in ('r0123456789', ['r0123456789'], ' r0123456789 '):
+        assert values('site', repmgr_override_run=value)['override_run'] == ['r0123456789']
+    assert values('failover', override_run='r0123456789,rabcdef0123')['override_run'] == ['r0123456789', 'rabcdef0123']
+    for value in ('true', True, '', 'r012', 'r0123456789,x', None):
+        assert 'expected the run that the refusal names' in problem('site', repmgr_override_run=value)
+    # They neither take nor mind the lock.
+    for playbook in ('status', 'preflight'):
+        assert 'repmgr_override_run is set, expected one of what %s takes' % playbook in problem(playbook, repmgr_override_run='r0123456789')
+
+
 def test_a_node_that_is_in_no_inventory():
     """The playbook itself looks whether it is registered in the cluster that was named, or in the only one."""
-    assert values('remove_node', repmgr_target='gone', repmgr_only='orders') == dict(target='gone', only=['orders'])
+    assert values('remove_node', repmgr_target='gone', repmgr_only='orders') == dict(target='gone', only=['orders'], override_run=[])
     assert 'and its cluster' in problem('remove_node', target='gone', repmgr_only='orders,billing')
     hosts = {'o1': 'orders', 'o2': 'orders'}
     assert _arguments.check('remove_node', {}, {'target': 'gone'}, hosts, ())[1] == []

@@ -1,0 +1,80 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the lock of a run is taken, renewed, minded and released."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import glob
+import os
+
+import pytest
+
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+CHANGING = sorted(set(_arguments.PLAYBOOKS) - set(['status', 'preflight']))
+HELD = {'state': 'held', 'run': 'r1', 'boot': 'b'}
+
+
+def tasks(host, playbook):
+    play = host.load('..', 'playbooks', playbook + '.yml')[-1]
+    return play['tasks'] + play.get('post_tasks', [])
+
+
+def part_of_common(task):
+    role = task.get('ansible.builtin.import_role') or task.get('ansible.builtin.include_role') or {}
+    return role.get('tasks_from') if role.get('name') == 'pgfleet.repmgr.common' else None
+
+
+@pytest.mark.parametrize('observed, given, lock', [
+    (None, {}, {'override': [], 'before': ''}),
+    (None, {'override_run': ['r2']}, {'override': ['r2'], 'before': ''}),
+    ({'run_lock': None}, {}, {'override': [], 'before': ''}),
+    ({'run_lock': HELD}, {}, {'override': [], 'before': 'b'}),
+    ({'run_lock': {'state': 'unavailable', 'reason': 'no room'}}, {}, {'override': [], 'before': ''}),
+    ({}, {}, {'override': [], 'before': ''}),
+])
+def test_what_an_observation_asks_for(host, observed, given, lock):
+    text = host.load('common', 'tasks', 'observe.yml')[0]['pgfleet.repmgr.repmgr_cluster_info']['lock']
+    assert host.rendered(text, omit='OMIT', __repmgr_given=given, __repmgr_record={'observed': observed}) == lock
+    assert host.rendered(text, omit='OMIT', __repmgr_record={'observed': observed}, __repmgr_takes_lock=False) == 'OMIT'
+
+
+def test_who_changes_nothing_takes_none(host):
+    taking = [name for name in _arguments.PLAYBOOKS if host.load('..', 'playbooks', name + '.yml')[-1].get('vars', {}).get('__repmgr_takes_lock', True)]
+    assert sorted(set(taking) - set(CHANGING)) == ['status']
+    assert not set(map(part_of_common, tasks(host, 'status'))) & set(['look', 'observe', 'observe_again'])
+
+
+@pytest.mark.parametrize('playbook', sorted(set(CHANGING) - set(['site'])))
+def test_nothing_is_done_beside_another_run(host, playbook):
+    found = tasks(host, playbook)
+    parts = [part_of_common(task) for task in found]
+    after = found[parts.index('look') + 1:]
+    if playbook in ('failover', 'remove_node'):
+        # It is decided first, by a filter that knows of other runs.
+        assert list(after.pop(0))[-1] == 'ansible.builtin.set_fact'
+    assert part_of_common(after[0]) == {'failover': 'stop', 'maintenance': 'other_run'}.get(playbook, 'decide')
+
+
+def test_site_looks_and_decides_in_its_role(host):
+    assert [task['ansible.builtin.include_tasks'] for task in host.load('common', 'tasks', 'main.yml')] == ['look.yml', 'decide.yml']
+
+
+@pytest.mark.parametrize('playbook', CHANGING)
+def test_every_run_ends_by_releasing_it(host, playbook):
+    last = [task for task in tasks(host, playbook) if 'ansible.builtin.debug' not in task][-1]
+    assert part_of_common(last) == 'show'
+    show = host.load('common', 'tasks', 'show.yml')[0]
+    assert show['pgfleet.repmgr.repmgr_cluster_info']['lock'] == {'release': 'end'}
+    assert show['when'] == '__repmgr_speaks or __repmgr_has_lock'
+
+
+def test_who_looks_again_minds_what_happened_meanwhile():
+    for path in glob.glob(os.path.join(ROOT, 'roles', '*', 'tasks', '*.yml')) + glob.glob(os.path.join(ROOT, 'playbooks', '*.yml')):
+        with open(path) as handle:
+            assert 'tasks_from: observe\n' not in handle.read(), path
