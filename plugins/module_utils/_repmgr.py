@@ -136,6 +136,15 @@ def parse_version(text):
     return tuple(int(part) for part in match.groups() if part is not None) if match else ()
 
 
+def needs_restart(old, new):
+    """Whether servers have to restart between the upgrade of repmgr's packages and that of its extension. Versions as parse_version has them.
+
+    5.3 gave the functions in repmgr.so other names: a server that runs with the library of the one side has none of those that the extension of the
+    other asks for. From then on to 5.5 neither the library nor the extension's functions have changed.
+    """
+    return old < (5, 3) <= new
+
+
 def service_command(verb, version):
     """The words that pause, unpause or query all repmgrd: `daemon` before 5.0, which 5.x still takes, and so where the version is unknown."""
     return ['service' if version >= (5, 0) else 'daemon', verb]
