@@ -130,6 +130,7 @@ def dry_run(context, actions):
 # -- actions
 
 def _check_space(context):
+    _check_source(context)
     sizes = context.psql.sizes(context.clone_conninfo)
     if sizes is None:
         context.warnings.append('The size of the source could not be read, so free space was not checked.')
@@ -153,6 +154,15 @@ def _check_space(context):
             raise ApplyError('check_space', '%s has %d MB free; a clone needs %d MB%s' % (
                 entry['directory'], entry['free'] // 1048576, entry['bytes'] // 1048576, _kept_text(kept_copies(context))))
     return {'needed': list(needs.values())}
+
+
+def _check_source(context):
+    """repmgr copies from no cluster whose extension is older than the packages of its primary, and says so when the old data are out of the way."""
+    found = context.psql.extension_versions(context.primary_conninfo) or {}
+    available, installed = [_repmgr.parse_version(found.get(name)) for name in ('available', 'installed')]
+    if available and installed and available > installed:
+        raise ApplyError('check_space', 'the primary has repmgr %s, and the extension in its database is %s: repmgr makes no copy of it. %s' % (
+            found['available'], found['installed'], _steps.sentences(_steps.playbook('minor_upgrade'))))
 
 
 def _existing(path):
