@@ -464,6 +464,11 @@ def _register_as_is(context):
     return _register(context, force=True, upstream=context.actual_upstream_id)
 
 
+def _register_stopped(context, **options):
+    # `node rejoin` wants a record too.
+    return context.repmgr.standby_register_stopped(context.primary_conninfo, context.wanted_upstream_id, **options)
+
+
 def _follow(context):
     return context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id).to_dict()
 
@@ -667,6 +672,7 @@ ACTIONS = {
     'register': _register,
     'register_force': lambda context: _register(context, force=True),
     'register_as_is': _register_as_is,
+    'register_stopped': lambda context: _register_stopped(context).to_dict(),
     'follow': _follow,
     'set_tls': _set_tls,
     'rejoin_attach': lambda context: _rejoin(context, rewind=False),
@@ -689,6 +695,7 @@ DRY_RUNS = {
     'register': lambda context: context.repmgr.standby_register(upstream_node_id=context.wanted_upstream_id, **_TRY),
     'register_force': lambda context: context.repmgr.standby_register(
         force=True, upstream_node_id=context.wanted_upstream_id, **_TRY),
+    'register_stopped': lambda context: _register_stopped(context, **_TRY),
     'follow': lambda context: context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id, **_TRY),
     'rejoin_attach': lambda context: context.repmgr.node_rejoin(context.primary_conninfo, **_TRY),
     'rejoin_rewind': lambda context: context.repmgr.node_rejoin(context.primary_conninfo, rewind=True, **_TRY),
@@ -737,6 +744,7 @@ TEXTS = {
     'register': 'repmgr standby register --wait-sync',
     'register_force': 'repmgr standby register --force --wait-sync',
     'register_as_is': 'repmgr standby register --force --wait-sync, with the upstream that it has now',
+    'register_stopped': 'repmgr standby register --force, with the server stopped',
     'follow': 'repmgr standby follow',
     'set_tls': 'set sslmode and sslrootcert in primary_conninfo',
     'rejoin_attach': 'repmgr node rejoin',

@@ -140,6 +140,9 @@ COMMANDS = [
         REPMGR + 'standby follow --upstream-node-id=1', REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['register_as_is', 'follow'], [
         REPMGR + 'standby register --force --upstream-node-id=3 --wait-sync=60', REPMGR + 'standby follow --upstream-node-id=1']),
+    (['register_stopped', 'rejoin_attach', 'register_force'], [
+        REPMGR + 'standby register -h a -U repmgr -d repmgr --force --upstream-node-id=1', REPMGR + '-d %s node rejoin' % PRIMARY,
+        REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['set_tls', 'register_force'], [REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['stop', 'rejoin_attach'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin' % PRIMARY]),
     (['stop', 'rejoin_rewind'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin --force-rewind' % PRIMARY]),
