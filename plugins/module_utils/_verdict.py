@@ -438,7 +438,8 @@ def _check_valid_data(cluster, host):
         cluster.problem(
             'stopped_ex_primary', host.name, 'its server is stopped and was a primary, while %s is the primary now' % cluster.primary.name,
             'a standby of %s' % cluster.primary.name,
-            _steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by'))
+            [_steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by')] + ([] if host.node_id in cluster.registry else [
+                _steps.playbook('add_node', repmgr_target=host.name, reason='It was removed from the cluster; when it is back, complete it by')]))
     elif cluster.primary is not None and observed.server.state == 'stopped':
         cluster.problem(
             'stopped_standby', host.name, 'its server is stopped', 'a running standby',
