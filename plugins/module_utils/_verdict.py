@@ -810,7 +810,8 @@ def _check_password(cluster):
     if cluster.exists and cluster.primary is not None and cluster.primary.other_password:
         cluster.problem(
             'changed_password', cluster.primary.name, 'repmgr_password is not the password that the nodes log in with',
-            'that one, because a new password is set on the servers before the nodes use it', _steps.playbook('rotate_credentials'))
+            'that one, because a new password is set on the servers before the nodes use it',
+            [_steps.playbook('rotate_credentials'), 'Until the cluster is healthy, set the old one again.'])
 
 
 def _check_settings(cluster):
