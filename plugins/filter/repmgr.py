@@ -11,8 +11,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _contract, _failover, _hba, _removal, _repmgr, _settings
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _sources, _status, _steps, _topology, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _contract, _failover, _hba, _rejoin, _removal, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings, _sources, _status, _steps, _topology, _upgrade, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -131,6 +131,18 @@ def removal_plan(hosts, target):
     return _removal.removal_plan(_listed(hosts, 'removal_plan'), target)
 
 
+def rejoin_plan(hosts, target):
+    found = _verdict.hosts_from(_listed(hosts, 'rejoin_plan'))
+    return _rejoin.rejoin_plan(found, _verdict.verdict(found), target)
+
+
+def upgrade_plan(hosts, newer):
+    if not isinstance(newer, dict):
+        raise AnsibleFilterError('upgrade_plan needs a dictionary of what each host would upgrade')
+    found = _verdict.hosts_from(_listed(hosts, 'upgrade_plan'))
+    return _upgrade.upgrade_plan(found, _verdict.verdict(found), newer)
+
+
 def _is_number(value, least):
     return re.match('[0-9]+$', '%s' % (value,)) is not None and int(value) >= least
 
@@ -224,6 +236,8 @@ class FilterModule(object):
             'status_html': status_html,
             'failover_plan': failover_plan,
             'removal_plan': removal_plan,
+            'rejoin_plan': rejoin_plan,
+            'upgrade_plan': upgrade_plan,
             'playbook_command': playbook_command,
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,

@@ -130,6 +130,7 @@ def dry_run(context, actions):
 # -- actions
 
 def _check_space(context):
+    _check_source(context)
     sizes = context.psql.sizes(context.clone_conninfo)
     if sizes is None:
         context.warnings.append('The size of the source could not be read, so free space was not checked.')
@@ -153,6 +154,15 @@ def _check_space(context):
             raise ApplyError('check_space', '%s has %d MB free; a clone needs %d MB%s' % (
                 entry['directory'], entry['free'] // 1048576, entry['bytes'] // 1048576, _kept_text(kept_copies(context))))
     return {'needed': list(needs.values())}
+
+
+def _check_source(context):
+    """repmgr copies from no cluster whose extension is older than the packages of its primary, and says so when the old data are out of the way."""
+    found = context.psql.extension_versions(context.primary_conninfo) or {}
+    available, installed = [_repmgr.parse_version(found.get(name)) for name in ('available', 'installed')]
+    if available and installed and available > installed:
+        raise ApplyError('check_space', 'the primary has repmgr %s, and the extension in its database is %s: repmgr makes no copy of it. %s' % (
+            found['available'], found['installed'], _steps.sentences(_steps.playbook('minor_upgrade'))))
 
 
 def _existing(path):
@@ -454,6 +464,11 @@ def _register_as_is(context):
     return _register(context, force=True, upstream=context.actual_upstream_id)
 
 
+def _register_stopped(context, **options):
+    # `node rejoin` wants a record too.
+    return context.repmgr.standby_register_stopped(context.primary_conninfo, context.wanted_upstream_id, **options)
+
+
 def _follow(context):
     return context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id).to_dict()
 
@@ -657,6 +672,7 @@ ACTIONS = {
     'register': _register,
     'register_force': lambda context: _register(context, force=True),
     'register_as_is': _register_as_is,
+    'register_stopped': lambda context: _register_stopped(context).to_dict(),
     'follow': _follow,
     'set_tls': lambda context: _set_primary_conninfo(context, 'set_tls'),
     'set_address': lambda context: _set_primary_conninfo(context, 'set_address'),
@@ -680,6 +696,7 @@ DRY_RUNS = {
     'register': lambda context: context.repmgr.standby_register(upstream_node_id=context.wanted_upstream_id, **_TRY),
     'register_force': lambda context: context.repmgr.standby_register(
         force=True, upstream_node_id=context.wanted_upstream_id, **_TRY),
+    'register_stopped': lambda context: _register_stopped(context, **_TRY),
     'follow': lambda context: context.repmgr.standby_follow(upstream_node_id=context.wanted_upstream_id, **_TRY),
     'rejoin_attach': lambda context: context.repmgr.node_rejoin(context.primary_conninfo, **_TRY),
     'rejoin_rewind': lambda context: context.repmgr.node_rejoin(context.primary_conninfo, rewind=True, **_TRY),
@@ -728,6 +745,7 @@ TEXTS = {
     'register': 'repmgr standby register --wait-sync',
     'register_force': 'repmgr standby register --force --wait-sync',
     'register_as_is': 'repmgr standby register --force --wait-sync, with the upstream that it has now',
+    'register_stopped': 'repmgr standby register --force, with the server stopped',
     'follow': 'repmgr standby follow',
     'set_tls': 'set sslmode and sslrootcert in primary_conninfo',
     'set_address': 'set host and port in primary_conninfo',

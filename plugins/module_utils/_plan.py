@@ -21,6 +21,8 @@ _CLONE = ('clone', 'start', 'register')
 # Whether there is room is asked first: a standby that has fallen behind is more than none.
 _FIRST_COPY = ('check_space',) + _CLONE
 _NEW_COPY = ('check_space', 'move_aside') + _CLONE
+_REJOIN_ATTACH = ('register_if_absent', 'rejoin_attach', 'register_if_differs')
+_REJOIN_REWIND = ('register_if_absent', 'rejoin_rewind', 'register_if_differs')
 _ACTIVE = ('running',)
 _CHANGE_ROLE = _steps.playbook('switchover', repmgr_target='{node_name}', reason='A role changes by')
 # Where there are no data that count, there is nothing to say about them.
@@ -136,15 +138,15 @@ RULES = (
     _rule(512, 'standby', 'the server is stopped and was a primary', data=('valid',), server=('stopped',), recovery=('no',),
           rejoin=('never',), refuse=('a standby, because another primary lives',
                                      _steps.playbook('rejoin', repmgr_target='{node_name}', reason='Bring it back by'))),
-    _rule(513, 'standby', 'the server is stopped and may be attached to the live primary', ('rejoin_attach', 'register_if_differs'),
+    _rule(513, 'standby', 'the server is stopped and may be attached to the live primary', _REJOIN_ATTACH,
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('attach',), upstream=('none',)),
-    _rule(514, 'standby', 'the server is stopped and may be rewound to the live primary', ('rejoin_rewind', 'register_if_differs'),
+    _rule(514, 'standby', 'the server is stopped and may be rewound to the live primary', _REJOIN_REWIND,
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('rewind',), upstream=('none',)),
     _rule(515, 'standby', 'the server is stopped and may be cloned again', _NEW_COPY,
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('reclone',), upstream=('none',)),
-    _rule(520, 'standby', 'it is not attached to its upstream and may be attached', ('stop', 'rejoin_attach', 'register_if_differs'),
+    _rule(520, 'standby', 'it is not attached to its upstream and may be attached', ('stop',) + _REJOIN_ATTACH,
           server=_ACTIVE, upstream=('detached',), rejoin=('attach',)),
-    _rule(521, 'standby', 'it is not attached to its upstream and may be rewound', ('stop', 'rejoin_rewind', 'register_if_differs'),
+    _rule(521, 'standby', 'it is not attached to its upstream and may be rewound', ('stop',) + _REJOIN_REWIND,
           server=_ACTIVE, upstream=('detached',), rejoin=('rewind',)),
     _rule(522, 'standby', 'it is not attached to its upstream and may be cloned again', ('check_space', 'stop', 'move_aside') + _CLONE,
           server=_ACTIVE, upstream=('detached',), rejoin=('reclone',)),
@@ -371,11 +373,14 @@ def make_plan(desired, situation, found, rules=RULES):
             steps=_steps.filled(rule.refuse[1], words), situation=situation, differences=shown)
     actions = []
     for action in rule.actions:
-        if action == 'register_if_differs':
+        if action == 'register_if_absent':
+            # Only a node that has a record is let in again by repmgr.
+            actions += ['register_stopped'] if situation.record == 'absent' else []
+        elif action == 'register_if_differs':
             # Following and rejoining set the upstream by themselves, and a start makes the record active.
             rest = [name for name, dummy, dummy2 in found if name not in ('upstream_node_id', 'active', 'type')]
             if situation.record == 'absent':
-                actions.append('register')
+                actions.append('register_force' if 'register_stopped' in actions else 'register')
             elif rest or (situation.record == 'differs' and 'start' in rule.actions):
                 actions.append('register_force')
         elif action == 'register' and situation.record != 'absent':

@@ -231,6 +231,11 @@ class Psql:
         """[{name, location, bytes}] of every tablespace, or None where that may not be asked."""
         return self.tags(conninfo, _SIZE, statement_timeout=120).get('size')
 
+    def extension_versions(self, conninfo):
+        """{available, installed} of the extension of repmgr: what the server's packages have, and what the database has. None where there is none."""
+        return self.tags(conninfo, "SELECT 'extension', to_jsonb(t) FROM (SELECT default_version AS available, installed_version AS installed "
+                         "FROM pg_catalog.pg_available_extensions WHERE name = 'repmgr') t;\n").get('extension')
+
     def timeline(self, conninfo):
         """The timeline that a primary writes, or None where it does not say."""
         return self.tags(conninfo, "SELECT 'timeline', to_jsonb(('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))"

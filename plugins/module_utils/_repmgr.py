@@ -136,6 +136,15 @@ def parse_version(text):
     return tuple(int(part) for part in match.groups() if part is not None) if match else ()
 
 
+def needs_restart(old, new):
+    """Whether servers have to restart between the upgrade of repmgr's packages and that of its extension. Versions as parse_version has them.
+
+    5.3 gave the functions in repmgr.so other names: a server that runs with the library of the one side has none of those that the extension of the
+    other asks for. From then on to 5.5 neither the library nor the extension's functions have changed.
+    """
+    return old < (5, 3) <= new
+
+
 def service_command(verb, version):
     """The words that pause, unpause or query all repmgrd: `daemon` before 5.0, which 5.x still takes, and so where the version is unknown."""
     return ['service' if version >= (5, 0) else 'daemon', verb]
@@ -285,6 +294,18 @@ def _number(text):
     return re.match(r'^-?\d+$', text.strip()) is not None
 
 
+def _target(conninfo):
+    """(options, environment) that lead repmgr to a server."""
+    # Some versions insist on -h although -d would do, so the parts are given one by one.
+    values = _conninfo.parse(_conninfo.without_password(conninfo)[0])
+    options = []
+    for flag, name in (('-h', 'host'), ('-p', 'port'), ('-U', 'user'), ('-d', 'dbname')):
+        if values.get(name):
+            options += [flag, values[name]]
+    # What has no flag of its own must not be lost: whom to trust.
+    return options, dict((variable, values[name]) for variable, name in (('PGSSLMODE', 'sslmode'), ('PGSSLROOTCERT', 'sslrootcert')) if values.get(name))
+
+
 class Repmgr:
     """The repmgr program with one configuration file."""
 
@@ -347,17 +368,13 @@ class Repmgr:
     def standby_unregister(self, node_id=None, **kwargs):
         return self.call('standby unregister', ['--node-id=%d' % node_id] if node_id is not None else [], **kwargs)
 
+    def standby_register_stopped(self, primary, upstream_node_id, **kwargs):
+        """Without a server that repmgr could ask, it wants to be told of the primary, and by force."""
+        options, env = _target(primary)
+        return self.call('standby register', options + ['--force', '--upstream-node-id=%d' % upstream_node_id], env=env, **kwargs)
+
     def witness_register(self, primary, force=False, **kwargs):
-        # Some versions insist on -h although -d would do, so the parts are given one by one.
-        target, password = _conninfo.without_password(primary)
-        values = _conninfo.parse(target)
-        options = []
-        for flag, name in (('-h', 'host'), ('-p', 'port'), ('-U', 'user'), ('-d', 'dbname')):
-            if values.get(name):
-                options += [flag, values[name]]
-        # What has no flag of its own must not be lost: whom to trust.
-        env = dict((variable, values[name]) for variable, name in (('PGSSLMODE', 'sslmode'), ('PGSSLROOTCERT', 'sslrootcert'))
-                   if values.get(name))
+        options, env = _target(primary)
         return self.call('witness register', options + (['--force'] if force else []), env=env, **kwargs)
 
     def witness_unregister(self, force=False, **kwargs):

@@ -476,7 +476,8 @@ def _check_valid_data(cluster, host):
         cluster.problem(
             'stopped_ex_primary', host.name, 'its server is stopped and was a primary, while %s is the primary now' % cluster.primary.name,
             'a standby of %s' % cluster.primary.name,
-            _steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by'))
+            [_steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by')] + ([] if host.node_id in cluster.registry else [
+                _steps.playbook('add_node', repmgr_target=host.name, reason='It was removed from the cluster; when it is back, complete it by')]))
     elif cluster.primary is not None and observed.server.state == 'stopped':
         cluster.problem(
             'stopped_standby', host.name, 'its server is stopped', 'a running standby',
@@ -736,10 +737,12 @@ def _check_repmgrd(cluster):
         if not (_running(host) and host.observed.server.sql) or host.node_id not in cluster.registry:
             continue
         repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
-        if repmgrd.get('running') is False:
+        if _versions_differ(host):
+            _check_versions(cluster, host, _upgrade_repmgr(host))
+        elif repmgrd.get('running') is False:
             cluster.problem('repmgrd_down', host.name, 'repmgrd is not running', 'a running repmgrd',
                             _steps.shell('systemctl start repmgrd', host=host.name), stop=False)
-        elif repmgrd.get('running') is None:
+        if repmgrd.get('running') is None:
             cluster.problem('repmgrd_unknown', host.name, 'repmgrd cannot be asked', 'shared_preload_libraries with repmgr',
                             'Add repmgr to shared_preload_libraries and restart the server.', stop=False)
         if repmgrd.get('paused'):
@@ -756,6 +759,45 @@ def _check_repmgrd(cluster):
             cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
                             'a server that runs what is installed and configured',
                             _steps.playbook('rolling_restart'), stop=False)
+
+
+# What minor_upgrade brings together. repmgrd compares the two when it starts; what comes later does not end one that runs.
+OTHER_VERSIONS = ('old_extension', 'new_extension')
+_SAME_VERSION = 'the same version of both, because repmgrd does not start beside an extension of another one'
+RESTART_BETWEEN = [
+    'This upgrade needs a restart of every server, and no playbook does it: stop repmgrd on all nodes, upgrade repmgr there, restart the servers.',
+    'Then type in the database of repmgr, on the primary and on the witness: ALTER EXTENSION repmgr UPDATE', 'Start repmgrd on all nodes.']
+
+
+def _versions(host):
+    """(of the installed packages, of the extension in the database), () where it is not known."""
+    return (_repmgr.parse_version(host.observed.repmgr_version)[:2], _repmgr.parse_version((host.observed.repmgr or {}).get('extension'))[:2])
+
+
+def _versions_differ(host):
+    """Whether the packages of repmgr and its extension are known to be of different versions."""
+    installed, extension = _versions(host)
+    return bool(installed and extension and installed != extension)
+
+
+def _upgrade_repmgr(host):
+    upgrade = RESTART_BETWEEN if _repmgr.needs_restart(*sorted(_versions(host))) else _steps.playbook('minor_upgrade')
+    return upgrade
+
+
+def _start_repmgrd(host):
+    return _upgrade_repmgr(host) if _versions_differ(host) else _steps.shell('systemctl start repmgrd', host=host.name)
+
+
+def _check_versions(cluster, host, upgrade):
+    installed, extension = host.observed.repmgr_version, host.observed.repmgr.get('extension')
+    daemon = 'does not run' if _repmgrd(host) == 'down' else 'would not start again'
+    if _versions(host)[0] > _versions(host)[1]:
+        cluster.problem('old_extension', host.name, 'its repmgrd %s: repmgr %s is installed, and the extension in its database is %s' % (
+            daemon, installed, extension), _SAME_VERSION, upgrade, stop=False)
+    else:
+        cluster.problem('new_extension', host.name, 'its repmgrd %s: the extension in its database is %s, and repmgr %s is installed' % (
+            daemon, extension, installed), _SAME_VERSION, upgrade, stop=False)
 
 
 # -- what only a deployment has to look at
@@ -826,7 +868,8 @@ def _check_password(cluster):
     if cluster.exists and cluster.primary is not None and cluster.primary.other_password:
         cluster.problem(
             'changed_password', cluster.primary.name, 'repmgr_password is not the password that the nodes log in with',
-            'that one, because a new password is set on the servers before the nodes use it', _steps.playbook('rotate_credentials'))
+            'that one, because a new password is set on the servers before the nodes use it',
+            [_steps.playbook('rotate_credentials'), 'Until the cluster is healthy, set the old one again.'])
 
 
 def _check_changeover(cluster):
@@ -1114,7 +1157,7 @@ def _follow_reasons(visible, voters, hosts, candidates):
             reasons.append(_reason(
                 host.name, '%s: it would not follow the new primary' % _IDLE[state], 'a running repmgrd, not paused',
                 _steps.unpause((host.observed.pause or {}).get('by')) if state == 'paused'
-                else _steps.shell('systemctl start repmgrd', host=host.name)))
+                else _start_repmgrd(host)))
     # The other standbys and the old primary will want to stream from it.
     wanted = len([item for item in voters if item.type == 'standby'])
     best = hosts[able[0]['node_id']]

@@ -11,11 +11,15 @@ __metaclass__ = type
 import pytest
 
 
-@pytest.mark.parametrize('way, tolerated', [
+ALWAYS = ['* login_failed', '* stopped_ex_primary', '* unlisted_node']
+
+
+@pytest.mark.parametrize('way, firewall, more', [
     # Another node that waits for its own rejoin is in nobody's way.
-    ('attach', ['* stopped_ex_primary', '* unlisted_node', 'db1 vanished_data']), ('rewind', ['* stopped_ex_primary', '* unlisted_node', 'db1 vanished_data']),
-    ('reclone', ['* stopped_ex_primary', '* unlisted_node', 'db1 vanished_data', 'db2 vanished_data'])])
-def test_data_that_are_not_there_are_replaced_only_where_a_new_copy_is_asked_for(host, way, tolerated):
+    ('attach', False, ['db1 vanished_data']), ('rewind', False, ['db1 vanished_data']), ('reclone', False, ['db1 vanished_data', 'db2 vanished_data']),
+    ('attach', True, ['* postgresql_unreachable', 'db1 vanished_data'])])
+def test_data_that_are_not_there_are_replaced_only_where_a_new_copy_is_asked_for(host, way, firewall, more):
     task, = [task for task in host.load('..', 'playbooks', 'rejoin.yml')[0]['tasks'] if '__repmgr_tolerated' in task.get('vars', {})]
-    found = host.rendered(task['vars']['__repmgr_tolerated'], __repmgr_members=['db1', 'db2'], __repmgr_given={'target': 'db2', 'rejoin': way})
-    assert sorted(found) == tolerated
+    found = host.rendered(task['vars']['__repmgr_tolerated'], __repmgr_members=['db1', 'db2'], __repmgr_given={'target': 'db2', 'rejoin': way},
+                          repmgr_manage_firewall=firewall)
+    assert sorted(found) == sorted(ALWAYS + more)

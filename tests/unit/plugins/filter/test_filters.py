@@ -45,6 +45,14 @@ def test_deploy_problems():
     assert [problem["code"] for problem in FILTERS["deploy_problems"]([host])] == ["changed_port"]
 
 
+def test_plans_of_an_upgrade_and_of_a_rejoin_take_what_the_roles_keep():
+    host = {"name": "a", "node_id": "1", "cluster": "lab", "initial_role": "primary", "observed": None}
+    assert FILTERS["upgrade_plan"]([host], {}) == {"refuse": "", "order": [], "mended": []}
+    assert FILTERS["rejoin_plan"]([host], "a") == {"lacks": [], "registered": True}
+    with pytest.raises(AnsibleFilterError):
+        FILTERS["upgrade_plan"]([host], "Inst repmgr")
+
+
 def test_verdict_and_contract_take_what_the_roles_keep():
     host = {"name": "a", "node_id": "1", "cluster": "lab", "groups": ["primary"], "initial_role": "primary", "observed": None}
     assert FILTERS["cluster_verdict"]([host])["status"] == "absent"

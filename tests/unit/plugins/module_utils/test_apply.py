@@ -61,6 +61,11 @@ class Psql:
         self.attached_after = 0
         self.checkpoints, self.needed, self.allowed = 0, 0, 1
         self.newest = 9
+        self.versions = {'available': '5.3', 'installed': '5.3'}
+
+    def extension_versions(self, conninfo):
+        assert conninfo == PRIMARY
+        return self.versions
 
     def timeline(self, conninfo):
         if self.newest is PsqlError:
@@ -136,6 +141,9 @@ COMMANDS = [
     (['register_as_is', 'follow'], [
         REPMGR + 'standby register --force --upstream-node-id=3 --wait-sync=60', REPMGR + 'standby follow --upstream-node-id=1']),
     (['set_address'], []),
+    (['register_stopped', 'rejoin_attach', 'register_force'], [
+        REPMGR + 'standby register -h a -U repmgr -d repmgr --force --upstream-node-id=1', REPMGR + '-d %s node rejoin' % PRIMARY,
+        REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['set_tls', 'register_force'], [REPMGR + 'standby register --force --upstream-node-id=1 --wait-sync=60']),
     (['stop', 'rejoin_attach'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin' % PRIMARY]),
     (['stop', 'rejoin_rewind'], ['sudo /usr/bin/systemctl stop pg', REPMGR + '-d %s node rejoin --force-rewind' % PRIMARY]),
@@ -742,3 +750,17 @@ def test_the_note_of_a_clone_that_was_finished_by_hand_goes(tmp_path, monkeypatc
         place.user = user
         _apply.forget_clone(place)
         assert not note.exists()
+
+
+@pytest.mark.parametrize('versions, refused', [
+    ({'available': '5.4', 'installed': '5.3'}, True), ({'available': '5.10', 'installed': '5.9'}, True), ({'available': '5.3', 'installed': '5.4'}, False),
+    ({'available': '5.3', 'installed': None}, False), (None, False)])
+def test_a_source_that_repmgr_would_not_copy_keeps_the_old_data_where_they_are(context, versions, refused):
+    context.psql.versions = versions
+    context.psql.space = []
+    if not refused:
+        _apply.apply(context, ['check_space'])
+        return
+    with pytest.raises(_apply.ApplyError) as found:
+        _apply.apply(context, ['check_space', 'stop', 'move_aside', 'clone'])
+    assert 'minor_upgrade' in found.value.text and context.runner.calls == [] and os.path.isdir(context.place.data_directory)

@@ -98,6 +98,12 @@ CASES = [
     ('standby: stopped ex-primary', dict(STOPPED, recovery='no'), 512, []),
     ('standby: ex-primary, attach', dict(STOPPED, recovery='no', rejoin='attach'), 513, ['rejoin_attach']),
     ('standby: ex-primary, rewind', dict(STOPPED, recovery='no', rejoin='rewind'), 514, ['rejoin_rewind']),
+    ('standby: ex-primary that was removed, attach', dict(STOPPED, recovery='no', record='absent', rejoin='attach'), 513,
+     ['register_stopped', 'rejoin_attach', 'register_force']),
+    ('standby: ex-primary that was removed, rewind', dict(STOPPED, recovery='no', record='absent', rejoin='rewind'), 514,
+     ['register_stopped', 'rejoin_rewind', 'register_force']),
+    ('standby: detached and not registered, rewind', dict(STANDBY, upstream='detached', record='absent', rejoin='rewind'), 521,
+     ['stop', 'register_stopped', 'rejoin_rewind', 'register_force']),
     ('standby: ex-primary, reclone', dict(STOPPED, recovery='no', rejoin='reclone'), 515,
      ['check_space', 'move_aside', 'clone', 'start', 'register_force']),
     ('standby: detached, attach', dict(STANDBY, upstream='detached', rejoin='attach'), 520, ['stop', 'rejoin_attach']),
@@ -153,8 +159,8 @@ def test_rules_speak_in_known_words():
 
 
 def test_every_action_can_be_carried_out_and_explained():
-    named = set(action for rule in _plan.RULES for action in rule.actions) - set(['register_if_differs'])
-    named.add('register_force')
+    named = set(action for rule in _plan.RULES for action in rule.actions) - set(['register_if_differs', 'register_if_absent'])
+    named.update(['register_force', 'register_stopped'])
     assert named == set(_apply.ACTIONS) == set(_apply.TEXTS)
 
 
