@@ -24,7 +24,7 @@ def load(*path):
 def test_the_extension_comes_before_the_restarts_and_the_nodes_are_observed_in_between():
     parts = [(task.get('ansible.builtin.include_role') or task.get('ansible.builtin.import_role') or {}).get('tasks_from')
              for task in load(PLAYBOOKS, 'minor_upgrade.yml')[-1]['tasks']]
-    assert [part for part in parts if part] == ['look', 'decide', 'extension', 'observe', 'rolling', 'observe', 'show']
+    assert [part for part in parts if part] == ['look', 'decide', 'stop', 'extension', 'observe_again', 'rolling', 'observe_again', 'show']
 
 
 def test_what_a_node_gets_in_its_turn():
@@ -43,7 +43,9 @@ def test_what_a_node_gets_in_its_turn():
 ])
 def test_a_cluster_that_is_not_whole(tmp_path, codes, primary, goes_on):
     play = load(PLAYBOOKS, 'minor_upgrade.yml')[-1]
-    check, = [task for task in play['tasks'] if task['name'] == 'The cluster is whole, so that one node can be missed']
+    check, = [task for task in play['tasks'] if task['name'] == 'Stop where no node of the cluster can be missed']
+    assert check.pop('ansible.builtin.include_role')['tasks_from'] == 'stop'
+    check['ansible.builtin.fail'] = {'msg': '{{ __repmgr_stops }}'}
     check['vars']['__repmgr_mended'] = '{{ mended }}'
     inventory(tmp_path, {
         'ansible_connection': 'local', '__repmgr_no_hindrance': ['restart_pending'], 'mended': [code for code in codes if code == 'old_extension'],

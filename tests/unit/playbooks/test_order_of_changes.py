@@ -61,7 +61,7 @@ def test_the_same_when_a_node_is_added():
 
 def test_what_was_goes_when_nobody_connects_by_it():
     assert_in_order(site(), 'server main', 'repmgr_install conf', 'guard main', 'server access_stale', 'server firewall_stale', 'repmgrd reconnect',
-                    'server tls_last', 'common observe')
+                    'server tls_last', 'common observe_again')
     firewall = [task for task in load('roles', 'server', 'tasks', 'firewall.yml') if 'ansible.posix.firewalld' in task or 'community.general.ufw' in task]
     assert [(task['loop'], set(task.get('ansible.posix.firewalld', task.get('community.general.ufw'))) & {'delete'}) for task in firewall] == [
         ('{{ __repmgr_wanted }}', set())] * 2
@@ -77,7 +77,7 @@ def test_nobody_connects_in_a_new_way_before_all_servers_take_it():
 def test_the_servers_change_last_after_a_new_look():
     """By what is observed then: a WAL receiver that waits for a restart still asks for TLS."""
     observe, record, dummy, write = load('roles', 'server', 'tasks', 'tls_last.yml')
-    assert observe['ansible.builtin.include_role']['tasks_from'] == 'observe'
+    assert observe['ansible.builtin.include_role']['tasks_from'] == 'observe_again'
     assert 'pgfleet.repmgr.changeover' in record['ansible.builtin.set_fact']['__repmgr_changeover'] and 'when' not in record
     assert write['ansible.builtin.import_tasks'] == 'settings.yml'
 

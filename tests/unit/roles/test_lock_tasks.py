@@ -55,7 +55,7 @@ def test_nothing_is_done_beside_another_run(host, playbook):
     found = tasks(host, playbook)
     parts = [part_of_common(task) for task in found]
     after = found[parts.index('look') + 1:]
-    if playbook in ('failover', 'remove_node'):
+    if playbook in ('failover', 'rejoin', 'remove_node'):
         # It is decided first, by a filter that knows of other runs.
         assert list(after.pop(0))[-1] == 'ansible.builtin.set_fact'
     assert part_of_common(after[0]) == {'failover': 'stop', 'maintenance': 'other_run'}.get(playbook, 'decide')

@@ -29,6 +29,8 @@ AFTER_SOMETHING_ELSE = {
     ('split_brain', 'rejoin'),
     # Of a node that was removed: completes it, when rejoin has brought it back.
     ('stopped_ex_primary', 'add_node'),
+    # The inventory gets another address first.
+    ('changed_address', 'site'),
 }
 # Whose message leads with, or has beside the playbook, what always helps: to bring missing hosts back, because without a majority nobody is promoted,
 # rejoins or leaves; and to set the old repmgr_password again until the cluster is healthy, which rotate_credentials wants.
@@ -120,7 +122,8 @@ class Books:
 
 
 # Of deploy_problems(): only who deploys asks for them.
-DEPLOYS = ('changed_port', 'changed_name', 'changed_password', 'replaced_setting')
+DEPLOYS = ('changed_port', 'changed_name', 'changed_password', 'replaced_setting', 'other_hba_file', 'unusable_source', 'changed_address', 'changed_tls',
+           'pending_address', 'pending_tls')
 PROBLEMS = problems()
 # It stops a run only where the operator provides it, and then no playbook is named.
 PROBLEMS['certificate'] = (False, PROBLEMS['certificate'][1])
