@@ -17,3 +17,13 @@ AUTHORITY_DAYS = 90
 MAX_LAG = 16 * 1024 * 1024
 # How long the lock of a run lives that no connection keeps alive.
 LOCK_SECONDS = 120
+
+
+def span(seconds):
+    """A time in seconds as people say it: 59 s, 2 min 5 s, 1 h 3 min."""
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return '%d s' % seconds
+    if seconds < 3600:
+        return '%d min %d s' % (seconds // 60, seconds % 60)
+    return '%d h %d min' % (seconds // 3600, seconds % 3600 // 60)

@@ -14,6 +14,8 @@ import os
 import threading
 import time
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import span
+
 # In the home of the server's user.
 PROGRESS_FILE = '.repmgr_node/progress.json'
 _SECONDS = 3
@@ -85,12 +87,3 @@ def human(number):
         if number < 1024 or unit == 'GB':
             return '%d %s' % (number, unit) if unit == 'bytes' else '%.1f %s' % (number, unit)
         number /= 1024.0
-
-
-def span(seconds):
-    seconds = int(round(seconds))
-    if seconds < 60:
-        return '%d s' % seconds
-    if seconds < 3600:
-        return '%d min %d s' % (seconds // 60, seconds % 60)
-    return '%d h %d min' % (seconds // 3600, seconds % 3600 // 60)

@@ -10,9 +10,8 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _repmgr, _settings, _sources, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS, span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._progress import span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
