@@ -52,12 +52,15 @@ def answers(run):
 
 
 @pytest.mark.parametrize("host,path,words,said", [
-    (lab.PRIMARY, "/etc/sudoers.d/repmgr", "systemctl stop postgresql",
-     ["sudo on primary %s does not let postgres run service_stop_command: sudo /usr/bin/systemctl stop %s" % (lab.PRIMARY, lab.UNIT)]),
-    (lab.STANDBY, "/var/lib/postgresql/.ssh/authorized_keys", "postgres@%s" % lab.PRIMARY,
-     # Every playbook's look at all logins comes before the module's own at this one.
-     ["%s: cannot log in to %s by ssh" % (lab.PRIMARY, lab.STANDBY), "site.yml"]),
-], ids=["sudo on the primary", "ssh back to the target"])
+    pytest.param(
+        lab.PRIMARY, "/etc/sudoers.d/repmgr", "systemctl stop postgresql",
+        ["sudo on primary %s does not let postgres run service_stop_command: sudo /usr/bin/systemctl stop %s" % (lab.PRIMARY, lab.UNIT)],
+        id="sudo on the primary"),
+    pytest.param(
+        lab.STANDBY, "/var/lib/postgresql/.ssh/authorized_keys", "postgres@%s" % lab.PRIMARY,
+        # Every playbook's look at all logins comes before the module's own at this one.
+        ["%s: cannot log in to %s by ssh" % (lab.PRIMARY, lab.STANDBY), "site.yml"], marks=lab.longer, id="ssh back to the target"),
+])
 def test_what_repmgr_does_not_look_at_is_refused_before_any_change(host, path, words, said, figure):
     switchover = ["-e", "repmgr_target=%s" % lab.STANDBY]
     with without_line(host, path, words), refusal.nothing_changes():

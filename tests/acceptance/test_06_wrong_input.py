@@ -133,9 +133,10 @@ def test_a_cluster_that_is_not_there(playbook):
     assert max(run.count("ok").values()) == 0, str(run)
 
 
-def test_words_of_an_operator():
+@pytest.mark.parametrize("rows", [pytest.param(WORDS[::4], id="some"), pytest.param(WORDS, marks=lab.longer, id="all")])
+def test_words_of_an_operator(rows):
     with nothing_changes():
-        for playbook, words, said in WORDS:
+        for playbook, words, said in rows:
             assert_refused(lab.playbook("playbooks/%s.yml" % playbook, "-e", json.dumps(words)), *said)
 
 
@@ -171,7 +172,8 @@ def test_unsupported_operating_system():
         assert_refused(lab.site(), lab.OTHER_STANDBY, "Alpine", "Debian")
 
 
-@pytest.mark.parametrize("port,said", [(22, "SSH"), (5432, "PostgreSQL")], ids=["ssh", "postgresql"])
+@pytest.mark.parametrize("port,said", [
+    pytest.param(22, "SSH", marks=lab.longer, id="ssh"), pytest.param(5432, "PostgreSQL", id="postgresql")])
 def test_a_peer_that_cannot_be_reached(port, said):
     with lab.Wall(lab.OTHER_STANDBY, lab.STANDBY, port), nothing_changes():
         assert_refused(lab.site(), lab.OTHER_STANDBY, lab.STANDBY, said, str(port))
@@ -194,7 +196,8 @@ def test_a_data_directory_of_another_cluster():
     lab.healthy(within=60)
 
 
-@pytest.mark.parametrize("left", ["", " && install -d -o postgres -g postgres -m 700 " + lab.DATA], ids=["missing", "empty"])
+@pytest.mark.parametrize("left", [
+    pytest.param("", id="missing"), pytest.param(" && install -d -o postgres -g postgres -m 700 " + lab.DATA, marks=lab.longer, id="empty")])
 def test_a_data_directory_that_is_not_mounted(left):
     host = lab.OTHER_STANDBY
     lab.ssh(host, "systemctl stop repmgrd %s && mv %s %s.kept%s" % (lab.UNIT, lab.DATA, lab.DATA, left))

@@ -41,7 +41,8 @@ def test_a_new_cluster_has_exactly_one_primary(tmp_path, change, said):
         assert_refused(lab.site(inventory=inventory(tmp_path, change)), *said)
 
 
-@pytest.mark.parametrize("port,said", [(22, "SSH"), (5432, "PostgreSQL")], ids=["ssh", "postgresql"])
+@pytest.mark.parametrize("port,said", [
+    pytest.param(22, "SSH", id="ssh"), pytest.param(5432, "PostgreSQL", marks=lab.longer, id="postgresql")])
 def test_a_peer_that_cannot_be_reached(port, said):
     with lab.Wall(lab.STANDBY, lab.PRIMARY, port), nothing_changes():
         assert_refused(lab.site(), lab.STANDBY, lab.PRIMARY, said, str(port))
