@@ -19,7 +19,6 @@ COVERED = {
     'does not notice that it stood still': 'the tick in which it stood still ends with the look at who is in sight',
     'goes on where its standbys stream from another': 'a standby on a newer timeline also names its primary',
     'starts below a newer timeline': 'a standby on a newer timeline also names its primary',
-    'a notification is not a vote': 'a witness that was told here follows, or gives up, within a second',
     'every word of a witness is old': 'no primary here has a witness that has never followed it, and names who was promoted instead of it',
     'waits for ever for an answer': 'a connection here ends by a reset, or answers as soon as the way is mended',
     'a hook of another node is not waited for': 'repmgrd holds its election again after three seconds',
