@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix test-options matrix options chaos test-all bench bench-clone bench-hosts bench-scale clean
+.PHONY: help venv engine lab lab-hosts lab-down check lint sanity units docs docs-lint test test-lab test-galaxy test-matrix test-options matrix options chaos simulate test-all bench bench-clone bench-hosts bench-scale clean
 
 # Everything below works without an activated environment, and two checkouts do not share state.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -74,6 +74,10 @@ chaos: venv  ## Rows of failures on the lab that is up, three times each; ROW=5 
 	CHAOS_REPEAT=$${REPEAT:-3} CHAOS_ROW=$(ROW) CHAOS_PROFILE=$(or $(PROFILE),safe) LAB_LAYOUT=$(or $(LAYOUT),3w) TEST_ALL=1 \
 		python -m pytest tests/acceptance/test_13_failures.py -v -rs -p no:cacheprovider || failed=$$?; \
 		[ ! -e .cache/chaos-$(or $(PROFILE),safe)$(patsubst %,-%,$(filter-out 3w,$(LAYOUT))).jsonl ] || python tests/tools/chaos_table.py .cache/chaos-$(or $(PROFILE),safe)$(patsubst %,-%,$(filter-out 3w,$(LAYOUT))).jsonl; exit $${failed:-0}
+
+simulate: venv  ## The guard in a simulator, with random faults; SCHEDULES=5000 SEED=1 MINUTES=5, SEED alone for one, SCENARIO=file, MUTANTS=1
+	mkdir -p .cache; PYTHONPATH=tests python -m simulation --folder .cache $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(MUTANTS),--mutants)
 
 test-all: export TEST_ALL := 1
 test-all: test bench  ## make test and what takes too long for every run

@@ -1,0 +1,244 @@
+"""Loads the guard's program, unchanged, into a simulated world: what it imports of the system is replaced, what it decides is its own.
+
+Its own remain: both hooks, the watch with its jobs, how servers are asked, waited for and given up, locks and how long they are held, the state file.
+Replaced: the clock, `select` and `sleep`, processes, files, signals, /proc, pg_controldata; and left out: slots for the other members (Retention).
+"""
+import errno
+import fcntl
+import io
+import os
+import signal
+import types
+
+from simulation import clients
+from simulation import scheduler
+from simulation import waits
+
+PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'roles', 'guard', 'files', 'guard.py')
+PROGRAM = '/usr/local/sbin/repmgr-guard'
+_loaded = {}
+
+
+class NoRetention:
+    def __init__(self, config):
+        pass
+
+    def tick(self, local, peers):
+        pass
+
+    def close(self):
+        pass
+
+
+class File(io.StringIO):
+    def __init__(self, text='', save=None):
+        super().__init__(text)
+        self.save = save
+
+    def fileno(self):
+        return 0
+
+    def close(self):
+        if self.save and not self.closed:
+            self.save(self.getvalue())
+        super().close()
+
+
+class Path:
+    join, basename, dirname, abspath = map(staticmethod, (os.path.join, os.path.basename, os.path.dirname, os.path.normpath))
+
+    def __init__(self, guard):
+        self.guard = guard
+
+    def exists(self, path):
+        host = self.guard.host
+        if path.startswith('/proc/'):
+            return str(host.server.pid) == path[6:]
+        # The configuration of the server is in its data directory.
+        return path in host.files or path.endswith('/postgresql.conf')
+
+
+class System:
+    """os, subprocess, select, fcntl, time and open, as one simulated host has them; which one is that of the process that runs."""
+
+    environ, devnull, O_RDWR, O_CREAT, O_NONBLOCK = {}, '/dev/null', 0, 0, 0
+
+    def __init__(self, guard):
+        self.guard, self.path = guard, Path(guard)
+
+    @property
+    def host(self):
+        return self.guard.host
+
+    # files
+    def file(self, path, mode='r'):
+        host = self.host
+        if path == self.devnull:
+            return File()
+        if 'w' in mode:
+            return File(save=lambda text: host.files.__setitem__(path, text))
+        if path not in host.files:
+            raise IOError(errno.ENOENT, 'No such file or directory', path)
+        return File(host.files[path])
+
+    def unlink(self, path):
+        if not self.guard.world.current.dead and self.host.files.pop(path, None) is None:
+            raise OSError(errno.ENOENT, path)
+
+    def rename(self, path, target):
+        self.host.files[target] = self.host.files.pop(path)
+
+    def readlink(self, path):
+        raise OSError(errno.ENOENT, path)
+
+    def stat(self, path):
+        if path not in self.host.files:
+            raise OSError(errno.ENOENT, path)
+        return types.SimpleNamespace(st_mtime=self.host.files[path])
+
+    def fsync(self, handle):
+        pass
+
+    def read(self, handle, size):
+        raise OSError(errno.EAGAIN, 'the simulator reads no bytes')
+
+    def open(self, path, *dummy):
+        return types.SimpleNamespace(path=path, owners=[])
+
+    def close(self, handle):
+        pass
+
+    def fcntl(self, *dummy):
+        return 0
+
+    def flock(self, handle, dummy_kind):
+        before = self.host.flocks.get(handle.path)
+        if before and any(not owner.done for owner in before.owners):
+            raise OSError(errno.EAGAIN, 'locked')
+        handle.owners = [self.guard.world.current]
+        self.host.flocks[handle.path] = handle
+
+    # processes
+    def getpid(self):
+        return self.guard.world.current.pid
+
+    def kill(self, pid, number):
+        self.host.server.signal(int(number), pid)
+
+    def Popen(self, argv, env=None, stdout=None, **dummy):  # pylint: disable=invalid-name
+        world, host = self.guard.world, self.host
+        if argv[0].endswith('/psql'):
+            target = world.hosts.get(argv[-1], host)
+            client = clients.Client(world, host, target, env['PGAPPNAME'], world.login, float(env['PGCONNECT_TIMEOUT']))
+            world.current.clients.append(client)
+            return client
+        words = [os.path.basename(argv[0])] + list(argv[1:])
+        return scheduler.Process(world, host, words, host.command(words, stdout))
+
+    def call(self, argv, **dummy):
+        """Waits for it."""
+        world, host = self.guard.world, self.host
+        if 'is-failed' in argv:
+            yield 0.01
+            return 0 if host.systemd.failed else 1
+        words = [os.path.basename(argv[0])] + list(argv[1:])
+        me, child = world.current, scheduler.Process(world, host, words, host.command(words, None))
+        # It inherits what its parent has locked.
+        for handle in host.flocks.values():
+            if me in handle.owners:
+                handle.owners.append(child)
+        child.parent = me
+        while not child.done:
+            yield 30
+        return child.returncode
+
+    # time
+    def select(self, handles, dummy_writes, dummy_errors, seconds):
+        ready = [handle for handle in handles if handle.ready]
+        if not ready:
+            for handle in handles:
+                handle.waiter = self.guard.world.current
+            yield seconds
+            for handle in handles:
+                handle.waiter = None
+            ready = [handle for handle in handles if handle.ready]
+        return ready, [], []
+
+    def sleep(self, seconds):
+        yield seconds
+
+    def time(self):
+        return self.host.wall()
+
+
+class Guard:
+    """The program, as it was loaded. world: where it is at work."""
+
+    def __init__(self, source, path):
+        self.world = None
+        module = types.ModuleType('guard')
+        exec(compile(waits.generators(source, path), path, 'exec'), module.__dict__)  # pylint: disable=exec-used
+        self.module = module
+        system = self.system = System(self)
+        names = module.__dict__
+        names[waits.HELPER] = waits.helper
+        names['os'] = names['subprocess'] = names['time'] = system
+        system.PIPE, system.STDOUT = -1, -2
+        names['select'] = types.SimpleNamespace(select=system.select, error=OSError)
+        names['open'] = system.file
+        names['fcntl'] = types.SimpleNamespace(fcntl=system.fcntl, flock=system.flock, F_SETFL=0, F_GETFL=0, F_SETFD=0, F_GETFD=0, FD_CLOEXEC=0,
+                                               LOCK_EX=fcntl.LOCK_EX, LOCK_NB=fcntl.LOCK_NB)
+        names['signal'] = types.SimpleNamespace(SIGQUIT=signal.SIGQUIT, SIGKILL=signal.SIGKILL, SIGTERM=signal.SIGTERM, signal=lambda *dummy: None)
+        names['sys'] = types.SimpleNamespace(executable='python3', argv=[PROGRAM, 'watch'])
+        names['tempfile'] = types.SimpleNamespace(TemporaryFile=lambda dir: io.BytesIO())  # pylint: disable=redefined-builtin
+        names['clock'] = lambda: self.world.current.host.clock()
+        names['say'] = lambda text: self.world.said(self.world.current, text)
+        names['Retention'] = NoRetention
+        names['become_user'] = names['write_environment'] = lambda config: None
+        names['data_is'] = lambda directory: self.host.server.kind
+        names['postmaster'] = lambda directory: self.host.server.pid
+        names['newest_history'] = lambda directory: self.host.server.newest_history if directory else 0
+        names['control_data'] = lambda config: self.host.control_data()
+        names['without_stale_pid'] = lambda directory: {}
+        names['_children'] = lambda pid: []
+        names['_commands'] = lambda: [process.argv for process in self.host.processes]
+
+        def read(server):
+            """What has come: whole answers."""
+            process = server.process
+            for tags in process.replies:
+                server._tags.update(tags)  # pylint: disable=protected-access
+                server._take('end %d' % server._number)  # pylint: disable=protected-access
+            process.replies, process.ready = [], process.broken
+            if process.broken and server._asked is not None:  # pylint: disable=protected-access
+                server.error = process.error
+                server.close()
+        module.Server.read = read
+
+    @property
+    def host(self):
+        return self.world.current.host
+
+    # Bodies of processes: which host's configuration they read is known once they run.
+    def watch(self):
+        return (yield from self.module.watch(self.module.read_config()))
+
+    def start(self):
+        return (yield from self.module.start(self.module.read_config()))
+
+    def promote(self, command, by_hand=False):
+        return (yield from self.module.promote(self.module.read_config(), command, by_hand))
+
+
+def source_of(path=PATH):
+    with open(path) as handle:
+        return handle.read()
+
+
+def load(source=None, path=PATH):
+    """Loaded once for each text."""
+    source = source_of(path) if source is None else source
+    if source not in _loaded:
+        _loaded.clear()
+        _loaded[source] = Guard(source, path)
+    return _loaded[source]

@@ -1,0 +1,119 @@
+"""The guard with one of its margins or rules taken out: (name, the text in guard.py, what stands there instead).
+
+A mutant that no schedule finds says that the simulator does not reach that rule, or that another rule covers for it.
+"""
+import itertools
+
+from simulation import adapter
+from simulation import known
+from simulation import scenario
+from simulation import schedules
+
+# Not caught, and why: another rule covers for it, or nothing here comes to where it matters. A run fails for others alone.
+COVERED = {
+    'promotes where a voter has seen the primary': 'whoever has seen it has been asked by its guard',
+    'promotes with fewer votes': 'there are fewer locks, too',
+    'promotes beside a primary': 'that primary has asked, and repmgr standby promote looks as well',
+    'promotes without looking again': 'nothing happens between a look and its locks, which are milliseconds apart',
+    'promotes without locks': 'the locks are counted once more after the second look',
+    'does not notice that it stood still': 'the tick in which it stood still ends with the look at who is in sight',
+    'goes on where its standbys stream from another': 'a standby on a newer timeline also names its primary',
+    'starts below a newer timeline': 'a standby on a newer timeline also names its primary',
+    'every word of a witness is old': 'no primary here has a witness that has never followed it, and names who was promoted instead of it',
+    'waits for ever for an answer': 'a connection here ends by a reset, or answers as soon as the way is mended',
+    'a hook of another node is not waited for': 'repmgrd holds its election again after three seconds',
+    'never tells who waits': 'repmgrd here looks for a primary while it waits for that word',
+    'never takes back a notification': 'a repmgrd here that was told of a primary which is gone looks for another one at once',
+}
+
+MUTANTS = [
+    ('no margin between stop and promotion', 'STOP_MARGIN = 3\n', 'STOP_MARGIN = -4\n'),
+    ('a margin of nothing', 'STOP_MARGIN = 3\n', 'STOP_MARGIN = 0\n'),
+    ('a start is locked for no time', 'START_LEASE = 15\n', 'START_LEASE = 0\n'),
+    ('a started server is given no time', 'BLIND = 10\n', 'BLIND = 0\n'),
+    ('half is a majority', 'return votes // 2 + 1', 'return votes // 2'),
+    ('promotes though the primary has asked', '    asked = asked_by_primary([local] + answering, lease)\n    if asked:\n        return asked, True',
+     '    asked = asked_by_primary([local] + answering, lease)\n    if False:\n        return asked, True'),
+    ('promotes where a voter is young', '    if young:\n', '    if False:\n'),
+    ('promotes where a voter has seen the primary', 'seconds is not None and seconds < lease:', 'False:'),
+    ('promotes with fewer votes', 'if len(voters) + 1 < majority(votes):', 'if False:'),
+    ('promotes whatever is missing', 'if len(missing) >= synchronous:', 'if False:'),
+    ('promotes beside one that has more', '        if ahead:\n            return \'%s has received more',
+     '        if False:\n            return \'%s has received more'),
+    ('promotes beside a primary', "    return '%s is primary' % primary.name if primary else ''", "    return ''"),
+    ('promotes without looking again', '    if enough:\n        ask_all(servers, 2)\n', '    if False:\n        ask_all(servers, 2)\n'),
+    ('promotes without locks', '    return len(got) >= need, ', '    return True, '),
+    ('holds no lock after a promotion', '                        hold(voters, lease)', '                        pass'),
+    ('holds no lock after a start', '                hold(voters, START_LEASE)', '                pass'),
+    ('two promotions on one host', 'if only_one(PROMOTE_FILE, deadline) is None:', 'if False:'),
+    ('never stops a primary that is alone', 'unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []', 'unseen = []'),
+    ('stops a second later', 'limit = self.config[\'isolation\']\n        # The others have',
+     'limit = self.config[\'isolation\'] + 4\n        # The others have'),
+    ('counts on those who do not see it', 'not spared and clock() - self.since > BLIND and is_blind(peer', 'False and is_blind(peer'),
+    ('nobody is blind', 'and (unheard(answer) or 0) > limit)', 'and False)'),
+    ('does not notice that it stood still', "asleep >= self.config['isolation'] + STOP_MARGIN and self.replaceable()", 'False'),
+    ('stands by a second primary', "                if yields == 'this':\n", "                if False:\n"),
+    ('the newer primary yields', "    return 'this' if theirs > timeline else 'other' if theirs < timeline else ''",
+     "    return 'other' if theirs > timeline else 'this' if theirs < timeline else ''"),
+    ('goes on where its standbys stream from another', 'past = streams_past(answering', 'past = [] and streams_past(answering'),
+    ('goes on where a witness names another', "named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])",
+     'named = None'),
+    ('starts beside a primary', '    if primary:\n        return Problem(\'primary\', \'%s is primary, on timeline %s (here: %s)\' % (primary.name, primary',
+     '    if False:\n        return Problem(\'primary\', \'%s is primary, on timeline %s (here: %s)\' % (primary.name, primary'),
+    ('starts below a newer timeline', '    if ahead:\n        return Problem(\'promoted\'', '    if False:\n        return Problem(\'promoted\''),
+    ('starts where a voter names another', '    if named:\n        return named\n', ''),
+    ('starts alone', "    unseen = out_of_sight(peers, seen, votes)\n    if unseen:\n        return Problem('isolated'",
+     "    unseen = out_of_sight(peers, seen, votes)\n    if False:\n        return Problem('isolated'"),
+    ('history files are not looked at', "        answer['timeline'] = max(history, answer.get('timeline') or 0)", '        pass'),
+    ('a notification is not a vote', "numbers = [peer.answer.get('notified')] if told else []", 'numbers = []'),
+    ('a witness is not asked whom it follows', "            numbers += [peer.answer.get('upstream'), peer.answer.get('primary_id')]", '            pass'),
+    ('every word of a witness is old', "    return reign.get('replaced') in (None, number)", '    return True'),
+    ('no word of a witness is old', "    return reign.get('replaced') in (None, number)", '    return False'),
+    ('the file forgets whom it has replaced', '        self.keep(reign=dict(reign, followed=sorted(followed)))', '        pass'),
+    ('nobody has followed', '                followed.add(peer.node_id)', '                pass'),
+    ('rewinds a newer timeline', "        if primary and (primary.answer.get('timeline') or 0) < timeline:", '        if False:'),
+    ('its own newer timeline is not seen', "    return max([int(number) for number in numbers if number.isdigit()] + [newest_history(directory)])",
+     '    return 1'),
+    ('asks under another name', "kind if kind == 'primary' and pid else 'watch')", "'watch')"),
+    ('asks as primary when it is stopped', "kind if kind == 'primary' and pid else 'watch')", "kind)"),
+    ('an answer counts from when it came', '                self.answered = self._asked\n            elif',
+     '                self.answered = clock() + 3\n            elif'),
+    ('waits for ever for an answer', "        if self._asked is not None and now - self._asked > patience:", '        if False:'),
+    ('a hook of another node is not waited for', "        if not wait or clock() >= deadline:", '        if True:'),
+    ('never starts a server again', "        self.start('starts the server again, in its place')", '        pass'),
+    ('never starts a standby again', "            self.start('starts the standby again')", '            pass'),
+    ('never holds an election', '            self.elect()\n            return', '            return'),
+    ('never follows a primary that it missed', "                self.left_behind(primary)", '                pass'),
+    ('never rejoins', "        if primary:\n            self.rejoin(primary, control)\n            return\n", "        if primary:\n            return\n"),
+    ('never registers itself', '        else:\n            self.register()\n', '        else:\n            pass\n'),
+    ('never adopts a witness', '        self.adopt(answering)\n', ''),
+    ('never tells who waits', '        self.tell(answering)\n', ''),
+    ('never takes back a notification', '        self.forget(answering)\n', ''),
+    ('starts in a loop', "self.blinded is not None and clock() - self.blinded < PATIENCE + self.config['detection'] and can_take_over(self.peers, self.fresh)",
+     'False'),
+    ('counts a vote too many', 'return 1 + sum(1 for peer in config[\'peers\'] if peer[\'vote\'])',
+     'return 2 + sum(1 for peer in config[\'peers\'] if peer[\'vote\'])'),
+    ('a stop leaves no word', "    try:\n        with open(STOPPED_FILE, 'w') as handle:", "    try:\n        with open('/run/nothing', 'w') as handle:"),
+    ('crash in the watch', "        self.adopt(answering)\n", "        self.adopt(answering[9])\n"),
+]
+
+
+def mutated(source, text, replacement):
+    """An error where the text is not there exactly once: the list has to follow the program."""
+    if source.count(text) != 1:
+        raise ValueError('%d times in guard.py: %r' % (source.count(text), text))
+    return source.replace(text, replacement)
+
+
+def hunt(source, first, count, given=()):
+    """(number of schedules that it took, name or seed, problems) until one is not as it should be; or None. Random schedules after those that are given:
+    [(name, scenario)], whose own problems, which are known, do not count.
+    """
+    guard = adapter.load(source)
+    runs = itertools.chain(given, ((seed, schedules.scenario(seed)) for seed in range(first, first + count)))
+    for number, (name, case) in enumerate(runs, 1):
+        result = scenario.play(case, guard)
+        kinds = set(scenario.kinds(result.problems)) - set(case.get('expect', {}).get('problems', []))
+        if kinds and not ('expect' not in case and known.known(case, result, kinds)):
+            return number, name, result.problems
+    return None

@@ -1,0 +1,245 @@
+"""PostgreSQL: what it is, what it has received, who is connected to it, and what it answers to the guards' questions.
+
+A position is a branch (one promotion, and what was written since), and bytes. `history` are the branches that this one has come from, each with its end.
+"""
+from collections import namedtuple
+
+# Bytes a second that clients write; only their order counts.
+WRITES = 1000.0
+# How often a standby's receiver is looked at.
+RECEIVES = 0.5
+
+Branch = namedtuple('Branch', 'number timeline')
+
+
+class Metadata:
+    """One state of repmgr.nodes; never changed, but replaced."""
+
+    def __init__(self, primary, upstreams, witnesses):
+        self.primary, self.upstreams, self.witnesses = primary, upstreams, witnesses
+        ids = sorted(upstreams)
+        strays = [number for number in ids if number in witnesses and upstreams[number] != primary]
+        self.answer = {
+            'primary_id': primary, 'registered': [number for number in ids if number not in witnesses], 'strays': strays or None,
+            'priorities': dict((str(number), 0 if number in witnesses else 100) for number in ids),
+            'upstreams': dict((str(number), upstreams[number]) for number in ids)}
+
+    def with_upstream(self, node_id, upstream):
+        return Metadata(self.primary, self.upstreams | {node_id: upstream}, self.witnesses)
+
+    def with_primary(self, node_id):
+        return Metadata(node_id, self.upstreams | {node_id: None}, self.witnesses)
+
+    def without(self, node_id):
+        return Metadata(self.primary, dict((key, value) for key, value in self.upstreams.items() if key != node_id), self.witnesses)
+
+
+class Server:
+    """One data directory, and the server on it when there is one."""
+
+    def __init__(self, world, host, witness):
+        self.world, self.host, self.witness = world, host, witness
+        self.state, self.pid, self.stopped = 'down', None, False      # down, starting, up; stopped: SIGSTOP
+        self.kind, self.branch, self.history = 'standby', Branch(0, 1), ()
+        self.newest_history = 0          # the newest history file in pg_wal
+        self.control_timeline = 1        # of the last checkpoint or restartpoint
+        self.control_state = 'in production'
+        self.position_then, self.writing_since = 0.0, None
+        self.recovery = 0.5              # how long the next start takes
+        self.backlog = 0                 # bytes that it has, and has yet to replay when it starts
+        self.full = False                # no connection is free but for superusers
+        self.locked = False              # somebody holds a lock on repmgr.nodes
+        self.sessions, self.lock = [], None
+        self.started = 0.0               # by the wall clock
+        self.upstream = None             # a host
+        self.receiving, self.last_message, self.connect_after = False, None, 0.0
+        self.flushed = {}                # of standbys that stream from here: {host name: position}
+        self.metadata = None
+        # repmgr's shared memory
+        self.last_seen = self.watches = self.notified = None
+        self.daemon, self.paused = False, False
+
+    # -- what it is
+    def is_writable(self):
+        return self.state == 'up' and self.kind == 'primary' and not self.stopped and not self.witness and not self.host.frozen
+
+    def settle(self):
+        """Called before and after whatever decides about writes."""
+        now = self.world.now
+        if self.writing_since is not None:
+            self.position_then += (now - self.writing_since) * WRITES
+        self.writing_since = now if self.is_writable() else None
+        self.world.writable_changed(self)
+
+    @property
+    def position(self):
+        return self.position_then + ((self.world.now - self.writing_since) * WRITES if self.writing_since is not None else 0)
+
+    def has(self, branch, position):
+        """Whether it has all of that branch up to there."""
+        if branch == self.branch:
+            return self.position >= position - 0.01
+        return any(old == branch and end >= position - 0.01 for old, end in self.history)
+
+    def can_follow(self, above):
+        """What it has is a part of what the other has."""
+        return above.has(self.branch, self.position)
+
+    # -- its process
+    def begin(self):
+        """Process: until it takes connections. The exit code."""
+        if self.state != 'down':
+            return 0
+        self.world.ledger.starts(self)
+        self.pid, self.state, self.stopped = self.world.next_pid(), 'starting', False
+        pid = self.pid
+        yield 0.1 + self.recovery
+        if self.pid != pid or self.host.off:
+            return 1
+        self.state, self.started, self.control_state = 'up', self.host.wall(), 'in production'
+        self.sessions, self.lock, self.flushed = [], None, {}
+        self.last_seen = self.watches = self.notified = None
+        self.receiving, self.connect_after = False, self.world.now
+        self.host.daemon.server_started()
+        self.settle()
+        self.world.note('%s: server up as %s, timeline %d' % (self.host.name, self.kind, self.branch.timeline))
+        return 0
+
+    def die(self, failed=True, clean=False, silently=False):
+        """failed: as systemd sees it. silently: its host is gone with it, and nobody is told."""
+        if self.state == 'down':
+            return
+        self.state, self.pid, self.stopped, self.receiving, self.paused, self.daemon = 'down', None, False, False, False, False
+        self.control_state = 'shut down' if clean else 'in production'
+        self.settle()
+        self.host.systemd.failed = failed
+        sessions, self.sessions, self.lock, self.flushed = self.sessions, [], None, {}
+        for session in sessions:
+            session.alive = False
+            if not silently and session.client is not None and self.world.network.passes(self.host, session.origin):
+                self.world.at(0.003, session.lost)
+
+    def signal(self, number, pid):
+        """SIGQUIT waits for a process that is stopped; SIGKILL does not."""
+        if pid != self.pid:
+            raise ProcessLookupError()
+        if number == 3 and not self.stopped:
+            # Mostly at once; a slow disk, or many backends, can take longer than the guard waits before SIGKILL.
+            self.world.at(self.world.random.choice([0.02, 0.03, 0.05, 0.6]) * (0.5 + self.world.random.random()), self._die_as, pid,
+                          not self.world.clean_ends)
+        elif number == 9:
+            self.world.at(0.001, self._die_as, pid)
+
+    def _die_as(self, pid, failed=True):
+        if self.pid == pid:
+            self.die(failed)
+
+    def stop_process(self, stopped):
+        """SIGSTOP, SIGCONT."""
+        if self.state == 'down':
+            return
+        self.stopped = stopped
+        self.settle()
+
+    # -- replication
+    def promote(self):
+        self.settle()
+        end = self.position
+        timeline = max(self.branch.timeline, self.newest_history) + 1
+        self.history += ((self.branch, end),)
+        self.branch = Branch(self.world.next_branch(), timeline)
+        self.kind, self.receiving, self.upstream, self.newest_history = 'primary', False, None, timeline
+        self.settle()
+        self.world.note('%s: PROMOTED, timeline %d' % (self.host.name, timeline))
+        self.world.at(3 + self.world.random.random() * 20, self._checkpoint, self.branch)
+
+    def _checkpoint(self, branch):
+        if self.state == 'up' and self.branch == branch:
+            self.control_timeline = branch.timeline
+
+    def copy(self, primary):
+        """pg_rewind: what the other has, on its branch."""
+        self.kind, self.upstream = 'standby', primary.host
+        self.branch, self.history, self.position_then = primary.branch, primary.history, primary.position
+        self.control_timeline, self.newest_history = primary.control_timeline, primary.newest_history
+        self.metadata, self.control_state = primary.metadata, 'in archive recovery'
+
+    def receive(self):
+        """The walreceiver, which connects, streams, or gives up."""
+        world, host = self.world, self.host
+        if self.kind != 'standby' or self.state != 'up' or self.stopped or host.frozen or self.upstream is None or self.witness:
+            return
+        above, now = self.upstream.server, world.now
+        answers = above.state == 'up' and not above.stopped and not above.host.frozen
+        if not self.receiving:
+            if now < self.connect_after or not answers or not world.network.reaches(host, above.host) or not self.can_follow(above):
+                return
+            self.receiving = True
+        elif above.state != 'up' and world.network.passes(above.host, host) or answers and not self.can_follow(above):
+            self._stop_receiving(above)
+            return
+        if answers and world.network.asks(host, above.host) and world.network.passes(above.host, host):
+            # A standby above that has nothing new says so.
+            self.last_message = now
+            if above.branch != self.branch:
+                self.newest_history = above.branch.timeline
+            self.branch, self.history, self.position_then, self.metadata = above.branch, above.history, above.position, above.metadata
+            above.confirm(self)
+        elif now - self.last_message > world.timing['receiver_timeout']:
+            self._stop_receiving(above)
+
+    def _stop_receiving(self, above):
+        self.receiving = False
+        above.flushed.pop(self.host.name, None)
+        self.connect_after = self.world.now + 0.5 + self.world.random.random() * 4.5
+
+    def confirm(self, standby):
+        """What a standby has written is acknowledged to clients."""
+        self.flushed[standby.host.name] = standby.position_then
+        if self.is_writable():
+            self.world.ledger.acknowledge(self)
+
+    # -- sessions
+    def end_session(self, session):
+        session.alive = False
+        if session in self.sessions:
+            self.sessions.remove(session)
+        if self.lock is session:
+            self.lock = None
+
+    def has_been_notified(self, node_id):
+        self.notified = node_id
+
+    def try_lock(self, session):
+        holder = self.lock
+        if holder is None or not holder.alive:
+            self.lock = session
+        return self.lock is session, self.lock.name
+
+    def answer(self, session):
+        """To _QUESTION, by statement."""
+        wall = self.host.wall()
+        asked = None
+        for other in self.sessions:
+            if other.active is not None and other.role == self.world.login and other.name.startswith('repmgr-guard primary '):
+                if asked is None or other.active > asked.active:
+                    asked = other
+        recovers = self.kind == 'standby' and not self.witness
+        timeline = self.branch.timeline
+        if recovers and not self.receiving:
+            timeline = self.control_timeline
+        tags = {'core': {
+            'in_recovery': recovers, 'system': 'witness' if self.witness else 'cluster', 'timeline': timeline,
+            'checkpoint_timeline': self.control_timeline,
+            # What a standby has received before it was started it tells again once it streams: until then, what it has replayed.
+            'lsn': int(self.position) - (0 if self.receiving else self.backlog), 'receiving': self.receiving,
+            'silence': self.world.now - self.last_message if self.receiving else None, 'uptime': wall - self.started,
+            'asked': [asked.name[21:], wall - asked.active] if asked else None}}
+        if recovers and self.newest_history:
+            tags['history'] = {'history': self.newest_history}
+        if not self.locked:
+            tags['repmgrd'] = {
+                'last_seen': max(0, int(wall - self.last_seen)) if self.last_seen is not None else None, 'upstream': self.watches,
+                'notified': self.notified, 'repmgrd': self.daemon, 'paused': self.paused}
+            tags['nodes'] = self.metadata.answer
+        return tags
