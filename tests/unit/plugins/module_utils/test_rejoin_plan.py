@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
 
-from test_verdict import codes, healthy, judge, row, running, stopped
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.test_verdict import codes, healthy, judge, row, running, stopped
 
 CONFIG = {'node_id': 1, 'node_name': 'a'}
 ROWS_AFTER = [row(1, 'a', 'primary', active=False), row(2, 'b', 'primary'), row(3, 'c', 'standby', 2), row(4, 'w', 'witness', 2)]

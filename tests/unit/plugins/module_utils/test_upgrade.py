@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _status, _upgrade, _verdict
 
-from test_verdict import WITNESS_ID, codes, healthy, judge, running, stopped
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.test_verdict import WITNESS_ID, codes, healthy, judge, running, stopped
 
 APT = """Inst libpq5 [15.14-0+deb12u1] (15.15-0+deb12u1 Debian-Security:12/stable-security [amd64])
 Inst postgresql-15-repmgr [5.3.3-2] (%s Debian:12/stable [amd64]) []
