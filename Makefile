@@ -63,7 +63,7 @@ test-options: venv engine  ## Two sets of options of a covering set, chosen by d
 options: venv engine  ## All sets of a covering set of the documented options; SET=7 for one, SEED=3, KEEP=1 leaves its hosts
 	TEST_ALL=1 KEEP=$(KEEP) tests/tools/test-options.sh $(if $(SEED),--seed $(SEED)) $(SET)
 
-test-matrix: venv engine  ## Molecule scenarios of three families of platforms, at once
+test-matrix: venv engine  ## Molecule scenarios of CentOS 7 and, by turns, of EL 9 or Debian 13, at once
 	tests/tools/test-matrix.sh
 
 matrix: venv engine  ## Deploy, switch over and fail over on the other platforms; SCENARIO=el9 for one

@@ -68,7 +68,7 @@ begin_ahead() {
 # is not there yet waits for it. A failure shows again, and is counted, where hosts are made. timeout ends what they have started, too.
 if [ "$only" != check ]; then
     timeout 40m bash -c 'molecule/shared/engine.sh && molecule/shared/image.sh &&
-        LAB_CPU_SHARES=64 nice -n 19 tests/tools/matrix.sh prepare el9 el7 trixie' > .cache/image-ahead.log 2>&1 </dev/null &
+        LAB_CPU_SHARES=64 nice -n 19 tests/tools/matrix.sh prepare '"$(matrix_families)" > .cache/image-ahead.log 2>&1 </dev/null &
     image=$!
 fi
 
