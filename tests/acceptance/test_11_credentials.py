@@ -230,6 +230,30 @@ def test_new_credentials_while_clients_write(writers, figure):
     lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_nothing_changed()
 
 
+@lab.longer
+@pytest.mark.parametrize("mode, task", [
+    # Clients go first where TLS goes, servers where it comes.
+    ("off", "Write the configuration of repmgr"), ("off", "Let the daemon connect in the new way"),
+    ("managed", "Write the configuration of repmgr"),
+])
+def test_without_tls_and_back(mode, task, writers, figure):
+    """Ended in the middle: whoever has to connect anew still can, and the same again finishes it."""
+    options = json.dumps(dict(lab.APP_ACCESS, repmgr_tls=mode))
+    with writers:
+        lab.killed("site.yml", task, "-e", options)
+        lab.sql(lab.PRIMARY, "select pg_terminate_backend(pid) from pg_stat_replication")
+        lab.ssh(lab.PRIMARY, "systemctl restart repmgr-guard")
+        lab.wait_until("both standbys stream again", 60, lambda: sorted(
+            row[0] for row in lab.sql(lab.PRIMARY, "select application_name from pg_stat_replication where state = 'streaming'")) == lab.DATA_HOSTS[1:])
+        run = lab.site("-e", options).assert_ok()
+        writers.progress()
+    figure("repmgr_tls: %s, after a run that was ended in '%.24s..'" % (mode, task), "%.1f s, write gap %.2f s" % (run.seconds, writers.gap()))
+    assert lab.primaries() == [lab.PRIMARY]
+    lab.healthy(within=30)
+    lab.site("-e", options).assert_nothing_changed()
+    assert all((row[-1] == "t") == (mode == "managed") for row in lab.sql(lab.PRIMARY, SSL) if row[0] in lab.HOSTS)
+
+
 @pytest.mark.parametrize("task,again", [
     pytest.param("Every node uses its next key", ROTATE, marks=lab.longer),
     pytest.param("Every server uses its next key and certificate", "site.yml", marks=lab.longer),
