@@ -233,8 +233,8 @@ def test_new_credentials_while_clients_write(writers, figure):
 @lab.longer
 @pytest.mark.parametrize("mode, task", [
     # Clients go first where TLS goes, servers where it comes.
-    ("off", "Write the configuration of repmgr"), ("off", "Let the daemon connect in the new way"),
-    ("managed", "Write the configuration of repmgr"),
+    ("off", "Write the configuration of repmgr"), ("managed", "Write the configuration of repmgr"),
+    ("off", "Restart the daemon with the new connection strings"), ("managed", "Restart the daemon with the new connection strings"),
 ])
 def test_without_tls_and_back(mode, task, writers, figure):
     """Ended in the middle: whoever has to connect anew still can, and the same again finishes it."""
