@@ -191,7 +191,7 @@ class Guard:
         names['signal'] = types.SimpleNamespace(SIGQUIT=signal.SIGQUIT, SIGKILL=signal.SIGKILL, SIGTERM=signal.SIGTERM, signal=lambda *dummy: None)
         names['sys'] = types.SimpleNamespace(executable='python3', argv=[PROGRAM, 'watch'])
         names['tempfile'] = types.SimpleNamespace(TemporaryFile=lambda dir: io.BytesIO())  # pylint: disable=redefined-builtin
-        names['clock'] = lambda: self.world.current.host.clock()
+        names['clock'] = lambda: self.world.current.host.clock()  # pylint: disable=unnecessary-lambda
         names['say'] = lambda text: self.world.said(self.world.current, text)
         names['Retention'] = NoRetention
         names['become_user'] = names['write_environment'] = lambda config: None

@@ -15,8 +15,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._run_lock import _NOBODY
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
 
-ROWS = [{'node_id': 1, 'node_name': 'db1', 'type': 'primary', 'active': True}, {'node_id': 2, 'node_name': 'db2', 'type': 'standby', 'active': True,
-                                                                               'upstream_node_id': 1}]
+ROWS = [{'node_id': 1, 'node_name': 'db1', 'type': 'primary', 'active': True},
+        {'node_id': 2, 'node_name': 'db2', 'type': 'standby', 'active': True, 'upstream_node_id': 1}]
 
 
 def lock(state='refused', **changes):

@@ -211,7 +211,7 @@ def test_a_source_that_lacks_something_is_refused_before_any_change(tmpdir, file
     sources = read(tmpdir, files, keys)
     values = dict(host(sources).to_dict(), node_id=1, cluster='c', initial_role='primary')
     values['observed'] = Observed.from_dict(values['observed'])
-    problem, = [found for found in _verdict.deploy_problems(_verdict.hosts_from([values]))]
+    problem, = _verdict.deploy_problems(_verdict.hosts_from([values]))
     assert (problem['code'], problem['stop'], problem['node']) == ('unusable_source', True, 'db1')
     assert seen in problem['seen'] and problem['expected'] == expected and step in problem['message'], problem
 
