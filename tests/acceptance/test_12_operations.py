@@ -443,50 +443,6 @@ def test_minor_upgrade(writers, figure):
     books("minor_upgrade").assert_nothing_changed()
 
 
-# The same for repmgr, as a version with a newer extension: repmgrd starts beside no other than its own.
-_NEWER_REPMGR = r"""
-set -e
-rm -rf /srv/newer && mkdir -p /srv/newer && cd /srv/newer
-deb=$(ls /var/cache/apt/archives/postgresql-%(version)s-repmgr_*.deb | head -1)
-dpkg-deb -R "$deb" tree
-sed -i "s/^Version: .*/Version: 5.4.0-1+lab$(date +%%s)/; /^Depends:/s/repmgr-common ([^)]*)/repmgr-common/" tree/DEBIAN/control
-sed -i 's/5[.]3[.]3/5.4.0/g' tree/usr/lib/postgresql/%(version)s/bin/* tree/usr/lib/postgresql/%(version)s/lib/repmgr.so
-cd tree/usr/share/postgresql/%(version)s/extension
-sed -i "s/^default_version.*/default_version = '5.4'/" repmgr.control
-cp repmgr--5.3.sql repmgr--5.4.sql && echo '-- nothing' >repmgr--5.3--5.4.sql
-cd /srv/newer && rm -f tree/DEBIAN/md5sums
-dpkg-deb -Znone -b tree repmgr.deb >/dev/null
-sum=$(sha256sum repmgr.deb | cut -d' ' -f1)
-{ cat tree/DEBIAN/control; printf 'Filename: ./repmgr.deb\nSize: %%s\nSHA256: %%s\n\n' "$(stat -c %%s repmgr.deb)" "$sum"; } >Packages
-rm -r tree
-echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list
-apt-get -q update -o Dir::Etc::sourcelist=sources.list.d/newer.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 >/dev/null
-""" % {"version": lab.VERSION}
-
-
-@lab.longer
-def test_minor_upgrade_of_repmgr(writers, figure):
-    """Ended in its middle, and finished; every repmgrd runs beside its own extension at the end, and no server restarts."""
-    for host in lab.HOSTS:
-        lab.ssh(host, _NEWER_REPMGR)
-    started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
-    with writers:
-        lab.killed("playbooks/minor_upgrade.yml", "Update the extension of repmgr")
-        lab.wait_until("dpkg has ended", 60, lambda: all(lab.ssh(host, "pidof dpkg apt-get", check=False).returncode != 0 for host in lab.HOSTS))
-        status = books("status")
-        assert status.rc == 0 or "minor_upgrade" in status.text, str(status)
-        run = books("minor_upgrade").assert_ok()
-        writers.progress()
-    figure("minor_upgrade.yml of repmgr, after one that was killed", "%.1f s" % run.seconds)
-    assert {host: lab.lives(host)["server"][0] for host in lab.HOSTS} == started
-    lab.healthy(primary=the_primary(), within=30)
-    no_row_is_lost(writers)
-    for host in lab.HOSTS:
-        assert lab.value(host, "select extversion from pg_extension where extname = 'repmgr'", "repmgr") == "5.4", host
-        assert "5.4.0" in lab.ssh(host, "%s/repmgrd --version" % lab.BIN), host
-    books("minor_upgrade").assert_nothing_changed()
-
-
 # --- runs that are not alone -----------------------------------------------------------------------
 
 def test_two_runs_at_once():
