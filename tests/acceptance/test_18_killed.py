@@ -101,7 +101,8 @@ def whole(primary=None):
     """Healthy, and what a failover in between has left is brought back as an operator would."""
     try:
         lab.healthy(primary=primary or the_primary(), within=90)
-    except AssertionError:
+    except AssertionError as error:
+        print("not whole by itself: %s" % error)
         for host in [host for host in lab.DATA_HOSTS if host != the_primary()]:
             books("rejoin", "-e", "repmgr_target=" + host).assert_ok()
         lab.healthy(primary=the_primary(), within=60)
