@@ -105,10 +105,10 @@ def test_others_leave_it_to_site(playbook, before):
 
 @pytest.mark.parametrize('later, address', [('10.0.0.2', None), ('192.168.0.2', '10.0.0.2')])
 def test_what_they_say(tmp_path, later, address):
+    server = {'state': 'running', 'sql': True, 'in_recovery': False, 'settings': {'port': '5433'}}
+    row = {'node_id': 1, 'node_name': 'a', 'type': 'primary', 'active': True, 'conninfo': 'host=10.0.0.2 user=repmgr dbname=repmgr'}
     record = {'name': 'a', 'node_id': '1', 'node_name': 'a', 'port': '5432', 'address': later, 'user': 'repmgr', 'database': 'repmgr', 'tls': '',
-              'conninfo': '', 'observed': {'server': {
-                  'state': 'running', 'sql': True, 'in_recovery': False, 'settings': {'port': '5433'}}, 'repmgr': {'nodes': [
-                  {'node_id': 1, 'node_name': 'a', 'type': 'primary', 'active': True, 'conninfo': 'host=10.0.0.2 user=repmgr dbname=repmgr'}]}}}
+              'conninfo': '', 'observed': {'server': server, 'repmgr': {'nodes': [row]}}}
     tasks = [{'import_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'settled'}}]
     (tmp_path / 'play.yml').write_text(yaml.safe_dump([{
         'hosts': 'a', 'gather_facts': False, 'connection': 'local', 'tasks': tasks, 'vars': {'__repmgr_to_settle': ['a']}}]))
