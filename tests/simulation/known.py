@@ -35,6 +35,11 @@ def _stood_still(scenario, result):
     return _freezes(scenario, False) and _overlaps(result, ledger.AFTER_THAW)
 
 
+def _started(scenario, dummy):
+    """A start goes by what it was told before its host stood still, and does not know that it did."""
+    return _freezes(scenario, True)
+
+
 def _paused(dummy, result):
     """A primary whose repmgrd is paused does not stop, and a node that was started since the pause elects."""
     return result.paused
@@ -55,6 +60,7 @@ KNOWN = [
     ('F02a', {'two', 'streaming', 'primaries'}, _paused),
     ('recovery', {'primaries'}, _recovers),
     ('vote', {'streaming', 'primaries', 'two'}, _unwarned),
+    ('thaw_start', {'started', 'two after a thaw'}, _started),
     ('thaw', {'streaming', 'primaries', 'two after a thaw'}, _thawed),
     ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone),
     ('thaw_lost', {'lost'}, _stood_still)]
