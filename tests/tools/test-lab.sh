@@ -7,6 +7,7 @@ set -euo pipefail
 begin_part test-lab
 trap lab_ends EXIT
 failed=
+export LAB_ANEW=1
 
 make_lab() {
     # not a part of the make that may have called this script
