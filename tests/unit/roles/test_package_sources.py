@@ -32,8 +32,8 @@ def tasks(host, name, found, **facts):
 
 def test_a_host_without_a_source(host):
     ran = tasks(host, 'Debian.yml', record([], ['postgresql-15']))
-    assert ran == ["What the repository's signature needs is installed", 'The directory of repository keys exists', 'The signing key of PGDG is here',
-                   "PGDG's packages can be installed"]
+    assert ran == ["Install what the repository's signature needs", 'Create the directory of repository keys', 'Install the signing key of PGDG',
+                   "Make PGDG's packages available"]
     block = host.load('pgdg_repo', 'tasks', 'Debian.yml')[1]['block']
     given = dict(host.load('pgdg_repo', 'vars', 'main.yml'), __repmgr_record=record([], ['postgresql-15']))
     assert host.rendered(block[2]['ansible.builtin.get_url'], **given)['dest'] == '/etc/apt/keyrings/pgdg.asc'
@@ -53,8 +53,8 @@ def test_a_host_with_a_source_of_its_own(host, missing, ran):
 
 
 @pytest.mark.parametrize('major, sources, ran', [
-    ('9', [], ['The signing key of PGDG is trusted', "PGDG's packages can be installed", "The distribution's own PostgreSQL module is off"]),
-    ('7', [], ['The signing key of PGDG is trusted', "PGDG's packages can be installed",
+    ('9', [], ['The signing key of PGDG is trusted', "Make PGDG's packages available", "The distribution's own PostgreSQL module is off"]),
+    ('7', [], ['The signing key of PGDG is trusted', "Make PGDG's packages available",
                'The archive of PostgreSQL versions past their end of life can be installed from']),
     ('9', [{'file': '/etc/yum.repos.d/own.repo', 'line': 1, 'id': 'pgdg15', 'urls': [], 'enabled': True, 'ours': False}],
      ["The distribution's own PostgreSQL module is off"]),

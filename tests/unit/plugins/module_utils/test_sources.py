@@ -81,7 +81,7 @@ def test_one_line_sources(text, expected):
 
 
 @pytest.mark.parametrize('text', [
-    'deb http://deb.debian.org/debian bookworm main\n', 'deb-src http://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n',
+    'deb http://archive.example.com/debian bookworm main\n', 'deb-src http://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n',
     'deb cdrom:[Debian GNU/Linux]/ bookworm main\n', '# PGDG is at apt.postgresql.org\n', 'deb\n', '',
     'deb https://apt.postgresql.org.example/debian bookworm main\n',
 ])
@@ -90,7 +90,7 @@ def test_other_lines(text):
 
 
 def test_deb822():
-    text = (u'# Packages\nTypes: deb\nURIs: http://deb.debian.org/debian\nSuites: bookworm\nComponents: main\n \n' + SCRIPT
+    text = (u'# Packages\nTypes: deb\nURIs: http://archive.example.com/debian\nSuites: bookworm\nComponents: main\n \n' + SCRIPT
             + u'\n\ntypes: deb deb-src\nURIs:\n http://a/apt\n http://b/apt\nSuites: bookworm-pgdg bookworm-pgdg-testing\nComponents: main\n 15\nEnabled: no\n'
               u'Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mDMEY865UxYJKwYBBAHaRw8BAQdAd7Z0srwuhlB6JKFkcf4HU4SSS\n /abc\n'
             + u'\n# Types: deb\n# URIs: https://apt.postgresql.org/pub/repos/apt\n# Suites: bookworm-pgdg\n# Components: main\n'
