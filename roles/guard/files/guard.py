@@ -1703,7 +1703,12 @@ class Watch:
 
     def ends_detour(self):
         """Its slot and its record, which repmgr gives to a standby that it lets follow."""
-        upstream = [peer for peer in self.peers if peer.node_id == self.local.answer.get('primary_id') and peer.seen(15)]
+        primary_id = self.local.answer.get('primary_id')
+        if primary_id is not None and registered_upstream(self.local) == primary_id:
+            # repmgrd was faster; asked again, repmgr would meet its own slot in use.
+            self.went_round = None
+            return
+        upstream = [peer for peer in self.peers if peer.node_id == primary_id and peer.seen(15)]
         if not upstream or clock() < self.follow_after or self.job or following():
             return
         self.follow_after = clock() + PATIENCE

@@ -967,6 +967,17 @@ def test_repmgr_follows_when_such_a_standby_streams(monkeypatch):
     assert stage.done == []
 
 
+def test_repmgr_is_not_asked_to_follow_again_where_repmgrd_has(monkeypatch):
+    stage = with_a_partial_record(monkeypatch, {}, NEWER, {})
+    a_moment_later(stage, 0)
+    a_moment_later(stage, 6)
+    stage.end_job(0)
+    stage.done[:] = []
+    for seconds in (1, guard.PATIENCE):
+        a_moment_later(stage, seconds, receiving=True, silence=1, primary_id=2, upstreams={'1': 2})
+    assert stage.done == [] and stage.watch.went_round is None
+
+
 def test_a_standby_that_still_replays_is_given_its_time(monkeypatch):
     stage = with_a_partial_record(monkeypatch, {}, NEWER, {})
     for replayed in (10, 40, 70, 90):
