@@ -220,6 +220,10 @@ class Guard:
         return self.world.current.host
 
     # Bodies of processes: which host's configuration they read is known once they run.
+    def primary_is_dead(self, name):
+        yield 0.1
+        return self.module.primary_is_dead(self.module.read_config(), name)
+
     def watch(self):
         return (yield from self.module.watch(self.module.read_config()))
 

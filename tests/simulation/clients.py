@@ -2,6 +2,8 @@
 import re
 
 _NAME = re.compile(rb"SET application_name = '([^']*)'")
+_WORD = re.compile(rb"to_json\('pgfleet ([^']*)'::text\)")
+_VOTE = re.compile(rb"SELECT '([^']*)'::name AS name")
 _SLEEP = re.compile(rb'^SELECT pg_catalog.pg_sleep\((-?\d+)\);')
 _ADOPT = re.compile(rb'SET upstream_node_id = (\d+) WHERE node_id = (\d+)')
 _NOTIFY = re.compile(rb'notify_follow_primary\((\d+)\)')
@@ -14,6 +16,8 @@ class Session:
     def __init__(self, name, role, origin, client):
         self.name, self.role, self.origin, self.client = name, role, origin, client
         self.active, self.alive, self.sleeps_until = None, True, None
+        # The text of the last statement, where it is that of a running primary.
+        self.word = None
 
     def lost(self):
         if self.client is not None:
@@ -149,6 +153,10 @@ class Client:
         if script.startswith(b'SET application_name'):
             session.name = _NAME.match(script).group(1).decode()
             tags = server.answer(session)
+            word = _WORD.search(script)
+            session.word = word and word.group(1).decode()
+            if word:
+                tags['holder'] = server.lock.name if server.lock is not None and server.lock.alive else None
             # It waits for its lock_timeout.
             seconds = 1.0 if server.locked else 0.001
         elif b'pg_try_advisory_lock' in script:
@@ -173,6 +181,9 @@ class Client:
             upstream, node_id = _ADOPT.search(script).groups()
             if server.kind == 'primary' and int(node_id) in server.metadata.upstreams:
                 server.metadata = server.metadata.with_upstream(int(node_id), int(upstream))
+        elif b"SELECT 'vote'" in script:
+            server.voted = _VOTE.search(script).group(1).decode() or None
+            tags = {'vote': 1}
         elif b"SELECT 'released'" in script:
             name = _RELEASE.search(script).group(1).decode()
             for other in [other for other in server.sessions if other.name == name]:

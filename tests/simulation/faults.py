@@ -178,6 +178,13 @@ def pause(world, on=False, only=''):
             host.server.paused = not on
 
 
+def dead(world, host):
+    """playbooks/maintenance.yml with unpause and primary_is_dead: the word of an operator, which the guards of all that answer are told."""
+    for other in world.data_hosts():
+        if other.name != host and other.server.state == 'up' and not other.off and not other.frozen:
+            other.run(['repmgr-guard', 'primary-is-dead', host], world.guard.primary_is_dead(host))
+
+
 def promote_by_hand(world, host):
     """playbooks/failover.yml: where nobody writes, and whoever is out of sight is off."""
     target = world.hosts[host]
@@ -225,6 +232,7 @@ def pg_promote(world, host):
     server = world.hosts[host].server
     if not world.ledger.writable and server.state == 'up' and server.kind == 'standby' and not server.stopped and not world.hosts[host].frozen:
         server.promote()
+        world.ledger.by_hand.add(server.branch)
 
 
 def change(world, **values):
@@ -237,7 +245,7 @@ def change(world, **values):
 
 FAULTS = dict((function.__name__, function) for function in (
     power, freeze, kill_server, stop_server, restart_server, kill_guard, no_guard, stop_guard, kill_repmgrd, lose_state, step, drift, full,
-    locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
+    locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, dead, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
     slow_promotion, hook, expect, streams, pg_promote, change))
 # Those that end when their time is over.
 LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow', 'lossy', 'pause')

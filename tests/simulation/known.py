@@ -3,11 +3,11 @@
 One entry: (scenario in scenarios/, the problems that it may lead to, whether these faults and what was seen are that case).
 """
 from simulation import world
-from simulation import ledger
 
 
-def _freezes(scenario, clock):
-    return any(fault['do'] == 'freeze' and (fault.get('clock') or not clock) for fault in scenario['faults'])
+def _freezes(scenario):
+    """A virtual machine was paused, with its clock."""
+    return any(fault['do'] == 'freeze' and fault.get('clock') for fault in scenario['faults'])
 
 
 def _overlaps(result, seconds):
@@ -15,39 +15,9 @@ def _overlaps(result, seconds):
     return any(age < seconds for dummy, dummy_length, age in result.two)
 
 
-def _unwarned(dummy, result):
-    """An old primary starts, because who has voted for its successor has neither followed it nor been told to when the lock ends."""
-    return bool(result.unwarned)
-
-
-def _thawed(scenario, result):
-    """A virtual machine goes on while its successor is being promoted, and a witness or a standby that follows it still makes the newer one yield."""
-    return _freezes(scenario, True) and _overlaps(result, ledger.AFTER_THAW)
-
-
 def _thawed_alone(scenario, result):
     """... and goes on in a cut: it does not know how long it was away, and counts on everybody for the isolation limit. So may a standby that has voted."""
-    return _freezes(scenario, True) and _overlaps(result, world.TIMINGS[scenario['profile']]['isolation'] + 1)
-
-
-def _stood_still(scenario, result):
-    """For the moment that its guard needs to stop it, a primary that stood still acknowledges what a standby receives that has not followed another yet."""
-    return _freezes(scenario, False) and _overlaps(result, ledger.AFTER_THAW)
-
-
-def _started(scenario, dummy):
-    """A start goes by what it was told before its host stood still, and does not know that it did."""
-    return _freezes(scenario, True)
-
-
-def _paused(dummy, result):
-    """A primary whose repmgrd is paused does not stop, and a node that was started since the pause elects."""
-    return result.paused
-
-
-def _recovers(scenario, result):
-    """A primary is ended in its recovery, or right after it, because who is left has not seen it; and nobody can be elected in its place."""
-    return any(fault.get('recovery', 0) > 10 for fault in scenario['faults']) and any('left to a failover for a while' in line for line in result.lines)
+    return _freezes(scenario) and _overlaps(result, world.TIMINGS[scenario['profile']]['isolation'] + 1)
 
 
 def _unarmed(scenario, result):
@@ -57,13 +27,7 @@ def _unarmed(scenario, result):
 
 KNOWN = [
     ('unarmed', {'two', 'streaming', 'primaries'}, _unarmed),
-    ('F02a', {'two', 'streaming', 'primaries'}, _paused),
-    ('recovery', {'primaries'}, _recovers),
-    ('vote', {'streaming', 'primaries', 'two'}, _unwarned),
-    ('thaw_start', {'started', 'two after a thaw'}, _started),
-    ('thaw', {'streaming', 'primaries', 'two after a thaw'}, _thawed),
-    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone),
-    ('thaw_lost', {'lost'}, _stood_still)]
+    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone)]
 
 
 def known(scenario, result, kinds):

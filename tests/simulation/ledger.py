@@ -11,10 +11,9 @@ class Ledger:
         self.world = world
         self.writable = set()
         self.two_since, self.two_age, self.overlaps = None, 0.0, []
-        self.two_paused = False      # at least one of two had its repmgrd paused
         self.acknowledged = {}       # {branch: position}: synchronous
         self.violations = []
-        self.unwarned = []           # starts on an older timeline, where nobody in sight knew better
+        self.by_hand = set()         # branches of promotions that no guard was asked about
         self.stops = 0
 
     # -- one writable server
@@ -27,7 +26,6 @@ class Ledger:
         if two and self.two_since is None:
             self.two_since = now
             self.two_age = min(now - self.world.hosts[name].thawed for name in self.writable)
-            self.two_paused = self.two_paused or any(self.world.hosts[name].server.paused for name in self.writable)
             self.world.note('!!! TWO PRIMARIES: %s' % ', '.join('%s (timeline %d)' % (
                 name, self.world.hosts[name].server.branch.timeline) for name in sorted(self.writable)))
         elif not two and self.two_since is not None:
@@ -53,25 +51,14 @@ class Ledger:
         return [(branch, position) for branch, position in sorted(self.acknowledged.items()) if not server.has(branch, position)]
 
     def starts(self, server):
-        """The start hook has let a primary start. Where another has a newer timeline, somebody in sight may have known; or nobody, see docs/guard.md,
-        "A vote is not kept by the voter itself".
-        """
+        """The start hook has let a primary start. Where another has a newer timeline, one of those that it has seen has voted for that."""
         timeline, host = server.branch.timeline, server.host
-        newer = [other for other in self.world.data_hosts() if other.server.kind == 'primary' and other.server.branch.timeline > timeline]
+        newer = [other for other in self.world.data_hosts() if other.server.kind == 'primary' and other.server.branch.timeline > timeline
+                 and other.server.branch not in self.by_hand]
         if server.kind != 'primary' or not newer:
             return
-        ids = [other.node_id for other in newer]
-        for other in self.world.hosts.values():
-            that = other.server
-            if other is host or other.removed or not host.reaches_server(other):
-                continue
-            if that.notified in ids or (that.witness and (that.watches in ids or that.metadata.primary in ids)) or (
-                    not that.witness and max(that.newest_history, that.branch.timeline) > timeline):
-                self.violations.append('started: %s on timeline %d, though %s, in sight, knew of %s' % (
-                    host.name, timeline, other.name, ', '.join(one.name for one in newer)))
-                return
-        self.unwarned.append(host.name)
-        self.world.note('%s: starts on timeline %d; nobody in sight knows of %s' % (host.name, timeline, ', '.join(one.name for one in newer)))
+        self.violations.append('started: %s on timeline %d, though %s is primary on a newer one' % (
+            host.name, timeline, ', '.join(other.name for other in newer)))
 
     def rewound(self, server, primary):
         self.world.note('%s: REWOUND onto %s, timeline %d -> %d' % (server.host.name, primary.host.name, server.branch.timeline, primary.branch.timeline))

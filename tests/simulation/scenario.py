@@ -9,7 +9,7 @@ from simulation import world as worlds
 BOUND = {'fast': 420, 'safe': 420, 'wan': 600}
 SETTINGS = ('topology', 'profile', 'synchronous', 'auto_rejoin', 'seed')
 
-Result = namedtuple('Result', 'problems lines two stops ended crashes unwarned paused')
+Result = namedtuple('Result', 'problems lines two stops ended crashes')
 
 
 def kinds(problems):
@@ -45,8 +45,7 @@ def _run(world, scenario):
     problems = world.ledger.verdict(finished)
     if not scenario['faults'] and world.ledger.stops:
         problems.append('stopped: a primary, where nothing had happened')
-    return Result(problems, world.lines, world.ledger.two(), world.ledger.stops, world.now, world.crashes, world.ledger.unwarned,
-                  world.ledger.two_paused)
+    return Result(problems, world.lines, world.ledger.two(), world.ledger.stops, world.now, world.crashes)
 
 
 def heal(world):

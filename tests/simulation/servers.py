@@ -53,6 +53,7 @@ class Server:
         self.started = 0.0               # by the wall clock
         self.upstream = None             # a host
         self.receiving, self.last_message, self.connect_after = False, None, 0.0
+        self.voted = None                # the slot that keeps its vote
         self.flushed = {}                # of standbys that stream from here: {host name: position}
         self.metadata = None
         # repmgr's shared memory
@@ -234,7 +235,8 @@ class Server:
             # What a standby has received before it was started it tells again once it streams: until then, what it has replayed.
             'lsn': int(self.position) - (0 if self.receiving else self.backlog), 'receiving': self.receiving,
             'silence': self.world.now - self.last_message if self.receiving else None, 'uptime': wall - self.started,
-            'asked': [asked.name[21:], wall - asked.active] if asked else None}}
+            'asked': [asked.name[21:], wall - asked.active, asked.word] if asked else None,
+            'watchers': [other.name[19:] for other in self.sessions if other.name.startswith('repmgr-guard watch ')] or None}}
         if recovers and self.newest_history:
             tags['history'] = {'history': self.newest_history}
         if not self.locked:
@@ -242,4 +244,5 @@ class Server:
                 'last_seen': max(0, int(wall - self.last_seen)) if self.last_seen is not None else None, 'upstream': self.watches,
                 'notified': self.notified, 'repmgrd': self.daemon, 'paused': self.paused}
             tags['nodes'] = self.metadata.answer
+        tags['voted'] = self.voted
         return tags

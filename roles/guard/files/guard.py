@@ -10,6 +10,7 @@ repmgr elects a new primary, but nothing keeps the old one from writing on. This
   repmgr-guard promote [-- COMMAND]  before a promotion (failover_validation_command, promote_command): is it safe?
   repmgr-guard promote-by-hand -- COMMAND
                                      before a promotion that an operator has decided: is there still no primary, and is nobody about to become one?
+  repmgr-guard primary-is-dead NAME  the word of an operator that a primary which was paused does not run: it is not waited for any more
   repmgr-guard watch                 all the time (systemd): stops a primary that the others may replace, starts a crashed one again,
                                      makes one that was replaced a standby, and holds an election that repmgr gave up
   repmgr-guard status                what each of them would answer now
@@ -65,6 +66,8 @@ LEFT_BEHIND = 30
 PATIENCE = 60
 # How long after its promotion a server is given to be registered as primary by whoever has promoted it.
 SETTLED = 10
+# How long a primary, of which somebody knows another one, gives all others to answer once more.
+SECOND_LOOK = 1
 # What a promotion waits beyond the time after which an isolated primary has begun to stop.
 STOP_MARGIN = 3
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
@@ -74,6 +77,8 @@ STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
 SLOTS_FILE = '/run/postgresql/repmgr-guard.slots'
 # Locked by the promotion that is at work on this host.
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
+# {primary: when an operator has said that it does not run}, see primary_is_dead.
+DEAD_FILE = '/run/postgresql/repmgr-guard.dead'
 # Read by units whose main process is the server; see start-hook.conf.j2.
 ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 
@@ -99,12 +104,16 @@ SELECT 'core', row_to_json(t) FROM (SELECT
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
-  (SELECT json_build_array(substr(application_name, 22), extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))::float8)
+  (SELECT json_build_array(substr(application_name, 22), extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))::float8,
+      substring(query FROM 'pgfleet ([{][^'']*)'))
     FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard primary %'
       AND usename = coalesce(nullif(current_setting('pgfleet.login', true), ''), current_user)
-    ORDER BY greatest(query_start, state_change) DESC NULLS FIRST LIMIT 1) AS asked) t;
+    ORDER BY greatest(query_start, state_change) DESC NULLS FIRST LIMIT 1) AS asked,
+  (SELECT json_agg(substr(application_name, 20)) FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard watch %'
+      AND usename = coalesce(nullif(current_setting('pgfleet.login', true), ''), current_user)) AS watchers) t;
 SELECT 'history', row_to_json(t) FROM (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) AS history
   FROM pg_catalog.pg_ls_waldir() WHERE name ~ '^[0-9A-F]{8}[.]history$' AND pg_catalog.pg_is_in_recovery()) t;
+SELECT 'voted', to_json(max(slot_name::text)) FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'pgfleet\_vote\_%';
 SELECT 'repmgrd', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
   nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
@@ -126,14 +135,31 @@ SELECT 'nodes', row_to_json(t) FROM (SELECT
 # Under this name a peer knows who asks, and remembers when: one that a running primary has just asked is in its sight.
 _SPEAK_AS = 'SET application_name = %s;'
 
+_HOLDER = r"""
+SELECT 'holder', to_json((SELECT a.application_name FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+  WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %d AND l.objid = %d LIMIT 1));
+""" % LOCK
+
 _TRY_LOCK = r"""
 SELECT pg_catalog.pg_sleep(0.2) FROM (SELECT count(pg_catalog.pg_terminate_backend(pid)) AS ended FROM pg_catalog.pg_stat_activity
   WHERE application_name = left(current_setting('application_name'), 63) AND pid <> pg_catalog.pg_backend_pid()) t WHERE ended > 0;
 SELECT 'lock', to_json(pg_catalog.pg_try_advisory_lock(%d, %d));
-SELECT 'holder', to_json((SELECT a.application_name FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
-  WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %d AND l.objid = %d LIMIT 1));
-""" % (LOCK + LOCK)
+""" % LOCK + _HOLDER
 
+# What a running primary promises with each question, see Watch.word. It is the last statement, whose text pg_stat_activity keeps and shows to those who ask
+# that server next; the application_name has no room for it.
+_WORD = """
+SELECT 'word', to_json('pgfleet %s'::text);
+"""
+
+# A vote outlives the connection that it was given through, and a restart: it is an empty slot, which may be made on a standby, too, and keeps no WAL.
+# There is room for it where the slots for members have left it (_RETAIN). The name sorts by timeline.
+_VOTE = r"""
+SELECT 'withdrawn', count(pg_catalog.pg_drop_replication_slot(slot_name)) FROM pg_catalog.pg_replication_slots
+  WHERE slot_name LIKE 'pgfleet\_vote\_%%' AND slot_name <> %s AND NOT active;
+SELECT 'vote', count(pg_catalog.pg_create_physical_replication_slot(name)) FROM (SELECT %s::name AS name) t
+  WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = name);
+"""
 
 _RELEASE = r"""
 SELECT 'released', count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity
@@ -174,10 +200,10 @@ def say(text):
 Problem = namedtuple('Problem', 'code text peers')
 
 
-def next_command(playbook, target='', way=''):
+def next_command(playbook, target='', way='', dead=''):
     """What somebody types next; the name of the collection is valid in a checkout, too."""
-    return 'ansible-playbook pgfleet.repmgr.%s%s%s' % (
-        playbook, ' -e repmgr_target=%s' % quote(target) if target else '', ' -e repmgr_rejoin=%s' % way if way else '')
+    options = (('repmgr_target', target), ('repmgr_rejoin', way), ('repmgr_primary_is_dead', dead))
+    return 'ansible-playbook pgfleet.repmgr.%s%s' % (playbook, ''.join(' -e %s=%s' % (name, quote(value)) for name, value in options if value))
 
 
 def upstream_conninfo(config, conninfo):
@@ -192,6 +218,17 @@ def session_name(config, purpose):
     text = ''.join(char if ' ' <= char <= '~' else '?' for char in 'repmgr-guard %s %s' % (purpose, config['name']))
     end = '~%s' % config.get('node_id', '')
     return text if len(text) <= 63 and '?' not in text else text[:63 - len(end)] + end
+
+
+def vote_name(timeline, node_id):
+    """The slot that says that this node was to be promoted to that timeline."""
+    return 'pgfleet_vote_%010d_%d' % (timeline, node_id)
+
+
+def voted(answer):
+    """(timeline, node id) of the last promotion that a server has voted for, or (0, None)."""
+    found = re.match('pgfleet_vote_([0-9]+)_([0-9]+)$', answer.get('voted') or '')
+    return (int(found.group(1)), int(found.group(2))) if found else (0, None)
 
 
 def literal(text):
@@ -212,8 +249,10 @@ class Server:
         self.answered = None      # when the question was asked whose answer came last
         self.error = ''
         self.process = None
+        self.endless = None       # whether the last question of a primary here that it has answered said that this one does not stop
         self._asked = None
         self._begun = None
+        self._promise = None
         self._number = 0
         self._buffer = b''
         self._tags = {}
@@ -287,6 +326,7 @@ class Server:
             if 'core' in self._tags:
                 self.answer = merged(self._tags)
                 self.answered = self._asked
+                self.endless = self._promise
             elif 'lock' in self._tags:
                 self.answer = dict(self.answer, lock=self._tags['lock'], holder=self._tags.get('holder'))
                 self.answered = self._asked
@@ -323,15 +363,17 @@ class Server:
     def ask_again(self):
         self._begun = None
 
-    def tick(self, interval, patience, speak_as='watch'):
-        """Called often: asks when it is time, gives a question up that nobody answers."""
+    def tick(self, interval, patience, word=None):
+        """Called often: asks when it is time, gives a question up that nobody answers. word: that of a running primary."""
         now = clock()
         if self._asked is not None and now - self._asked > patience:
             self.error = 'no answer within %d s' % patience
             self.close()
         if self._asked is None and (self._begun is None or now - self._begun >= interval):
             self._begun = now
-            self.ask(_SPEAK_AS % literal(session_name(self.config, speak_as)) + _QUESTION)
+            self._promise = None if word is None else word['lease'] is None
+            script = _SPEAK_AS % literal(session_name(self.config, 'watch' if word is None else 'primary')) + _QUESTION
+            self.ask(script if word is None else script + _HOLDER + _WORD % json.dumps(word, sort_keys=True))
 
 
 def merged(tags):
@@ -339,6 +381,7 @@ def merged(tags):
     answer = dict(tags['core'])
     for tag in ('repmgrd', 'nodes'):
         answer.update(tags.get(tag) or {})
+    answer.update((tag, tags[tag]) for tag in ('holder', 'voted') if tag in tags)
     history = (tags.get('history') or {}).get('history')
     if history:
         answer['timeline'] = max(history, answer.get('timeline') or 0)
@@ -459,9 +502,9 @@ def read_state(config):
     """What this node's guard has to know beyond a restart of its own and of the host.
 
     armed: it has seen a majority of votes once. primary: the node that was registered as primary when this one was a standby.
-    reign: what is known since this node became primary, see Watch.remember; {'timeline', 'replaced', 'followed'}.
+    reign: what is known since this node became primary, see Watch.remember; {'timeline', 'replaced', 'followed', 'limited'}. asked: see Memory.
     """
-    empty = {'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'armed': False, 'primary': None, 'reign': None}
+    empty = {'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'armed': False, 'primary': None, 'reign': None, 'asked': {}}
     try:
         with open(config['state']) as handle:
             found = json.load(handle)
@@ -491,7 +534,7 @@ def reign_on(state, timeline):
     """What is known since this node became primary on that timeline. One that died before its guard had looked has replaced the node that it knew."""
     if (state['reign'] or {}).get('timeline') == timeline or state['primary'] is None:
         return state['reign']
-    return {'timeline': timeline, 'replaced': state['primary'], 'followed': []}
+    return {'timeline': timeline, 'replaced': state['primary'], 'followed': [], 'limited': []}
 
 
 def only_one(path, deadline):
@@ -700,8 +743,8 @@ def names_another(peers, answering, timeline, reign, told=False):
     """The Problem where a peer names as primary another node of this cluster, which is not in sight as a standby: it may have been promoted with
     that peer's vote. Else None.
 
-    Of a node that the configuration does not have nothing is expected any more: it was removed. told: a peer that was told to follow another
-    node, and has not reached it, has probably voted for it. A notification may be an old one, so no running server is stopped for it.
+    Of a node that the configuration does not have nothing is expected any more: it was removed. told: a peer that has voted for another node, or was
+    told to follow it. Either may be about a promotion that came to nothing, so no running server is stopped for it.
     """
     by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
     for peer in answering:
@@ -717,6 +760,11 @@ def names_another(peers, answering, timeline, reign, told=False):
             if other is None or (other in answering and other.answer.get('in_recovery')) or (not newer and is_old_word(reign, timeline, peer, number)):
                 continue
             return Problem('named', '%s names %s as primary, which is not in sight as a standby' % (peer.name, other.name), [other.name, peer.name])
+        newest, number = voted(peer.answer) if told else (0, None)
+        other = by_id.get(number)
+        if newest > timeline and other is not None and not (other in answering and other.answer.get('in_recovery')):
+            return Problem('named', '%s has voted for %s as primary on timeline %d (here: %d), which is not in sight as a standby' % (
+                peer.name, other.name, newest, timeline), [other.name, peer.name])
     return None
 
 
@@ -764,14 +812,43 @@ def best_candidate(local, peers, seen, deference=True):
         priorities[str(server.node_id)], server.node_id)) if found else None
 
 
-def asked_by_primary(servers, lease):
-    """Which primary, which runs, has asked whom, in words; or ''. What a primary sees, it counts on."""
+def asked_by_primary(servers, lease, known, timeline=None):
+    """Which primary, which runs, has asked one of the servers, in words; or ''. What a primary sees, it counts on, for as long as it has told.
+
+    known: {server name: what Memory has of it}. timeline: this node's; who is primary on an older one was replaced.
+    """
     for server in servers:
-        primary, seconds = server.answer.get('asked') or ('', lease)
-        # A server with track_activities off knows that it is asked, and not when.
-        seconds = age(seconds or 0)
-        if seconds < lease:
-            return 'primary %s runs, and has asked %s %d s ago, less than %d' % (primary, server.name, seconds, lease)
+        found = current(known.get(server.name), timeline)
+        if not found:
+            continue
+        seconds = clock() - found['at']
+        told = found['word'].get('lease', lease)
+        if told is None:
+            return ('primary %s has told %s that it does not stop by itself, because repmgrd was paused there, its guard not armed, or repmgr_failover '
+                    'manual. Where it is dead: %s' % (found['primary'], server.name, next_command('failover', dead=found['primary'])))
+        if seconds < max(told, lease):
+            return 'primary %s runs, and has asked %s %d s ago, less than %d' % (found['primary'], server.name, seconds, max(told, lease))
+    return ''
+
+
+def current(found, timeline):
+    """What Memory has of a server, unless it is of a primary that this node knows to have been replaced."""
+    theirs = found and found['word'].get('timeline')
+    return None if not found or theirs and timeline and theirs < timeline else found
+
+
+def outvoted(voters, known, timeline):
+    """Why the voters are no majority by the votes that the primary counts, which may not be those of this node's file; or ''.
+
+    Between two files that site.yml writes, each of two nodes could have a majority of its own.
+    """
+    for name in sorted(known):
+        found = current(known[name], timeline)
+        theirs = set(found['word'].get('votes') or [] if found else [])
+        sees = len(theirs & set(server.node_id for server in voters))
+        if theirs and sees < majority(len(theirs)):
+            return 'primary %s has told %s that it counts the votes of nodes %s; %d of them are in sight, a majority is %d' % (
+                found['primary'], name, ', '.join('%s' % number for number in sorted(theirs)), sees, majority(len(theirs)))
     return ''
 
 
@@ -786,8 +863,8 @@ def succession_problem(local, answering):
     return '%s is primary' % primary.name if primary else ''
 
 
-def promotion_problem(local, peers, seen, votes, synchronous, lease):
-    """(why this standby may not be promoted, whether waiting may help), or ('', False)."""
+def promotion_problem(local, peers, seen, votes, synchronous, lease, known):
+    """(why this standby may not be promoted, whether waiting may help), or ('', False). known: what Memory has."""
     answer = local.answer
     answering = [peer for peer in peers if seen(peer)]
     problem = succession_problem(local, answering)
@@ -796,9 +873,7 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
     if 'primary_id' not in answer:
         return 'the server here cannot read repmgr.nodes: %s' % (local.error or 'no reason given'), True
     # Nodes that somebody has registered and that are not in the file count as votes that are not in sight.
-    known = set([local.node_id] + [peer.node_id for peer in peers])
-    strangers = set(answer.get('registered') or []) - known
-    votes += len(strangers)
+    votes += len(set(answer.get('registered') or []) - set([local.node_id] + [peer.node_id for peer in peers]))
     # One that does not say what its repmgrd has seen cannot say that it has not seen the primary.
     voters = [peer for peer in answering if peer.vote and 'upstream' in peer.answer]
     if len(voters) + 1 < majority(votes):
@@ -807,7 +882,7 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
     if young:
         # It does not know who asked it before.
         return '%s started %d s ago, less than %d: a primary may have seen it until then' % (young[0].name, age(young[0].answer['uptime']), lease), True
-    asked = asked_by_primary([local] + answering, lease)
+    asked = asked_by_primary([local] + answering, lease, known, answer.get('timeline')) or outvoted([local] + voters, known, answer.get('timeline'))
     if asked:
         return asked, True
     old = answer.get('primary_id')
@@ -947,7 +1022,7 @@ def promote(config, command, by_hand=False):
     lease = config['isolation'] + STOP_MARGIN
     # repmgrd can hang in an election that it holds again, on its old connection to a frozen primary. So it is made to wait here.
     deadline = clock() + lease + 30
-    votes = votes_of(config)
+    votes, memory = votes_of(config), Memory(config, read_state(config))
     # Two would end each other's sessions, and with them the locks: repmgrd holds an election again while the guard's is at work.
     if only_one(PROMOTE_FILE, deadline) is None:
         say('not promoted: another promotion of this node is at work (%s is locked)' % PROMOTE_FILE)
@@ -961,13 +1036,17 @@ def promote(config, command, by_hand=False):
         def judge(local=local, peers=peers):
             if by_hand:
                 return succession_problem(local, [peer for peer in peers if answered(peer)]), False
-            return promotion_problem(local, peers, answered, votes, config['synchronous'], lease)
+            memory.learn([local] + peers, peers)
+            return promotion_problem(local, peers, answered, votes, config['synchronous'], lease, memory.known)
 
         problem, wait = judge()
         if not problem:
             voters = [local] + [peer for peer in peers if (answered(peer) if by_hand else peer.vote and 'upstream' in peer.answer)]
-            again, holder = lock_and_look(voters, len(voters) if by_hand else majority(votes), judge)
+            need = len(voters) if by_hand else majority(votes)
+            again, holder = lock_and_look(voters, need, judge)
             problem, wait = again or ('somebody else is about to become primary: %s' % holder, True)
+            if not problem and command and not keep_votes(voters, need, vote_name((local.answer.get('timeline') or 0) + 1, config['node_id'])):
+                problem, wait = 'the lock was lost while votes were kept', True
             if not problem:
                 say('may be promoted: sees %s' % names(voters))
                 try:
@@ -987,6 +1066,15 @@ def promote(config, command, by_hand=False):
             return 1
         # Clients wait for this.
         time.sleep(0.2)
+
+
+def keep_votes(voters, need, name):
+    """Whether so many still have the lock. One that cannot keep its vote, for want of a slot say, is no reason to leave a cluster without a primary."""
+    ask_all(voters, 5, _VOTE % (literal(name), literal(name)))
+    without = [server for server in voters if server._tags.get('vote') is None]  # pylint: disable=protected-access
+    if without:
+        say('the vote of %s is known for as long as the lock is held: %s' % (names(without), without[0].error or 'no answer'))
+    return len([server for server in voters if server.process is not None]) >= need
 
 
 def status(config):
@@ -1010,7 +1098,9 @@ def status(config):
                             reign=reign_on(state, own_timeline(control))) if kind == 'primary' else None
     say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
     say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + kind))
-    problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN)[0]
+    memory = Memory(config, state)
+    memory.learn([local] + peers, peers)
+    problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN, memory.known)[0]
     say('promote: %s' % ('refused: ' + problem if problem else 'allowed'))
     unseen = out_of_sight(peers, lambda peer: answered(peer) and not is_blind(peer, config['node_id'], config['isolation']), votes)
     say('isolate: %s' % ('not a primary' if kind != 'primary' else 'stops the server: cannot see %s' % names(unseen) if unseen
@@ -1224,6 +1314,116 @@ class Job:
             self.process.wait()
 
 
+class Memory:
+    """Who was asked by which running primary, by the clock of this host and beyond the end of a connection.
+
+    A primary counts on a node that has answered until its isolation limit is over. That node's server knows of the question for as long as the
+    connection lasts: a reset ends it, and a restart of that server. So who may want to be promoted keeps what it has seen there.
+
+    It is kept in this node's state file: that a primary does not stop holds beyond a boot.
+
+    known: {server name: {'primary': as it calls itself, 'at': when it has asked last, at the latest, 'gone': its connection is, 'word': see Watch.word}}
+    """
+
+    def __init__(self, config, state):
+        self.own = session_name(config, 'primary')[21:]
+        self.known, self._learned = understood(state['asked']), {}
+
+    def learn(self, servers, peers):
+        """Of what they have answered since the last time. Whether there is more news than that somebody was asked once more."""
+        before = facts(self.known)
+        for server in servers:
+            if server.answered is None or server.answered == self._learned.get(server.name):
+                continue
+            self._learned[server.name] = server.answered
+            found = learned(self.known.get(server.name), server.answer, peers, clock())
+            if found and found['primary'] != self.own:
+                self.known[server.name] = found
+            else:
+                self.known.pop(server.name, None)
+        if any(found['word'].get('lease', 0) is None for found in self.known.values()):
+            self.known = without_the_dead(self.known, dead_primaries())
+        return facts(self.known) != before
+
+
+def facts(known):
+    return dict((name, (found['primary'], found['gone'], found['word'])) for name, found in known.items())
+
+
+def without_the_dead(known, dead):
+    """Where an operator has said of a primary that it does not run, it has stopped, unless it has asked since."""
+    return dict((name, dict(found, word=dict((key, found['word'][key]) for key in found['word'] if key != 'lease'))
+                 if found['word'].get('lease', 0) is None and found['at'] < dead.get(found['primary'], -1) else found) for name, found in known.items())
+
+
+def dead_primaries():
+    try:
+        with open(DEAD_FILE) as handle:
+            found = json.load(handle)
+        # What has yet to come is of another boot.
+        return dict((name, found[name]) for name in found if is_number(found[name]) and found[name] <= clock())
+    except (IOError, OSError, ValueError, TypeError):
+        return {}
+
+
+def primary_is_dead(config, name):
+    become_user(config)
+    peers = [peer for peer in config['peers'] if not peer['witness']]
+    named = [peer for peer in peers if peer['name'] == name]
+    if not named:
+        say('there is no node %s; expected one of %s' % (name, ', '.join(sorted(peer['name'] for peer in peers)) or 'none'))
+        return 1
+    with open(DEAD_FILE + '.new', 'w') as handle:
+        json.dump(dict(dead_primaries(), **{session_name(named[0], 'primary')[21:]: clock()}), handle)
+    os.rename(DEAD_FILE + '.new', DEAD_FILE)
+    say('primary %s is not waited for any more' % name)
+    return 0
+
+
+def understood(known):
+    """What a state file has of that. A moment that has yet to come is of another boot."""
+    try:
+        return dict((name, {'primary': known[name]['primary'], 'at': min(float(known[name]['at']), clock()), 'gone': bool(known[name]['gone']),
+                            'word': word_of(json.dumps(known[name]['word']))}) for name in known)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def learned(before, answer, peers, now):
+    """What Memory has of a server after one more answer of it."""
+    if answer.get('asked'):
+        name, seconds, word = (list(answer['asked']) + [None])[:3]
+        # A server with track_activities off knows that it is asked, and not when.
+        found = {'primary': name, 'at': now - age(seconds or 0), 'gone': False, 'word': word_of(word)}
+        same = before is not None and before['primary'] == name
+        if same:
+            found['at'] = max(found['at'], before['at'])
+            # Between two questions the text is that of another statement.
+            found['word'] = found['word'] or before['word']
+        return found
+    if before is None or before['primary'] in [session_name(vars(peer), 'primary')[21:] for peer in peers
+                                               if session_name(vars(peer), 'watch')[19:] in (answer.get('watchers') or [])]:
+        # Its guard asks on, and says that there is no primary any more.
+        return None
+    # It may have been asked until just now.
+    return before if before['gone'] else dict(before, at=now, gone=True)
+
+
+def word_of(text):
+    """What Watch.word has said, as far as it is understood: of another version's guard nothing may be."""
+    try:
+        found = json.loads(text or '{}')
+    except ValueError:
+        return {}
+    understood = {'lease': lambda value: value is None or is_number(value), 'timeline': lambda value: value is None or is_number(value),
+                  'votes': lambda value: isinstance(value, list) and all(is_number(number) for number in value)}
+    return dict((key, found[key]) for key in understood if key in found and understood[key](found[key])) if isinstance(found, dict) else {}
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 class Watch:
     """What is done about it, once a second or so. Every action is one line in the journal."""
 
@@ -1238,6 +1438,7 @@ class Watch:
         self.detected = None         # what runs here, and as what
         self.started = None          # when this program last started the server
         self.starting = None
+        self.doubted = None          # since when somebody knows of another primary
         self.blinded = None          # when it was stopped because peers that answer had lost sight of it
         self.asked_systemd = None
         self.lost = None             # since when a standby here has had no primary
@@ -1258,6 +1459,7 @@ class Watch:
         self.rejoin_failures = 0
         self.said = {}
         self.state = read_state(config)
+        self.memory = Memory(config, self.state)
 
     def say(self, topic, text, again=300):
         """Once, and again when it changes or after that many seconds."""
@@ -1299,10 +1501,16 @@ class Watch:
                 peer.ask_again()
             if pid:
                 self.forget_stop()
-        interval = 5 if kind == 'standby' and pid else min(1, self.config['isolation'] / 4.0)
+        short = min(1, self.config['isolation'] / 4.0)
+        # A standby that has lost its primary looks often: when a connection of that primary's guard is first missed counts.
+        interval = 5 if kind == 'standby' and pid and self.local.answer.get('receiving', True) else short
+        word = self.word() if kind == 'primary' and pid else None
         for server in self.peers + ([self.local] if pid else []):
-            server.tick(interval, max(2, self.config['isolation'] / 2.0) + (interval - 1), kind if kind == 'primary' and pid else 'watch')
+            pause = interval if server is not self.local else short
+            server.tick(pause, max(2, self.config['isolation'] / 2.0) + max(0, pause - 1), word)
         pump([self.local] + self.peers, 0.25)
+        if self.memory.learn([self.local] + self.peers, self.peers):
+            self.keep(asked=dict(self.memory.known))
         time.sleep(0.2)
         result = self.job.result() if self.job else None
         if result:
@@ -1325,6 +1533,15 @@ class Watch:
     def replaceable(self):
         """Where nobody can be elected, nobody has to make way."""
         return self.state['armed'] and self.config['automatic'] and not self.local.answer.get('paused')
+
+    def word(self):
+        """What a primary here promises to those that it asks: when it will have stopped where it sees them no more (lease, in seconds; None: never), by
+        which votes it counts, and on which timeline it is primary (None: not known yet).
+        """
+        answer = self.local.answer
+        return {'lease': self.config['isolation'] + STOP_MARGIN if self.replaceable() else None,
+                'votes': sorted([self.config['node_id']] + [peer.node_id for peer in self.peers if peer.vote]),
+                'timeline': answer.get('timeline') if self.fresh(self.local) and answer.get('in_recovery') is False else None}
 
     def keep(self, **news):
         """In the file, where it is new."""
@@ -1354,14 +1571,19 @@ class Watch:
         if reign.get('timeline') != answer['timeline']:
             # Until it is registered, its own metadata have the one before.
             reign = {'timeline': answer['timeline'], 'replaced': answer['primary_id'] if answer['primary_id'] != here else self.state['primary'],
-                     'followed': []}
+                     'followed': [], 'limited': []}
         followed = set(reign['followed'])
         for peer in answering:
             said = set(number for number in (peer.answer.get('upstream'), peer.answer.get('primary_id')) if number is not None)
             # A witness copies repmgr.nodes before its repmgrd watches the new primary: until both name it, it has not followed.
             if here in said and (not peer.witness or said == set([here])):
                 followed.add(peer.node_id)
-        self.keep(reign=dict(reign, followed=sorted(followed)))
+        # Who was told last that this primary stops when it is alone.
+        limited = set(reign.get('limited') or [])
+        for peer in self.peers:
+            if self.fresh(peer) and peer.endless is not None:
+                limited = limited - set([peer.node_id]) if peer.endless else limited | set([peer.node_id])
+        self.keep(reign=dict(reign, followed=sorted(followed), limited=sorted(limited)))
 
     @staticmethod
     def stop(directory, problem):
@@ -1392,16 +1614,27 @@ class Watch:
                     return
                 self.say('two', 'TWO PRIMARIES: %s. %s' % (text, 'That one should stop by itself' if yields == 'other' else
                                                            'Nothing tells which of them to stop: see docs/guard.md'), 30)
-        elif (past or named) and not has_majority(self.config['node_id'], answering, self.votes, self.config['isolation']):
+        elif (past or named) and not self.is_followed(answering):
             self.stop(directory, named if not past else Problem('promoted', '%s streams on timeline %s (here: %s), so another node was promoted' % (
                 names(past), past[0].answer['timeline'], self.local.answer['timeline']), [peer.name for peer in past]))
             return
         else:
             self.register()
+            if not past and not named:
+                self.doubted = None
         self.adopt(answering)
+        self.withdraw(answering)
         self.tell(answering)
         self.forget(answering)
-        unseen = out_of_sight(self.peers, self.seen, self.votes) if self.replaceable() else []
+        # Somebody has seen no primary, and has locked a majority, or so many that with those out of sight they are one. Where this host stood still and
+        # its clock did, too, nothing else tells.
+        promoting = [peer for peer in answering if peer.vote and self.lets_another_be_promoted(peer)]
+        if promoting and out_of_sight(self.peers, lambda peer: self.seen(peer) and peer not in promoting, self.votes):
+            self.stop(directory, Problem('promoting', '%s: another node is being promoted with the votes of %s' % (
+                promoting[0].answer['holder'], names(promoting)), [peer.name for peer in promoting]))
+            return
+        unseen = out_of_sight(self.peers, lambda peer: self.seen(peer) or not self.may_elect(peer), self.votes) if (
+            self.state['armed'] and self.config['automatic']) else []
         if unseen:
             # A server that was frozen was seen by nobody for that reason, and starts again like one that has died.
             recovering = not self.fresh(self.local)
@@ -1409,6 +1642,28 @@ class Watch:
                 self.blinded = clock()
             self.stop(directory, Problem('isolated', '%s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again '
                                          'when they are in sight' % (names(unseen), self.config['isolation']), [peer.name for peer in unseen]))
+
+    def may_elect(self, peer):
+        """While repmgrd is paused here: whoever was told before that this primary stops. The others were told that it does not, or never asked, because an
+        operator has promoted this node without them.
+        """
+        return not self.local.answer.get('paused') or peer.node_id in ((self.state['reign'] or {}).get('limited') or [])
+
+    def is_followed(self, answering):
+        """Whether a majority follows this primary although somebody knows of another one. What was answered before that was known says so for a moment
+        only: a host that stood still has old answers.
+        """
+        if self.doubted is None:
+            self.doubted = clock()
+            for peer in self.peers:
+                peer.ask_again()
+        if clock() - self.doubted > SECOND_LOOK:
+            answering = [peer for peer in answering if peer.answered > self.doubted]
+        return has_majority(self.config['node_id'], answering, self.votes, self.config['isolation'])
+
+    def lets_another_be_promoted(self, peer):
+        holder = peer.answer.get('holder') or ''
+        return holder.startswith('repmgr-guard promote ') and holder != session_name(self.config, 'promote')
 
     def register(self):
         """Who was promoted by hand, or by a repmgr that was killed meanwhile, is not known as primary; and nobody can follow or rejoin it."""
@@ -1439,6 +1694,19 @@ class Watch:
             if peer.witness and peer.node_id in strays and peer.answer.get('upstream') == here:
                 self.say('adopt', 'registers %s below this node, which it follows' % peer.name)
                 ask_all([self.local], 1, _ADOPT % (here, peer.node_id))
+
+    def withdraw(self, answering):
+        """Drop the vote for a promotion that came to nothing, once that node is a standby: should it be away later, a start here would wait for it."""
+        timeline = self.local.answer.get('timeline')
+        if clock() - self.since < PATIENCE or not self.fresh(self.local) or not timeline:
+            return
+        standbys = [peer.node_id for peer in answering if hears(peer.answer, self.config['isolation'])]
+        for peer in answering:
+            newest, number = voted(peer.answer)
+            if newest > timeline and number in standbys and not peer.answer.get('holder') and not peer.waiting:
+                say('withdraws the vote of %s for node %d on timeline %d: that node is a standby' % (peer.name, number, newest))
+                ask_all([peer], 1, _VOTE % ("''", "''"))
+                peer.answer = dict(peer.answer, voted=None)
 
     def tell(self, answering):
         """Who has lost its primary waits a minute for the word of a repmgrd that has been promoted. Where another promotes, or repmgrd dies
@@ -1624,11 +1892,11 @@ class Watch:
         if clock() - self.lost < self.config['detection']:
             return
         lease = self.config['isolation'] + STOP_MARGIN
-        asked = asked_by_primary([self.local] + [peer for peer in self.peers if seen(peer)], lease)
+        asked = asked_by_primary([self.local] + [peer for peer in self.peers if seen(peer)], lease, self.memory.known, answer.get('timeline'))
         if asked:
             self.say('alarm', 'is cut off from its primary: ' + asked, 60)
             return
-        problem = promotion_problem(self.local, self.peers, seen, self.votes, self.config['synchronous'], lease)[0]
+        problem = promotion_problem(self.local, self.peers, seen, self.votes, self.config['synchronous'], lease, self.memory.known)[0]
         daemon = 'repmgrd is paused' if answer.get('paused') else '' if answer.get('repmgrd') else 'repmgrd does not run'
         deference = clock() - self.lost < self.config['detection'] + DEFERENCE
         if not daemon and not problem and self.config['automatic'] and best_candidate(self.local, self.peers, seen, deference) is self.local:
@@ -1811,8 +2079,9 @@ def main(argv):
     verbs = {'start': start, 'watch': watch, 'status': status}
     verb = argv[1] if len(argv) > 1 else ''
     command = argv[3:] if len(argv) > 3 and argv[2] == '--' else []
-    promotes = verb in ('promote', 'promote-by-hand')
-    if (verb not in verbs and not promotes) or (len(argv) > 2 and not (promotes and command)) or (verb == 'promote-by-hand' and not command):
+    promotes, dead = verb in ('promote', 'promote-by-hand'), verb == 'primary-is-dead' and len(argv) == 3
+    if (verb not in verbs and not promotes and not dead) or (len(argv) > 2 and not (promotes and command) and not dead) or (
+            verb == 'promote-by-hand' and not command):
         print(__doc__)
         return 0 if verb in ('-h', '--help', 'help') else 2
     try:
@@ -1821,6 +2090,8 @@ def main(argv):
         # Not deployed yet, or taken away: nothing to be kept apart.
         say('%s cannot be read: %s' % (CONFIG, exc))
         return 0 if verb == 'start' and getattr(exc, 'errno', None) == errno.ENOENT else 1
+    if dead:
+        return primary_is_dead(config, argv[2])
     return promote(config, command, by_hand=verb == 'promote-by-hand') if promotes else verbs[verb](config)
 
 

@@ -20,10 +20,21 @@ from ansible_collections.pgfleet.repmgr.plugins.filter.repmgr import repmgr_serv
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
+def commands(host, verb):
+    return [task['ansible.builtin.command'] for task in host.load('repmgrd', 'tasks', verb + '.yml') if 'ansible.builtin.command' in task]
+
+
+def test_the_guards_are_told_first_that_a_primary_is_dead(host):
+    """They remember that it does not stop; an election that is held before would be refused."""
+    guards, elections = [command['argv'] for command in commands(host, 'unpause')]
+    assert [host.rendered(word, __repmgr_guard='/sbin/guard', item='db1') for word in guards] == ['/sbin/guard', 'primary-is-dead', 'db1']
+    assert "'unpause'" in elections
+
+
 @pytest.mark.parametrize('version, word', [('4.4', 'daemon'), ('5.0', 'service'), ('5.3', 'service'), ('10.0', 'service'), (None, 'daemon'), ('', 'daemon')])
 @pytest.mark.parametrize('verb', ['pause', 'unpause'])
 def test_the_command(host, verb, version, word):
-    command, = [task['ansible.builtin.command'] for task in host.load('repmgrd', 'tasks', verb + '.yml') if 'ansible.builtin.command' in task]
+    command, = [command for command in commands(host, verb) if 'repmgr_service' in '%s' % command['argv']]
     record = {'groups': ['primary'], 'observed': {'repmgr_version': version}}
     assert host.rendered(command['argv'], __repmgr_record=record, __repmgr_bin_dir='/bin', __repmgr_conf='/etc/repmgr.conf') == [
         '/bin/repmgr', '-f', '/etc/repmgr.conf', word, verb]

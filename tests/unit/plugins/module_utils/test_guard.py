@@ -122,14 +122,14 @@ def test_start_where_the_witness_votes():
 
 @pytest.mark.parametrize('reign, named', [
     # It has replaced b, and the witness has not noticed yet.
-    ({'timeline': 1, 'replaced': 2, 'followed': []}, False),
+    ({'timeline': 1, 'replaced': 2, 'followed': [], 'limited': []}, False),
     # It has followed this node since, and follows b again.
-    ({'timeline': 1, 'replaced': 2, 'followed': [4]}, True),
-    ({'timeline': 1, 'replaced': None, 'followed': [4]}, True),
-    ({'timeline': 1, 'replaced': None, 'followed': []}, False),
+    ({'timeline': 1, 'replaced': 2, 'followed': [4], 'limited': []}, True),
+    ({'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, True),
+    ({'timeline': 1, 'replaced': None, 'followed': [], 'limited': []}, False),
     # Another one than was replaced, or of a time before.
-    ({'timeline': 1, 'replaced': 3, 'followed': []}, True),
-    ({'timeline': 7, 'replaced': 2, 'followed': []}, True),
+    ({'timeline': 1, 'replaced': 3, 'followed': [], 'limited': []}, True),
+    ({'timeline': 7, 'replaced': 2, 'followed': [], 'limited': []}, True),
     (None, True),
 ])
 def test_start_where_a_witness_may_know_less(reign, named):
@@ -144,7 +144,12 @@ def test_start_of_two_and_of_one():
 # -- promotion
 
 def promotion(local, *peers, **more):
-    return guard.promotion_problem(local, list(peers), guard.answered, more.get('votes', 3), more.get('synchronous', 0), 7)
+    known = more.get('known')
+    if known is None:
+        memory = guard.Memory({'name': 'z'}, {'asked': {}})
+        memory.learn((local,) + peers, peers)
+        known = memory.known
+    return guard.promotion_problem(local, list(peers), guard.answered, more.get('votes', 3), more.get('synchronous', 0), 7, known)
 
 
 @pytest.mark.parametrize('local, peers, problem, wait', [
@@ -567,11 +572,17 @@ def test_watch_over_a_primary_that_is_cut_off(monkeypatch):
     assert stage.primary() == ['stop']
 
 
-@pytest.mark.parametrize('paused, automatic', [(True, True), (False, False)])
-def test_watch_where_nobody_can_be_elected(monkeypatch, paused, automatic):
+@pytest.mark.parametrize('paused, told, automatic, done', [
+    # Those that do not know yet that it is paused are no majority, or they are.
+    (True, {'limited': [2]}, True, []), (True, {'limited': [2, 3]}, True, ['stop']),
+    # Promoted by an operator, who has left it paused; and a primary that has yet to ask anybody.
+    (True, {}, True, []), (True, None, True, []), (False, {}, True, ['stop']), (False, None, True, ['stop']), (False, None, False, []),
+])
+def test_watch_where_nobody_can_be_elected(monkeypatch, paused, told, automatic, done):
     stage = Stage(monkeypatch, silent('b'), silent('c'), automatic=automatic)
     stage.watch.local.answer['paused'] = paused
-    assert stage.primary() == []
+    stage.watch.state['reign'] = None if told is None else dict({'timeline': 1, 'replaced': None, 'followed': []}, **told)
+    assert stage.primary() == done
 
 
 @pytest.mark.parametrize('seconds, config, paused, done', [
@@ -583,7 +594,7 @@ def test_watch_that_stood_still(monkeypatch, seconds, config, paused, done):
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
     monkeypatch.setattr(guard, 'postmaster', lambda directory: 77)
     monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
-    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, speak_as: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, word: None)
     stage.watch.votes = 1
     stage.watch.tick()
     assert stage.done == []
@@ -604,7 +615,8 @@ def test_whose_questions_a_peer_remembers(monkeypatch, kind, pid, name):
     monkeypatch.setattr(guard.Server, 'ask', lambda self, script: asked.append((self.name, script)))
     monkeypatch.setattr(guard.Watch, kind if pid else 'stopped', lambda *dummy: None)
     stage.watch.tick()
-    assert set(asked) == set((server, "SET application_name = 'repmgr-guard %s a';%s" % (name, guard._QUESTION)) for server in (
+    word = '' if name == 'watch' else guard._HOLDER + guard._WORD % '{"lease": 7, "timeline": null, "votes": [1, 2]}'
+    assert set(asked) == set((server, "SET application_name = 'repmgr-guard %s a';%s%s" % (name, guard._QUESTION, word)) for server in (
         ['a', 'b'] if pid else ['b']))
 
 
@@ -886,6 +898,7 @@ def test_watch_over_a_standby_without_a_primary(monkeypatch, peers, local, secon
     stage.now += seconds
     for server in [stage.watch.local] + [peer for peer in stage.watch.peers if peer.answer]:
         server.answered = stage.now
+    stage.watch.memory.learn(stage.watch.peers, stage.watch.peers)
     stage.watch.standby()
     assert said in stage.done[-1] if said else stage.done == []
     # Neither of them again at once.
@@ -1400,16 +1413,16 @@ def test_a_job_that_takes_long_says_so(tmpdir, monkeypatch):
 
 @pytest.mark.parametrize('peers, reign, code', [
     # The vote of a witness that has followed another node since.
-    ((silent('b'), witness('d', vote=True, upstream=2, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4]}, 'named'),
+    ((silent('b'), witness('d', vote=True, upstream=2, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, 'named'),
     # Right after its own promotion: the witness asks the old primary still, and its copy of the metadata has it still.
-    ((silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0)), {'timeline': 1, 'replaced': 2, 'followed': []}, None),
+    ((silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0)), {'timeline': 1, 'replaced': 2, 'followed': [], 'limited': []}, None),
     ((silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0)), None, None),
     # A switchover, and the old primary is a standby already.
-    ((standby('b'), witness('d', vote=True, upstream=2, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4]}, None),
+    ((standby('b'), witness('d', vote=True, upstream=2, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, None),
     # Not registered any more, or not in the configuration.
-    ((silent('b'), witness('d', vote=True, upstream=9, primary_id=9, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4]}, None),
+    ((silent('b'), witness('d', vote=True, upstream=9, primary_id=9, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, None),
     # A majority follows this node all the same.
-    ((silent('b'), standby('c', receiving=True), witness('d', upstream=2)), {'timeline': 1, 'replaced': None, 'followed': [4]}, None),
+    ((silent('b'), standby('c', receiving=True), witness('d', upstream=2)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, None),
     # A standby that has been on a newer timeline, streams from nobody, and knows whose it was.
     ((silent('b'), standby('c', timeline=2, primary_id=2)), None, 'named'),
     ((silent('b'), standby('c', timeline=2, primary_id=1)), None, None),
@@ -1440,19 +1453,19 @@ def test_what_a_primary_remembers_of_its_witnesses(monkeypatch, tmpdir):
     # It is promoted, and registered before its guard has looked.
     stage.watch.local.answer = primary('a', timeline=2, primary_id=1, registered=[1, 2]).answer
     assert stage.primary() == []
-    assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
+    assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [], 'limited': []}
     # It copies the metadata before its repmgrd watches the new primary, or the other way round: it has not followed until both say so.
     for change in ({'primary_id': 1}, {'primary_id': 2, 'upstream': 1}):
         stage.watch.peers[1].answer.update(change)
         assert stage.primary() == []
-        assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
+        assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [], 'limited': []}
         stage.watch.peers[1].answer.update(upstream=2, primary_id=2)
     stage.watch.peers[1].answer.update(upstream=1, primary_id=1)
     assert stage.primary() == []
-    assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [4]}
+    assert guard.read_state(stage.watch.config)['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [4], 'limited': []}
     stage.watch.peers[1].answer.update(upstream=2)
     assert stage.primary() == ['stop']
-    assert guard.Watch(stage.watch.config).state['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [4]}
+    assert guard.Watch(stage.watch.config).state['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [4], 'limited': []}
 
 
 def test_what_a_primary_that_is_not_registered_has_replaced(monkeypatch):
@@ -1460,14 +1473,14 @@ def test_what_a_primary_that_is_not_registered_has_replaced(monkeypatch):
     stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0))
     stage.watch.local.answer = primary('a', timeline=2, primary_id=2, registered=[1, 2]).answer
     assert stage.primary() == []
-    assert stage.watch.state['reign'] == {'timeline': 2, 'replaced': 2, 'followed': []}
+    assert stage.watch.state['reign'] == {'timeline': 2, 'replaced': 2, 'followed': [], 'limited': []}
 
 
 @pytest.mark.parametrize('state, reign', [
-    ({'reign': {'timeline': 2, 'replaced': 3, 'followed': [4]}, 'primary': 2}, {'timeline': 2, 'replaced': 3, 'followed': [4]}),
+    ({'reign': {'timeline': 2, 'replaced': 3, 'followed': [4], 'limited': []}, 'primary': 2}, {'timeline': 2, 'replaced': 3, 'followed': [4], 'limited': []}),
     # Promoted, and killed before its guard had looked.
-    ({'reign': {'timeline': 1, 'replaced': 3, 'followed': [4]}, 'primary': 2}, {'timeline': 2, 'replaced': 2, 'followed': []}),
-    ({'reign': None, 'primary': 2}, {'timeline': 2, 'replaced': 2, 'followed': []}),
+    ({'reign': {'timeline': 1, 'replaced': 3, 'followed': [4], 'limited': []}, 'primary': 2}, {'timeline': 2, 'replaced': 2, 'followed': [], 'limited': []}),
+    ({'reign': None, 'primary': 2}, {'timeline': 2, 'replaced': 2, 'followed': [], 'limited': []}),
     ({'reign': None, 'primary': None}, None),
 ])
 def test_whom_a_node_has_replaced_that_died_at_once(monkeypatch, state, reign):
@@ -1524,7 +1537,7 @@ def test_a_state_that_is_no_word_of_this_node(tmpdir, text):
     path = tmpdir.join('state')
     path.write(text)
     config = dict(CONFIG, cluster='main', state=str(path))
-    assert guard.read_state(config) == {'cluster': 'main', 'node_id': 1, 'armed': False, 'primary': None, 'reign': None}
+    assert guard.read_state(config) == {'cluster': 'main', 'node_id': 1, 'armed': False, 'primary': None, 'reign': None, 'asked': {}}
     guard.write_state(config, dict(guard.read_state(config), armed=True))
     assert guard.read_state(config)['armed'] and tmpdir.listdir() == [path]
 
@@ -1716,8 +1729,8 @@ def test_a_server_is_in_sight_although_repmgrs_part_hangs(tmpdir):
 def test_every_part_of_the_question_ends_by_itself():
     """And what a role may not ask, or what is locked, takes nothing but its own part away."""
     statements = [text for text in guard._QUESTION.split(';\n') if text.strip()]
-    assert [text.split("'")[1] for text in statements] == ['core', 'history', 'repmgrd', 'nodes']
-    assert [index for index, text in enumerate(statements) if 'repmgr.nodes' in text] == [3]
+    assert [text.split("'")[1] for text in statements] == ['core', 'history', 'voted', 'repmgrd', 'nodes']
+    assert [index for index, text in enumerate(statements) if 'repmgr.nodes' in text] == [4]
     assert [index for index, text in enumerate(statements) if 'pg_ls_waldir' in text] == [1]
 
 
@@ -1887,3 +1900,258 @@ def test_a_promotion_by_hand(by_hand, changed, code, words):
 @pytest.mark.parametrize('words', [['promote-by-hand'], ['promote-by-hand', '--'], ['promote-by-hand', 'x'], ['watch', '--', 'x']])
 def test_it_wants_a_command(words, capsys):
     assert guard.main(['repmgr-guard'] + words) == 2 and 'promote-by-hand -- COMMAND' in capsys.readouterr().out
+
+
+# -- what is known of who was asked
+
+SAYS = '{"lease": 8, "timeline": 1, "votes": [1, 2, 3]}'
+SAID = {'lease': 8, 'timeline': 1, 'votes': [1, 2, 3]}
+
+
+def entry(primary='a', at=990.0, gone=False, **word):
+    return {'primary': primary, 'at': at, 'gone': gone, 'word': dict(SAID, **word)}
+
+
+@pytest.mark.parametrize('before, answer, after', [
+    (None, {}, None),
+    (None, {'asked': ['a', 2.0, SAYS]}, entry(at=998.0)),
+    # Of a guard that has no word yet, and of one that speaks otherwise.
+    (None, {'asked': ['a', 2.0]}, {'primary': 'a', 'at': 998.0, 'gone': False, 'word': {}}),
+    (None, {'asked': ['a', None, '[7']}, {'primary': 'a', 'at': 1000.0, 'gone': False, 'word': {}}),
+    (None, {'asked': ['a', 0, '{"lease": "soon", "votes": ["b"], "timeline": true, "more": 1}']}, {'primary': 'a', 'at': 1000.0, 'gone': False, 'word': {}}),
+    # While it is asking the text is that of another statement; what a server says of the time may be less than what is known.
+    (entry(at=995.0), {'asked': ['a', 20.0, None]}, entry(at=995.0)),
+    (entry(), {'asked': ['b', 1.0, SAYS]}, entry('b', 999.0)),
+    # Its connection is gone: it may have been asked until just now. Once.
+    (entry(), {}, entry(at=1000.0, gone=True)),
+    (entry(at=995.0, gone=True), {'watchers': ['c']}, entry(at=995.0, gone=True)),
+    # The same guard asks on, and has no primary any more.
+    (entry(), {'watchers': ['c', 'a']}, None),
+    (entry('z'), {'watchers': ['c', 'a']}, entry('z', 1000.0, gone=True)),
+])
+def test_what_is_known_of_who_was_asked(before, answer, after):
+    assert guard.learned(before, answer, [silent('a'), standby('c')], 1000.0) == after
+
+
+def test_how_a_long_name_is_known_again():
+    """It is cut in another place, as the purpose is longer."""
+    peer = silent('a')
+    peer.name = 'a-primary-with-a-name-of-more-than-sixty-three-characters-in-the-rack-2'
+    said = guard.session_name(vars(peer), 'primary')[21:]
+    assert guard.learned(entry(said), {'watchers': [guard.session_name(vars(peer), 'watch')[19:]]}, [peer], 1000.0) is None
+
+
+@pytest.mark.parametrize('found, timeline, problem', [
+    (entry(at=995.0), 1, 'primary a runs, and has asked c 5 s ago, less than 8'),
+    (entry(at=991.0), 1, ''),
+    # Its own limit is longer than this node's, or this node's is.
+    (entry(at=980.0, lease=23), 1, 'primary a runs, and has asked c 20 s ago, less than 23'),
+    (entry(at=994.0, lease=5), 1, 'primary a runs, and has asked c 6 s ago, less than 7'),
+    (entry(at=1.0, gone=True, lease=None), 1, 'primary a has told c that it does not stop by itself'),
+    (entry(at=1.0, lease=None, timeline=None), 2, 'primary a has told c that it does not stop by itself'),
+    # It was replaced since.
+    (entry(at=999.0, lease=None), 2, ''),
+    (entry(at=999.0), 2, ''),
+    (None, 1, ''),
+])
+def test_whether_a_primary_counts_on_a_node(monkeypatch, found, timeline, problem):
+    monkeypatch.setattr(guard, 'clock', lambda: 1000.0)
+    known = {'c': found} if found else {}
+    assert guard.asked_by_primary([standby('b'), standby('c')], 7, known, timeline).startswith(problem)
+    assert (guard.asked_by_primary([standby('b'), standby('c')], 7, known, timeline) == '') == (problem == '')
+    # Who does not answer votes for nobody.
+    assert guard.asked_by_primary([standby('b')], 7, known, timeline) == ''
+
+
+@pytest.mark.parametrize('theirs, ours, problem', [
+    ([1, 2, 3], 'bc', ''),
+    # Two were added; the primary does not know yet, or already.
+    ([1, 2, 3], 'bde', 'primary a has told d that it counts the votes of nodes 1, 2, 3; 1 of them are in sight, a majority is 2'),
+    ([1, 2, 3, 4, 5], 'bc', 'primary a has told d that it counts the votes of nodes 1, 2, 3, 4, 5; 2 of them are in sight, a majority is 3'),
+    ([1, 2, 3, 4, 5], 'bcd', ''),
+    ([], 'b', ''),
+])
+def test_a_majority_by_the_votes_that_the_primary_counts(theirs, ours, problem):
+    assert guard.outvoted([standby(name) for name in ours], {'d': entry(votes=theirs)}, 1) == problem
+    assert guard.outvoted([standby(name) for name in ours], {'d': entry(votes=theirs)}, 2) == ''
+
+
+@pytest.mark.parametrize('votes', range(1, 8))
+def test_two_files_and_two_majorities(votes):
+    """Whichever votes each of the two counts: the primary goes on, or the other is not promoted."""
+    nodes = [standby(name) for name in 'abcdefg']
+    for size in range(1, 8):
+        theirs = set(range(1, votes + 1))
+        for seen in itertools.combinations(nodes[1:], size - 1):
+            ours = [nodes[1]] + [node for node in seen if node is not nodes[1]]
+            # Who is in this node's sight was not asked for longer than the lease.
+            out = len(theirs & set(node.node_id for node in ours))
+            goes_on = out < guard.majority(votes)
+            assert not goes_on or guard.outvoted(ours, {'g': entry(votes=sorted(theirs))}, 1)
+
+
+def test_what_is_kept_beyond_a_restart(monkeypatch, tmpdir):
+    """Not how often it was asked, which would be a write each time; and not what somebody else has put there."""
+    path = tmpdir.join('state')
+    stage = Stage(monkeypatch, standby('b', asked=['c', 1.0, SAYS]), state=str(path), cluster='main')
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'standby')
+    monkeypatch.setattr(guard, 'postmaster', lambda directory: 77)
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, word: None)
+    monkeypatch.setattr(guard.time, 'sleep', lambda seconds: None)
+
+    def tick(**answer):
+        stage.now += 5
+        stage.watch.peers[0].answered = stage.now
+        stage.watch.peers[0].answer.update(answer)
+        if path.check():
+            path.remove()
+        stage.watch.tick()
+        return guard.read_state(stage.watch.config)['asked'] if path.check() else None
+    first = tick()
+    assert first == {'b': dict(entry('c', stage.now - 1.0))}
+    assert tick() is None
+    assert tick(asked=['c', 0.5, SAYS.replace('8', 'null')])['b']['word']['lease'] is None
+    assert tick(asked=None)['b']['gone']
+    again = guard.Watch(stage.watch.config)
+    assert again.memory.known['b']['word']['lease'] is None
+    for odd in ('{"b": 1}', '{"b": {"primary": "c", "at": "then", "gone": false, "word": {}}}', '[]', 'null', '{"b": {"primary": "c"}}'):
+        path.write(json.dumps({'cluster': 'main', 'node_id': 1, 'asked': json.loads(odd)}))
+        assert guard.Memory(stage.watch.config, guard.read_state(stage.watch.config)).known == {}
+
+
+def test_its_own_questions_are_not_those_of_another():
+    memory = guard.Memory({'name': 'a'}, {'asked': {}})
+    peer = standby('b', asked=['a', 0.1, SAYS])
+    assert not memory.learn([peer], [peer]) and memory.known == {}
+
+
+def test_the_word_of_an_operator(monkeypatch, tmpdir, capsys):
+    """It is believed until that primary asks again."""
+    monkeypatch.setattr(guard, 'DEAD_FILE', str(tmpdir.join('dead')))
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    now = [1000.0]
+    monkeypatch.setattr(guard, 'clock', lambda: now[0])
+    config = {'name': 'b', 'peers': [{'name': 'a', 'node_id': 1, 'witness': False}, {'name': 'w', 'node_id': 4, 'witness': True}]}
+    for name in ('x', 'w'):
+        assert guard.primary_is_dead(config, name) == 1
+    assert capsys.readouterr().out.splitlines()[0] == 'there is no node x; expected one of a' and not tmpdir.listdir()
+    assert guard.primary_is_dead(config, 'a') == 0 and tmpdir.listdir() == [tmpdir.join('dead')]
+    now[0] = 1010.0
+    memory = guard.Memory({'name': 'b'}, {'asked': {'c': entry(lease=None), 'd': entry('e', lease=None), 'f': entry(lease=20)}})
+    assert memory.learn([], [])
+    assert [memory.known[name]['word'].get('lease', '') for name in 'cdf'] == ['', None, 20]
+    # It has asked since.
+    memory.known['c'] = entry(at=1001.0, lease=None)
+    assert not memory.learn([], []) and memory.known['c']['word']['lease'] is None
+    # Of the boot before.
+    now[0] = 900.0
+    assert guard.dead_primaries() == {}
+    for odd in ('', '[]', '{"a": "x"}'):
+        tmpdir.join('dead').write(odd)
+        assert guard.dead_primaries() == {}
+
+
+@pytest.mark.parametrize('words', [['primary-is-dead'], ['primary-is-dead', 'a', 'b']])
+def test_it_wants_one_name(words, capsys):
+    assert guard.main(['repmgr-guard'] + words) == 2 and 'primary-is-dead NAME' in capsys.readouterr().out
+
+
+# -- votes that are kept
+
+@pytest.mark.parametrize('name, found', [
+    ('pgfleet_vote_0000000002_3', (2, 3)), ('pgfleet_vote_0000000012_7', (12, 7)), (None, (0, None)), ('pgfleet_vote_x', (0, None)),
+])
+def test_who_was_voted_for(name, found):
+    assert guard.voted({'voted': name}) == found
+    assert found == (0, None) or guard.vote_name(*found) == name
+
+
+@pytest.mark.parametrize('peers, named', [
+    ((silent('b'), standby('c', voted='pgfleet_vote_0000000002_2')), True),
+    ((silent('b'), witness('d', vote=True, voted='pgfleet_vote_0000000002_2')), True),
+    # It is a standby; or was voted for before this node was.
+    ((standby('b'), standby('c', voted='pgfleet_vote_0000000002_2')), False),
+    ((silent('b'), standby('c', voted='pgfleet_vote_0000000001_2')), False),
+    # This node itself, and one that was removed.
+    ((silent('b'), standby('c', voted='pgfleet_vote_0000000002_1')), False),
+    ((silent('b'), standby('c', voted='pgfleet_vote_0000000002_9')), False),
+])
+def test_start_where_somebody_was_voted_for(peers, named):
+    problem = start(*peers)
+    assert (problem is not None) is named
+    if named:
+        assert problem.code == 'named' and problem.peers == ['b', peers[1].name]
+        assert problem.text == '%s has voted for b as primary on timeline 2 (here: 1), which is not in sight as a standby' % peers[1].name
+
+
+def test_a_vote_that_came_to_nothing_is_withdrawn(monkeypatch):
+    """Where the node is a standby, and nobody is about to be promoted."""
+    vote = 'pgfleet_vote_0000000002_2'
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0, voted=vote), standby('c', receiving=True, silence=0, voted=vote))
+    stage.watch.local.answer.update(in_recovery=False)
+    asked = []
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers[0].name, script)))
+    stage.watch.since = stage.now - guard.PATIENCE + 1
+    stage.watch.withdraw(stage.watch.peers)
+    assert asked == []
+    stage.watch.since = stage.now - guard.PATIENCE
+    stage.watch.peers[1].answer['holder'] = 'repmgr-guard promote b'
+    stage.watch.withdraw(stage.watch.peers)
+    assert [name for name, dummy in asked] == ['b'] and asked[0][1] == guard._VOTE % ("''", "''")
+    stage.watch.peers[1].answer['holder'] = None
+    for dummy in range(2):
+        stage.watch.withdraw(stage.watch.peers)
+    assert [name for name, dummy in asked] == ['b', 'c']
+    # It does not stream: it may be primary.
+    stage.watch.peers[1].answer['voted'], stage.watch.peers[0].answer['receiving'] = vote, False
+    stage.watch.withdraw(stage.watch.peers)
+    assert len(asked) == 2
+
+
+def test_a_promotion_that_loses_its_locks_while_votes_are_kept(monkeypatch):
+    said, servers = [], [server(name) for name in 'abc']
+    monkeypatch.setattr(guard, 'say', said.append)
+
+    def ask_all(found, dummy_seconds, script):
+        assert script == guard._VOTE % ("'pgfleet_vote_0000000002_1'", "'pgfleet_vote_0000000002_1'")
+        for one in found[1:]:
+            one._tags, one.process = {'vote': 1}, object()
+        found[0].error = 'all replication slots are in use'
+    monkeypatch.setattr(guard, 'ask_all', ask_all)
+    assert guard.keep_votes(servers, 2, guard.vote_name(2, 1)) and not guard.keep_votes(servers, 3, guard.vote_name(2, 1))
+    assert said[0] == 'the vote of a is known for as long as the lock is held: all replication slots are in use'
+
+
+# -- a primary that somebody else is promoted instead of
+
+@pytest.mark.parametrize('holders, done', [
+    (('repmgr-guard promote b', None), []),
+    (('repmgr-guard promote b', 'repmgr-guard promote b'), ['stop']),
+    # Its own promotion, a moment ago; and a start.
+    (('repmgr-guard promote a', 'repmgr-guard promote a'), []),
+    (('repmgr-guard start b', 'repmgr-guard start b'), []),
+])
+def test_a_primary_and_the_locks_of_another_promotion(monkeypatch, holders, done):
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0, holder=holders[0]), standby('c', receiving=True, silence=0, holder=holders[1]))
+    assert stage.primary() == done
+    if done:
+        assert stage.problems[0].code == 'promoting' and stage.problems[0].peers == ['b', 'c']
+    # With one that is out of sight it is a majority, too.
+    stage.watch.peers[1].answered = stage.now - 100
+    stage.watch.since = stage.now - 60
+    assert stage.primary() == (['stop'] if 'promote b' in holders[0] else [])
+
+
+def test_answers_of_before_a_pause_say_less(monkeypatch):
+    """A primary that somebody knows another one of goes by what is answered after that."""
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0), standby('c', receiving=True, silence=0, timeline=2, upstream=2))
+    stage.watch.local.answer.update(in_recovery=False, primary_id=1, registered=[1, 2, 3])
+    assert stage.primary() == []
+    assert all(peer._begun is None for peer in stage.watch.peers)
+    stage.now += guard.SECOND_LOOK + 0.1
+    stage.watch.local.answered = stage.watch.peers[1].answered = stage.now
+    assert stage.primary() == ['stop'] and stage.problems[0].code == 'promoted'
+    # It has answered again, and follows.
+    stage.watch.peers[0].answered = stage.now
+    assert stage.primary() == []
