@@ -252,7 +252,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Observe a node
+- name: Gather the state of a node
   pgfleet.repmgr.repmgr_cluster_info:
     config_file: /etc/repmgr.conf
     bin_dir: /usr/lib/postgresql/15/bin
@@ -260,7 +260,7 @@ EXAMPLES = r"""
   become_user: postgres
   register: node
 
-- name: Judge the whole cluster from one node, with repmgr's own view beside it
+- name: Gather the state of the whole cluster from one node, with repmgr's own view
   pgfleet.repmgr.repmgr_cluster_info:
     config_file: /etc/repmgr.conf
     bin_dir: /usr/lib/postgresql/15/bin
@@ -272,7 +272,7 @@ EXAMPLES = r"""
   become_user: postgres
   register: all
 
-- name: Every login that repmgr will need, and the certificate
+- name: Test the logins that repmgr needs, and the certificate
   pgfleet.repmgr.repmgr_cluster_info:
     name: db1
     config_file: /etc/repmgr.conf
@@ -289,7 +289,7 @@ EXAMPLES = r"""
       names: [192.168.56.101]
   become: true
 
-- name: Nothing stands against an automatic failover
+- name: Check that an automatic failover is possible
   ansible.builtin.assert:
     that: all.cluster.failover_ready.ready
     fail_msg: "{{ all.cluster.failover_ready.reasons }}"

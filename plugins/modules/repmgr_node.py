@@ -113,7 +113,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The primary is registered
+- name: Register the primary
   pgfleet.repmgr.repmgr_node:
     role: primary
     config_file: /etc/repmgr.conf
@@ -121,7 +121,7 @@ EXAMPLES = r"""
   become: true
   become_user: postgres
 
-- name: The standby is cloned, running, registered and follows the primary
+- name: Clone the standby, start and register it
   pgfleet.repmgr.repmgr_node:
     role: standby
     config_file: /etc/repmgr.conf
@@ -131,7 +131,7 @@ EXAMPLES = r"""
   become: true
   become_user: postgres
 
-- name: A failed primary comes back as standby of the new one
+- name: Rejoin a failed primary as a standby of the new one
   pgfleet.repmgr.repmgr_node:
     role: standby
     rejoin: rewind
@@ -141,7 +141,7 @@ EXAMPLES = r"""
   become: true
   become_user: postgres
 
-- name: The witness leaves the cluster
+- name: Remove the witness from the cluster
   pgfleet.repmgr.repmgr_node:
     role: witness
     state: absent

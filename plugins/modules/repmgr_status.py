@@ -56,14 +56,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Observe every node
+- name: Gather the state of each node
   pgfleet.repmgr.repmgr_cluster_info:
     name: "{{ inventory_hostname }}"
     find: true
   become: true
   register: seen
 
-- name: What the inventory says of it goes with what was seen
+- name: Combine it with the inventory variables
   ansible.builtin.set_fact:
     record:
       name: "{{ inventory_hostname }}"
@@ -73,7 +73,7 @@ EXAMPLES = r"""
       address: "{{ ansible_host }}"
       observed: "{{ seen.observed }}"
 
-- name: Say what that means
+- name: Report the status of the cluster
   pgfleet.repmgr.repmgr_status:
     nodes: "{{ ansible_play_hosts | map('extract', hostvars, 'record') | list }}"
     report: /srv/www/orders.html

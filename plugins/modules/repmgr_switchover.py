@@ -63,7 +63,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: This node becomes the primary
+- name: Switch over to this node
   pgfleet.repmgr.repmgr_switchover:
     config_file: /etc/repmgr.conf
     bin_dir: /usr/lib/postgresql/15/bin

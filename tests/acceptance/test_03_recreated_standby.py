@@ -42,11 +42,11 @@ def test_a_boot_during_the_first_clone_starts_no_second_writable_server():
     """All data are there, and nothing in them says yet that they are a standby's: repmgr writes that after pg_basebackup has ended."""
     program, data = lab.BIN + "/pg_basebackup", lab.DATA
     lab.lab("recreate", LOST)
-    lab.killed("site.yml", "No boot starts what an interrupted clone has left", "-e", json.dumps(lab.APP_ACCESS))
+    lab.killed("site.yml", "Install the start hook before the clone", "-e", json.dumps(lab.APP_ACCESS))
     lab.ssh(LOST, "mv {0} {0}.real && cat > {0} && chmod 755 {0}".format(program),
             stdin='#!/bin/sh\n%s.real "$@" && touch /var/tmp/copied && sleep 600\n' % program)
     try:
-        lab.killed("site.yml", "The standby streams from its upstream and is registered", "-e", json.dumps(lab.APP_ACCESS),
+        lab.killed("site.yml", "Clone or attach the standby and register it", "-e", json.dumps(lab.APP_ACCESS),
                    until=lambda: lab.ssh(LOST, "test -e /var/tmp/copied", check=False).returncode == 0)
         lab.ssh(LOST, "test -e %s/backup_label -a ! -e %s/standby.signal" % (data, data))
         lab.docker("kill", LOST)

@@ -22,7 +22,7 @@ def cluster():
     # Ended in the middle of the first deployment: between the authority's key and its certificate,
     lab.ssh(lab.PRIMARY, "install -d {0} && umask 077 && openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {0}/ca.key".format(TLS))
     # before there is a server, and after one is there.
-    for task in ("PostgreSQL and repmgr are installed (apt)", "Create the role of repmgr with its password"):
+    for task in ("Install PostgreSQL and repmgr (apt)", "Create the repmgr role with its password"):
         lab.killed("site.yml", task)
     lab.site("-e", json.dumps(lab.APP_ACCESS)).assert_ok()
     lab.healthy()
@@ -233,8 +233,8 @@ def test_new_credentials_while_clients_write(writers, figure):
 @lab.longer
 @pytest.mark.parametrize("mode, task", [
     # Clients go first where TLS goes, servers where it comes.
-    ("off", "Write the configuration of repmgr"), ("managed", "Write the configuration of repmgr"),
-    ("off", "Restart the daemon with the new connection strings"), ("managed", "Restart the daemon with the new connection strings"),
+    ("off", "Write repmgr.conf"), ("managed", "Write repmgr.conf"),
+    ("off", "Restart repmgrd with the new connection strings"), ("managed", "Restart repmgrd with the new connection strings"),
 ])
 def test_without_tls_and_back(mode, task, writers, figure):
     """Ended in the middle: whoever has to connect anew still can, and the same again finishes it."""
@@ -256,10 +256,10 @@ def test_without_tls_and_back(mode, task, writers, figure):
 
 
 @pytest.mark.parametrize("task,again", [
-    pytest.param("Every node uses its next key", ROTATE, marks=lab.longer),
-    pytest.param("Every server uses its next key and certificate", "site.yml", marks=lab.longer),
-    ("Every node trusts the new authority, and no other", "site.yml"),
-    pytest.param("The servers take the next password", ROTATE, marks=lab.longer),
+    pytest.param("Put the next SSH key into use", ROTATE, marks=lab.longer),
+    pytest.param("Put the next server key and certificate into use", "site.yml", marks=lab.longer),
+    ("Put the next CA into use and trust no other", "site.yml"),
+    pytest.param("Set the next password of the repmgr role", ROTATE, marks=lab.longer),
 ])
 def test_ended_in_the_middle(task, again, figure):
     """By SIGKILL. The cluster goes on; the same again finishes it; and the main job alone brings all nodes to one word."""

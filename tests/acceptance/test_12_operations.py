@@ -66,7 +66,7 @@ def test_maintenance(figure):
     pause = ["-e", "repmgr_maintenance=pause", "-e", json.dumps({"repmgr_reason": "disk swap in rack 2"})]
     with nothing_changes():
         assert_refused(books("maintenance", "-e", "repmgr_maintenance=pause"), "reason")
-    lab.killed("playbooks/maintenance.yml", "Why repmgrd is paused is written down", *pause)
+    lab.killed("playbooks/maintenance.yml", "Record who paused repmgrd and why", *pause)
     run = books("maintenance", *pause).assert_ok()
     figure("maintenance.yml, pause", "%.1f s" % run.seconds)
     assert all(row["paused"] == "1" for row in lab.service_status(lab.PRIMARY).values())
@@ -129,7 +129,7 @@ def test_the_primary_dies_while_repmgrd_is_paused(writers, figure, tmp_path):
         assert run.rc != 0 and lab.primaries() == [], str(run)
         assert re.search("has [1-9][0-9]* bytes less than %s, which cannot be promoted .its priority is 0" % lab.STANDBY, run.message), run.message
         accept = ["-e", "repmgr_target=" + lab.OTHER_STANDBY, "-e", "repmgr_accept_loss=true"]
-        lab.killed("playbooks/failover.yml", "What went on before the pause has ended", *accept)
+        lab.killed("playbooks/failover.yml", "Wait for elections that began before the pause", *accept)
         assert lab.primaries() == []
         run = books("failover", *accept, inventory=never_inventory).assert_ok()
         writers.progress()
@@ -169,7 +169,7 @@ def test_the_old_primary_comes_back(figure):
     assert lab.ssh(lab.PRIMARY, "systemctl is-active %s" % lab.UNIT, check=False).returncode != 0, str(run)
     assert lab.ssh(lab.PRIMARY, "systemctl is-enabled %s" % lab.UNIT, check=False).stdout.strip() == "masked", str(run)
     rewinds = "pidof pg_rewind || grep -aqs -- --single /proc/[0-9]*/cmdline"
-    lab.killed("playbooks/rejoin.yml", "The target is attached, or rewound", "-e", "repmgr_target=" + lab.PRIMARY,
+    lab.killed("playbooks/rejoin.yml", "Attach or rewind the target", "-e", "repmgr_target=" + lab.PRIMARY,
                until=lambda: lab.ssh(lab.PRIMARY, rewinds, check=False).returncode == 0)
     # What was begun goes on on the host, and nobody else touches the same files meanwhile.
     lab.wait_until("it has ended", 60, lambda: lab.ssh(lab.PRIMARY, "pidof pg_rewind repmgr", check=False).returncode != 0)
@@ -262,7 +262,7 @@ def test_a_third_standby(writers, figure, tmp_path):
     before = {host: lab.lives(host) for host in lab.HOSTS}
     with writers:
         # Ended in the middle of its clone, and its clone with it.
-        said = lab.killed("playbooks/add_node.yml", "The standby streams from its upstream", "-i", hosts, "-e", "repmgr_target=" + FIFTH, *slowly(),
+        said = lab.killed("playbooks/add_node.yml", "Clone or attach the standby and register it", "-i", hosts, "-e", "repmgr_target=" + FIFTH, *slowly(),
                           until=lambda: lab.ssh(FIFTH, "pidof pg_basebackup && test -e %s/PG_VERSION" % lab.DATA, check=False).returncode == 0)
         lab.ssh(FIFTH, "kill -9 $(pidof pg_basebackup repmgr)")
         lab.wait_until("it is gone", 20, lambda: lab.ssh(FIFTH, "pidof pg_basebackup repmgr", check=False).returncode != 0)
@@ -308,7 +308,7 @@ def test_it_leaves(tmp_path, figure):
     run = books("remove_node", "-e", "repmgr_target=" + lab.PRIMARY, inventory=hosts)
     assert_refused(run, "is the primary", "switchover.yml")
     before = {host: lab.lives(host) for host in lab.HOSTS}
-    lab.killed("playbooks/remove_node.yml", "The target is registered no more", "-i", hosts, "-e", "repmgr_target=" + FIFTH)
+    lab.killed("playbooks/remove_node.yml", "Unregister the target", "-i", hosts, "-e", "repmgr_target=" + FIFTH)
     run = books("remove_node", "-e", "repmgr_target=" + FIFTH, *APP, inventory=hosts).assert_ok()
     figure("remove_node.yml", "%.1f s" % run.seconds)
     assert FIFTH in run.text and "out of the inventory" in run.text
@@ -351,7 +351,7 @@ def test_rolling_restart(writers, figure):
     run = books("rolling_restart", "--check").assert_ok()
     assert {host: lab.lives(host)["server"][0] for host in lab.HOSTS} == started
     with writers:
-        lab.killed("playbooks/rolling_restart.yml", "The daemon has restarted")
+        lab.killed("playbooks/rolling_restart.yml", "Restart repmgrd after PostgreSQL")
         lab.wait_until("all run", 60, lambda: all(lab.sql(host, "select 1") for host in lab.HOSTS))
         run = books("rolling_restart").assert_ok()
         writers.progress()
@@ -373,7 +373,7 @@ def test_a_setting_that_goes_down_again(writers, figure):
     run = site().assert_ok()
     assert "waits for a restart: max_connections has changed" in run.text
     with writers:
-        lab.killed("playbooks/rolling_restart.yml", "The daemon has restarted")
+        lab.killed("playbooks/rolling_restart.yml", "Restart repmgrd after PostgreSQL")
         lab.wait_until("all run", 60, lambda: all(lab.sql(host, "select 1") for host in lab.HOSTS))
         run = books("rolling_restart").assert_ok()
         writers.progress()
@@ -432,7 +432,7 @@ def test_minor_upgrade(writers, figure):
     assert run.text.count("would be upgraded") == 4 and {host: installed(host) for host in lab.HOSTS} == before
     started = {host: lab.lives(host)["server"][0] for host in lab.HOSTS}
     with writers:
-        lab.killed("playbooks/minor_upgrade.yml", "The packages of PostgreSQL and repmgr are the newest")
+        lab.killed("playbooks/minor_upgrade.yml", "Upgrade the packages of PostgreSQL and repmgr")
         lab.wait_until("dpkg has ended", 60, lambda: all(lab.ssh(host, "pidof dpkg apt-get", check=False).returncode != 0 for host in lab.HOSTS))
         run = books("minor_upgrade").assert_ok()
         writers.progress()
@@ -546,7 +546,7 @@ kill -9 $(head -1 %s/postmaster.pid)
 def test_a_switchover_that_is_killed():
     """Its module goes on by itself on the target; nothing is left paused, and the same again finds nothing to do or finishes."""
     target = the_standbys()[0]
-    lab.killed("playbooks/switchover.yml", "The target is primary and everybody follows", "-e", "repmgr_target=" + target)
+    lab.killed("playbooks/switchover.yml", "Switch over to the target", "-e", "repmgr_target=" + target)
     lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
     books("switchover", "-e", "repmgr_target=" + target)
     lab.healthy(primary=target, within=60)

@@ -44,7 +44,7 @@ def test_preflight_and_check_mode_look_at_it_and_change_nothing():
 @pytest.mark.usefixtures("built_by_hand")
 def test_a_run_that_is_killed_leaves_every_standby_streaming(figure):
     print("SEED=%d" % SEED)
-    draw, kills = Random(SEED, SHARE, always=[": Let the nodes log in as the repmgr role"]), []
+    draw, kills = Random(SEED, SHARE, always=[": Add the other pg_hba rules"]), []
     while True:
         name = killed_after_one_of(draw, "site.yml")
         if not name:

@@ -43,7 +43,7 @@ def test_what_a_node_gets_in_its_turn():
 ])
 def test_a_cluster_that_is_not_whole(tmp_path, codes, primary, goes_on):
     play = load(PLAYBOOKS, 'minor_upgrade.yml')[-1]
-    check, = [task for task in play['tasks'] if task['name'] == 'Stop where no node of the cluster can be missed']
+    check, = [task for task in play['tasks'] if task['name'] == 'Stop if the cluster is not healthy']
     assert check.pop('ansible.builtin.include_role')['tasks_from'] == 'stop'
     check['ansible.builtin.fail'] = {'msg': '{{ __repmgr_stops }}'}
     check['vars']['__repmgr_mended'] = '{{ mended }}'

@@ -36,7 +36,7 @@ def why(folder, tasks, variables):
 def test_of_the_passfile(tmp_path):
     task = {'include_role': {'name': 'pgfleet.repmgr.repmgr_install', 'tasks_from': 'passfile'}}
     said = why(tmp_path, [task], dict(VARIABLES, __repmgr_passfile_path='/dev/null/.pgpass'))
-    assert 'a1: "Write the lines of the password file" failed: ' in said.replace('\\"', '"') and 'Not a directory' in said, said
+    assert 'a1: "Write the passfile entries of the cluster" failed: ' in said.replace('\\"', '"') and 'Not a directory' in said, said
 
 
 def test_where_the_reason_has_the_secret_in_it(tmp_path):

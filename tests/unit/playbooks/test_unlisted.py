@@ -30,9 +30,9 @@ def test_what_changes_one_node_goes_on():
 
 def test_a_node_leaves_after_everything_was_checked():
     names = [task['name'] for task in yaml.safe_load(read('remove_node'))[0]['tasks']]
-    order = ['Decide whether the target may leave', 'Nothing else stands against going on', 'Stop where the target may not leave',
-             'Wait for no confirmation of the target any more', 'Daemon and server of the target are stopped',
-             'The target is registered no more', 'Nobody keeps WAL for the target', 'Access of the others']
+    order = ['Compute the removal plan', 'Check that no other problem blocks this run', 'Stop if the removal is refused',
+             'Remove the target from synchronous_standby_names', 'Stop and disable PostgreSQL and its daemons on the target',
+             'Unregister the target', "Drop the target's replication slots", 'Add the missing pg_hba rules on the other nodes']
     assert [name for name in names if name in order] == order
 
 
@@ -41,13 +41,13 @@ def test_what_was_never_deployed_is_only_unregistered():
     play, = yaml.safe_load(read('remove_node'))
     assert "__repmgr_files['settings.conf'] in __repmgr_record.observed.files" in play['vars']['__repmgr_renewed']
     when = dict((task['name'], task.get('when', '')) for task in play['tasks'])
-    for name in ('Keys and host keys of the others', 'The password of the others', 'Access of the others',
-                 'Remove the pg_hba rules of the target from the others'):
+    for name in ('Update the SSH keys and host keys on the other nodes', 'Update the passfile on the other nodes',
+                 'Add the missing pg_hba rules on the other nodes', 'Remove the pg_hba rules of the target from the other nodes'):
         assert when[name] == '__repmgr_renewed', name
-    for name in ('Votes of the others', 'Votes of the primary'):
+    for name in ('Update the votes on the other standbys', 'Update the votes on the primary'):
         assert "__repmgr_files['guard.json'] in __repmgr_record.observed.files" in when[name], name
 
 
 def test_a_slot_that_nothing_bounds_goes_before_its_node_is_forgotten():
     names = [task['name'] for task in yaml.safe_load(read('remove_node'))[0]['tasks']]
-    assert names.index('Drop the slot of the target first where nothing bounds it') < names.index('The target is registered no more')
+    assert names.index("Drop the target's slot first (before PostgreSQL 13)") < names.index('Unregister the target')

@@ -32,8 +32,8 @@ def tasks(host, name, found, **facts):
 
 def test_a_host_without_a_source(host):
     ran = tasks(host, 'Debian.yml', record([], ['postgresql-15']))
-    assert ran == ["Install what the repository's signature needs", 'Create the directory of repository keys', 'Install the signing key of PGDG',
-                   "Make PGDG's packages available"]
+    assert ran == ['Install ca-certificates', 'Create the keyring directory', 'Download the PGDG signing key',
+                   'Add the PGDG apt source']
     block = host.load('pgdg_repo', 'tasks', 'Debian.yml')[1]['block']
     given = dict(host.load('pgdg_repo', 'vars', 'main.yml'), __repmgr_record=record([], ['postgresql-15']))
     assert host.rendered(block[2]['ansible.builtin.get_url'], **given)['dest'] == '/etc/apt/keyrings/pgdg.asc'
@@ -41,7 +41,7 @@ def test_a_host_without_a_source(host):
     assert (added['repo'], added['filename']) == (OURS, 'pgdg')
 
 
-@pytest.mark.parametrize('missing, ran', [([], []), (['postgresql-15'], ["Update the package lists of the host's own source of PGDG"])])
+@pytest.mark.parametrize('missing, ran', [([], []), (['postgresql-15'], ["Update the package lists for the host's own PGDG source"])])
 def test_a_host_with_a_source_of_its_own(host, missing, ran):
     own = {'file': '/etc/apt/sources.list', 'line': 1, 'uris': ['http://m'], 'suites': ['bookworm-pgdg'], 'components': ['main'], 'architectures': [],
            'signed': False, 'keys': [], 'missing_keys': [], 'enabled': True, 'ours': False}
@@ -49,15 +49,15 @@ def test_a_host_with_a_source_of_its_own(host, missing, ran):
     # And one of ours that was added beside it.
     url = 'https://apt.postgresql.org/pub/repos/apt'
     both = [dict(own, uris=[url], signed=True, keys=['/k']), dict(own, uris=[url], signed=True, keys=['/etc/apt/keyrings/pgdg.asc'], ours=True)]
-    assert tasks(host, 'Debian.yml', record(both, missing)) == ["Remove the collection's sources of PGDG that are not used any more"] + ran
+    assert tasks(host, 'Debian.yml', record(both, missing)) == ['Remove obsolete PGDG sources of the collection'] + ran
 
 
 @pytest.mark.parametrize('major, sources, ran', [
-    ('9', [], ['The signing key of PGDG is trusted', "Make PGDG's packages available", "The distribution's own PostgreSQL module is off"]),
-    ('7', [], ['The signing key of PGDG is trusted', "Make PGDG's packages available",
-               'The archive of PostgreSQL versions past their end of life can be installed from']),
+    ('9', [], ['Import the PGDG signing key', 'Install the PGDG repository package', "Disable the distribution's PostgreSQL module"]),
+    ('7', [], ['Import the PGDG signing key', 'Install the PGDG repository package',
+               'Add the PGDG archive repository for end-of-life versions']),
     ('9', [{'file': '/etc/yum.repos.d/own.repo', 'line': 1, 'id': 'pgdg15', 'urls': [], 'enabled': True, 'ours': False}],
-     ["The distribution's own PostgreSQL module is off"]),
+     ["Disable the distribution's PostgreSQL module"]),
 ])
 def test_hosts_of_el(host, major, sources, ran):
     found = record(sources, ['postgresql15-server'], os_family='RedHat', distribution_major=major)

@@ -32,9 +32,9 @@ db2                        : ok=40   changed=1    unreachable=0    failed=0    s
 
 Wednesday 25 November 2026  17:25:32 +0000 (0:00:00.420)       0:00:18.123 ****
 ===============================================================================
-pgfleet.repmgr.common : Every node has observed itself and its peers ---- 3.08s
+pgfleet.repmgr.common : Gather the state of each node and its peers ---- 3.08s
 pgfleet.repmgr.server : Settings (apt) -- or not ------------------------ 0.51s
-pgfleet.repmgr.common : The inventory's word on every host is on record - 111.36s
+pgfleet.repmgr.common : Record the inventory variables of each host - 111.36s
 """
 VERSIONS = {"date": "2026-11-25", "commit": "abc", "processors": 2, "processor": "EPYC", "memory_mib": 24105, "ansible_core": "2.16.19", "python": "3.11.7"}
 LINES = [
@@ -52,8 +52,8 @@ LINES = [
 def test_what_ansible_said():
     assert said.recap(OUTPUT)["db1"]["ok"] == 43 and said.recap(OUTPUT)["db2"]["changed"] == 1
     assert said.slowest(OUTPUT) == [
-        [3.08, "pgfleet.repmgr.common : Every node has observed itself and its peers"], [0.51, "pgfleet.repmgr.server : Settings (apt) -- or not"],
-        [111.36, "pgfleet.repmgr.common : The inventory's word on every host is on record"]]
+        [3.08, "pgfleet.repmgr.common : Gather the state of each node and its peers"], [0.51, "pgfleet.repmgr.server : Settings (apt) -- or not"],
+        [111.36, "pgfleet.repmgr.common : Record the inventory variables of each host"]]
 
 
 def test_processes_are_counted_across_the_end_of_their_ids(monkeypatch):
@@ -116,14 +116,14 @@ def grown(clusters, seconds, tasks):
 @pytest.mark.parametrize("reached", [True, False])
 def test_a_cost_that_grows_is_explained_by_the_tasks_that_grow(reached):
     lines = [{"machine": VERSIONS, "load": 9.0, "nodes": 4},
-             grown(100, 800, [[600.0, "The members of this cluster are known"],
-                              [150.0, "Every node has looked at itself"], [50.0, "Every node has looked at itself"]]),
-             grown(10, 24, [[4.0, "The members of this cluster are known"], [20.0, "Every node has looked at itself"]]),
+             grown(100, 800, [[600.0, "Set the members of this cluster"],
+                              [150.0, "Gather the state of each node"], [50.0, "Gather the state of each node"]]),
+             grown(10, 24, [[4.0, "Set the members of this cluster"], [20.0, "Gather the state of each node"]]),
              {"figure": "status: seconds a host", "text": "3.33 times", "goal": "<= 1.2 times", "reached": reached, "shown_by": "status"}]
     text = bench_table.rewritten(document("bench-scale", "old"), {"bench-scale": lines})
     assert "| status | 100 | 400 | 800.0 | 2.000 | 800.0 | 2.000 | 60 | 0.15 |" in text and "clusters of 4 nodes" in " ".join(text.split())
-    assert ("| The members of this cluster are known | 0.100 | 1.500 |" in text) is not reached
-    assert ("| Every node has looked at itself | 0.500 | 0.500 |" in text) is not reached
+    assert ("| Set the members of this cluster | 0.100 | 1.500 |" in text) is not reached
+    assert ("| Gather the state of each node | 0.500 | 0.500 |" in text) is not reached
 
 
 @pytest.mark.parametrize("name", ["bench-clone", "bench-hosts"])
