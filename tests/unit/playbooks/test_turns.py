@@ -39,3 +39,21 @@ def test_a_newer_repmgr_comes_to_the_nodes_in_their_order(tmp_path, order):
     code, said = playbook_run(tmp_path, 'play.yml', [])
     assert code == 0, said
     assert re.findall('<(.*)>', said) == ['%s %s' % (step, host) for host in order for step in ('packages', 'daemon')], said
+
+
+@pytest.mark.parametrize('depths', [{'a1': 0, 'a2': 0, 'b1': 1}, {'a1': 2, 'a2': 0, 'b1': 1}, {'a1': 1, 'a2': 2, 'b1': 0}], ids=str)
+def test_who_replicates_from_a_standby_comes_after_it(tmp_path, depths):
+    tasks = os.path.join(ROOT, 'roles', 'standby', 'tasks')
+    shutil.copy(os.path.join(tasks, 'level.yml'), str(tmp_path))
+    with open(os.path.join(tasks, 'main.yml')) as handle:
+        loop, = [task for task in yaml.safe_load(handle) if 'loop' in task]
+    (tmp_path / 'node.yml').write_text(yaml.safe_dump([
+        {'name': 'node', 'ansible.builtin.debug': {'msg': '<{{ inventory_hostname }}>'}, 'register': 'node'}]))
+    # What it registers stays.
+    (tmp_path / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1:a2:b1', 'gather_facts': False, 'strategy': 'linear', 'tasks': [
+        loop, {'ansible.builtin.assert': {'that': 'node is not skipped'}}]}]))
+    inventory(tmp_path, {'ansible_connection': 'local', '__repmgr_cluster': {'depths': depths}})
+    code, said = playbook_run(tmp_path, 'play.yml', [])
+    assert code == 0, said
+    found = re.findall('<(.*)>', said)
+    assert sorted(found) == sorted(depths) and [depths[host] for host in found] == sorted(depths.values()), said
