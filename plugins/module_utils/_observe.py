@@ -822,7 +822,13 @@ def package_sources(root='/'):
     paths = [os.path.join(etc, 'apt', 'sources.list')] + [
         os.path.join(folder, name) for folder, names in folders for name in sorted(listdir(folder)) if re.match(names, name)]
     found = []
-    for path, text in sorted(contents(paths).items()):
+    for path in sorted(paths):
+        try:
+            # A name in a comment may be in any encoding; to apt, yum and dnf it is none of their business.
+            with io.open(path, encoding='utf-8', errors='replace') as handle:
+                text = handle.read()
+        except (IOError, OSError):
+            continue
         for source in _sources.parse(os.path.join('/', os.path.relpath(path, root)), text):
             if 'keys' in source:
                 source['missing_keys'] = [key for key in source['keys'] if not os.path.exists(os.path.join(root, key.lstrip('/')))]

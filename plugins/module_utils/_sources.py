@@ -130,8 +130,8 @@ def _fields(lines):
 
 
 def _paths(value):
-    """A key may also be named by its fingerprint, or be in the file itself."""
-    return [word for word in re.split(r'[,\s]+', value) if word.startswith('/')]
+    """A key may also be named by its fingerprint, or be in the file itself, where any line of it may begin with a slash."""
+    return [] if '-----BEGIN' in value else [word for word in re.split(r'[,\s]+', value) if word.startswith('/')]
 
 
 def _sections(path, text):

@@ -14,6 +14,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import socket
 import subprocess
 
@@ -70,13 +71,18 @@ def _place():
         namespace = os.readlink(os.path.join(_run_lock.PROC, 'self/ns/pid'))
     except OSError:
         namespace = ''
+    return {'machine': _machine(), 'boot': _run_lock.boot(), 'namespace': namespace}
+
+
+def _machine(path='/etc/machine-id'):
+    """Empty where the file is not there or says nothing: images of containers and machines come with an empty one, or with `uninitialized`."""
     try:
-        with open('/etc/machine-id') as handle:
-            # Not to be shown to others as it is (machine-id(5)).
-            machine = hashlib.sha256(b'pgfleet.repmgr ' + handle.read().strip().encode('utf-8')).hexdigest()[:16]
+        with open(path, 'rb') as handle:
+            found = handle.read(64).strip()
     except OSError:
-        machine = ''
-    return {'machine': machine, 'boot': _run_lock.boot(), 'namespace': namespace}
+        return ''
+    # Not to be shown to others as it is (machine-id(5)).
+    return hashlib.sha256(b'pgfleet.repmgr ' + found).hexdigest()[:16] if re.match(b'[0-9a-f]{32}$', found) else ''
 
 
 def _has_ended(pid, began):

@@ -54,3 +54,21 @@ def test_a_cluster_that_is_not_whole(tmp_path, codes, primary, goes_on):
         'hosts': 'a1', 'gather_facts': False, 'vars': {'__repmgr_hindrances': play['vars']['__repmgr_hindrances']}, 'tasks': [check]}]))
     code, said = playbook_run(tmp_path, 'play.yml', [])
     assert (code == 0) is goes_on, said
+
+
+@pytest.mark.parametrize('family, rc, goes_on', [('Debian', 0, True), ('Debian', 100, False), ('RedHat', 0, True), ('RedHat', 100, True), ('RedHat', 1, False)])
+def test_a_package_manager_that_fails_ends_the_run_before_any_change(tmp_path, family, rc, goes_on):
+    """apt-get exits with 100 where packages are broken, and yum where there are newer ones."""
+    play = load(PLAYBOOKS, 'minor_upgrade.yml')[-1]
+    ask, = [task for task in play['tasks'] if task.get('register') == '__repmgr_newer']
+    for name in ('apt-get', 'yum'):
+        (tmp_path / name).write_text('#!/bin/sh\nexit %d\n' % rc)
+        (tmp_path / name).chmod(0o755)
+    ask = yaml.safe_load(yaml.safe_dump(ask).replace("ansible_facts[''os_family'']", 'family').replace("ansible_facts['os_family']", 'family'))
+    ask['environment'] = {'PATH': '%s:/usr/bin:/bin' % tmp_path}
+    inventory(tmp_path, {
+        'ansible_connection': 'local', 'ansible_python_interpreter': '{{ ansible_playbook_python }}', 'family': family,
+        '__repmgr_upgraded_packages': ['repmgr']})
+    (tmp_path / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1', 'gather_facts': False, 'tasks': [ask]}]))
+    code, said = playbook_run(tmp_path, 'play.yml', [])
+    assert (code == 0) is goes_on, said

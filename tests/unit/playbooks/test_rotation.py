@@ -2,15 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The order in which rotate_credentials decides and changes."""
+"""The order in which rotate_credentials decides and changes, and which password is the next one."""
 
 from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
 import os
+import re
 
+import pytest
 import yaml
+
+from conftest import inventory, playbook_run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
@@ -35,3 +39,23 @@ def test_check_mode_begins_no_rotation():
     rotations = [(role, when) for role, tasks, when in included() if tasks == 'rotate']
     assert [role for role, dummy in rotations] == ['ssh_mesh', 'tls', 'repmgr_install']
     assert [role for role, when in rotations if not when.endswith(' and not ansible_check_mode')] == []
+
+
+@pytest.mark.parametrize('given, begun, expected', [
+    ('', None, '[A-Za-z0-9]{40}'), ('', 'other', 'other'), ('mine', 'other', 'mine'),
+    # Ended after it had copied the file, and before it wrote another password into it.
+    ('', 'old', '[A-Za-z0-9]{40}'),
+])
+def test_which_password_is_the_next_one(tmp_path, given, begun, expected):
+    for name, password in (('passfile', 'old'), ('passfile.next', begun)):
+        if password is not None:
+            (tmp_path / name).write_text('10.0.0.1:5432:repmgr:repmgr:%s\n' % password)
+    inventory(tmp_path, {
+        'ansible_connection': 'local', 'ansible_python_interpreter': '{{ ansible_playbook_python }}', 'repmgr_password': given, 'repmgr_user': 'repmgr',
+        '__repmgr_passfile': str(tmp_path / 'passfile'), '__repmgr_primary': {'name': 'a1'}, '__repmgr_cluster': {'logins': {}}})
+    (tmp_path / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1:a2', 'gather_facts': False, 'tasks': [
+        {'ansible.builtin.include_tasks': os.path.join(ROOT, 'roles', 'repmgr_install', 'tasks', 'next_password.yml')},
+        {'ansible.builtin.debug': {'msg': '<{{ hostvars["a1"].__repmgr_secret }}>'}}]}]))
+    code, said = playbook_run(tmp_path, 'play.yml', [])
+    assert code == 0, said
+    assert re.search('<%s>' % expected, said), said

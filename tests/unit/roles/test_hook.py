@@ -13,7 +13,7 @@ def test_the_hook_is_there_before_the_first_clone(host):
     tasks = host.load('standby', 'tasks', 'main.yml')
     hook, = [number for number, task in enumerate(tasks)
              if task.get('ansible.builtin.include_role') == {'name': 'pgfleet.repmgr.guard', 'tasks_from': 'hook'}]
-    clone, = [number for number, task in enumerate(tasks) if task.get('ansible.builtin.include_tasks') == 'node.yml']
+    clone, = [number for number, task in enumerate(tasks) if task.get('ansible.builtin.include_tasks') == 'level.yml']
     assert hook < clone and "observed.data.state != 'valid'" in tasks[hook]['when']
 
 

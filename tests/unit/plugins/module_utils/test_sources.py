@@ -99,6 +99,8 @@ def test_deb822():
     assert (first['line'], first['keys'], first['architectures'], first['enabled']) == (7, [SCRIPT_KEY], ['amd64'], True)
     assert (second['uris'], second['suites'], second['components'], second['enabled'], second['signed']) == (
         ['http://a/apt', 'http://b/apt'], ['bookworm-pgdg', 'bookworm-pgdg-testing'], ['main', '15'], False, True)
+    # A line of the key itself may look like a path.
+    assert second['keys'] == []
     assert (third['enabled'], third['suites']) == (False, ['bookworm-pgdg'])
 
 
@@ -108,6 +110,12 @@ def test_files_that_apt_reads(tmpdir):
         '/etc/apt/sources.list.d/.hidden.list': WIKI, SOURCES: SCRIPT, '/etc/apt/sources.list.d/notes.txt': WIKI}, [SCRIPT_KEY])
     assert [(source['file'], source['missing_keys']) for source in found] == [
         ('/etc/apt/sources.list', [WIKI_KEY]), (LIST, [WIKI_KEY]), (SOURCES, [])]
+
+
+def test_a_comment_in_another_encoding(tmpdir):
+    """A source that is overlooked would get a second one beside it, and apt refuses both."""
+    tmpdir.join(LIST.lstrip('/')).write_binary(b'# M\xfcller\n' + WIKI.encode('utf-8'), ensure=True)
+    assert [(source['file'], source['line']) for source in _observe.package_sources(str(tmpdir))] == [(LIST, 2)]
 
 
 def test_a_host_without_any(tmpdir):

@@ -96,6 +96,17 @@ def test_a_controller_that_says_nothing_of_itself():
     assert not _this_run.is_over(other, own)
 
 
+@pytest.mark.parametrize('content', [None, b'', b'\n', b'uninitialized\n', b'\xff' * 32, b'0' * 31, b'0' * 65])
+def test_a_machine_without_an_id_is_none(tmp_path, content):
+    """All containers of one image have the same empty file: what another one says of its boot would be taken for this one's."""
+    path = tmp_path / 'machine-id'
+    if content is not None:
+        path.write_bytes(content)
+    assert _this_run._machine(str(path)) == ''
+    path.write_bytes(b'0123456789abcdef0123456789abcdef\n')
+    assert re.match('[0-9a-f]{16}$', _this_run._machine(str(path)))
+
+
 def test_a_controller_without_proc(monkeypatch, tmp_path):
     monkeypatch.setattr(_run_lock, 'PROC', str(tmp_path))
     monkeypatch.setattr(_this_run, '_said', lambda *argv: {'sysctl': '{ sec = 1 }', 'ps': 'Mon Nov 30' if argv[-1] == '%d' % os.getpid() else ''}[argv[0]])
