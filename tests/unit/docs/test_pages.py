@@ -122,3 +122,16 @@ def test_variables_in_the_text_exist(name):
     options = yaml.safe_load(read('roles', 'common', 'meta', 'argument_specs.yml'))['argument_specs']['main']['options']
     named = set(re.findall(r'variables\.md#(\w+)', read('docs', name)))
     assert named - set(options) == set()
+
+
+@pytest.mark.parametrize('name', sorted(name for name in os.listdir(os.path.join(ROOT, 'docs')) if name.endswith('.md') and name != 'index.md'))
+def test_a_page_is_linked_and_in_the_contents(name):
+    index = read('docs', 'index.md')
+    assert '(%s)' % name in index or name == 'contributing.md'
+    assert name[:-3] in index.splitlines()
+
+
+def test_the_glossary_has_each_term_once_and_in_order():
+    entries = read('docs', 'glossary.md').partition('\n* ')[2].split('\n* ')
+    terms = [re.match(r'\*\*([^*]+)\*\*( \([^)]+\))?: ', entry).group(1).lower() for entry in entries]
+    assert len(terms) > 30 and terms == sorted(set(terms))
