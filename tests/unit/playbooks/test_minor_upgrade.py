@@ -31,9 +31,9 @@ def test_what_a_node_gets_in_its_turn():
     """As tests/unit/plugins/module_utils/test_upgrade.py goes by."""
     tasks = load('roles', 'server', 'tasks', 'extension_one.yml')
     modules = [[name for name in task if '.' in name][0].rpartition('.')[2] for task in tasks]
-    assert modules == ['package', 'postgresql_ext', 'systemd', 'repmgr_cluster_info', 'assert']
-    assert tasks[2]['ansible.builtin.systemd'] == {'name': 'repmgrd', 'state': 'restarted'} and 'when' not in tasks[2]
-    assert tasks[1]['community.postgresql.postgresql_ext']['version'] == 'latest'
+    assert modules == ['include_role', 'package', 'postgresql_ext', 'systemd', 'repmgr_cluster_info', 'assert']
+    assert tasks[3]['ansible.builtin.systemd'] == {'name': 'repmgrd', 'state': 'restarted'} and 'when' not in tasks[3]
+    assert tasks[2]['community.postgresql.postgresql_ext']['version'] == 'latest'
 
 
 @pytest.mark.parametrize('codes, primary, goes_on', [

@@ -13,11 +13,14 @@ import os
 
 import pytest
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _run_lock, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 CHANGING = sorted(set(_arguments.PLAYBOOKS) - set(['status', 'preflight']))
 HELD = {'state': 'held', 'run': 'r1', 'boot': 'b'}
+LOCK = {'run': 'r2', 'playbook': 'site.yml', 'user': 'alice', 'controller': 'ops1', 'process': {}, 'since': 1, 'renewed': 2}
 
 
 def tasks(host, playbook):
@@ -78,3 +81,34 @@ def test_who_looks_again_minds_what_happened_meanwhile():
     for path in glob.glob(os.path.join(ROOT, 'roles', '*', 'tasks', '*.yml')) + glob.glob(os.path.join(ROOT, 'playbooks', '*.yml')):
         with open(path) as handle:
             assert 'tasks_from: observe\n' not in handle.read(), path
+
+
+@pytest.mark.parametrize('path, work', [
+    (('server', 'tasks', 'extension_one.yml'), 'ansible.builtin.package'), (('server', 'tasks', 'upgrade_one.yml'), 'ansible.builtin.command'),
+    (('standby', 'tasks', 'node.yml'), 'pgfleet.repmgr.repmgr_node'), (('..', 'playbooks', 'rejoin.yml'), 'block'),
+], ids=lambda value: value[-1] if isinstance(value, tuple) else value)
+def test_a_node_that_has_waited_renews_its_lock_before_long_work(host, path, work):
+    """SSH has closed by then the connection that it was taken through, and without one it would end during the work."""
+    found = host.load(*path)
+    found = found[-1]['tasks'] if 'tasks' in found[-1] else found
+    first, = [number for number, task in enumerate(found) if part_of_common(task) == 'renew']
+    assert work in found[first + 1]
+
+
+@pytest.mark.parametrize('path, register', [
+    (('common', 'tasks', 'renew.yml'), '__repmgr_renewed'), (('server', 'tasks', 'role_unchanged.yml'), '__repmgr_now')], ids=lambda value: value[-1] if isinstance(value, tuple) else '')
+@pytest.mark.parametrize('state, goes_on', [('held', True), ('unavailable', True), ('refused', False), ('lost', False)])
+def test_whoever_has_lost_it_does_not_begin(host, path, register, state, goes_on):
+    found = host.load(*path)
+    asked, = [number for number, task in enumerate(found) if task.get('register') == register]
+    record = {'observed': {'run_lock': HELD}}
+    lock = found[asked]['pgfleet.repmgr.repmgr_cluster_info']['lock']
+    assert host.rendered(lock, omit='OMIT', __repmgr_record=record) == {'override': [], 'before': 'b'}
+    # Who has none takes none in the middle of a run: nobody would release it.
+    for condition in [task['when'] for task in found[asked:asked + 1] if 'when' in task] or ["__repmgr_lock if __repmgr_has_lock else omit"]:
+        assert host.rendered('{{ %s }}' % condition, omit=False, __repmgr_record={'observed': {'run_lock': None}}) is False
+    run_lock = dict(_run_lock.told(LOCK, {'uptime': 9, 'connected': True}), state=state) if state != 'unavailable' else {'state': state, 'reason': 'no room'}
+    answer = _verdict.from_one_node(Observed(name='db1', run_lock=run_lock))
+    condition = found[asked + 1]['ansible.builtin.assert']['that']
+    taken_over = host.rendered(found[asked + 1]['vars']['__repmgr_taken_over'], **{register: {'cluster': answer}})
+    assert host.rendered('{{ %s }}' % condition, __repmgr_taken_over=taken_over) is goes_on and len(taken_over) == (not goes_on)
