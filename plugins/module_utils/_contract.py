@@ -46,6 +46,8 @@ RULE_WORDS = ('all', 'sameuser', 'samerole', 'samegroup', 'replication')
 TAKEN_USERS = RULE_WORDS + ('postgres', 'public', 'none', 'user', 'current_user', 'current_role', 'session_user')
 TAKEN_DATABASES = RULE_WORDS + ('postgres', 'template0', 'template1')
 NAME = re.compile(r'^[A-Za-z_][A-Za-z0-9_.-]{0,62}\Z')
+# A name with a dot is that of an extension.
+SETTING = re.compile(r'^[A-Za-z_][A-Za-z0-9_$]*([.][A-Za-z_][A-Za-z0-9_$]*)*\Z')
 # Lost with the next boot, or no file system for data.
 VOLATILE = ('/dev', '/proc', '/run', '/sys', '/tmp', '/var/run')
 PATH = re.compile(r'^/[A-Za-z0-9_.,:@+=/-]+\Z')
@@ -376,6 +378,8 @@ def _metrics(host):
 def _archive(host):
     settings = _lower(host.get('server_settings'))
     command = settings.get('archive_command', host.get('archive_command'))
+    if re.search('[\r\n]', '%s' % (host.get('archive_command') or '',)):
+        return _say(host, 'repmgr_archive_command has more than one line', 'one line', 'Write it in one line, in YAML without | or with >-.')
     if command is None or settings.get('archive_library') or not _on(settings.get('archive_mode', True)) or ('%s' % (command,)).strip():
         return []
     return _say(host, 'repmgr_archive_command is empty, with which PostgreSQL keeps all WAL until the disk is full', 'a command',
@@ -417,14 +421,26 @@ def _owned(host, settings, owned, variable):
     return found
 
 
+def _lines(host, settings, variable):
+    """Each setting is a line of its file. One that is broken in two, as by a block of YAML, or that has no name, keeps its program from starting."""
+    found = []
+    for name, value in sorted(settings.items()):
+        if not SETTING.match('%s' % (name,)):
+            found += _say(host, '%s has "%s"' % (variable, name), 'the name of a setting', 'Correct %s.' % variable)
+        elif re.search('[\r\n\0]', '%s' % (value,)):
+            found += _say(host, '%s.%s has more than one line' % (variable, name), 'one line', 'Write it in one line, in YAML without | or with >-.')
+    return found
+
+
 def _repmgr_settings(host):
-    return _owned(host, host.get('repmgr_settings') or {}, OWNED_BY_REPMGR_CONF, 'repmgr_settings')
+    settings = host.get('repmgr_settings') or {}
+    return _owned(host, settings, OWNED_BY_REPMGR_CONF, 'repmgr_settings') + _lines(host, settings, 'repmgr_settings')
 
 
 def _server_settings(host):
     """What would leave a server that cannot be a standby, or lets nobody in."""
     settings = _lower(host.get('server_settings'))
-    found = _owned(host, settings, OWNED_BY_SERVER, 'repmgr_postgresql_settings')
+    found = _owned(host, settings, OWNED_BY_SERVER, 'repmgr_postgresql_settings') + _lines(host, settings, 'repmgr_postgresql_settings')
 
     def wrong(name, expected):
         return _say(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), expected, 'Correct repmgr_postgresql_settings.')

@@ -22,7 +22,10 @@ END = '# END pgfleet.repmgr'
 # A run goes from one to the next: it lets itself in over the socket, adds what is missing, and at its end removes what nobody asks for any more.
 STEPS = ('socket', 'add', 'remove')
 TYPES = ('local', 'host', 'hostssl', 'hostnossl', 'hostgssenc', 'hostnogssenc')
-METHODS = ('trust', 'reject', 'scram-sha-256', 'md5', 'password', 'gss', 'sspi', 'ident', 'peer', 'ldap', 'radius', 'cert', 'pam', 'bsd', 'oauth')
+# Those of Windows and BSD are not among them: the server does not start with a method that it was not built with.
+METHODS = ('trust', 'reject', 'scram-sha-256', 'md5', 'password', 'gss', 'ident', 'peer', 'ldap', 'radius', 'cert', 'pam', 'oauth')
+# Who these methods are for.
+_ONLY_FOR = {'peer': ('local',), 'cert': ('hostssl',), 'gss': TYPES[1:]}
 KEYS = ('contype', 'databases', 'users', 'address', 'netmask', 'method', 'options', 'comment', 'state')
 # Earlier versions wrote it above the operator's own lines.
 _FORMER = ('local', 'all', 'all', 'peer')
@@ -100,6 +103,9 @@ def problem(values):
     for key, allowed in (('contype', TYPES), ('method', METHODS + ('',)), ('state', ('present', 'absent', ''))):
         if _word(values.get(key)) not in allowed:
             return 'has %s "%s"' % (key, _word(values.get(key)))
+    contype, method = _word(values['contype']), _word(values.get('method'))
+    if contype not in _ONLY_FOR.get(method, TYPES) and _word(values.get('state')) != 'absent':
+        return 'is %s and has method "%s"' % (contype, method)
     for key in ('databases', 'users', 'address', 'netmask'):
         if isinstance(values.get(key), (dict, list)) or _word(values.get(key)) and not _is_word(_word(values[key])):
             return 'has %s "%s"' % (key, _word(values[key]))

@@ -99,7 +99,8 @@ SELECT 'core', row_to_json(t) FROM (SELECT
   pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery()
     THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
     ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint AS lsn,
-  CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT pg_catalog.pg_is_wal_replay_paused()
+  CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT pg_catalog.pg_is_wal_replay_paused() AND NOT EXISTS (
+      SELECT 1 FROM pg_catalog.pg_stat_activity WHERE backend_type = 'startup' AND wait_event NOT IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))
     THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint END AS replayed,
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
@@ -658,6 +659,9 @@ def has_partial_record(answer):
     A primary that is killed during a bulk load leaves one nearly always. A new primary has dropped it, so that its timeline begins before it; and
     repmgr, which compares with what was received, refuses to follow that primary for ever (check_node_can_attach in repmgr-client.c). PostgreSQL
     would follow: it has not replayed the record.
+
+    Nothing is known to be replayed where replay waits for something else than WAL: a pause, recovery_min_apply_delay, or a query that it conflicts with. What
+    was received is whole then, and may have been acknowledged.
     """
     return not answer.get('receiving') and answer.get('replayed') is not None and answer['replayed'] < (answer.get('lsn') or 0)
 

@@ -37,11 +37,24 @@ def record(path, exists=True, due=()):
 
 @pytest.fixture
 def write(host, tmp_path):
-    """write(step, *options, exists=True) -> what Ansible said, of a run on tmp_path/pg_hba.conf"""
-    def runs(step, *options, exists=True):
+    """write(step, *options, exists=True, errors=None, fails=False) -> what Ansible said, of a run on tmp_path/pg_hba.conf
+
+    errors: what a server that runs cannot read; None for one that is stopped.
+    """
+    def runs(step, *options, exists=True, errors=None, fails=False):
         (tmp_path / 'ansible.cfg').write_text('')
+        tasks = host.load('server', 'tasks', 'access_write.yml')
+        if errors is not None:
+            tasks.pop()
+            task, = host.load('server', 'tasks', 'access_check.yml')
+            for name in ('environment', 'become', 'become_user', 'register', 'community.postgresql.postgresql_query'):
+                task['block'][0].pop(name)
+            task['block'][0]['ansible.builtin.set_fact'] = {'__repmgr_hba_errors': {'query_result': [{'said': said} for said in errors]}}
+            (tmp_path / 'access_check.yml').write_text(yaml.safe_dump([task]))
         (tmp_path / 'play.yml').write_text(yaml.safe_dump([{
-            'hosts': 'localhost', 'connection': 'local', 'gather_facts': False, 'tasks': host.load('server', 'tasks', 'access_write.yml'),
+            'hosts': 'localhost', 'connection': 'local', 'gather_facts': False, 'tasks': (
+                [] if errors is None else [{'ansible.builtin.set_fact': {'__repmgr_record': dict(record(tmp_path / 'pg_hba.conf', exists), observed=dict(
+                    record(tmp_path / 'pg_hba.conf', exists)['observed'], server={'state': 'running'})), '__repmgr_cluster': {'exists': True}}}]) + tasks,
             'vars': {'__repmgr_record': record(tmp_path / 'pg_hba.conf', exists), '__repmgr_hba_step': step, '__repmgr_os_user': getpass.getuser(),
                      '__repmgr_looks': True, '__repmgr_service': 'none'}}]))
         done = subprocess.run(
@@ -50,7 +63,7 @@ def write(host, tmp_path):
             env=dict(os.environ, ANSIBLE_NOCOLOR='1', ANSIBLE_FORCE_COLOR='0', ANSIBLE_STDOUT_CALLBACK='default', ANSIBLE_CONFIG='ansible.cfg',
                      ANSIBLE_COLLECTIONS_PATH=os.path.join(os.path.dirname(__file__), '..', '..', '..', '.ansible', 'collections')))
         said = done.stdout.decode('utf-8', 'replace')
-        assert done.returncode == 0, said
+        assert (done.returncode == 0) is not fails, said
         return said
     return runs
 
@@ -99,6 +112,19 @@ def test_a_link_stays_one(write, tmp_path):
     (tmp_path / 'pg_hba.conf').symlink_to('elsewhere')
     write('add')
     assert (tmp_path / 'pg_hba.conf').is_symlink() and (tmp_path / 'elsewhere').read_bytes() == block(SOCKET + NODE) + BELOW
+
+
+def test_what_the_server_cannot_read_is_taken_back(write, tmp_path):
+    path = tmp_path / 'pg_hba.conf'
+    path.write_bytes(OLD.encode() + BELOW)
+    said = write('add', errors=['line 7: invalid authentication method "oauth"'], fails=True)
+    assert 'line 7: invalid authentication method' in said and path.read_bytes() == OLD.encode() + BELOW, said
+    write('add', errors=[])
+    assert path.read_bytes() == block(SOCKET + NODE) + OLD.encode() + BELOW
+    # That step is what lets the run ask.
+    path.write_bytes(BELOW)
+    write('socket', errors=['line 7'])
+    assert path.read_bytes() == block(SOCKET) + BELOW
 
 
 def test_who_lacks_rules(host):

@@ -8,6 +8,11 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import glob
+import subprocess
+
+import pytest
+
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings
 
 NAMES = ('base-centos-1', 'base-centos-2')
@@ -63,3 +68,23 @@ def test_what_the_server_had(host):
     # And the same the next time, when the server runs with the collection's file.
     assert written(host, {'configured': dict((name, dict(entry, file='/conf.d/repmgr.conf')) for name, entry in had.items()),
                           'kept': _settings.kept_in(text)}) == text
+
+
+@pytest.mark.parametrize('line, good', [
+    ('', True), ("pg_stat_statements.max = '100'\n", True), ("max_conections = '200'\n", False), ("work_mem = 'lots'\n", False),
+    ("archive_command = 'cp\n'\n", False),
+])
+def test_the_server_is_asked_before_it_gets_its_settings(host, tmp_path, line, good):
+    """A reload passes over a file with errors, and nothing starts with it: no node would survive its next restart."""
+    task, = host.load('server', 'tasks', 'settings.yml')
+    programs = sorted(glob.glob('/usr/lib/postgresql/*/bin/postgres'), key=lambda path: int(path.split('/')[4]))
+    if not programs:
+        pytest.skip('there is no PostgreSQL')
+    (tmp_path / 'etc' / 'conf.d').mkdir(parents=True)
+    path = tmp_path / 'source'
+    path.write_text(WRITTEN.replace("wal_keep_segments = '32'", "wal_keep_size = '512MB'") + line)
+    command = host.rendered(task['ansible.builtin.template']['validate'], __repmgr_bin_dir=programs[-1].rpartition('/')[0],
+                            __repmgr_config_dir=str(tmp_path / 'etc'))
+    # As the module does it: without a shell.
+    done = subprocess.run((command % path).split(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60)
+    assert (done.returncode == 0) is good, done.stdout

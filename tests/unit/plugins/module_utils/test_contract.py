@@ -61,6 +61,7 @@ def host(name, number, **changes):
     dict(metrics={'wanted': False, 'directory': 'x', 'interval': 0}),
     dict(peer={'ssh_port': '2222'}),
     dict(archive_command='', server_settings={'archive_mode': False}),
+    dict(server_settings={'pg_stat_statements.max': 100, 'log_line_prefix': "%m 'x' \\t"}, repmgr_settings={'log_level': 'DEBUG'}),
     dict(libraries=['pg_stat_statements', 'repmgr'], password_lines='1', archive_command='/bin/true'),
     dict(repmgr_settings={'log_level': 'DEBUG', 'reconnect_attempts': 9}),
     dict(server_settings={'wal_level': 'logical', 'Hot_Standby': True, 'full_page_writes': 'on', 'max_wal_senders': 3, 'max_replication_slots': '2',
@@ -74,6 +75,9 @@ def host(name, number, **changes):
 ])
 def test_right(changes):
     assert contract_problems([host('a', 1), host('b', 2, **changes)]) == []
+
+
+ONE_LINE = 'expected one line. Write it in one line, in YAML without | or with >-.'
 
 
 @pytest.mark.parametrize('changes, message', [
@@ -170,6 +174,13 @@ def test_right(changes):
      'b: repmgr_metrics_interval is "0"; expected a number of 1 or more. Correct repmgr_metrics_interval.'),
     (dict(archive_command=' '), 'b: repmgr_archive_command is empty, with which PostgreSQL keeps all WAL until the disk is full; expected a command. '
                                 'Leave out repmgr_archive_command to archive nothing.'),
+    (dict(archive_command='cp %p /archive/%f\n'), 'b: repmgr_archive_command has more than one line; %s' % ONE_LINE),
+    (dict(server_settings={'restore_command': 'cp /archive/%f\n%p'}), 'b: repmgr_postgresql_settings.restore_command has more than one line; %s' % ONE_LINE),
+    (dict(server_settings={'work mem': '4MB'}), 'b: repmgr_postgresql_settings has "work mem"; expected the name of a setting. '
+                                                'Correct repmgr_postgresql_settings.'),
+    (dict(repmgr_settings={'event_notification_command': 'mail \\\n root'}), 'b: repmgr_settings.event_notification_command has more than one line; %s'
+     % ONE_LINE),
+    (dict(repmgr_settings={"log_level='DEBUG'": 1}), 'b: repmgr_settings has "log_level=\'DEBUG\'"; expected the name of a setting. Correct repmgr_settings.'),
     (dict(libraries=['auto_explain']), 'b: repmgr_shared_preload_libraries is "auto_explain"; expected repmgr among them, without which repmgrd does '
                                        'not run. Add repmgr to repmgr_shared_preload_libraries.'),
     (dict(libraries=['repmgr'], server_settings={'shared_preload_libraries': 'auto_explain,my_repmgr'}),

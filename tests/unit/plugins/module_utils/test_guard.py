@@ -1734,6 +1734,16 @@ def test_every_part_of_the_question_ends_by_itself():
     assert [index for index, text in enumerate(statements) if 'pg_ls_waldir' in text] == [1]
 
 
+def test_a_replay_that_waits_for_anything_but_wal_leaves_no_partial_record():
+    """As with recovery_min_apply_delay, or a query in its way: what the standby has received is whole, and another timeline would drop it."""
+    replayed = guard._QUESTION.split(' AS replayed')[0].rpartition('AS lsn')[2]
+    assert 'NOT pg_catalog.pg_is_wal_replay_paused()' in replayed
+    assert "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity WHERE backend_type = 'startup' AND wait_event NOT IN (" \
+        "'RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))" in ' '.join(replayed.split()).replace('( SELECT', '(SELECT')
+    answer = {'receiving': False, 'lsn': 2, 'replayed': 1}
+    assert guard.has_partial_record(answer) and not guard.has_partial_record(dict(answer, replayed=None))
+
+
 CONNECTS = r"""
 import json, os, sys
 json.dump({'options': os.environ['PGOPTIONS'], 'name': os.environ['PGAPPNAME'], 'files': os.listdir('/proc/self/fd')}, open(__file__ + '.seen', 'w'))

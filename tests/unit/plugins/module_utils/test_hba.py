@@ -71,6 +71,7 @@ def test_only_what_was_asked_for_is_less():
     (APP, 'host app app 10.0.0.0/8 scram-sha-256'),
     (dict(APP, address='10.0.0.0', netmask='255.0.0.0', comment=' it '), 'host app app 10.0.0.0/8 scram-sha-256 # it'),
     ({'contype': 'local', 'users': 'app', 'address': '', 'method': 'peer', 'options': {'map': 'x'}}, 'local all app peer map=x'),
+    (dict(APP, contype='hostssl', method='cert'), 'hostssl app app 10.0.0.0/8 cert'),
     ({'contype': 'hostssl', 'users': '"A b",+c', 'options': 'map=x ldapsuffix=", dc=x"'}, 'hostssl all "A b",+c samehost md5 map=x ldapsuffix=", dc=x"'),
     (dict(APP, users='/^app\\d+$', options=['clientcert=verify-full', 'map=y']), 'host app /^app\\d+$ 10.0.0.0/8 scram-sha-256 clientcert=verify-full map=y'),
     (dict(APP, state='absent'), None),
@@ -153,6 +154,9 @@ def test_what_is_due():
     ('host all all all md5', 'is no dictionary'),
     (dict(APP, adress='x'), 'has adress'),
     ({'users': 'app'}, 'has contype ""'), (dict(APP, contype='hots'), 'has contype "hots"'), (dict(APP, method='scram'), 'has method "scram"'),
+    # What PostgreSQL takes for an error of the whole file.
+    (dict(APP, method='sspi'), 'has method "sspi"'), (dict(APP, method='peer'), 'is host and has method "peer"'),
+    (dict(APP, method='cert'), 'is host and has method "cert"'), ({'contype': 'local', 'method': 'gss'}, 'is local and has method "gss"'),
     (dict(APP, state='gone'), 'has state "gone"'), (dict(APP, users='a b'), 'has users "a b"'), (dict(APP, users='a, b'), 'has users "a, b"'),
     (dict(APP, users='a\nhost'), 'has users'), (dict(APP, users=['a']), 'has users'), (dict(APP, databases='a#'), 'has databases "a#"'),
     (dict(APP, databases='"a'), 'has databases'), (dict(APP, options='x'), 'has options "x"'), (dict(APP, options={'a': 'b c'}), 'has options "a=b c"'),
