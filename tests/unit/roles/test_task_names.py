@@ -25,7 +25,7 @@ LONGEST = 80
 VERBS = frozenset('''
     Add Allow Attach Authorize Break Bring Change Check Choose Clone Combine Compare Compute Configure Copy Create Delete Deploy Determine Disable Distribute
     Download Drop Enable End Exchange Explain Fail Fetch Find Gather Generate Get Grant Group Import Include Initialize Install Issue Kill List Load Look
-    Make Mask Merge Move Open Pause Prepare Promote Put Query Read Reboot Reconnect Record Register Rejoin Release Reload Remove Rename Repair Replace
+    Make Mask Merge Move Open Pause Prepare Promote Put Query Read Reboot Reconnect Record Register Rejoin Release Reload Remove Rename Renew Repair Replace
     Report Restart Restore Resume Revoke Rewind Rotate Run Set Show Sign Skip Start Stop Switch Tell Test Trust Unmask Unpause Unregister Update Upgrade Use
     Validate Verify Wait Warn Work Write
 '''.split())
