@@ -45,11 +45,6 @@ def _paused(dummy, result):
     return result.paused
 
 
-def _recovers(scenario, result):
-    """A primary is ended in its recovery, or right after it, because who is left has not seen it; and nobody can be elected in its place."""
-    return any(fault.get('recovery', 0) > 10 for fault in scenario['faults']) and any('left to a failover for a while' in line for line in result.lines)
-
-
 def _unarmed(scenario, result):
     """The guard's file was lost, and the guard was restarted in a cut: it is not armed."""
     return any(fault['do'] == 'lose_state' for fault in scenario['faults']) and any('is not armed' in line for line in result.lines)
@@ -58,7 +53,6 @@ def _unarmed(scenario, result):
 KNOWN = [
     ('unarmed', {'two', 'streaming', 'primaries'}, _unarmed),
     ('F02a', {'two', 'streaming', 'primaries'}, _paused),
-    ('recovery', {'primaries'}, _recovers),
     ('vote', {'streaming', 'primaries', 'two'}, _unwarned),
     ('thaw_start', {'started', 'two after a thaw'}, _started),
     ('thaw', {'streaming', 'primaries', 'two after a thaw'}, _thawed),

@@ -96,6 +96,10 @@ class Server:
         yield 0.1 + self.recovery
         if self.pid != pid or self.host.off:
             return 1
+        self._is_up()
+        return 0
+
+    def _is_up(self):
         self.state, self.started, self.control_state = 'up', self.host.wall(), 'in production'
         self.sessions, self.lock, self.flushed = [], None, {}
         self.last_seen = self.watches = self.notified = None
@@ -103,7 +107,18 @@ class Server:
         self.host.daemon.server_started()
         self.settle()
         self.world.note('%s: server up as %s, timeline %d' % (self.host.name, self.kind, self.branch.timeline))
-        return 0
+
+    def crash(self):
+        """One of its processes has died: it recovers, and stays the same process to others."""
+        pid = self.pid
+        if self.state == 'up':
+            self.die(failed=False)
+            self.pid, self.state = pid, 'starting'
+            self.world.at(0.1 + self.recovery, self._recovered, pid)
+
+    def _recovered(self, pid):
+        if self.pid == pid and self.state == 'starting' and not self.host.off:
+            self._is_up()
 
     def die(self, failed=True, clean=False, silently=False):
         """failed: as systemd sees it. silently: its host is gone with it, and nobody is told."""

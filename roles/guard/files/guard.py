@@ -731,8 +731,18 @@ def is_old_word(reign, timeline, peer, number):
 
 
 def can_take_over(peers, seen):
+    """The standbys that repmgr, or a guard, may promote; one whose priority is not known may be."""
     return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and peer.answer.get('repmgrd')
-            and not peer.answer.get('paused')]
+            and not peer.answer.get('paused') and (peer.answer.get('priorities') or {}).get(str(peer.node_id), 1) > 0]
+
+
+def may_elect(peers, seen, votes, synchronous):
+    """Whether the others can promote one of them without this node: True, False, or None where that rests with those that it does not see."""
+    unseen = [peer for peer in peers if not seen(peer)]
+    enough = sum(1 for peer in peers if peer.vote and seen(peer)) >= majority(votes)
+    if enough and can_take_over(peers, seen) and not (synchronous and sum(1 for peer in unseen if not peer.witness) >= synchronous):
+        return True
+    return None if unseen else False
 
 
 def lacking(positions, keeps):
@@ -1239,6 +1249,7 @@ class Watch:
         self.started = None          # when this program last started the server
         self.starting = None
         self.blinded = None          # when it was stopped because peers that answer had lost sight of it
+        self.served = None           # since when the primary here has answered; None while it does not: in a recovery, or because it hangs
         self.asked_systemd = None
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
@@ -1268,10 +1279,23 @@ class Watch:
 
     def seen(self, peer):
         limit = self.config['isolation']
+        return peer.seen(limit, self.since) and not (self.makes_way() and is_blind(peer, self.config['node_id'], limit))
+
+    def makes_way(self):
+        """Whether peers that answer, and have lost sight of the primary here, count as out of sight: so that they can elect."""
+        others = may_elect(self.peers, self.fresh, self.votes, self.config['synchronous'])
+        if others is False:
+            return False
+        if self.served is not None:
+            # Nobody sees a server in its recovery. From its end on they have time to find it again.
+            return clock() - self.served > BLIND
         # The others have had their time to elect once. A recovery that is ended for them again begins anew, and would never come to its end.
-        spared = self.blinded is not None and self.started is not None and self.started > self.blinded and not self.fresh(self.local)
-        return peer.seen(limit, self.since) and not (
-            not spared and clock() - self.since > BLIND and is_blind(peer, self.config['node_id'], limit))
+        if self.blinded is not None and self.started is not None and self.started > self.blinded:
+            return False
+        if others:
+            return clock() - self.since > BLIND
+        # It would stay down for as long, for an election that perhaps cannot be held.
+        return clock() - max(self.since, self.local.answered or 0) > PATIENCE + self.config['detection']
 
     def fresh(self, peer):
         return peer.seen(self.config['isolation']) and peer.answered >= self.since
@@ -1292,7 +1316,7 @@ class Watch:
                                          asleep, []))
             return
         if (kind, pid) != self.detected:
-            self.detected, self.since, self.lost, self.asked_systemd = (kind, pid), clock(), None, None
+            self.detected, self.since, self.served, self.lost, self.asked_systemd = (kind, pid), clock(), None, None, None
             self.said.clear()
             # What was answered before is about another state of things.
             for peer in self.peers:
@@ -1370,6 +1394,11 @@ class Watch:
 
     # a server that may be writing
     def primary(self, directory):
+        if not self.fresh(self.local):
+            self.served = None
+        elif self.served is None:
+            # What it was ended for before is over.
+            self.served, self.blinded = clock(), None
         answering = [peer for peer in self.peers if self.fresh(peer)]
         other, past, named = other_primary(answering), [], None
         # What it answered as a standby, a moment before its own promotion, is another timeline.

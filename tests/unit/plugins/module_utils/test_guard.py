@@ -527,7 +527,7 @@ class Stage:
         self.watch.peers, self.watch.votes = list(peers), 3
         self.watch.state['armed'] = True
         self.watch.local.answer, self.watch.local.answered = {'system': SYSTEM, 'timeline': 1, 'paused': False}, self.now
-        self.watch.since = self.now - 60
+        self.watch.since = self.watch.served = self.now - 60
         for peer in peers:
             peer.answered = self.now if peer.answer else None
         monkeypatch.setattr(self.watch, 'wanted', lambda: True)
@@ -560,6 +560,7 @@ def test_watch_over_a_primary_that_is_cut_off(monkeypatch):
     stage.now += 3.9
     assert stage.primary() == []
     stage.now += 0.2
+    stage.watch.local.answered = stage.now
     assert stage.primary() == ['stop']
     stage.watch.peers[0].answered = stage.now
     assert stage.primary() == []
@@ -616,9 +617,9 @@ def test_watch_over_a_server_that_has_just_started(monkeypatch):
     assert stage.primary() == ['stop']
     # The others have not seen it while it was down. Until they do they are held back by the lock of its start.
     stage = Stage(monkeypatch, standby('b'), standby('c'))
-    stage.watch.since = stage.now - 9
+    stage.watch.since = stage.watch.served = stage.now - 9
     assert stage.primary() == []
-    stage.watch.since = stage.now - 11
+    stage.watch.since = stage.watch.served = stage.now - 11
     assert stage.primary() == ['stop']
 
 
@@ -740,9 +741,11 @@ def test_watch_over_a_server_that_died(monkeypatch):
         peer.answered = stage.now
     assert 'left to a failover' in stage.stopped()[0]
     # Nobody could take over, so nothing is waited for.
-    for peer in stage.watch.peers:
-        peer.answer['repmgrd'] = False
-    assert stage.stopped() == [start_it]
+    for answer in ({'repmgrd': False}, {'repmgrd': True, 'priorities': {'2': 0, '3': 0}}):
+        for peer in stage.watch.peers:
+            peer.answer.update(answer)
+        stage.watch.starting, stage.done[:] = None, []
+        assert stage.stopped() == [start_it]
 
 
 def test_watch_over_a_primary_that_others_have_lost_sight_of(monkeypatch):
@@ -1503,19 +1506,83 @@ def test_a_session_whose_lock_was_refused_is_no_lock(monkeypatch):
 
 def test_a_recovery_is_ended_once_for_an_election_and_then_let_finish(monkeypatch):
     """The others answer, and have not heard of the primary since before its host was booted; and nobody of them may be elected."""
-    stage = Stage(monkeypatch, standby('b', receiving=False, repmgrd=True, upstream=1, last_seen=99), silent('c'))
-    stage.watch.local.answered = None
-    stage.watch.since = stage.now - 11
+    stage = Stage(monkeypatch, standby('b', receiving=False, repmgrd=True, upstream=1, last_seen=99),
+                  standby('c', receiving=False, repmgrd=True, upstream=1, last_seen=99))
+    stage.watch.local.answered = stage.watch.served = None
+    stage.watch.since = stage.now - 9.9
+    assert stage.primary() == []
+    stage.watch.since = stage.now - 10.1
     assert stage.primary() == ['stop'] and stage.watch.blinded == stage.now
     stage.now += 100
-    stage.watch.started, stage.watch.since = stage.now, stage.now
-    stage.watch.peers[0].answered = stage.now
-    stage.now += 11
-    stage.watch.peers[0].answered = stage.now
-    # What is out of sight altogether still counts: two of three votes are in sight.
+    stage.watch.started = stage.watch.since = stage.now
+    later(stage, 300)
+    assert stage.primary() == []
+    # From its end on they have time to find it again.
+    later(stage, 1, stage.watch.local)
+    assert stage.primary() == []
+    later(stage, 9.9, stage.watch.local)
     assert stage.primary() == []
     # It takes writes: those that do not hear of it may elect.
-    stage.watch.local.answered = stage.now
+    later(stage, 0.2, stage.watch.local)
+    assert stage.primary() == ['stop']
+
+
+def later(stage, seconds, *others):
+    """All peers answer then, and so do the others."""
+    stage.now += seconds
+    for server_ in [peer for peer in stage.watch.peers if peer.answer] + list(others):
+        server_.answered = stage.now
+
+
+@pytest.mark.parametrize('served', [False, True])
+def test_a_recovery_is_not_ended_at_once_for_those_who_may_not_be_able_to_elect(monkeypatch, served):
+    """One standby is away. The other has lost sight of the primary, and with those that this node does not see it may have a majority, or not. served: a
+    process of a server that has served has died, and it recovers in its place.
+    """
+    stage = Stage(monkeypatch, standby('b', receiving=False, upstream=1, last_seen=99))
+    stage.watch.peers.append(silent('c'))
+    if not served:
+        stage.watch.local.answered, stage.watch.since, stage.watch.served = None, stage.now, None
+    later(stage, guard.PATIENCE + CONFIG['detection'] - 0.1)
+    assert stage.primary() == [] and stage.watch.served is None
+    later(stage, 0.2)
+    assert stage.primary() == ['stop']
+
+
+def test_who_was_ended_in_a_recovery_is_not_spared_for_ever(monkeypatch):
+    """Its server hangs, a day later."""
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.blinded, stage.watch.started, stage.watch.since, stage.watch.served = stage.now - 200, stage.now - 100, stage.now - 100, None
+    assert stage.primary() == [] and stage.watch.served == stage.now
+    later(stage, 5)
+    assert stage.primary() == ['stop']
+
+
+@pytest.mark.parametrize('peers, synchronous, votes, can', [
+    ([standby('b'), standby('c')], 0, 3, True),
+    ([standby('b'), standby('c')], 1, 3, True),
+    ([standby('b'), standby('c', repmgrd=False)], 0, 3, True),
+    # Nobody may be promoted, whoever wants an election.
+    ([standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0, '2': 100})], 0, 3, False),
+    ([standby('b', paused=True), standby('c', repmgrd=False)], 0, 3, False),
+    ([standby('b', priorities={'2': 0}), standby('c')], 0, 3, True),
+    ([standby('b'), witness('c', vote=True)], 0, 3, True),
+    ([standby('b')], 0, 2, False),
+    # That rests with those that this node does not see.
+    ([standby('b'), silent('c')], 0, 3, None),
+    ([standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0}), silent('d')], 0, 3, None),
+    ([standby('b'), standby('c'), silent('d', vote=False)], 0, 3, True),
+    ([standby('b'), standby('c'), silent('d', vote=False)], 1, 3, None),
+    ([standby('b'), standby('c'), silent('d', vote=False)], 2, 3, True),
+])
+def test_whether_the_others_can_elect(peers, synchronous, votes, can):
+    assert guard.may_elect(peers, lambda peer: bool(peer.answer), votes, synchronous) is can
+
+
+def test_nobody_makes_way_where_nobody_may_be_promoted(monkeypatch):
+    stage = Stage(monkeypatch, standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0}))
+    assert stage.primary() == []
+    stage.watch.peers[0].answer['priorities'] = {'2': 1}
     assert stage.primary() == ['stop']
 
 
