@@ -312,6 +312,7 @@ _STOPPED_BECAUSE = {
     'promoted': '{0} is on a newer timeline',
     'named': 'others name {0} as primary',
     'stood_still': 'this host stood still, and another primary could be elected meanwhile',
+    'hangs': 'it did not answer, and others had lost sight of it',
 }
 # Its data are not the newest: it comes back as a standby.
 _REPLACED = ('primary', 'promoted', 'named')
@@ -328,7 +329,7 @@ def _check_fenced(cluster, host, stopped):
     if replaced:
         # Behind the one that counts stand those that only name it.
         peers = peers[:1]
-    code = stop.get('code') if replaced or stop.get('code') == 'stood_still' else 'isolated'
+    code = stop.get('code') if replaced or stop.get('code') in ('stood_still', 'hangs') else 'isolated'
     because = _STOPPED_BECAUSE[code].format(', '.join(peers) or 'a majority of the votes')
     if replaced:
         cluster.problem(

@@ -55,6 +55,8 @@ MUTANTS = [
      'self.local.answered or 0) > BLIND'),
     ('ends every recovery in time', 'self.started > self.blinded:\n            return False', 'False:\n            return False'),
     ('never ends a recovery', "        return clock() - max(self.since, self.local.answered or 0) > PATIENCE", '        return False and PATIENCE'),
+    ('a primary that hangs is let be', 'if blind and self.hangs() and', 'if False and'),
+    ('a primary that recovers in its place hangs', 'self.local.refused or 0) > 2 *', '0) > 2 *'),
     ('nobody is blind', 'and (unheard(answer) or 0) > limit)', 'and False)'),
     ('does not notice that it stood still', "asleep >= self.config['isolation'] + STOP_MARGIN and self.replaceable()", 'False'),
     ('stands by a second primary', "                if yields == 'this':\n", "                if False:\n"),

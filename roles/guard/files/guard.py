@@ -53,6 +53,8 @@ CONFIG = '/etc/pgfleet/guard.json'
 LOCK = (1919250541, 1735745906)
 # How long a start keeps promotions away when nobody is left to tell that it went well.
 START_LEASE = 15
+# A server that works, and takes no connections (it recovers, or has no slot free), says so within this time.
+REFUSAL = 0.5
 # How long a server that has just started is given to be seen again; well within that lease.
 BLIND = 10
 # What `repmgr standby follow` may take: it waits for less.
@@ -210,6 +212,7 @@ class Server:
         self.purpose = purpose
         self.answer = {}
         self.answered = None      # when the question was asked whose answer came last
+        self.refused = None       # when it last refused a connection
         self.error = ''
         self.process = None
         self._asked = None
@@ -299,6 +302,8 @@ class Server:
         if self._number > 1 and self._asked is not None:
             # It worked until now: perhaps the server has only restarted.
             self._begun = None
+        elif self._asked is not None and clock() - self._asked < REFUSAL:
+            self.refused = clock()
         self._asked = None
         process, self.process = self.process, None
         if process is None:
@@ -1438,6 +1443,20 @@ class Watch:
                 self.blinded = clock()
             self.stop(directory, Problem('isolated', '%s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again '
                                          'when they are in sight' % (names(unseen), self.config['isolation']), [peer.name for peer in unseen]))
+            return
+        blind = [peer for peer in answering if peer.vote and is_blind(peer, self.config['node_id'], self.config['isolation'])]
+        if blind and self.hangs() and self.replaceable():
+            self.blinded = clock()
+            self.stop(directory, Problem('hangs', 'it has not answered for %d s, and %s cannot see it either' % (
+                clock() - self.local.answered, names(blind)), []))
+
+    def hangs(self):
+        """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does.
+
+        This guard goes on asking in its name, and not everybody who answers would notice: a standby below another standby knows nothing of its primary.
+        """
+        answered_last = self.local.answered or 0
+        return answered_last >= self.since and clock() - max(answered_last, self.local.refused or 0) > 2 * self.config['isolation']
 
     def register(self):
         """Who was promoted by hand, or by a repmgr that was killed meanwhile, is not known as primary; and nobody can follow or rejoin it."""

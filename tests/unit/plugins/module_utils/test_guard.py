@@ -413,6 +413,22 @@ def test_a_server_that_hangs_is_given_up(tmpdir):
     assert not peer.seen(5) and peer.seen(5, since=guard.clock())
 
 
+def test_when_a_server_has_refused(tmpdir):
+    found = psql(tmpdir, "print('psql: error: the database system is starting up')")
+    assert found.refused is None
+    guard.ask_all([found], 3)
+    assert guard.clock() - found.refused < 3
+    # One that hangs: psql gives up by itself.
+    found = psql(tmpdir, "import time; time.sleep(1); print('timeout expired')")
+    guard.ask_all([found], 3)
+    assert (found.refused, found.error) == (None, 'timeout expired')
+    # One that has worked on this connection has ended it, and says nothing of others.
+    found = psql(tmpdir, "input()")
+    found._number = 1
+    guard.ask_all([found], 3)
+    assert found.refused is None
+
+
 def test_a_server_that_refuses_says_why(tmpdir):
     peer = psql(tmpdir, 'print("psql: error: connection refused")\nraise SystemExit(2)\n')
     guard.ask_all([peer], 5)
@@ -1544,6 +1560,7 @@ def test_a_recovery_is_not_ended_at_once_for_those_who_may_not_be_able_to_elect(
     if not served:
         stage.watch.local.answered, stage.watch.since, stage.watch.served = None, stage.now, None
     later(stage, guard.PATIENCE + CONFIG['detection'] - 0.1)
+    stage.watch.local.refused = stage.now
     assert stage.primary() == [] and stage.watch.served is None
     later(stage, 0.2)
     assert stage.primary() == ['stop']
@@ -1577,6 +1594,34 @@ def test_who_was_ended_in_a_recovery_is_not_spared_for_ever(monkeypatch):
 ])
 def test_whether_the_others_can_elect(peers, synchronous, votes, can):
     assert guard.may_elect(peers, lambda peer: bool(peer.answer), votes, synchronous) is can
+
+
+@pytest.mark.parametrize('peers, answered, refused, paused, done', [
+    # A standby below b knows nothing of the primary, so the two that have lost sight of it are no majority.
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 8.1, None, False, ['stop']),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 7.9, None, False, []),
+    ((standby('b'), standby('c', upstream=None, repmgrd=False, last_seen=None)), 8.1, None, False, ['stop']),
+    # Everybody still sees it: then it is the connection of this guard.
+    ((standby('b', receiving=True), standby('c', upstream=2, receiving=True)), 8.1, None, False, []),
+    ((standby('b', receiving=True), standby('c', upstream=2, receiving=True), witness('d')), 8.1, None, False, []),
+    # It says that it recovers, or has no connection free.
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 60, 1, False, []),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 60, 8.1, False, ['stop']),
+    # It has not answered since it started: a recovery may take long.
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 60.1, None, False, []),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), None, None, False, []),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 8.1, None, True, []),
+])
+def test_watch_over_a_primary_that_hangs(monkeypatch, peers, answered, refused, paused, done):
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.local.answered = None if answered is None else stage.now - answered
+    stage.watch.local.refused = None if refused is None else stage.now - refused
+    stage.watch.local.answer['paused'] = paused
+    assert stage.primary() == done
+    if done:
+        assert stage.problems[0].code == 'hangs'
+        # What hangs may hang again: the others have their time to elect.
+        assert 'left to a failover' in stage.stopped()[0]
 
 
 def test_nobody_makes_way_where_nobody_may_be_promoted(monkeypatch):

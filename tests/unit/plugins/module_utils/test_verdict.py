@@ -389,6 +389,7 @@ def test_a_primary_that_its_guard_has_stopped():
     ({'code': 'named', 'peers': ['c', 'w']}, 'others name c as primary', 'c'),
     ({'code': 'named', 'peers': []}, 'it cannot see a majority of the votes', 'a'),
     ({'code': 'stood_still', 'peers': []}, 'this host stood still, and another primary could be elected meanwhile', 'a'),
+    ({'code': 'hangs', 'peers': []}, 'it did not answer, and others had lost sight of it', 'a'),
     ({'code': 'of a later version', 'peers': ['b', 'c']}, 'it cannot see b, c', 'a'),
     ({}, 'it cannot see a majority of the votes', 'a'),
 ], ids=lambda value: value.get('code', 'nothing') if isinstance(value, dict) else '')
