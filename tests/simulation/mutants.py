@@ -90,6 +90,7 @@ MUTANTS = [
     ('never starts a server again', "        self.start('starts the server again, in its place')", '        pass'),
     ('never starts a standby again', "            self.start('starts the standby again')", '            pass'),
     ('never holds an election', '            self.elect()\n            return', '            return'),
+    ('leaves no election to one whose repmgrd is between two starts', 'can_take_over(peers, seen, daemon=not deference)', 'can_take_over(peers, seen)'),
     ('never follows a primary that it missed', "                self.left_behind(primary)", '                pass'),
     ('never rejoins', "        if primary:\n            self.rejoin(primary, control)\n            return\n", "        if primary:\n            return\n"),
     ('never registers itself', '        else:\n            self.register()\n', '        else:\n            pass\n'),

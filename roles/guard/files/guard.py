@@ -735,9 +735,9 @@ def is_old_word(reign, timeline, peer, number):
     return reign.get('replaced') in (None, number)
 
 
-def can_take_over(peers, seen):
-    """The standbys that repmgr, or a guard, may promote; one whose priority is not known may be."""
-    return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and peer.answer.get('repmgrd')
+def can_take_over(peers, seen, daemon=True):
+    """The standbys that repmgr, or a guard, may promote; one whose priority is not known may be. daemon: those whose repmgrd runs."""
+    return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and (peer.answer.get('repmgrd') or not daemon)
             and not peer.answer.get('paused') and (peer.answer.get('priorities') or {}).get(str(peer.node_id), 1) > 0]
 
 
@@ -763,17 +763,24 @@ def rank(timeline, lsn, lacks, priority, node_id):
     return (timeline or 0, lsn or 0, -lacks, priority, -node_id)
 
 
+def reached(server):
+    return server.answer.get('timeline') or 0, server.answer.get('lsn') or 0
+
+
 def best_candidate(local, peers, seen, deference=True):
     """Who has received most of those that may be promoted, by the priorities that this node knows; or None.
 
     deference: whether it counts that one keeps less WAL than another for a third. What a member that is not in sight has is what it told last, which
-    a guard that has started since does not know. So two of them may not agree about it, each leaving it to the other: it counts for a while only.
+    a guard that has started since does not know. So two of them may not agree about it, each leaving it to the other: it counts for a while only. For that
+    while it is also left to one that has received more and whose repmgrd does not run: it may be between two starts.
     """
     priorities = local.answer.get('priorities') or {}
     positions = dict((str(server.node_id), server.answer['lsn']) for server in [local] + peers if not server.witness and server.answer.get('lsn')
                      and server.answer.get('system') == local.answer.get('system')) if deference else {}
-    found = [server for server in can_take_over([local] + peers, lambda server: server is local or seen(server))
+    found = [server for server in can_take_over([local], lambda server: True) + can_take_over(peers, seen, daemon=not deference)
              if priorities.get(str(server.node_id), 0) > 0]
+    furthest = max([reached(server) for server in found if server.answer.get('repmgrd')] or [(0, 0)])
+    found = [server for server in found if server.answer.get('repmgrd') or reached(server) > furthest]
     return max(found, key=lambda server: rank(
         server.answer.get('timeline'), server.answer.get('lsn'), lacking(positions, server.answer.get('keeps') or {}),
         priorities[str(server.node_id)], server.node_id)) if found else None

@@ -814,7 +814,11 @@ PRIORITIES = {'1': 100, '2': 100, '3': 100}
     ({}, (standby('b'), standby('c')), 'a'),
     ({}, (standby('b', lsn=101), standby('c', lsn=102)), 'c'),
     ({}, (standby('b', timeline=2, lsn=7), standby('c', lsn=102)), 'b'),
-    ({}, (standby('b', lsn=101, repmgrd=False), standby('c', lsn=102, paused=True)), 'a'),
+    # Its repmgrd may be between two starts.
+    ({}, (standby('b', lsn=101, repmgrd=False), standby('c', lsn=102, paused=True)), 'b'),
+    ({'repmgrd': False}, (standby('b'), standby('c', lsn=99)), 'b'),
+    ({'priorities': dict(PRIORITIES, **{'2': 200})}, (standby('b', repmgrd=False), standby('c')), 'a'),
+    ({'priorities': dict(PRIORITIES, **{'2': 0})}, (standby('b', lsn=101, repmgrd=False), standby('c')), 'a'),
     ({'priorities': dict(PRIORITIES, **{'2': 200})}, (standby('b'), standby('c')), 'b'),
     ({'priorities': dict(PRIORITIES, **{'1': 0})}, (standby('b'), standby('c')), 'b'),
     ({'priorities': {'1': 0}}, (standby('b'), standby('c')), None),
@@ -824,6 +828,12 @@ def test_who_takes_over(local, peers, best):
     here = standby('a', **dict({'priorities': PRIORITIES}, **local))
     found = guard.best_candidate(here, list(peers), lambda peer: bool(peer.answer))
     assert (found.name if found else None) == best
+
+
+def test_nobody_waits_for_ever_for_a_repmgrd_that_does_not_run():
+    here, other = standby('a', priorities=PRIORITIES), standby('b', lsn=101, repmgrd=False)
+    for deference, best in ((True, other), (False, here)):
+        assert guard.best_candidate(here, [other], lambda peer: True, deference) is best
 
 
 def gone(name, **answer):
@@ -889,6 +899,8 @@ def test_an_election_is_left_to_who_keeps_more_for_a_while(monkeypatch, seconds,
     ((standby('b'), silent('c')), {}, 15.9, None),
     ((standby('b'), silent('c')), {}, 16.1, ' promote -- '),
     ((standby('b', lsn=101), silent('c')), {}, 16.1, 'NO PRIMARY: no standby was promoted. Type'),
+    ((standby('b', lsn=101, repmgrd=False), silent('c')), {}, 16.1, 'NO PRIMARY: no standby was promoted. Type'),
+    ((standby('b', lsn=101, repmgrd=False), silent('c')), {}, 16.1 + guard.DEFERENCE, ' promote -- '),
     ((silent('b'), silent('c')), {}, 16.1, 'NO PRIMARY: sees 1 of 3 votes (a), a majority is 2. Type'),
     ((standby('b'), silent('c')), {'paused': True}, 16.1, 'NO PRIMARY: repmgrd is paused. Type'),
     ((standby('b'), silent('c')), {'repmgrd': False}, 16.1, 'NO PRIMARY: repmgrd does not run. Type'),
