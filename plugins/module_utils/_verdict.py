@@ -11,7 +11,7 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _repmgr, _settings, _sources, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS, span
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
@@ -703,8 +703,7 @@ def _wal_removed(standby, upstream):
     observed = standby.observed
     archive = (observed.server.settings or {}).get('restore_command') or (observed.config or {}).get('restore_command')
     received, oldest = _received(standby), upstream.observed.server.oldest_wal
-    # Before its receiver first starts, a standby replays what it has itself; how far it has received is unknown until then.
-    if position(observed.server.received_lsn) is None:
+    if not says_received(observed.server):
         return False
     return not archive and received is not None and oldest is not None and received < oldest
 

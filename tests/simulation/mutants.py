@@ -40,6 +40,7 @@ MUTANTS = [
     ('promotes whatever is missing', 'if len(missing) >= synchronous:', 'if False:'),
     ('promotes beside one that has more', '        if ahead:\n            return \'%s has received more',
      '        if False:\n            return \'%s has received more'),
+    ('promotes beside one that has yet to replay', '        if len(unsure) >= synchronous:', '        if False:'),
     ('promotes beside a primary', "    return '%s is primary' % primary.name if primary else ''", "    return ''"),
     ('promotes without looking again', '    if enough:\n        ask_all(servers, 2)\n', '    if False:\n        ask_all(servers, 2)\n'),
     ('promotes without locks', '    return len(got) >= need, ', '    return True, '),

@@ -81,6 +81,8 @@ ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 
 # A standby's control data follow at the next restartpoint only; a history file is there as soon as it follows a newer timeline. In a statement of
 # its own, like whatever else may fail: a peer that answers the first one is in sight. Under a lock on repmgr.nodes the last one ends by lock_timeout.
+# Until a standby that has started has replayed all WAL that it had, and asks for more for the first time, it does not say what it has received: what it
+# tells (lsn) is less. It asks also where its upstream is gone (RequestXLogStreaming in walreceiverfuncs.c, the same from 12 to 17).
 _QUESTION = r"""
 SELECT 'core', row_to_json(t) FROM (SELECT
   pg_catalog.pg_is_in_recovery() AS in_recovery,
@@ -98,6 +100,7 @@ SELECT 'core', row_to_json(t) FROM (SELECT
     ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint AS lsn,
   CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT pg_catalog.pg_is_wal_replay_paused()
     THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint END AS replayed,
+  pg_catalog.pg_is_in_recovery() AND pg_catalog.pg_last_wal_receive_lsn() IS NULL AS replaying,
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
@@ -741,11 +744,16 @@ def can_take_over(peers, seen, daemon=True):
             and not peer.answer.get('paused') and (peer.answer.get('priorities') or {}).get(str(peer.node_id), 1) > 0]
 
 
+def may_have_more(peers, seen):
+    """The standbys of which nothing tells how much they have received."""
+    return [peer for peer in peers if not peer.witness and (not seen(peer) or peer.answer.get('replaying'))]
+
+
 def may_elect(peers, seen, votes, synchronous):
     """Whether the others can promote one of them without this node: True, False, or None where that rests with those that it does not see."""
     unseen = [peer for peer in peers if not seen(peer)]
     enough = sum(1 for peer in peers if peer.vote and seen(peer)) >= majority(votes)
-    if enough and can_take_over(peers, seen) and not (synchronous and sum(1 for peer in unseen if not peer.witness) >= synchronous):
+    if enough and can_take_over(peers, seen) and not (synchronous and len(may_have_more(peers, seen)) >= synchronous):
         return True
     return None if unseen else False
 
@@ -843,10 +851,13 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
         missing = [peer for peer in standbys if not seen(peer)]
         if len(missing) >= synchronous:
             return 'cannot see %s, who may have a commit that nobody else has (repmgr_synchronous %d)' % (names(missing), synchronous), True
-        position = (answer.get('timeline') or 0, answer.get('lsn') or 0)
-        ahead = [peer for peer in answering if not peer.witness and (peer.answer.get('timeline') or 0, peer.answer.get('lsn') or 0) > position]
+        ahead = [peer for peer in answering if not peer.witness and reached(peer) > reached(local)]
         if ahead:
             return '%s has received more' % names(ahead), True
+        unsure = may_have_more(standbys, seen)
+        if len(unsure) >= synchronous:
+            return '%s%s has started, and has not replayed yet what it had received: it may have a commit that nobody else has (repmgr_synchronous %d)' % (
+                'cannot see %s, and ' % names(missing) if missing else '', names([peer for peer in unsure if seen(peer)]), synchronous), True
     return '', False
 
 

@@ -196,6 +196,18 @@ def test_promotion(local, peers, problem, wait):
     (standby('b'), (silent('a'), standby('c', lsn=101)), 1, 'c has received more'),
     (standby('b'), (silent('a'), standby('c', lsn=101)), 0, ''),
     (standby('b', timeline=2), (silent('a'), standby('c', lsn=101)), 1, ''),
+    # It has started, and tells what it has replayed.
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True)), 1,
+     'c has started, and has not replayed yet what it had received: it may have a commit that nobody else has (repmgr_synchronous 1)'),
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True)), 0, ''),
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True), standby('d')), 2, ''),
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True), silent('d'), witness('e', vote=True)), 2,
+     'cannot see d, and c has started, and has not replayed yet what it had received: it may have a commit that nobody else has (repmgr_synchronous 2)'),
+    (standby('b'), (silent('a'), standby('c', lsn=101, replaying=True)), 1, 'c has received more'),
+    # What the candidate itself has, it replays before it takes writes.
+    (standby('b', replaying=True), (silent('a'), standby('c')), 1, ''),
+    # The old primary, as a standby again or not, is none of those that confirmed what it wrote.
+    (standby('b'), (standby('a', replaying=True, lsn=90), standby('c')), 1, ''),
 ])
 def test_promotion_where_commits_wait_for_standbys(local, peers, synchronous, problem):
     assert promotion(local, *peers, synchronous=synchronous)[0] == problem
@@ -1603,6 +1615,8 @@ def test_who_was_ended_in_a_recovery_is_not_spared_for_ever(monkeypatch):
     ([standby('b'), standby('c'), silent('d', vote=False)], 0, 3, True),
     ([standby('b'), standby('c'), silent('d', vote=False)], 1, 3, None),
     ([standby('b'), standby('c'), silent('d', vote=False)], 2, 3, True),
+    ([standby('b'), standby('c', replaying=True)], 1, 3, False),
+    ([standby('b'), standby('c', replaying=True)], 2, 3, True),
 ])
 def test_whether_the_others_can_elect(peers, synchronous, votes, can):
     assert guard.may_elect(peers, lambda peer: bool(peer.answer), votes, synchronous) is can
