@@ -86,6 +86,7 @@ MUTANTS = [
     ('asks as primary when it is stopped', "kind if kind == 'primary' and pid else 'watch')", "kind)"),
     ('an answer counts from when it came', '                self.answered = self._asked\n            elif',
      '                self.answered = clock() + 3\n            elif'),
+    ('a full server is out of sight', "            self._spare = True\n            self.ask(script)\n", '            pass\n'),
     ('waits for ever for an answer', "        if self._asked is not None and now - self._asked > patience:", '        if False:'),
     ('a hook of another node is not waited for', "        if not wait or clock() >= deadline:", '        if True:'),
     ('never starts a server again', "        self.start('starts the server again, in its place')", '        pass'),

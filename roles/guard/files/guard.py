@@ -219,6 +219,8 @@ class Server:
         self.error = ''
         self.process = None
         self._asked = None
+        self._script = None
+        self._spare = False       # connected by the slots of max_wal_senders, see ended
         self._begun = None
         self._number = 0
         self._buffer = b''
@@ -230,7 +232,7 @@ class Server:
 
     def ask(self, script=_QUESTION):
         self._number += 1
-        self._asked, self._tags = clock(), {}
+        self._asked, self._tags, self._script = clock(), {}, script
         try:
             if self.process is None:
                 self._connect()
@@ -257,7 +259,8 @@ class Server:
                    PGOPTIONS='-c client_min_messages=error -c statement_timeout=30s -c lock_timeout=500ms -c pgfleet.login=' + (
                        self.config.get('login') or '').replace('\\', '\\\\').replace(' ', '\\ '))
         self.process = subprocess.Popen(
-            [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d', self.conninfo],
+            [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d',
+             self.conninfo + (' replication=database' if self._spare else '')],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd='/', close_fds=True)
         fcntl.fcntl(self.process.stdout, fcntl.F_SETFL, fcntl.fcntl(self.process.stdout, fcntl.F_GETFL) | os.O_NONBLOCK)
         self._buffer, self.error = b'', ''
@@ -270,7 +273,7 @@ class Server:
                 return
             data = b''
         if not data:
-            self.close()
+            self.ended()
             return
         lines = (self._buffer + data).split(b'\n')
         self._buffer = lines.pop()
@@ -300,6 +303,21 @@ class Server:
         elif line.strip():
             self.error = line.strip()[:300]
 
+    def ended(self):
+        """psql has ended by itself. Where a peer has refused a new connection at once, it is asked the same over one of another kind: all that clients may
+        take can be taken, and a server without a free one would be a vote out of sight for everybody. A WAL sender that is connected to a database
+        answers SQL like any other session, and has slots of its own (max_wal_senders, PostgreSQL 12 and later).
+        """
+        asked, script, number, spare = self._asked, self._script, self._number, self._spare
+        self.close()
+        # libpq gives up later than that what nobody answers.
+        at_once = asked is not None and clock() - asked < self.config['connect_timeout'] / 2.0
+        if at_once and number == 1 and not spare and self.node_id != self.config.get('node_id'):
+            self._spare = True
+            self.ask(script)
+            if self.waiting:
+                self._asked = asked
+
     def close(self):
         """Ends the connection. A psql that hangs in a dead network does not end by itself."""
         if self._number > 1 and self._asked is not None:
@@ -309,6 +327,7 @@ class Server:
             self.refused = clock()
         self._asked = None
         process, self.process = self.process, None
+        self._spare = False
         if process is None:
             return
         self._number = 0

@@ -425,6 +425,49 @@ def test_a_server_that_hangs_is_given_up(tmpdir):
     assert not peer.seen(5) and peer.seen(5, since=guard.clock())
 
 
+FULL = """
+import os, sys
+with open(os.path.join(os.path.dirname(sys.argv[0]), 'log'), 'a') as log:
+    log.write(sys.argv[-1] + '\\n')
+if 'replication=database' not in sys.argv[-1]:
+    print('psql: error: sorry, too many clients already')
+    sys.exit(2)
+""" + ANSWERS
+
+
+def test_a_server_whose_clients_have_taken_every_connection(tmpdir):
+    """A WAL sender answers like any other session, and has slots of its own."""
+    peer = psql(tmpdir, FULL)
+    peer.node_id, before = 2, guard.clock()
+    guard.ask_all([peer], 5)
+    try:
+        assert peer.answer['in_recovery'] and before <= peer.answered < before + 1
+        # It stays connected.
+        guard.ask_all([peer], 5)
+        assert tmpdir.join('log').read().splitlines() == ['host=b', 'host=b replication=database']
+        assert peer.answered > before
+    finally:
+        peer.close()
+    # What is connected anew later is a client again.
+    guard.ask_all([peer], 5)
+    peer.close()
+    assert tmpdir.join('log').read().splitlines() == ['host=b', 'host=b replication=database'] * 2
+
+
+@pytest.mark.parametrize('node_id, body, tries', [
+    # Nobody answers there at all.
+    (2, "print('psql: error: Connection refused')", ['host=b', 'host=b replication=database']),
+    # What is not refused at once is no matter of slots; nor is the server here, which keeps some for its own user.
+    (2, "import time; time.sleep(1.1)", ['host=b']),
+    (1, "print('psql: error: the database system is starting up')", ['host=b']),
+])
+def test_when_a_connection_of_another_kind_is_tried(tmpdir, node_id, body, tries):
+    peer = psql(tmpdir, FULL.split('if ')[0] + body)
+    peer.node_id, peer.config['node_id'] = node_id, 1
+    guard.ask_all([peer], 5)
+    assert tmpdir.join('log').read().splitlines() == tries and peer.answered is None and not peer.waiting
+
+
 def test_when_a_server_has_refused(tmpdir):
     found = psql(tmpdir, "print('psql: error: the database system is starting up')")
     assert found.refused is None
