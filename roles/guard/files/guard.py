@@ -867,16 +867,15 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease):
     if synchronous:
         # A commit was confirmed by that many standbys; whoever is not in sight may be all of them.
         standbys = [peer for peer in peers if not peer.witness and peer.node_id != old]
-        missing = [peer for peer in standbys if not seen(peer)]
-        if len(missing) >= synchronous:
-            return 'cannot see %s, who may have a commit that nobody else has (repmgr_synchronous %d)' % (names(missing), synchronous), True
+        unsure = may_have_more(standbys, seen)
+        if len(unsure) >= synchronous:
+            missing, replaying = [peer for peer in unsure if not seen(peer)], [peer for peer in unsure if seen(peer)]
+            reasons = ['cannot see %s' % names(missing)] if missing else []
+            reasons += ['cannot tell before its replay ends what has been received by %s' % names(replaying)] if replaying else []
+            return '%s, who may have a commit that nobody else has (repmgr_synchronous %d)' % (' and '.join(reasons), synchronous), True
         ahead = [peer for peer in answering if not peer.witness and reached(peer) > reached(local)]
         if ahead:
             return '%s has received more' % names(ahead), True
-        unsure = may_have_more(standbys, seen)
-        if len(unsure) >= synchronous:
-            return '%s%s has started, and has not replayed yet what it had received: it may have a commit that nobody else has (repmgr_synchronous %d)' % (
-                'cannot see %s, and ' % names(missing) if missing else '', names([peer for peer in unsure if seen(peer)]), synchronous), True
     return '', False
 
 

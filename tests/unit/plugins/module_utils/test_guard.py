@@ -198,12 +198,12 @@ def test_promotion(local, peers, problem, wait):
     (standby('b', timeline=2), (silent('a'), standby('c', lsn=101)), 1, ''),
     # It has started, and tells what it has replayed.
     (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True)), 1,
-     'c has started, and has not replayed yet what it had received: it may have a commit that nobody else has (repmgr_synchronous 1)'),
+     'cannot tell before its replay ends what has been received by c, who may have a commit that nobody else has (repmgr_synchronous 1)'),
     (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True)), 0, ''),
     (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True), standby('d')), 2, ''),
     (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True), silent('d'), witness('e', vote=True)), 2,
-     'cannot see d, and c has started, and has not replayed yet what it had received: it may have a commit that nobody else has (repmgr_synchronous 2)'),
-    (standby('b'), (silent('a'), standby('c', lsn=101, replaying=True)), 1, 'c has received more'),
+     'cannot see d and cannot tell before its replay ends what has been received by c, who may have a commit that nobody else has (repmgr_synchronous 2)'),
+    (standby('b'), (silent('a'), standby('c', lsn=101, replaying=True), standby('d')), 2, 'c has received more'),
     # What the candidate itself has, it replays before it takes writes.
     (standby('b', replaying=True), (silent('a'), standby('c')), 1, ''),
     # The old primary, as a standby again or not, is none of those that confirmed what it wrote.
