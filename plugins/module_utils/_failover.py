@@ -10,7 +10,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import lacking, majority, rank, voters
 
@@ -118,13 +118,20 @@ def _choose(plan, hosts, answer, target, accept_loss):
         return dict(plan, refuse=message(
             chosen.name, '%s %s%s' % (lacks, furthest.name, ', which cannot be promoted (%s)' % obstacle if obstacle else ''),
             'the most advanced standby, because the rest would be lost', steps + [accept]))
+    # What the chosen one has itself it replays before it takes writes.
+    replaying = [host.name for host in standbys if host is not chosen and _says(host) and not says_received(host.observed.server)]
+    plan['unseen'] = unseen + replaying
     synchronous = max([host.synchronous or 0 for host in hosts])
-    if synchronous and len(unseen) >= synchronous and not accept_loss:
-        # Each commit was confirmed by so many standbys. Those may all be among the ones that are not seen.
+    if synchronous and len(plan['unseen']) >= synchronous and not accept_loss:
+        # Each commit was confirmed by so many standbys. Those may all be among the ones of which nothing tells how far they have come.
+        seen = ['not seen'] if unseen else []
+        seen += ['%sstarted, and still to replay what had been received' % (', '.join(replaying) + ' ' if unseen else '')] if replaying else []
         return dict(plan, refuse=message(
-            ', '.join(unseen), 'not seen, and may hold commits that were acknowledged (repmgr_synchronous is %d)' % synchronous,
+            ', '.join(unseen or replaying), '%s, and may hold commits that were acknowledged (repmgr_synchronous is %d)' % ('; '.join(seen), synchronous),
             'each standby in sight%s' % (', or all but %d' % (synchronous - 1) if synchronous > 1 else ''),
-            ['Bring them back, and run again.', accept]))
+            (['Bring them back, and run again.'] if unseen else []) + ([
+                'Wait until %s has replayed it, and run again; `SELECT pg_wal_replay_resume()` and recovery_min_apply_delay 0 there make it go on.'
+                % ' and '.join(replaying)] if replaying else []) + [accept]))
     return dict(plan, target=chosen.name, alone=_alone(hosts, answer, chosen.name))
 
 

@@ -20,6 +20,14 @@ def position(lsn):
     return int(found.group(1), 16) * 2 ** 32 + int(found.group(2), 16) if found else None
 
 
+def says_received(server):
+    """Whether a standby says how far it has received.
+
+    Until one that has started has replayed all WAL that it had, and starts its receiver for the first time, it does not: what it has replayed is less.
+    """
+    return position(server.received_lsn) is not None
+
+
 def lsn(number):
     """A number of bytes as PostgreSQL writes an LSN."""
     return '%X/%X' % (number >> 32, number & 0xFFFFFFFF)

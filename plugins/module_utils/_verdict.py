@@ -11,7 +11,7 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _repmgr, _settings, _sources, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS, span
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
@@ -313,6 +313,7 @@ _STOPPED_BECAUSE = {
     'named': 'others name {0} as primary',
     'stood_still': 'this host stood still, and another primary could be elected meanwhile',
     'promoting': 'another node was being promoted with the votes of {0}',
+    'hangs': 'it did not answer, and others had lost sight of it',
 }
 # Its data are not the newest: it comes back as a standby.
 _REPLACED = ('primary', 'promoted', 'named')
@@ -329,7 +330,7 @@ def _check_fenced(cluster, host, stopped):
     if replaced:
         # Behind the one that counts stand those that only name it.
         peers = peers[:1]
-    code = stop.get('code') if replaced or stop.get('code') in ('stood_still', 'promoting') else 'isolated'
+    code = stop.get('code') if replaced or stop.get('code') in ('stood_still', 'promoting', 'hangs') else 'isolated'
     because = _STOPPED_BECAUSE[code].format(', '.join(peers) or 'a majority of the votes')
     if replaced:
         cluster.problem(
@@ -703,8 +704,7 @@ def _wal_removed(standby, upstream):
     observed = standby.observed
     archive = (observed.server.settings or {}).get('restore_command') or (observed.config or {}).get('restore_command')
     received, oldest = _received(standby), upstream.observed.server.oldest_wal
-    # Before its receiver first starts, a standby replays what it has itself; how far it has received is unknown until then.
-    if position(observed.server.received_lsn) is None:
+    if not says_received(observed.server):
         return False
     return not archive and received is not None and oldest is not None and received < oldest
 

@@ -128,8 +128,9 @@ class System:
     def Popen(self, argv, env=None, stdout=None, **dummy):  # pylint: disable=invalid-name
         world, host = self.guard.world, self.host
         if argv[0].endswith('/psql'):
-            target = world.hosts.get(argv[-1], host)
-            client = clients.Client(world, host, target, env['PGAPPNAME'], world.login, float(env['PGCONNECT_TIMEOUT']))
+            name, dummy_space, more = argv[-1].partition(' ')
+            client = clients.Client(world, host, world.hosts.get(name, host), env['PGAPPNAME'], world.login, float(env['PGCONNECT_TIMEOUT']),
+                                    more == 'replication=database')
             world.current.clients.append(client)
             return client
         words = [os.path.basename(argv[0])] + list(argv[1:])
@@ -212,7 +213,7 @@ class Guard:
             process.replies, process.ready = [], process.broken
             if process.broken and server._asked is not None:  # pylint: disable=protected-access
                 server.error = process.error
-                server.close()
+                server.ended()
         module.Server.read = read
 
     @property

@@ -46,8 +46,9 @@ class Stream:
 class Client:
     """The psql. ready: it has something to read; waiter: the process that select()s for that."""
 
-    def __init__(self, world, host, target, name, role, timeout):
+    def __init__(self, world, host, target, name, role, timeout, sender=False):
         self.world, self.host, self.target, self.name, self.role = world, host, target, name, role
+        self.sender = sender         # a WAL sender, which has slots of its own
         self.session, self.closed, self.broken, self.error = None, False, False, ''
         self.ready, self.waiter, self.replies, self.queue, self.busy = False, None, [], [], False
         self.stdin = self.stdout = Stream(self)
@@ -139,7 +140,7 @@ class Client:
             return
         if self.session is None:
             local = self.host is self.target
-            if server.state != 'up' or (server.full and not local):
+            if server.state != 'up' or (server.full and not local and not self.sender):
                 self._fail('connection refused' if server.state == 'down' else 'the database system is starting up' if server.state == 'starting'
                            else 'sorry, too many clients already')
                 return

@@ -35,6 +35,12 @@ def kill_server(world, host, recovery=0.5):
     world.hosts[host].server.die()
 
 
+def crash_server(world, host, recovery=0.5):
+    """SIGKILL to one of its backends."""
+    world.hosts[host].server.recovery = recovery
+    world.hosts[host].server.crash()
+
+
 def stop_server(world, host, on=False):
     """SIGSTOP to all of its processes."""
     world.hosts[host].server.stop_process(not on)
@@ -244,7 +250,7 @@ def change(world, **values):
 
 
 FAULTS = dict((function.__name__, function) for function in (
-    power, freeze, kill_server, stop_server, restart_server, kill_guard, no_guard, stop_guard, kill_repmgrd, lose_state, step, drift, full,
+    power, freeze, kill_server, crash_server, stop_server, restart_server, kill_guard, no_guard, stop_guard, kill_repmgrd, lose_state, step, drift, full,
     locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, dead, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
     slow_promotion, hook, expect, streams, pg_promote, change))
 # Those that end when their time is over.

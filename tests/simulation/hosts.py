@@ -169,7 +169,8 @@ class Host:
                 other.server.kind == 'primary' and self.reaches_server(other) for other in others):
             return 8
         pid = server.pid
-        yield self.promote_seconds
+        # First it replays what it has.
+        yield self.promote_seconds + max(0, server.replayed - world.now)
         if server.pid != pid or server.stopped or server.kind == 'primary':
             return 8
         server.promote()

@@ -6,6 +6,8 @@ from collections import namedtuple
 
 # Bytes a second that clients write; only their order counts.
 WRITES = 1000.0
+# Bytes a second that a standby replays of what it had when it was started.
+REPLAYS = 2000.0
 # How often a standby's receiver is looked at.
 RECEIVES = 0.5
 
@@ -47,6 +49,7 @@ class Server:
         self.position_then, self.writing_since = 0.0, None
         self.recovery = 0.5              # how long the next start takes
         self.backlog = 0                 # bytes that it has, and has yet to replay when it starts
+        self.replayed = 0.0              # when it has replayed them
         self.full = False                # no connection is free but for superusers
         self.locked = False              # somebody holds a lock on repmgr.nodes
         self.sessions, self.lock = [], None
@@ -97,14 +100,30 @@ class Server:
         yield 0.1 + self.recovery
         if self.pid != pid or self.host.off:
             return 1
+        self._is_up()
+        return 0
+
+    def _is_up(self):
         self.state, self.started, self.control_state = 'up', self.host.wall(), 'in production'
         self.sessions, self.lock, self.flushed = [], None, {}
         self.last_seen = self.watches = self.notified = None
-        self.receiving, self.connect_after = False, self.world.now
+        self.replayed = self.world.now + self.backlog / REPLAYS
+        self.receiving, self.connect_after = False, self.replayed
         self.host.daemon.server_started()
         self.settle()
         self.world.note('%s: server up as %s, timeline %d' % (self.host.name, self.kind, self.branch.timeline))
-        return 0
+
+    def crash(self):
+        """One of its processes has died: it recovers, and stays the same process to others."""
+        pid = self.pid
+        if self.state == 'up':
+            self.die(failed=False)
+            self.pid, self.state = pid, 'starting'
+            self.world.at(0.1 + self.recovery, self._recovered, pid)
+
+    def _recovered(self, pid):
+        if self.pid == pid and self.state == 'starting' and not self.host.off:
+            self._is_up()
 
     def die(self, failed=True, clean=False, silently=False):
         """failed: as systemd sees it. silently: its host is gone with it, and nobody is told."""
@@ -229,11 +248,12 @@ class Server:
         timeline = self.branch.timeline
         if recovers and not self.receiving:
             timeline = self.control_timeline
+        replaying = recovers and self.world.now < self.replayed
         tags = {'core': {
             'in_recovery': recovers, 'system': 'witness' if self.witness else 'cluster', 'timeline': timeline,
             'checkpoint_timeline': self.control_timeline,
-            # What a standby has received before it was started it tells again once it streams: until then, what it has replayed.
-            'lsn': int(self.position) - (0 if self.receiving else self.backlog), 'receiving': self.receiving,
+            # What a standby has received before it was started it tells again when it has replayed that; until then, what it has replayed.
+            'lsn': int(self.position) - (self.backlog if replaying else 0), 'replaying': replaying, 'receiving': self.receiving,
             'silence': self.world.now - self.last_message if self.receiving else None, 'uptime': wall - self.started,
             'asked': [asked.name[21:], wall - asked.active, asked.word] if asked else None,
             'watchers': [other.name[19:] for other in self.sessions if other.name.startswith('repmgr-guard watch ')] or None}}

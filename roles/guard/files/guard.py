@@ -54,6 +54,8 @@ CONFIG = '/etc/pgfleet/guard.json'
 LOCK = (1919250541, 1735745906)
 # How long a start keeps promotions away when nobody is left to tell that it went well.
 START_LEASE = 15
+# A server that works, and takes no connections (it recovers, or has no slot free), says so within this time.
+REFUSAL = 0.5
 # How long a server that has just started is given to be seen again; well within that lease.
 BLIND = 10
 # What `repmgr standby follow` may take: it waits for less.
@@ -84,6 +86,8 @@ ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 
 # A standby's control data follow at the next restartpoint only; a history file is there as soon as it follows a newer timeline. In a statement of
 # its own, like whatever else may fail: a peer that answers the first one is in sight. Under a lock on repmgr.nodes the last one ends by lock_timeout.
+# Until a standby that has started has replayed all WAL that it had, and asks for more for the first time, it does not say what it has received: what it
+# tells (lsn) is less. It asks also where its upstream is gone (RequestXLogStreaming in walreceiverfuncs.c, the same from 12 to 17).
 _QUESTION = r"""
 SELECT 'core', row_to_json(t) FROM (SELECT
   pg_catalog.pg_is_in_recovery() AS in_recovery,
@@ -102,6 +106,7 @@ SELECT 'core', row_to_json(t) FROM (SELECT
   CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT pg_catalog.pg_is_wal_replay_paused() AND NOT EXISTS (
       SELECT 1 FROM pg_catalog.pg_stat_activity WHERE backend_type = 'startup' AND wait_event NOT IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))
     THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint END AS replayed,
+  pg_catalog.pg_is_in_recovery() AND pg_catalog.pg_last_wal_receive_lsn() IS NULL AS replaying,
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
@@ -248,10 +253,13 @@ class Server:
         self.purpose = purpose
         self.answer = {}
         self.answered = None      # when the question was asked whose answer came last
+        self.refused = None       # when it last refused a connection
         self.error = ''
         self.process = None
         self.endless = None       # whether the last question of a primary here that it has answered said that this one does not stop
         self._asked = None
+        self._script = None
+        self._spare = False       # connected by the slots of max_wal_senders, see ended
         self._begun = None
         self._promise = None
         self._number = 0
@@ -264,7 +272,7 @@ class Server:
 
     def ask(self, script=_QUESTION):
         self._number += 1
-        self._asked, self._tags = clock(), {}
+        self._asked, self._tags, self._script = clock(), {}, script
         try:
             if self.process is None:
                 self._connect()
@@ -291,7 +299,8 @@ class Server:
                    PGOPTIONS='-c client_min_messages=error -c statement_timeout=30s -c lock_timeout=500ms -c pgfleet.login=' + (
                        self.config.get('login') or '').replace('\\', '\\\\').replace(' ', '\\ '))
         self.process = subprocess.Popen(
-            [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d', self.conninfo],
+            [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d',
+             self.conninfo + (' replication=database' if self._spare else '')],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd='/', close_fds=True)
         fcntl.fcntl(self.process.stdout, fcntl.F_SETFL, fcntl.fcntl(self.process.stdout, fcntl.F_GETFL) | os.O_NONBLOCK)
         self._buffer, self.error = b'', ''
@@ -304,7 +313,7 @@ class Server:
                 return
             data = b''
         if not data:
-            self.close()
+            self.ended()
             return
         lines = (self._buffer + data).split(b'\n')
         self._buffer = lines.pop()
@@ -335,13 +344,31 @@ class Server:
         elif line.strip():
             self.error = line.strip()[:300]
 
+    def ended(self):
+        """psql has ended by itself. Where a peer has refused a new connection at once, it is asked the same over one of another kind: all that clients may
+        take can be taken, and a server without a free one would be a vote out of sight for everybody. A WAL sender that is connected to a database
+        answers SQL like any other session, and has slots of its own (max_wal_senders, PostgreSQL 12 and later).
+        """
+        asked, script, number, spare = self._asked, self._script, self._number, self._spare
+        self.close()
+        # libpq gives up later than that what nobody answers.
+        at_once = asked is not None and clock() - asked < self.config['connect_timeout'] / 2.0
+        if at_once and number == 1 and not spare and self.node_id != self.config.get('node_id'):
+            self._spare = True
+            self.ask(script)
+            if self.waiting:
+                self._asked = asked
+
     def close(self):
         """Ends the connection. A psql that hangs in a dead network does not end by itself."""
         if self._number > 1 and self._asked is not None:
             # It worked until now: perhaps the server has only restarted.
             self._begun = None
+        elif self._asked is not None and clock() - self._asked < REFUSAL:
+            self.refused = clock()
         self._asked = None
         process, self.process = self.process, None
+        self._spare = False
         if process is None:
             return
         self._number = 0
@@ -782,9 +809,24 @@ def is_old_word(reign, timeline, peer, number):
     return reign.get('replaced') in (None, number)
 
 
-def can_take_over(peers, seen):
-    return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and peer.answer.get('repmgrd')
-            and not peer.answer.get('paused')]
+def can_take_over(peers, seen, daemon=True):
+    """The standbys that repmgr, or a guard, may promote; one whose priority is not known may be. daemon: those whose repmgrd runs."""
+    return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and (peer.answer.get('repmgrd') or not daemon)
+            and not peer.answer.get('paused') and (peer.answer.get('priorities') or {}).get(str(peer.node_id), 1) > 0]
+
+
+def may_have_more(peers, seen):
+    """The standbys of which nothing tells how much they have received."""
+    return [peer for peer in peers if not peer.witness and (not seen(peer) or peer.answer.get('replaying'))]
+
+
+def may_elect(peers, seen, votes, synchronous):
+    """Whether the others can promote one of them without this node: True, False, or None where that rests with those that it does not see."""
+    unseen = [peer for peer in peers if not seen(peer)]
+    enough = sum(1 for peer in peers if peer.vote and seen(peer)) >= majority(votes)
+    if enough and can_take_over(peers, seen) and not (synchronous and len(may_have_more(peers, seen)) >= synchronous):
+        return True
+    return None if unseen else False
 
 
 def lacking(positions, keeps):
@@ -800,17 +842,24 @@ def rank(timeline, lsn, lacks, priority, node_id):
     return (timeline or 0, lsn or 0, -lacks, priority, -node_id)
 
 
+def reached(server):
+    return server.answer.get('timeline') or 0, server.answer.get('lsn') or 0
+
+
 def best_candidate(local, peers, seen, deference=True):
     """Who has received most of those that may be promoted, by the priorities that this node knows; or None.
 
     deference: whether it counts that one keeps less WAL than another for a third. What a member that is not in sight has is what it told last, which
-    a guard that has started since does not know. So two of them may not agree about it, each leaving it to the other: it counts for a while only.
+    a guard that has started since does not know. So two of them may not agree about it, each leaving it to the other: it counts for a while only. For that
+    while it is also left to one that has received more and whose repmgrd does not run: it may be between two starts.
     """
     priorities = local.answer.get('priorities') or {}
     positions = dict((str(server.node_id), server.answer['lsn']) for server in [local] + peers if not server.witness and server.answer.get('lsn')
                      and server.answer.get('system') == local.answer.get('system')) if deference else {}
-    found = [server for server in can_take_over([local] + peers, lambda server: server is local or seen(server))
+    found = [server for server in can_take_over([local], lambda server: True) + can_take_over(peers, seen, daemon=not deference)
              if priorities.get(str(server.node_id), 0) > 0]
+    furthest = max([reached(server) for server in found if server.answer.get('repmgrd')] or [(0, 0)])
+    found = [server for server in found if server.answer.get('repmgrd') or reached(server) > furthest]
     return max(found, key=lambda server: rank(
         server.answer.get('timeline'), server.answer.get('lsn'), lacking(positions, server.answer.get('keeps') or {}),
         priorities[str(server.node_id)], server.node_id)) if found else None
@@ -897,11 +946,13 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease, known):
     if synchronous:
         # A commit was confirmed by that many standbys; whoever is not in sight may be all of them.
         standbys = [peer for peer in peers if not peer.witness and peer.node_id != old]
-        missing = [peer for peer in standbys if not seen(peer)]
-        if len(missing) >= synchronous:
-            return 'cannot see %s, who may have a commit that nobody else has (repmgr_synchronous %d)' % (names(missing), synchronous), True
-        position = (answer.get('timeline') or 0, answer.get('lsn') or 0)
-        ahead = [peer for peer in answering if not peer.witness and (peer.answer.get('timeline') or 0, peer.answer.get('lsn') or 0) > position]
+        unsure = may_have_more(standbys, seen)
+        if len(unsure) >= synchronous:
+            missing, replaying = [peer for peer in unsure if not seen(peer)], [peer for peer in unsure if seen(peer)]
+            reasons = ['cannot see %s' % names(missing)] if missing else []
+            reasons += ['cannot tell before its replay ends what has been received by %s' % names(replaying)] if replaying else []
+            return '%s, who may have a commit that nobody else has (repmgr_synchronous %d)' % (' and '.join(reasons), synchronous), True
+        ahead = [peer for peer in answering if not peer.witness and reached(peer) > reached(local)]
         if ahead:
             return '%s has received more' % names(ahead), True
     return '', False
@@ -1444,6 +1495,7 @@ class Watch:
         self.starting = None
         self.doubted = None          # since when somebody knows of another primary
         self.blinded = None          # when it was stopped because peers that answer had lost sight of it
+        self.served = None           # since when the primary here has answered; None while it does not: in a recovery, or because it hangs
         self.asked_systemd = None
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
@@ -1474,10 +1526,23 @@ class Watch:
 
     def seen(self, peer):
         limit = self.config['isolation']
+        return peer.seen(limit, self.since) and not (self.makes_way() and is_blind(peer, self.config['node_id'], limit))
+
+    def makes_way(self):
+        """Whether peers that answer, and have lost sight of the primary here, count as out of sight: so that they can elect."""
+        others = may_elect(self.peers, self.fresh, self.votes, self.config['synchronous'])
+        if others is False:
+            return False
+        if self.served is not None:
+            # Nobody sees a server in its recovery. From its end on they have time to find it again.
+            return clock() - self.served > BLIND
         # The others have had their time to elect once. A recovery that is ended for them again begins anew, and would never come to its end.
-        spared = self.blinded is not None and self.started is not None and self.started > self.blinded and not self.fresh(self.local)
-        return peer.seen(limit, self.since) and not (
-            not spared and clock() - self.since > BLIND and is_blind(peer, self.config['node_id'], limit))
+        if self.blinded is not None and self.started is not None and self.started > self.blinded:
+            return False
+        if others:
+            return clock() - self.since > BLIND
+        # It would stay down for as long, for an election that perhaps cannot be held.
+        return clock() - max(self.since, self.local.answered or 0) > PATIENCE + self.config['detection']
 
     def fresh(self, peer):
         return peer.seen(self.config['isolation']) and peer.answered >= self.since
@@ -1498,7 +1563,7 @@ class Watch:
                                          asleep, []))
             return
         if (kind, pid) != self.detected:
-            self.detected, self.since, self.lost, self.asked_systemd = (kind, pid), clock(), None, None
+            self.detected, self.since, self.served, self.lost, self.asked_systemd = (kind, pid), clock(), None, None, None
             self.said.clear()
             # What was answered before is about another state of things.
             for peer in self.peers:
@@ -1596,6 +1661,11 @@ class Watch:
 
     # a server that may be writing
     def primary(self, directory):
+        if not self.fresh(self.local):
+            self.served = None
+        elif self.served is None:
+            # What it was ended for before is over.
+            self.served, self.blinded = clock(), None
         answering = [peer for peer in self.peers if self.fresh(peer)]
         other, past, named = other_primary(answering), [], None
         # What it answered as a standby, a moment before its own promotion, is another timeline.
@@ -1646,6 +1716,20 @@ class Watch:
                 self.blinded = clock()
             self.stop(directory, Problem('isolated', '%s cannot be seen, or cannot see it, for %d s and could elect another primary. It starts again '
                                          'when they are in sight' % (names(unseen), self.config['isolation']), [peer.name for peer in unseen]))
+            return
+        blind = [peer for peer in answering if peer.vote and is_blind(peer, self.config['node_id'], self.config['isolation'])]
+        if blind and self.hangs() and self.replaceable():
+            self.blinded = clock()
+            self.stop(directory, Problem('hangs', 'it has not answered for %d s, and %s cannot see it either' % (
+                clock() - self.local.answered, names(blind)), []))
+
+    def hangs(self):
+        """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does.
+
+        This guard goes on asking in its name, and not everybody who answers would notice: a standby below another standby knows nothing of its primary.
+        """
+        answered_last = self.local.answered or 0
+        return answered_last >= self.since and clock() - max(answered_last, self.local.refused or 0) > 2 * self.config['isolation']
 
     def may_elect(self, peer):
         """While repmgrd is paused here: whoever was told before that this primary stops. The others were told that it does not, or never asked, because an

@@ -51,7 +51,7 @@ def test_each_known_case_has_its_scenario():
     names = dict(SCENARIOS)
     for name, problems, dummy in known.KNOWN:
         assert names[name]["expect"]["known"], name
-        assert problems & set(names[name]["expect"]["problems"]) or name == "recovery", name
+        assert problems & set(names[name]["expect"]["problems"]), name
 
 
 def test_a_known_failure_that_passes_is_a_surprise():

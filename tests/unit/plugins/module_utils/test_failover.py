@@ -221,6 +221,31 @@ def test_a_commit_that_only_a_standby_out_of_sight_has_confirmed(missing):
     assert found(0, missing)['target'] == 'b'
 
 
+def test_a_standby_that_has_yet_to_replay_what_it_has():
+    """It tells less than it has received, and may be the only one that has confirmed a commit."""
+    def found(number, changes, **options):
+        return plan([host.replace(synchronous=number) for host in cluster(**changes)], **options)
+
+    behind = standby(None, replayed_lsn='0/4000000')
+    refused = found(1, {'c': behind})
+    assert refused['target'] is None and refused['unseen'] == ['c']
+    assert 'c: started, and still to replay what had been received, and may hold commits that were acknowledged' in refused['refuse']
+    assert 'Wait until c has replayed it, and run again' in refused['refuse'] and 'Bring them back' not in refused['refuse']
+    accepted = found(1, {'c': behind}, accept_loss=True)
+    assert (accepted['refuse'], accepted['target'], accepted['unseen']) == ('', 'b', ['c'])
+    # Where commits wait for nobody, the most is taken of what they tell, and who may have more is named.
+    assert (found(0, {'c': behind})['target'], found(0, {'c': behind})['unseen']) == ('b', ['c'])
+    assert found(2, {'c': behind})['target'] == 'b'
+    both = found(2, {'b': None, 'c': behind})
+    assert (both['target'], both['unseen']) == ('c', ['b'])
+    three = [host.replace(synchronous=2) for host in cluster(b=None)] + [Host(
+        name='d', node_id=5, node_name='d', initial_role='standby', synchronous=2, observed=behind.replace(repmgr={'nodes': rows(), 'repmgrd': {}}))]
+    assert 'b: not seen; d started, and still to replay' in plan(three)['refuse']
+    # It replays what it has before it takes writes.
+    ahead = standby(None, replayed_lsn='0/6000000')
+    assert (found(1, {'c': ahead})['target'], found(1, {'c': ahead})['unseen']) == ('c', [])
+
+
 def test_two_data_nodes_and_a_witness_with_synchronous_commits():
     """What the one standby has confirmed is all there is. Where it is down, too, nobody can be promoted."""
     rows_of_two = [row for row in rows() if row['node_name'] != 'c']

@@ -201,6 +201,18 @@ def test_promotion(local, peers, problem, wait):
     (standby('b'), (silent('a'), standby('c', lsn=101)), 1, 'c has received more'),
     (standby('b'), (silent('a'), standby('c', lsn=101)), 0, ''),
     (standby('b', timeline=2), (silent('a'), standby('c', lsn=101)), 1, ''),
+    # It has started, and tells what it has replayed.
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True)), 1,
+     'cannot tell before its replay ends what has been received by c, who may have a commit that nobody else has (repmgr_synchronous 1)'),
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True)), 0, ''),
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True), standby('d')), 2, ''),
+    (standby('b'), (silent('a'), standby('c', lsn=90, replaying=True), silent('d'), witness('e', vote=True)), 2,
+     'cannot see d and cannot tell before its replay ends what has been received by c, who may have a commit that nobody else has (repmgr_synchronous 2)'),
+    (standby('b'), (silent('a'), standby('c', lsn=101, replaying=True), standby('d')), 2, 'c has received more'),
+    # What the candidate itself has, it replays before it takes writes.
+    (standby('b', replaying=True), (silent('a'), standby('c')), 1, ''),
+    # The old primary, as a standby again or not, is none of those that confirmed what it wrote.
+    (standby('b'), (standby('a', replaying=True, lsn=90), standby('c')), 1, ''),
 ])
 def test_promotion_where_commits_wait_for_standbys(local, peers, synchronous, problem):
     assert promotion(local, *peers, synchronous=synchronous)[0] == problem
@@ -418,6 +430,65 @@ def test_a_server_that_hangs_is_given_up(tmpdir):
     assert not peer.seen(5) and peer.seen(5, since=guard.clock())
 
 
+FULL = """
+import os, sys
+with open(os.path.join(os.path.dirname(sys.argv[0]), 'log'), 'a') as log:
+    log.write(sys.argv[-1] + '\\n')
+if 'replication=database' not in sys.argv[-1]:
+    print('psql: error: sorry, too many clients already')
+    sys.exit(2)
+""" + ANSWERS
+
+
+def test_a_server_whose_clients_have_taken_every_connection(tmpdir):
+    """A WAL sender answers like any other session, and has slots of its own."""
+    peer = psql(tmpdir, FULL)
+    peer.node_id, before = 2, guard.clock()
+    guard.ask_all([peer], 5)
+    try:
+        assert peer.answer['in_recovery'] and before <= peer.answered < before + 1
+        # It stays connected.
+        guard.ask_all([peer], 5)
+        assert tmpdir.join('log').read().splitlines() == ['host=b', 'host=b replication=database']
+        assert peer.answered > before
+    finally:
+        peer.close()
+    # What is connected anew later is a client again.
+    guard.ask_all([peer], 5)
+    peer.close()
+    assert tmpdir.join('log').read().splitlines() == ['host=b', 'host=b replication=database'] * 2
+
+
+@pytest.mark.parametrize('node_id, body, tries', [
+    # Nobody answers there at all.
+    (2, "print('psql: error: Connection refused')", ['host=b', 'host=b replication=database']),
+    # What is not refused at once is no matter of slots; nor is the server here, which keeps some for its own user.
+    (2, "import time; time.sleep(1.1)", ['host=b']),
+    (1, "print('psql: error: the database system is starting up')", ['host=b']),
+])
+def test_when_a_connection_of_another_kind_is_tried(tmpdir, node_id, body, tries):
+    peer = psql(tmpdir, FULL.split('if ')[0] + body)
+    peer.node_id, peer.config['node_id'] = node_id, 1
+    guard.ask_all([peer], 5)
+    assert tmpdir.join('log').read().splitlines() == tries and peer.answered is None and not peer.waiting
+
+
+def test_when_a_server_has_refused(tmpdir):
+    found = psql(tmpdir, "print('psql: error: the database system is starting up')")
+    assert found.refused is None
+    guard.ask_all([found], 3)
+    assert guard.clock() - found.refused < 3
+    # One that hangs: psql gives up by itself.
+    found = psql(tmpdir, "import time; time.sleep(1); print('timeout expired')")
+    guard.ask_all([found], 3)
+    assert (found.refused, found.error) == (None, 'timeout expired')
+    # One that has worked on this connection has ended it, and says nothing of others.
+    found = psql(tmpdir, "input()")
+    found._number = 1
+    guard.ask_all([found], 3)
+    assert found.refused is None
+
+
 def test_a_server_that_refuses_says_why(tmpdir):
     peer = psql(tmpdir, 'print("psql: error: connection refused")\nraise SystemExit(2)\n')
     guard.ask_all([peer], 5)
@@ -532,7 +603,7 @@ class Stage:
         self.watch.peers, self.watch.votes = list(peers), 3
         self.watch.state['armed'] = True
         self.watch.local.answer, self.watch.local.answered = {'system': SYSTEM, 'timeline': 1, 'paused': False}, self.now
-        self.watch.since = self.now - 60
+        self.watch.since = self.watch.served = self.now - 60
         for peer in peers:
             peer.answered = self.now if peer.answer else None
         monkeypatch.setattr(self.watch, 'wanted', lambda: True)
@@ -565,6 +636,7 @@ def test_watch_over_a_primary_that_is_cut_off(monkeypatch):
     stage.now += 3.9
     assert stage.primary() == []
     stage.now += 0.2
+    stage.watch.local.answered = stage.now
     assert stage.primary() == ['stop']
     stage.watch.peers[0].answered = stage.now
     assert stage.primary() == []
@@ -628,9 +700,9 @@ def test_watch_over_a_server_that_has_just_started(monkeypatch):
     assert stage.primary() == ['stop']
     # The others have not seen it while it was down. Until they do they are held back by the lock of its start.
     stage = Stage(monkeypatch, standby('b'), standby('c'))
-    stage.watch.since = stage.now - 9
+    stage.watch.since = stage.watch.served = stage.now - 9
     assert stage.primary() == []
-    stage.watch.since = stage.now - 11
+    stage.watch.since = stage.watch.served = stage.now - 11
     assert stage.primary() == ['stop']
 
 
@@ -752,9 +824,11 @@ def test_watch_over_a_server_that_died(monkeypatch):
         peer.answered = stage.now
     assert 'left to a failover' in stage.stopped()[0]
     # Nobody could take over, so nothing is waited for.
-    for peer in stage.watch.peers:
-        peer.answer['repmgrd'] = False
-    assert stage.stopped() == [start_it]
+    for answer in ({'repmgrd': False}, {'repmgrd': True, 'priorities': {'2': 0, '3': 0}}):
+        for peer in stage.watch.peers:
+            peer.answer.update(answer)
+        stage.watch.starting, stage.done[:] = None, []
+        assert stage.stopped() == [start_it]
 
 
 def test_watch_over_a_primary_that_others_have_lost_sight_of(monkeypatch):
@@ -807,7 +881,11 @@ PRIORITIES = {'1': 100, '2': 100, '3': 100}
     ({}, (standby('b'), standby('c')), 'a'),
     ({}, (standby('b', lsn=101), standby('c', lsn=102)), 'c'),
     ({}, (standby('b', timeline=2, lsn=7), standby('c', lsn=102)), 'b'),
-    ({}, (standby('b', lsn=101, repmgrd=False), standby('c', lsn=102, paused=True)), 'a'),
+    # Its repmgrd may be between two starts.
+    ({}, (standby('b', lsn=101, repmgrd=False), standby('c', lsn=102, paused=True)), 'b'),
+    ({'repmgrd': False}, (standby('b'), standby('c', lsn=99)), 'b'),
+    ({'priorities': dict(PRIORITIES, **{'2': 200})}, (standby('b', repmgrd=False), standby('c')), 'a'),
+    ({'priorities': dict(PRIORITIES, **{'2': 0})}, (standby('b', lsn=101, repmgrd=False), standby('c')), 'a'),
     ({'priorities': dict(PRIORITIES, **{'2': 200})}, (standby('b'), standby('c')), 'b'),
     ({'priorities': dict(PRIORITIES, **{'1': 0})}, (standby('b'), standby('c')), 'b'),
     ({'priorities': {'1': 0}}, (standby('b'), standby('c')), None),
@@ -817,6 +895,12 @@ def test_who_takes_over(local, peers, best):
     here = standby('a', **dict({'priorities': PRIORITIES}, **local))
     found = guard.best_candidate(here, list(peers), lambda peer: bool(peer.answer))
     assert (found.name if found else None) == best
+
+
+def test_nobody_waits_for_ever_for_a_repmgrd_that_does_not_run():
+    here, other = standby('a', priorities=PRIORITIES), standby('b', lsn=101, repmgrd=False)
+    for deference, best in ((True, other), (False, here)):
+        assert guard.best_candidate(here, [other], lambda peer: True, deference) is best
 
 
 def gone(name, **answer):
@@ -882,6 +966,8 @@ def test_an_election_is_left_to_who_keeps_more_for_a_while(monkeypatch, seconds,
     ((standby('b'), silent('c')), {}, 15.9, None),
     ((standby('b'), silent('c')), {}, 16.1, ' promote -- '),
     ((standby('b', lsn=101), silent('c')), {}, 16.1, 'NO PRIMARY: no standby was promoted. Type'),
+    ((standby('b', lsn=101, repmgrd=False), silent('c')), {}, 16.1, 'NO PRIMARY: no standby was promoted. Type'),
+    ((standby('b', lsn=101, repmgrd=False), silent('c')), {}, 16.1 + guard.DEFERENCE, ' promote -- '),
     ((silent('b'), silent('c')), {}, 16.1, 'NO PRIMARY: sees 1 of 3 votes (a), a majority is 2. Type'),
     ((standby('b'), silent('c')), {'paused': True}, 16.1, 'NO PRIMARY: repmgrd is paused. Type'),
     ((standby('b'), silent('c')), {'repmgrd': False}, 16.1, 'NO PRIMARY: repmgrd does not run. Type'),
@@ -1516,19 +1602,114 @@ def test_a_session_whose_lock_was_refused_is_no_lock(monkeypatch):
 
 def test_a_recovery_is_ended_once_for_an_election_and_then_let_finish(monkeypatch):
     """The others answer, and have not heard of the primary since before its host was booted; and nobody of them may be elected."""
-    stage = Stage(monkeypatch, standby('b', receiving=False, repmgrd=True, upstream=1, last_seen=99), silent('c'))
-    stage.watch.local.answered = None
-    stage.watch.since = stage.now - 11
+    stage = Stage(monkeypatch, standby('b', receiving=False, repmgrd=True, upstream=1, last_seen=99),
+                  standby('c', receiving=False, repmgrd=True, upstream=1, last_seen=99))
+    stage.watch.local.answered = stage.watch.served = None
+    stage.watch.since = stage.now - 9.9
+    assert stage.primary() == []
+    stage.watch.since = stage.now - 10.1
     assert stage.primary() == ['stop'] and stage.watch.blinded == stage.now
     stage.now += 100
-    stage.watch.started, stage.watch.since = stage.now, stage.now
-    stage.watch.peers[0].answered = stage.now
-    stage.now += 11
-    stage.watch.peers[0].answered = stage.now
-    # What is out of sight altogether still counts: two of three votes are in sight.
+    stage.watch.started = stage.watch.since = stage.now
+    later(stage, 300)
+    assert stage.primary() == []
+    # From its end on they have time to find it again.
+    later(stage, 1, stage.watch.local)
+    assert stage.primary() == []
+    later(stage, 9.9, stage.watch.local)
     assert stage.primary() == []
     # It takes writes: those that do not hear of it may elect.
-    stage.watch.local.answered = stage.now
+    later(stage, 0.2, stage.watch.local)
+    assert stage.primary() == ['stop']
+
+
+def later(stage, seconds, *others):
+    """All peers answer then, and so do the others."""
+    stage.now += seconds
+    for server_ in [peer for peer in stage.watch.peers if peer.answer] + list(others):
+        server_.answered = stage.now
+
+
+@pytest.mark.parametrize('served', [False, True])
+def test_a_recovery_is_not_ended_at_once_for_those_who_may_not_be_able_to_elect(monkeypatch, served):
+    """One standby is away. The other has lost sight of the primary, and with those that this node does not see it may have a majority, or not. served: a
+    process of a server that has served has died, and it recovers in its place.
+    """
+    stage = Stage(monkeypatch, standby('b', receiving=False, upstream=1, last_seen=99))
+    stage.watch.peers.append(silent('c'))
+    if not served:
+        stage.watch.local.answered, stage.watch.since, stage.watch.served = None, stage.now, None
+    later(stage, guard.PATIENCE + CONFIG['detection'] - 0.1)
+    stage.watch.local.refused = stage.now
+    assert stage.primary() == [] and stage.watch.served is None
+    later(stage, 0.2)
+    assert stage.primary() == ['stop']
+
+
+def test_who_was_ended_in_a_recovery_is_not_spared_for_ever(monkeypatch):
+    """Its server hangs, a day later."""
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.blinded, stage.watch.started, stage.watch.since, stage.watch.served = stage.now - 200, stage.now - 100, stage.now - 100, None
+    assert stage.primary() == [] and stage.watch.served == stage.now
+    later(stage, 5)
+    assert stage.primary() == ['stop']
+
+
+@pytest.mark.parametrize('peers, synchronous, votes, can', [
+    ([standby('b'), standby('c')], 0, 3, True),
+    ([standby('b'), standby('c')], 1, 3, True),
+    ([standby('b'), standby('c', repmgrd=False)], 0, 3, True),
+    # Nobody may be promoted, whoever wants an election.
+    ([standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0, '2': 100})], 0, 3, False),
+    ([standby('b', paused=True), standby('c', repmgrd=False)], 0, 3, False),
+    ([standby('b', priorities={'2': 0}), standby('c')], 0, 3, True),
+    ([standby('b'), witness('c', vote=True)], 0, 3, True),
+    ([standby('b')], 0, 2, False),
+    # That rests with those that this node does not see.
+    ([standby('b'), silent('c')], 0, 3, None),
+    ([standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0}), silent('d')], 0, 3, None),
+    ([standby('b'), standby('c'), silent('d', vote=False)], 0, 3, True),
+    ([standby('b'), standby('c'), silent('d', vote=False)], 1, 3, None),
+    ([standby('b'), standby('c'), silent('d', vote=False)], 2, 3, True),
+    ([standby('b'), standby('c', replaying=True)], 1, 3, False),
+    ([standby('b'), standby('c', replaying=True)], 2, 3, True),
+])
+def test_whether_the_others_can_elect(peers, synchronous, votes, can):
+    assert guard.may_elect(peers, lambda peer: bool(peer.answer), votes, synchronous) is can
+
+
+@pytest.mark.parametrize('peers, answered, refused, paused, done', [
+    # A standby below b knows nothing of the primary, so the two that have lost sight of it are no majority.
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 8.1, None, False, ['stop']),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 7.9, None, False, []),
+    ((standby('b'), standby('c', upstream=None, repmgrd=False, last_seen=None)), 8.1, None, False, ['stop']),
+    # Everybody still sees it: then it is the connection of this guard.
+    ((standby('b', receiving=True), standby('c', upstream=2, receiving=True)), 8.1, None, False, []),
+    ((standby('b', receiving=True), standby('c', upstream=2, receiving=True), witness('d')), 8.1, None, False, []),
+    # It says that it recovers, or has no connection free.
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 60, 1, False, []),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 60, 8.1, False, ['stop']),
+    # It has not answered since it started: a recovery may take long.
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 60.1, None, False, []),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), None, None, False, []),
+    ((standby('b'), standby('c', upstream=2, receiving=True)), 8.1, None, True, []),
+])
+def test_watch_over_a_primary_that_hangs(monkeypatch, peers, answered, refused, paused, done):
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.local.answered = None if answered is None else stage.now - answered
+    stage.watch.local.refused = None if refused is None else stage.now - refused
+    stage.watch.local.answer['paused'] = paused
+    assert stage.primary() == done
+    if done:
+        assert stage.problems[0].code == 'hangs'
+        # What hangs may hang again: the others have their time to elect.
+        assert 'left to a failover' in stage.stopped()[0]
+
+
+def test_nobody_makes_way_where_nobody_may_be_promoted(monkeypatch):
+    stage = Stage(monkeypatch, standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0}))
+    assert stage.primary() == []
+    stage.watch.peers[0].answer['priorities'] = {'2': 1}
     assert stage.primary() == ['stop']
 
 

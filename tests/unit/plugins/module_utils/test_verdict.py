@@ -390,6 +390,7 @@ def test_a_primary_that_its_guard_has_stopped():
     ({'code': 'named', 'peers': []}, 'it cannot see a majority of the votes', 'a'),
     ({'code': 'promoting', 'peers': ['b']}, 'another node was being promoted with the votes of b', 'a'),
     ({'code': 'stood_still', 'peers': []}, 'this host stood still, and another primary could be elected meanwhile', 'a'),
+    ({'code': 'hangs', 'peers': []}, 'it did not answer, and others had lost sight of it', 'a'),
     ({'code': 'of a later version', 'peers': ['b', 'c']}, 'it cannot see b, c', 'a'),
     ({}, 'it cannot see a majority of the votes', 'a'),
 ], ids=lambda value: value.get('code', 'nothing') if isinstance(value, dict) else '')
