@@ -6,12 +6,13 @@ from simulation import world
 from simulation import ledger
 
 
-def _freezes(scenario, clock):
-    return any(fault['do'] == 'freeze' and (fault.get('clock') or not clock) for fault in scenario['faults'])
+def _pauses(scenario):
+    """Whether a host stands still, and its clock with it."""
+    return any(fault['do'] == 'freeze' and fault.get('clock') for fault in scenario['faults'])
 
 
 def _overlaps(result, seconds):
-    """Whether there were two primaries so soon after one of them had stood still."""
+    """Whether there were two primaries so soon after one of them had stood still, and its clock with it."""
     return any(age < seconds for dummy, dummy_length, age in result.two)
 
 
@@ -22,22 +23,17 @@ def _unwarned(dummy, result):
 
 def _thawed(scenario, result):
     """A virtual machine goes on while its successor is being promoted, and a witness or a standby that follows it still makes the newer one yield."""
-    return _freezes(scenario, True) and _overlaps(result, ledger.AFTER_THAW)
+    return _pauses(scenario) and _overlaps(result, ledger.AFTER_THAW)
 
 
 def _thawed_alone(scenario, result):
     """... and goes on in a cut: it does not know how long it was away, and counts on everybody for the isolation limit. So may a standby that has voted."""
-    return _freezes(scenario, True) and _overlaps(result, world.TIMINGS[scenario['profile']]['isolation'] + 1)
-
-
-def _stood_still(scenario, result):
-    """For the moment that its guard needs to stop it, a primary that stood still acknowledges what a standby receives that has not followed another yet."""
-    return _freezes(scenario, False) and _overlaps(result, ledger.AFTER_THAW)
+    return _pauses(scenario) and _overlaps(result, world.TIMINGS[scenario['profile']]['isolation'] + 1)
 
 
 def _started(scenario, dummy):
     """A start goes by what it was told before its host stood still, and does not know that it did."""
-    return _freezes(scenario, True)
+    return _pauses(scenario)
 
 
 def _paused(dummy, result):
@@ -50,20 +46,13 @@ def _recovers(scenario, result):
     return any(fault.get('recovery', 0) > 10 for fault in scenario['faults']) and any('left to a failover for a while' in line for line in result.lines)
 
 
-def _unarmed(scenario, result):
-    """The guard's file was lost, and the guard was restarted in a cut: it is not armed."""
-    return any(fault['do'] == 'lose_state' for fault in scenario['faults']) and any('is not armed' in line for line in result.lines)
-
-
 KNOWN = [
-    ('unarmed', {'two', 'streaming', 'primaries'}, _unarmed),
     ('F02a', {'two', 'streaming', 'primaries'}, _paused),
     ('recovery', {'primaries'}, _recovers),
     ('vote', {'streaming', 'primaries', 'two'}, _unwarned),
     ('thaw_start', {'started', 'two after a thaw'}, _started),
     ('thaw', {'streaming', 'primaries', 'two after a thaw'}, _thawed),
-    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone),
-    ('thaw_lost', {'lost'}, _stood_still)]
+    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone)]
 
 
 def known(scenario, result, kinds):
