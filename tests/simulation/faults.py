@@ -272,7 +272,8 @@ FAULTS = dict((function.__name__, function) for function in (
     locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
     slow_promotion, hook, start_server, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
 # Those that end when their time is over.
-LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'end_guard', 'no_fuse', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow', 'lossy', 'pause')
+LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'end_guard', 'no_fuse', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow',
+        'lossy', 'pause')
 
 
 def events(faults):

@@ -101,7 +101,8 @@ MUTANTS = [
     ('a guard that starts grants a new period', "if first and kind == 'primary' and pid:", 'if False:'),
     ('a guard that starts has no time to look', 'self.sight = max(self.sight, now + LOOK - limit - FUSE)', 'pass'),
     ('a guard whose file is lost is not armed', "if self.before and self.before.get('fences') and not self.state['armed']:", 'if False:'),
-    ('the fuse knows no pause', "fences = bool(kind == 'primary' and pid and need and self.replaceable())", "fences = bool(kind == 'primary' and pid and need)"),
+    ('the fuse knows no pause', "fences = bool(kind == 'primary' and pid and need and self.replaceable())",
+     "fences = bool(kind == 'primary' and pid and need)"),
     ('a start beside no guard is nobody\'s', "if stamp and stamp['limit'] is not None:", 'if False:'),
     ('crash in the watch', "        self.adopt(answering)\n", "        self.adopt(answering[9])\n"),
 ]
