@@ -1914,13 +1914,18 @@ def watch(config):
         while True:
             watching.tick()
             tell_systemd('WATCHDOG=1')
-            written = os.stat(CONFIG).st_mtime
-            # What is at work here goes on as it was begun.
-            if written != changed and not watching.job:
-                changed = written
-                watching.close()
-                watching = Watch(read_config())
-                say('has read its configuration again: %d votes' % watching.votes)
+            try:
+                written = os.stat(CONFIG).st_mtime
+                # What is at work here goes on as it was begun.
+                if written != changed and not watching.job:
+                    changed = written
+                    successor = Watch(read_config())
+                    watching.close()
+                    watching = successor
+                    say('has read its configuration again: %d votes' % watching.votes)
+            except (IOError, OSError, KeyError, TypeError, ValueError) as exc:
+                # A guard that ended for that could not start again, and the fuse would end a server that is well.
+                watching.say('config', '%s cannot be read, and what it said before counts: %s' % (CONFIG, exc))
     except SystemExit:
         # Whatever else ends this program leaves its last word, and the server, to the fuse.
         watching.stand_down()

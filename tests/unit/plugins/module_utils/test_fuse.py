@@ -534,6 +534,36 @@ def test_a_systemd_that_hangs(monkeypatch, tmpdir):
     listening.close()
 
 
+@pytest.mark.parametrize('found', ['{', '{}', '[]', None])
+def test_a_configuration_that_cannot_be_read(host, monkeypatch, tmpdir, found):
+    """A guard that ended for that could not start again, and its primary would be killed."""
+    ticks, config = [], tmpdir.join('guard.json')
+
+    def tick(watch, real=guard.Watch.tick):
+        ticks.append(1)
+        host.now += 0.5
+        if len(ticks) == 3:
+            config.write(found or '')
+            os.utime(str(config), (1, len(ticks)))
+            if found is None:
+                config.remove()
+        if len(ticks) == 20:
+            config.write(json.dumps(dict(host.config, peers=[])))
+        if len(ticks) == 22:
+            raise SystemExit(0)
+        real(watch)
+    config.write(json.dumps(host.config))
+    for name, value in (('CONFIG', str(config)), ('PID_FILE', str(tmpdir.join('pid'))), ('become_user', lambda config: None),
+                        ('tell_systemd', lambda text: None), ('read_config', lambda: json.loads(config.read()))):
+        monkeypatch.setattr(guard, name, value)
+    monkeypatch.setattr(guard.signal, 'signal', lambda *dummy: None)
+    monkeypatch.setattr(guard.Watch, 'tick', tick)
+    with pytest.raises(SystemExit):
+        guard.watch(host.config)
+    assert 'STOP' not in host.said and len([text for text in host.said if 'cannot be read, and what it said before counts' in text]) == 1
+    assert 'has read its configuration again: 1 votes' in host.said
+
+
 @pytest.mark.parametrize('end, limit', [(SystemExit(0), None), (RuntimeError('x'), 6)])
 def test_how_a_guard_ends(host, monkeypatch, tmpdir, end, limit):
     """A crash leaves the server to the fuse."""
