@@ -28,6 +28,7 @@ import time
 
 SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
+PID_FILE = '/run/postgresql/repmgr-guard-fuse.pid'
 # How often it looks, in seconds.
 EVERY = 0.05
 
@@ -161,6 +162,11 @@ def lock_memory():
 def main():
     lock_memory()
     fuse = Fuse()
+    try:
+        with open(PID_FILE, 'w') as handle:
+            handle.write('%d\n' % os.getpid())
+    except (IOError, OSError) as exc:
+        print('%s cannot be written: %s' % (PID_FILE, exc))
     print('watches over the guard of this host')
     sys.stdout.flush()
     while True:
