@@ -76,16 +76,17 @@ def expired(stamp, here, now):
 
 # -- what is done
 
-def servers(directory, proc='/proc'):
+def servers(directory):
     """The processes of the server on that directory. All have it as their working directory: no other cluster's, and no number of before, is met.
 
     By their name in the kernel: unlike a command line it can be read of a process that hangs, too, and no child of the server changes it.
     """
-    found = []
-    for name in os.listdir(proc):
+    # In bytes, whatever this program's locale is.
+    found, wanted = [], directory.encode('utf-8')
+    for name in os.listdir('/proc'):
         try:
-            with open('%s/%d/comm' % (proc, int(name))) as handle:
-                if handle.read().strip() in ('postgres', 'postmaster') and os.readlink('%s/%s/cwd' % (proc, name)) == directory:
+            with open('/proc/%d/comm' % int(name), 'rb') as handle:
+                if handle.read().strip() in (b'postgres', b'postmaster') and os.readlink(('/proc/%s/cwd' % name).encode('ascii')) == wanted:
                     found.append(int(name))
         except (IOError, OSError, ValueError):
             continue
