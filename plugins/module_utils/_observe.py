@@ -708,22 +708,28 @@ def is_deployed(root='/'):
 
 
 def read_guard(root='/'):
-    """{running, enabled, stopped, peers} of repmgr-guard as role guard installs it, or None.
+    """{running, enabled, stopped, peers, fuse} of repmgr-guard as role guard installs it, or None.
 
     stopped: {code, peers, since} as the guard wrote them down when it stopped the server, as much of it as it did; None where it has not.
-    peers: [{node_id, conninfo}], whom it connects to and how.
+    peers: [{node_id, conninfo}], whom it connects to and how. fuse: {running, enabled} of its fuse, or None where that is not installed.
     """
-    if not os.path.exists(os.path.join(root, 'etc/systemd/system/repmgr-guard.service')):
+    guard, fuse = _guard_unit(root, 'repmgr-guard'), _guard_unit(root, 'repmgr-guard-fuse')
+    return guard and dict(guard, stopped=_read_stop(os.path.join(root, 'run/postgresql/repmgr-guard.stopped')), fuse=fuse,
+                          peers=_guard_peers(os.path.join(root, 'etc/pgfleet/guard.json')))
+
+
+def _guard_unit(root, name):
+    """{running, enabled} of a unit that writes its process id where the guard does, or None where it is not installed."""
+    if not os.path.exists(os.path.join(root, 'etc/systemd/system/%s.service' % name)):
         return None
     try:
-        with open(os.path.join(root, 'run/postgresql/repmgr-guard.pid')) as handle:
+        with open(os.path.join(root, 'run/postgresql/%s.pid' % name)) as handle:
             with open(os.path.join(root, 'proc/%d/cmdline' % int(handle.read())), 'rb') as command:
-                running = b'repmgr-guard' in command.read()
+                # After the number was used again it may be the other's.
+                running = name in [os.path.basename(word) for word in command.read().decode('utf-8', 'replace').split('\0')]
     except (IOError, OSError, ValueError):
         running = False
-    return {'running': running, 'stopped': _read_stop(os.path.join(root, 'run/postgresql/repmgr-guard.stopped')),
-            'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/repmgr-guard.service')),
-            'peers': _guard_peers(os.path.join(root, 'etc/pgfleet/guard.json'))}
+    return {'running': running, 'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/%s.service' % name))}
 
 
 def _guard_peers(path):

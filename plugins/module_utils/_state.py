@@ -172,7 +172,7 @@ class Observed(Record):
         ('replication', list),
         ('slots', list),
         ('repmgr', dict),
-        ('guard', None),            # whether repmgr-guard, where it is installed, runs and starts at boot
+        ('guard', None),            # whether repmgr-guard and its fuse, where they are installed, run and start at boot
         ('daemons', list),          # every repmgrd of this node: {pid, unit}; unit is None where systemd runs it in none
         ('pause', None),            # who paused repmgrd, and why, as he wrote it down
         ('run_lock', None),         # of the run that works on this node, as _run_lock has it

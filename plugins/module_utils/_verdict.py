@@ -314,6 +314,7 @@ _STOPPED_BECAUSE = {
     'stood_still': 'this host stood still, and another primary could be elected meanwhile',
     'promoting': 'another node was being promoted with the votes of {0}',
     'hangs': 'it did not answer, and others had lost sight of it',
+    'fuse': 'it could not see a majority of the votes, or was not at work',
 }
 # Its data are not the newest: it comes back as a standby.
 _REPLACED = ('primary', 'promoted', 'named')
@@ -330,7 +331,7 @@ def _check_fenced(cluster, host, stopped):
     if replaced:
         # Behind the one that counts stand those that only name it.
         peers = peers[:1]
-    code = stop.get('code') if replaced or stop.get('code') in ('stood_still', 'promoting', 'hangs') else 'isolated'
+    code = stop.get('code') if replaced or stop.get('code') in ('stood_still', 'promoting', 'hangs', 'fuse') else 'isolated'
     because = _STOPPED_BECAUSE[code].format(', '.join(peers) or 'a majority of the votes')
     if replaced:
         cluster.problem(
@@ -755,6 +756,12 @@ def _check_repmgrd(cluster):
             cluster.problem('guard_down', host.name, 'repmgr-guard %s' % (
                 'would not run after a boot' if guard.get('running') else 'is not running: nothing stops this node when it is cut off'),
                 'a running guard', _steps.shell('systemctl enable --now repmgr-guard', host=host.name), stop=False)
+        fuse = (guard or {}).get('fuse')
+        if fuse and not (fuse.get('running') and fuse.get('enabled')):
+            cluster.problem('fuse_down', host.name, 'repmgr-guard-fuse %s' % (
+                'would not run after a boot' if fuse.get('running') else
+                'is not running: nothing stops this node when it is cut off and its guard hangs or dies'),
+                'a running fuse', _steps.shell('systemctl enable --now repmgr-guard-fuse', host=host.name), stop=False)
         if host.observed.server.restart_for:
             cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
                             'a server that runs what is installed and configured',

@@ -152,7 +152,7 @@ def test_sudoers(host, name):
 
 
 def test_units(host, name):
-    for unit in (lab.UNIT, "repmgrd") + (() if name == lab.WITNESS else ("repmgr-guard",)):
+    for unit in (lab.UNIT, "repmgrd") + (() if name == lab.WITNESS else ("repmgr-guard", "repmgr-guard-fuse")):
         service = host.service(unit)
         assert service.is_running and service.is_enabled, unit
     assert host.run("systemctl show -p Restart --value repmgrd").stdout.strip() in ("on-failure", "always")

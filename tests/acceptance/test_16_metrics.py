@@ -61,7 +61,7 @@ def test_every_node_says_what_is_so(role, figure):
         assert {name: now["role role=" + name] for name in ("primary", "standby", "witness")} == {
             name: float(name == kind) for name in ("primary", "standby", "witness")}
         assert now.get("timeline") == (None if kind == "witness" else timeline)
-        assert now.get("guard_running") == (None if kind == "witness" else 1)
+        assert now.get("guard_running") == now.get("guard_fuse_running") == (None if kind == "witness" else 1)
         assert now.get("streaming") == (1 if kind == "standby" else None)
         for name in ("receive_lag_bytes", "replay_lag_bytes", "replay_lag_seconds"):
             assert (name in now and 0 <= now[name] < 2 ** 24) == (kind == "standby"), (name, now)

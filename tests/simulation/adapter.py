@@ -15,6 +15,7 @@ from simulation import scheduler
 from simulation import waits
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'roles', 'guard', 'files', 'guard.py')
+FUSE = os.path.join(os.path.dirname(PATH), 'fuse.py')
 PROGRAM = '/usr/local/sbin/repmgr-guard'
 _loaded = {}
 
@@ -45,7 +46,8 @@ class File(io.StringIO):
 
 
 class Path:
-    join, basename, dirname, abspath = map(staticmethod, (os.path.join, os.path.basename, os.path.dirname, os.path.normpath))
+    join, basename, dirname, abspath, realpath = map(staticmethod, (
+        os.path.join, os.path.basename, os.path.dirname, os.path.normpath, os.path.normpath))
 
     def __init__(self, guard):
         self.guard = guard
@@ -179,7 +181,9 @@ class Guard:
         self.world = None
         module = types.ModuleType('guard')
         exec(compile(waits.generators(source, path), path, 'exec'), module.__dict__)  # pylint: disable=exec-used
-        self.module = module
+        self.module, self.fuse = module, types.ModuleType('fuse')
+        with open(FUSE) as handle:
+            exec(compile(handle.read(), FUSE, 'exec'), self.fuse.__dict__)  # pylint: disable=exec-used
         system = self.system = System(self)
         names = module.__dict__
         names[waits.HELPER] = waits.helper
@@ -192,6 +196,7 @@ class Guard:
         names['signal'] = types.SimpleNamespace(SIGQUIT=signal.SIGQUIT, SIGKILL=signal.SIGKILL, SIGTERM=signal.SIGTERM, signal=lambda *dummy: None)
         names['sys'] = types.SimpleNamespace(executable='python3', argv=[PROGRAM, 'watch'])
         names['tempfile'] = types.SimpleNamespace(TemporaryFile=lambda dir: io.BytesIO())  # pylint: disable=redefined-builtin
+        names['boot'] = lambda: 'this boot'
         names['clock'] = lambda: self.world.current.host.clock()  # pylint: disable=unnecessary-lambda
         names['say'] = lambda text: self.world.said(self.world.current, text)
         names['Retention'] = NoRetention

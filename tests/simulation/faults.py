@@ -60,6 +60,11 @@ def restart_server(world, host, seconds=1.0, recovery=0.5):
     target.run(['systemctl', 'restart', 'server'], start())
 
 
+def start_server(world, host):
+    """systemctl start, by somebody."""
+    world.hosts[host].run(['systemctl', 'start', 'server'], world.hosts[host].systemd.start_server())
+
+
 def kill_guard(world, host):
     """systemd starts it again."""
     guard = world.hosts[host].systemd.guard
@@ -75,6 +80,33 @@ def no_guard(world, host, on=False):
         systemd.start_guard()
     elif systemd.guard is not None:
         systemd.guard.kill()
+
+
+def end_guard(world, host, on=False):
+    """systemctl stop: an orderly end."""
+    systemd = world.hosts[host].systemd
+    systemd.guard_masked = not on
+    if on:
+        systemd.start_guard()
+    elif systemd.guard is not None:
+        systemd.guard.terminate()
+
+
+def kill_fuse(world, host):
+    """systemd starts it again."""
+    fuse = world.hosts[host].systemd.fuse
+    if fuse is not None:
+        fuse.kill()
+
+
+def no_fuse(world, host, on=False):
+    """It is killed, and cannot start."""
+    systemd = world.hosts[host].systemd
+    systemd.fuse_masked = not on
+    if on:
+        systemd.start_fuse()
+    else:
+        kill_fuse(world, host)
 
 
 def stop_guard(world, host, on=False):
@@ -252,9 +284,10 @@ def change(world, **values):
 FAULTS = dict((function.__name__, function) for function in (
     power, freeze, kill_server, crash_server, stop_server, restart_server, kill_guard, no_guard, stop_guard, kill_repmgrd, lose_state, step, drift, full,
     locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, dead, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
-    slow_promotion, hook, expect, streams, pg_promote, change))
+    slow_promotion, hook, start_server, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
 # Those that end when their time is over.
-LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow', 'lossy', 'pause')
+LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'end_guard', 'no_fuse', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow',
+        'lossy', 'pause')
 
 
 def events(faults):

@@ -15,7 +15,8 @@ class Host:
     def __init__(self, world, name, node_id, witness):
         self.world, self.name, self.node_id, self.witness = world, name, node_id, witness
         self.rate, self._clock, self._since, self.wall_offset = 1.0, 1000.0, 0.0, 0.0
-        self.off, self.frozen, self.removed, self.thawed = False, False, False, -1000.0
+        self.off, self.frozen, self.removed = False, False, False
+        self.thawed = -1000.0                      # when it last went on after its clock had stood still, too
         self._stands = False                       # its clock, too
         self.files, self.flocks, self.processes = {}, {}, []
         self.promote_seconds = world.random.choice([0.05, 0.1, 0.4, 2])
@@ -78,8 +79,9 @@ class Host:
             return
         self.server.settle()
         if self._stands:
-            self._stands, self._since = False, self.world.now
-        self.frozen, self.thawed = False, self.world.now
+            # Otherwise its fuse finds it out at once.
+            self._stands, self._since, self.thawed = False, self.world.now, self.world.now
+        self.frozen = False
         self.server.settle()
         for process in list(self.processes):
             process.thaw()
@@ -186,13 +188,14 @@ class Systemd:
 
     def __init__(self, world, host):
         self.world, self.host = world, host
-        self.failed, self._starting, self.guard_masked, self.repmgrd_masked = False, False, False, False
-        self.guard = self.repmgrd = None
+        self.failed, self._starting, self.guard_masked, self.repmgrd_masked, self.fuse_masked = False, False, False, False, False
+        self.guard = self.repmgrd = self.fuse = None
 
     def boot(self, server=True):
         self.failed = self._starting = False
         if not self.host.witness:
             self.world.at(0.2, self.start_guard)
+            self.world.at(0.2, self.start_fuse)
         self.host.run(['systemctl', 'start', 'server'], self._boot() if server else iter(()))
 
     def _boot(self):
@@ -209,6 +212,30 @@ class Systemd:
         # Python starts.
         yield 0.15
         yield from self.world.guard.watch()
+
+    def start_fuse(self):
+        if self.host.off or self.host.witness or self.fuse_masked or (self.fuse is not None and not self.fuse.done):
+            return
+        self.fuse = self.host.run(['repmgr-guard-fuse'], self._burn(), then=lambda: self.world.at(0.1, self.start_fuse))
+
+    def _burn(self):
+        """The fuse, but that it looks when it may have something to do, and not twenty times a second. What it decides is its own."""
+        host, fuse, path = self.host, self.world.guard.fuse, self.world.guard.module.SIGHT_FILE
+        stamp = blown = None
+        while True:
+            text, now = host.files.get(path), host.clock()
+            stamp = fuse.understood(text, now) if text else None
+            if stamp is None or stamp['limit'] is None or stamp == blown:
+                yield 0.2
+                continue
+            if fuse.expired(stamp, self.world.guard.module.boot(), now):
+                blown = stamp
+                if host.server.pid:
+                    host.files[self.world.guard.module.STOPPED_FILE] = '{"code": "fuse"}'
+                    host.server.signal(9, host.server.pid)
+                    self.world.said(self.fuse, 'stopped the server')
+            else:
+                yield stamp['sight'] + stamp['limit'] - now + fuse.EVERY
 
     def start_repmgrd(self):
         if self.host.off or self.repmgrd_masked or (self.repmgrd is not None and not self.repmgrd.done):

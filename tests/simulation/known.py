@@ -11,7 +11,7 @@ def _freezes(scenario):
 
 
 def _overlaps(result, seconds):
-    """Whether there were two primaries so soon after one of them had stood still."""
+    """Whether there were two primaries so soon after one of them had stood still, and its clock with it."""
     return any(age < seconds for dummy, dummy_length, age in result.two)
 
 
@@ -20,13 +20,7 @@ def _thawed_alone(scenario, result):
     return _freezes(scenario) and _overlaps(result, world.TIMINGS[scenario['profile']]['isolation'] + 1)
 
 
-def _unarmed(scenario, result):
-    """The guard's file was lost, and the guard was restarted in a cut: it is not armed."""
-    return any(fault['do'] == 'lose_state' for fault in scenario['faults']) and any('is not armed' in line for line in result.lines)
-
-
 KNOWN = [
-    ('unarmed', {'two', 'streaming', 'primaries'}, _unarmed),
     ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone)]
 
 

@@ -2,7 +2,8 @@
 
 # Two servers that take writes for less than this are one event to a clock that is read twice.
 OVERLAP = 0.005
-# After a host has stood still its guard needs this long to stop a server that was replaced meanwhile (docs/guard.md, "What it cannot do").
+# After a host has stood still, and its clock with it, its guard needs this long to stop a server that was replaced meanwhile (docs/guard.md, "What it
+# cannot do").
 AFTER_THAW = 2.5
 
 

@@ -23,6 +23,7 @@ COVERED = {
     'waits for ever for an answer': 'a connection here ends by a reset, or answers as soon as the way is mended',
     'a hook of another node is not waited for': 'repmgrd holds its election again after three seconds',
     'never tells who waits': 'repmgrd here looks for a primary while it waits for that word',
+    'stops a second later': 'the fuse is through two seconds after the isolation limit',
     'never takes back a notification': 'a repmgrd here that was told of a primary which is gone looks for another one at once',
 }
 
@@ -115,6 +116,15 @@ MUTANTS = [
     ('counts a vote too many', 'return 1 + sum(1 for peer in config[\'peers\'] if peer[\'vote\'])',
      'return 2 + sum(1 for peer in config[\'peers\'] if peer[\'vote\'])'),
     ('a stop leaves no word', "    try:\n        with open(STOPPED_FILE, 'w') as handle:", "    try:\n        with open('/run/nothing', 'w') as handle:"),
+    ('the fuse waits far too long', 'FUSE = 2\n', 'FUSE = 30\n'),
+    ('the fuse waits for nobody', 'FUSE = 2\n', 'FUSE = -1\n'),
+    ('a guard that is ended leaves its limit', 'write_stamp(dict(self.stamped[0], limit=None))', 'write_stamp(self.stamped[0])'),
+    ('a guard that starts grants a new period', "if first and kind == 'primary' and pid:", 'if False:'),
+    ('a guard that starts has no time to look', 'self.sight = max(self.sight, now + LOOK - limit - FUSE)', 'pass'),
+    ('a guard whose file is lost is not armed', "if self.before and self.before.get('fences') and not self.state['armed']:", 'if False:'),
+    ('the fuse knows no pause', "fences = bool(kind == 'primary' and pid and need and self.replaceable())",
+     "fences = bool(kind == 'primary' and pid and need)"),
+    ('a start beside no guard is nobody\'s', "if stamp and stamp['limit'] is not None:", 'if False:'),
     ('crash in the watch', "        self.adopt(answering)\n", "        self.adopt(answering[9])\n"),
 ]
 

@@ -59,7 +59,8 @@ def heal(world):
         server.full = server.locked = False
         server.stop_process(False)
         server.paused = False
-        host.systemd.guard_masked = host.systemd.repmgrd_masked = False
+        host.systemd.guard_masked = host.systemd.repmgrd_masked = host.systemd.fuse_masked = False
         faults.stop_guard(world, host.name, on=True)
         host.systemd.start_guard()
+        host.systemd.start_fuse()
         host.systemd.start_repmgrd()

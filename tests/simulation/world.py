@@ -60,6 +60,7 @@ class World(scheduler.Scheduler):
             server.settle()
             host.files[hosts.STATE] = '{"cluster": "sim", "node_id": %d, "armed": true, "primary": 1, "reign": null}' % host.node_id
             self.at(self.random.random(), host.systemd.start_guard)
+            self.at(0.5, host.systemd.start_fuse)
             self.at(self.random.random(), host.systemd.start_repmgrd)
 
     def voters(self):

@@ -72,11 +72,18 @@ SETTLED = 10
 SECOND_LOOK = 1
 # What a promotion waits beyond the time after which an isolated primary has begun to stop.
 STOP_MARGIN = 3
+# What the fuse (fuse.py) waits beyond that time: the guard has had its second to stop the server by then, one that was killed has had the time to
+# start again and to see its peers (docs/guard.md, "The fuse"), and the last second before a promotion is left for the fuse's own work.
+FUSE = 2
+# How long a guard that starts gives its peers to answer, however long nobody has looked.
+LOOK = 1.5
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
 # Exists while the server is down because the guard has stopped it; says why, see stop_now.
 STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
 # The names of the slots that this guard keeps for the other members.
 SLOTS_FILE = '/run/postgresql/repmgr-guard.slots'
+# What the fuse, and a guard that starts, go by; see Watch.stamp.
+SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 # Locked by the promotion that is at work on this host.
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # {primary: when an operator has said that it does not run}, see primary_is_dead.
@@ -192,9 +199,24 @@ SERVED = 5
 
 
 def clock():
-    """Seconds that no change of the wall clock moves."""
-    # Python 2.7 has no time.monotonic; times(2) counts from boot.
-    return time.monotonic() if hasattr(time, 'monotonic') else os.times()[4]
+    """Seconds since the host's boot, in which it was suspended included. No change of the wall clock moves it. The same as in fuse.py."""
+    if hasattr(time, 'clock_gettime'):
+        return time.clock_gettime(7)  # CLOCK_BOOTTIME; Python has the name since 3.7.
+    with open('/proc/uptime') as handle:
+        return float(handle.read().split()[0])
+
+
+def boot():
+    """Tells this boot, of a container too, from any other. The same as in fuse.py."""
+    with open('/proc/sys/kernel/random/boot_id') as handle:
+        found = handle.read().strip()
+    try:
+        # A container knows the boot of its host.
+        with open('/proc/1/stat') as handle:
+            return '%s %s' % (found, handle.read().rpartition(')')[2].split()[19])
+    except (IOError, OSError):
+        # Hidden (hidepid).
+        return found
 
 
 def say(text):
@@ -556,6 +578,36 @@ def write_state(config, state):
         os.rename(path + '.new', path)
     except (IOError, OSError) as exc:
         say('%s cannot be written: %s' % (path, exc))
+
+
+def read_stamp(config):
+    """What this node's guard has told the fuse last, in this boot; or None. See Watch.stamp."""
+    try:
+        with open(SIGHT_FILE) as handle:
+            found = json.load(handle)
+        same = found['boot'] == boot() and all(found[key] == config.get(key) for key in ('cluster', 'node_id'))
+        return found if same and 'limit' in found and 0 <= found['sight'] <= clock() else None
+    except (IOError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def write_stamp(stamp):
+    """Why it could not be written, or ''."""
+    # Of one length, so that it finds room in the file that is there where /run is full.
+    text = json.dumps(stamp, sort_keys=True).ljust(1024)
+    try:
+        try:
+            with open(SIGHT_FILE + '.new', 'w') as handle:
+                handle.write(text)
+            os.rename(SIGHT_FILE + '.new', SIGHT_FILE)
+        except (IOError, OSError) as exc:
+            if exc.errno != errno.ENOSPC:
+                raise
+            with open(SIGHT_FILE, 'r+') as handle:
+                handle.write(text)
+    except (IOError, OSError) as exc:
+        return '%s cannot be written: %s' % (SIGHT_FILE, exc)
+    return ''
 
 
 def reign_on(state, timeline):
@@ -1014,6 +1066,7 @@ def start(config):
     votes, said, state = votes_of(config), '', read_state(config)
     while True:
         control = control_data(config)
+        begun = clock()
         peers = peers_of(config, 'start')
         # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
         ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, heard, votes) and not any(
@@ -1031,6 +1084,10 @@ def start(config):
             problem, holder = lock_and_look(voters, votes - majority(votes), judge) if voters else (None, '')
             if not problem and not holder:
                 hold(voters, START_LEASE)
+                stamp = read_stamp(config)
+                if stamp and stamp['limit'] is not None:
+                    # Its guard has died. It has what has been seen now, and not more: nobody else would stop it.
+                    write_stamp(dict(stamp, sight=begun, server=None))
                 say('may start as primary: sees %s, and none of them follows another' % names(voters))
                 for peer in peers:
                     peer.close()
@@ -1491,6 +1548,9 @@ class Watch:
         self.since = clock()         # since when there has been something to see
         self.ticked = clock()        # when it last looked
         self.detected = None         # what runs here, and as what
+        self.sight = self.since      # when those were asked who were enough for it to go on, the last time
+        self.stamped = None          # (what the fuse was told, when)
+        self.boot, self.directory = boot(), os.path.realpath(config['data_directory'])
         self.started = None          # when this program last started the server
         self.starting = None
         self.doubted = None          # since when somebody knows of another primary
@@ -1515,6 +1575,10 @@ class Watch:
         self.rejoin_failures = 0
         self.said = {}
         self.state = read_state(config)
+        self.before = read_stamp(config)
+        if self.before and self.before.get('fences') and not self.state['armed']:
+            # Its file is lost.
+            self.keep(armed=True)
         self.memory = Memory(config, self.state)
 
     def say(self, topic, text, again=300):
@@ -1563,7 +1627,11 @@ class Watch:
                                          asleep, []))
             return
         if (kind, pid) != self.detected:
+            first = self.detected is None
             self.detected, self.since, self.served, self.lost, self.asked_systemd = (kind, pid), clock(), None, None, None
+            self.sight = self.since
+            if first and kind == 'primary' and pid:
+                self.resume(pid)
             self.said.clear()
             # What was answered before is about another state of things.
             for peer in self.peers:
@@ -1586,6 +1654,7 @@ class Watch:
             job, self.job = self.job, None
             job.then(*result)
         self.arm()
+        self.stamp(kind, pid)
         if kind == 'primary':
             if pid:
                 self.primary(directory)
@@ -1598,6 +1667,46 @@ class Watch:
         # Last: what fences comes first.
         if pid and not self.job:
             self.retention.tick(self.local, self.peers)
+
+    def resume(self, pid):
+        """A guard that starts beside a primary counts from what the one before it has seen: one that is killed again and again would grant it a new
+        period each time, and never stop it. A server that was started since has a period of its own.
+        """
+        stamp, now, limit = self.before, clock(), self.config['isolation']
+        if not stamp or not stamp.get('fences') or stamp.get('server') not in (None, pid):
+            return
+        self.sight = stamp['sight']
+        if stamp['limit'] is None:
+            # The guard was ended by somebody, however long ago. It looks first.
+            self.sight = max(self.sight, now + LOOK - limit - FUSE)
+        self.since = min(now, max(self.sight + FUSE, now + LOOK - limit))
+
+    def stamp(self, kind, pid):
+        """Tells the fuse, which ends the server where this program does not, and a guard that starts after this one:
+
+        sight: when those were asked who were enough for this primary to go on, the last time. limit: how much later it has to end; None where this
+        program would not stop it either, or is ended by somebody. fences: whether it would, as long as it is at work. server: the postmaster.
+        """
+        config, need = self.config, self.votes - majority(self.votes)
+        # Whom it takes to leave no majority to the rest; the last of them counts.
+        moments = sorted([peer.answered for peer in self.peers if peer.vote and self.fresh(peer) and self.seen(peer)], reverse=True)
+        if 0 < need <= len(moments):
+            self.sight = max(self.sight, moments[need - 1])
+        fences = bool(kind == 'primary' and pid and need and self.replaceable())
+        told = {'boot': self.boot, 'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'directory': self.directory, 'server': pid,
+                'sight': self.sight, 'fences': fences, 'limit': config['isolation'] + FUSE if fences else None}
+        before, when = self.stamped or ({}, 0)
+        if told != before and (dict(told, sight=before.get('sight')) != before or clock() - when >= config['isolation'] / 8.0):
+            problem = write_stamp(told)
+            if problem:
+                self.say('stamp', problem)
+            else:
+                self.stamped = (told, clock())
+
+    def stand_down(self):
+        """Somebody ends this program: the fuse lets the server be."""
+        if self.stamped:
+            write_stamp(dict(self.stamped[0], limit=None))
 
     def replaceable(self):
         """Where nobody can be elected, nobody has to make way."""
@@ -2129,7 +2238,12 @@ def tell_systemd(text):
     address = os.environ.get('NOTIFY_SOCKET')
     if address:
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notify.sendto(text.encode('ascii'), '\0' + address[1:] if address.startswith('@') else address)
+        try:
+            # A systemd that hangs, or starts anew, must not keep the guard from its work.
+            notify.setblocking(False)
+            notify.sendto(text.encode('ascii'), '\0' + address[1:] if address.startswith('@') else address)
+        except (IOError, OSError):
+            pass
         notify.close()
 
 
@@ -2145,22 +2259,37 @@ def watch(config):
     say('watches over %s: %d votes, %s a primary that is alone for %d s, auto_rejoin %s' % (
         config['name'], watching.votes, 'stops' if watching.state['armed'] else 'is not armed yet, and once it is stops', config['isolation'],
         config['auto_rejoin']))
-    with open(PID_FILE, 'w') as handle:
-        handle.write('%d\n' % os.getpid())
+    try:
+        with open(PID_FILE, 'w') as handle:
+            handle.write('%d\n' % os.getpid())
+    except (IOError, OSError) as exc:
+        # Where /run is full status says that no guard runs, which is better than none.
+        say('%s cannot be written: %s' % (PID_FILE, exc))
     tell_systemd('READY=1')
     try:
         while True:
             watching.tick()
-            written = os.stat(CONFIG).st_mtime
-            # What is at work here goes on as it was begun.
-            if written != changed and not watching.job:
-                changed = written
-                watching.close()
-                watching = Watch(read_config())
-                say('has read its configuration again: %d votes' % watching.votes)
+            tell_systemd('WATCHDOG=1')
+            try:
+                written = os.stat(CONFIG).st_mtime
+                # What is at work here goes on as it was begun.
+                if written != changed and not watching.job:
+                    changed = written
+                    successor = Watch(read_config())
+                    watching.close()
+                    watching = successor
+                    say('has read its configuration again: %d votes' % watching.votes)
+            except (IOError, OSError, KeyError, TypeError, ValueError) as exc:
+                # A guard that ended for that could not start again, and the fuse would end a server that is well.
+                watching.say('config', '%s cannot be read, and what it said before counts: %s' % (CONFIG, exc))
+    except SystemExit:
+        # Whatever else ends this program leaves its last word, and the server, to the fuse.
+        watching.stand_down()
+        raise
     finally:
         watching.close()
-        os.unlink(PID_FILE)
+        if os.path.exists(PID_FILE):
+            os.unlink(PID_FILE)
 
 
 def main(argv):

@@ -43,6 +43,7 @@ FAMILIES = (
     ('repmgr_repmgrd_running', 'Whether repmgrd runs on this node'),
     ('repmgr_repmgrd_paused', 'Whether repmgrd is paused on this node'),
     ('repmgr_guard_running', 'Whether repmgr-guard runs on this node'),
+    ('repmgr_guard_fuse_running', 'Whether repmgr-guard-fuse runs on this node'),
     ('repmgr_nodes_registered', 'Nodes of the cluster on record'),
     ('repmgr_nodes_answering', 'Those of them whose server answers this node'),
     ('repmgr_primaries', 'Nodes that run as primary, as this node sees them; two are one too many'),
@@ -95,6 +96,7 @@ def samples(observed, verdict):
     add('repmgr_up', server.sql)
     if observed.guard is not None:
         add('repmgr_guard_running', observed.guard.get('running'))
+        add('repmgr_guard_fuse_running', (observed.guard.get('fuse') or {}).get('running'))
     if observed.tls:
         add('repmgr_certificate_valid', not observed.tls.get('error'))
         days = _verdict.certificate_days(observed.tls)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import pathlib
 import re
@@ -19,6 +20,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UTILS = "plugins/module_utils/"
 GUARD = "roles/guard/files/guard.py"
+FUSE = "roles/guard/files/fuse.py"
 SOURCES = {str(path.relative_to(ROOT)): path.read_text() for folder in ("plugins", "roles", "playbooks")
            for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".yml", ".j2") and path.is_file()}
 
@@ -31,7 +33,7 @@ FACTS = (
     ("which witness votes", r"% *2 *== *0|\bis +(even|odd)\b", {UTILS + "_votes.py"}),
     ("who is the best candidate", r"-lacks\b|\[member\] > position", {UTILS + "_votes.py", GUARD}),
     ("a position in the WAL", r"2 *\*\* *32|<< *32|split\('/'\)", {UTILS + "_lsn.py"}),
-    ("whether a process is the server", r"/proc/%d/cwd", {UTILS + "_observe.py", GUARD}),
+    ("whether a process is the server", r"/%[ds]/cwd", {UTILS + "_observe.py", GUARD, FUSE}),
     ("how repmgrd is paused", r"'daemon'|\b(service|daemon),? (un)?pause\]", {UTILS + "_repmgr.py"}),
     ("what a connection string says", r"conninfo\b[^\n]*\.split\(\)|startswith\('ssl|host=\(|\['host(addr)?'\] or |get\('hostaddr'\) or \w+\.get",
      {UTILS + "_conninfo.py"}),
@@ -69,6 +71,15 @@ def test_the_second_definitions_that_there_were_would_be_found(line):
 
 def variables(name):
     return yaml.safe_load(SOURCES[name])
+
+
+def test_the_clock_and_the_boot_of_the_fuse():
+    """What one of them writes the other compares."""
+    guards, fuses = (ast.parse(SOURCES[name]) for name in (GUARD, FUSE))
+    for name in ("clock", "boot"):
+        one, two = ([ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in tree.body if getattr(node, "name", "") == name]
+                    for tree in (guards, fuses))
+        assert one == two and len(one) == 1
 
 
 def test_majority_of_the_guard():

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import types
 
 import jinja2
 import pytest
@@ -205,7 +206,40 @@ def test_the_guard_is_there_before_the_server():
     with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard.service.j2')) as handle:
         lines = jinja2.Template(handle.read()).render(__repmgr_service='pg', repmgr_cluster_name='lab').splitlines()
     assert 'Before=pg.service' in lines
-    assert [line for line in lines if line.startswith('After=')] == ['After=network-online.target']
+    assert [line for line in lines if line.startswith('After=')] == ['After=network-online.target repmgr-guard-fuse.service']
+
+
+def test_the_fuse_is_there_before_both_and_after_everything_else_is_gone():
+    with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard-fuse.service.j2')) as handle:
+        lines = jinja2.Template(handle.read()).render(__repmgr_service='pg', repmgr_cluster_name='lab', __repmgr_os_user='postgres').splitlines()
+    assert {'Before=pg.service', 'User=postgres', 'Restart=always', 'OOMScoreAdjust=-1000', 'LimitMEMLOCK=infinity'} <= set(lines)
+    # Neither waits for a network, nor ends with the guard.
+    assert not [line for line in lines if line.startswith(('After=', 'Requires=', 'BindsTo=', 'PartOf='))]
+
+
+def test_the_watchdog_is_longer_than_what_the_guard_waits_for():
+    with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard.service.j2')) as handle:
+        seconds, = re.findall(r'^WatchdogSec=(\d+)$', handle.read(), re.M)
+    with open(os.path.join(ROOT, 'roles', 'guard', 'files', 'guard.py')) as handle:
+        waits = [int(number) for number in re.findall(r"ask_all\([^\n]*?, (\d+), ", handle.read())]
+    assert int(seconds) >= 2 * max(waits)
+
+
+# A guard that has just been killed is back, and has seen its peers, before the fuse is through; and the fuse is through before anybody is promoted.
+@pytest.mark.parametrize('profile', ['fast', 'safe', 'wan'])
+def test_the_fuse_leaves_a_guard_the_time_to_start_again(host, profile):
+    isolation = host.load('common', 'vars', 'main.yml')['__repmgr_profiles'][profile]['isolation']
+    guard = types.ModuleType('guard')
+    with open(os.path.join(ROOT, 'roles', 'guard', 'files', 'guard.py')) as handle:
+        exec(compile(handle.read(), 'guard.py', 'exec'), guard.__dict__)  # pylint: disable=exec-used
+    with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard.service.j2')) as handle:
+        restart, = re.findall(r'^RestartSec=(\d+)$', handle.read(), re.M)
+    # The oldest that its last word can be: asked so long ago, looked at, written.
+    age = min(1, isolation / 4.0) + 0.45 + isolation / 8.0
+    # Python, connections, answers, the rest of its first look.
+    start = 0.4 + 0.2 + 0.45
+    assert age + int(restart) + start < isolation + guard.FUSE
+    assert isolation + guard.FUSE + 0.5 < isolation + guard.STOP_MARGIN
 
 
 @pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(ROOT, 'roles', '*', 'templates', '*.j2'))), ids=os.path.basename)

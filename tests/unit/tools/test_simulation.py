@@ -100,10 +100,11 @@ def test_a_mutant_is_caught(name):
 def test_a_failing_seed_is_shrunk_to_what_matters():
     """Two faults that do nothing are left out; what is left is what is wrong, and can be read again."""
     case = {"topology": "3w", "profile": "safe", "seed": 1, "faults": [
-        {"at": 11, "do": "step", "host": "c", "seconds": 1}, {"at": 12, "do": "no_guard", "host": "a", "for": 80},
+        {"at": 11, "do": "step", "host": "c", "seconds": 1}, {"at": 12, "do": "no_fuse", "host": "a", "for": 80},
+        {"at": 12, "do": "no_guard", "host": "a", "for": 80},
         {"at": 13, "do": "lossy", "one": "b", "two": "c", "part": 0.1, "for": 5}, {"at": 17, "do": "cut", "one": "a", "two": "bcw", "for": 60}]}
     small = shrink.shrunk(case)[0]
-    assert [fault["do"] for fault in small["faults"]] == ["no_guard", "cut"]
+    assert [fault["do"] for fault in small["faults"]] == ["no_fuse", "no_guard", "cut"]
     again = json.loads(report.as_file(small))
     assert again == small
     assert scenario.kinds(scenario.play(again).problems) == ["two"]

@@ -26,6 +26,13 @@ with open(PATH) as handle:
 SYSTEM = '7000000000000000001'
 
 
+@pytest.fixture(autouse=True)
+def sight(monkeypatch, tmpdir):
+    """Where a watch tells the fuse what it has seen: no test writes into /run."""
+    monkeypatch.setattr(guard, 'SIGHT_FILE', str(tmpdir.join('sight')))
+    return tmpdir.join('sight')
+
+
 def server(name, vote=True, witness=False, **answer):
     found = guard.Server({'name': 'a'}, name, 'host=' + name, 'abcdefg'.index(name) + 1, vote, witness)
     if answer:

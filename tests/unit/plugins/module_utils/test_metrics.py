@@ -72,11 +72,13 @@ def said(observed):
 
 def test_a_primary():
     slots = [{'slot_name': 'repmgr_slot_2', 'active': True, 'retained_bytes': 16}]
-    found = said(primary(config=True, slots=slots, peers={'n2': standby(), 'w': witness()}, guard={'running': True, 'enabled': True},
+    found = said(primary(config=True, slots=slots, peers={'n2': standby(), 'w': witness()}, guard={
+        'running': True, 'enabled': True, 'fuse': {'running': False, 'enabled': True}},
                          tls={'error': '', 'days': 300}))
     assert found == {
         'repmgr_up': True, 'repmgr_role role=primary': True, 'repmgr_role role=standby': False, 'repmgr_role role=witness': False, 'repmgr_timeline': 3,
-        'repmgr_repmgrd_running': True, 'repmgr_repmgrd_paused': False, 'repmgr_guard_running': True, 'repmgr_nodes_registered': 3,
+        'repmgr_repmgrd_running': True, 'repmgr_repmgrd_paused': False, 'repmgr_guard_running': True, 'repmgr_guard_fuse_running': False,
+        'repmgr_nodes_registered': 3,
         'repmgr_nodes_answering': 3, 'repmgr_primaries': 1, 'repmgr_failover_ready': True, 'repmgr_slot_active slot=repmgr_slot_2': True,
         'repmgr_slot_retained_bytes slot=repmgr_slot_2': 16, 'repmgr_certificate_valid': True, 'repmgr_certificate_remaining_seconds': 300 * 86400}
 
@@ -126,7 +128,7 @@ def test_every_sample_has_a_family_and_every_family_says_what_it_is():
     names = [name for name, dummy in metrics.FAMILIES]
     assert len(names) == len(set(names))
     everything = [standby(config=True, peers={'n1': primary(), 'w': witness()}, slots=[{'slot_name': 'a', 'active': False, 'retained_bytes': 1}],
-                          guard={'running': True}, tls={'error': '', 'days': 1})]
+                          guard={'running': True, 'fuse': {'running': True}}, tls={'error': '', 'days': 1})]
     found = set(key.split()[0] for observed in everything for key in said(observed))
     assert set(names) - found == set(['repmgr_observation_duration_seconds', 'repmgr_observed_timestamp_seconds'])
     assert found <= set(names)

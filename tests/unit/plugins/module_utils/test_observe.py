@@ -582,11 +582,19 @@ def test_the_guard(tmpdir):
     assert _observe.read_guard(str(tmpdir)) is None
     unit = tmpdir.mkdir('etc').mkdir('systemd').mkdir('system')
     unit.join('repmgr-guard.service').write('')
-    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None, 'peers': []}
+    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None, 'peers': [], 'fuse': None}
     os.symlink('../repmgr-guard.service', str(unit.mkdir('multi-user.target.wants').join('repmgr-guard.service')))
     tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
     tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
-    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None, 'peers': []}
+    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None, 'peers': [], 'fuse': None}
+    # The fuse has a unit of its own, and may have got a number that was the guard's.
+    unit.join('repmgr-guard-fuse.service').write('')
+    assert _observe.read_guard(str(tmpdir))['fuse'] == {'running': False, 'enabled': False}
+    tmpdir.join('run', 'postgresql', 'repmgr-guard-fuse.pid').write('7\n')
+    assert _observe.read_guard(str(tmpdir))['fuse']['running'] is False
+    tmpdir.join('proc', '7', 'cmdline').write('python3\0/usr/local/sbin/repmgr-guard-fuse\0')
+    found = _observe.read_guard(str(tmpdir))
+    assert (found['running'], found['fuse']) == (False, {'running': True, 'enabled': False})
 
 
 @pytest.mark.parametrize('text, found', [

@@ -235,6 +235,8 @@ def test_unreachable_standby_with_a_majority():
     (dict(b=running(True, repmgrd={'running': False, 'paused': False})), 'repmgrd_down'),
     (dict(b=running(True, guard={'running': False, 'enabled': True})), 'guard_down'),
     (dict(b=running(True, guard={'running': True, 'enabled': False})), 'guard_down'),
+    (dict(a=running(False, guard={'running': True, 'enabled': True, 'fuse': {'running': False, 'enabled': True}})), 'fuse_down'),
+    (dict(b=running(True, guard={'running': True, 'enabled': True, 'fuse': {'running': True, 'enabled': False}})), 'fuse_down'),
     (dict(b=running(True, repmgrd={'running': True, 'paused': True})), 'repmgrd_paused'),
     (dict(b=stopped('valid', signal=True)), 'stopped_standby'),
     (dict(w=stopped('valid', identifier=WITNESS_ID)), 'witness_down'),
@@ -243,6 +245,12 @@ def test_degraded(changes, code):
     answer = judge(healthy(**changes))
     assert (answer['status'], answer['stop']) == ('degraded', [])
     assert code in codes(answer)
+
+
+@pytest.mark.parametrize('fuse', [None, {'running': True, 'enabled': True}])
+def test_a_fuse_that_is_well_or_not_installed_yet(fuse):
+    guard = {'running': True, 'enabled': True, 'fuse': fuse}
+    assert 'fuse_down' not in codes(judge(healthy(a=running(False, guard=guard), b=running(True, guard=guard))))
 
 
 def test_detached_standby():
@@ -391,6 +399,7 @@ def test_a_primary_that_its_guard_has_stopped():
     ({'code': 'promoting', 'peers': ['b']}, 'another node was being promoted with the votes of b', 'a'),
     ({'code': 'stood_still', 'peers': []}, 'this host stood still, and another primary could be elected meanwhile', 'a'),
     ({'code': 'hangs', 'peers': []}, 'it did not answer, and others had lost sight of it', 'a'),
+    ({'code': 'fuse', 'peers': []}, 'it could not see a majority of the votes, or was not at work', 'a'),
     ({'code': 'of a later version', 'peers': ['b', 'c']}, 'it cannot see b, c', 'a'),
     ({}, 'it cannot see a majority of the votes', 'a'),
 ], ids=lambda value: value.get('code', 'nothing') if isinstance(value, dict) else '')

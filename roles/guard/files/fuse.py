@@ -1,0 +1,179 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""repmgr-guard-fuse: what stops a primary where its guard does not.
+
+The guard tells in a small file when it last saw enough votes for the primary on this host to go on, and how much later that server has to have ended
+(Watch.stamp in guard.py). This program does nothing but look at that file, and kills the server when the time is over: because the guard is dead, hangs,
+or is started again and again, or because this host was frozen. Nothing that it waits for can hang: no disk, no network, no other program.
+
+A file that is not there says that nobody watches: nothing is done. One that is not written any more says that the guard is not at work: the time runs
+out. Of one that cannot be read, or makes no sense, nothing is believed: what was there before counts, until its time runs out. Once it has killed it
+waits for another word.
+
+Standard library only, Python 2.7 and 3. See docs/guard.md, "The fuse".
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import errno
+import json
+import os
+import signal
+import sys
+import time
+
+SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
+STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
+PID_FILE = '/run/postgresql/repmgr-guard-fuse.pid'
+# How often it looks, in seconds.
+EVERY = 0.05
+
+
+def clock():
+    """Seconds since the host's boot, in which it was suspended included. No change of the wall clock moves it. The same as in guard.py."""
+    if hasattr(time, 'clock_gettime'):
+        return time.clock_gettime(7)  # CLOCK_BOOTTIME; Python has the name since 3.7.
+    with open('/proc/uptime') as handle:
+        return float(handle.read().split()[0])
+
+
+def boot():
+    """Tells this boot, of a container too, from any other. The same as in guard.py."""
+    with open('/proc/sys/kernel/random/boot_id') as handle:
+        found = handle.read().strip()
+    try:
+        # A container knows the boot of its host.
+        with open('/proc/1/stat') as handle:
+            return '%s %s' % (found, handle.read().rpartition(')')[2].split()[19])
+    except (IOError, OSError):
+        # Hidden (hidepid).
+        return found
+
+
+# -- what is decided
+
+def understood(text, now):
+    """What the guard has told, or None where it makes no sense."""
+    try:
+        stamp = json.loads(text)
+        limit, sight, directory = stamp['limit'], stamp['sight'], stamp['directory']
+        numbers = [sight] if limit is None else [sight, limit]
+        # Nobody has seen anything in a time to come; a tenth of a second for the clock's own steps.
+        makes_sense = all(isinstance(number, (int, float)) and number >= 0 for number in numbers) and sight <= now + 0.1
+        return stamp if makes_sense and directory.startswith('/') and hasattr(stamp['boot'], 'lower') else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def expired(stamp, here, now):
+    """Whether the server has to end. here: this boot; what was told in another one is about another server."""
+    return stamp is not None and stamp['limit'] is not None and stamp['boot'] == here and now - stamp['sight'] > stamp['limit']
+
+
+# -- what is done
+
+def servers(directory):
+    """The processes of the server on that directory. All have it as their working directory: no other cluster's, and no number of before, is met.
+
+    By their name in the kernel: unlike a command line it can be read of a process that hangs, too, and no child of the server changes it.
+    """
+    # In bytes, whatever this program's locale is.
+    found, wanted = [], directory.encode('utf-8')
+    for name in os.listdir('/proc'):
+        try:
+            with open('/proc/%d/comm' % int(name), 'rb') as handle:
+                if handle.read().strip() in (b'postgres', b'postmaster') and os.readlink(('/proc/%s/cwd' % name).encode('ascii')) == wanted:
+                    found.append(int(name))
+        except (IOError, OSError, ValueError):
+            continue
+    return sorted(found)
+
+
+def kill(victims, text):
+    """At once and all of them: a backend whose postmaster is dead goes on with its statement, and acknowledges it."""
+    try:
+        # As the guard does it (stop_now in guard.py), which starts the server again when it may.
+        with open(STOPPED_FILE, 'w') as handle:
+            json.dump({'code': 'fuse', 'text': text, 'peers': [], 'since': int(time.time())}, handle)
+    except (IOError, OSError):
+        pass
+    for victim in victims:
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+class Fuse:
+    def __init__(self):
+        self.here, self.stamp, self.mark = boot(), None, None
+        self.blown = None          # the word that it has killed for: it waits for another one
+        self.said = None
+
+    def read(self):
+        try:
+            found = os.stat(SIGHT_FILE)
+            mark = (found.st_ino, found.st_mtime, found.st_size)
+            if mark != self.mark:
+                with open(SIGHT_FILE) as handle:
+                    stamp = understood(handle.read(4096), clock())
+                # What makes no sense may be half of what is being written: it is read again.
+                self.mark = mark if stamp else None
+                self.stamp = stamp or self.stamp
+        except (IOError, OSError, ValueError) as exc:
+            self.mark = None
+            if getattr(exc, 'errno', None) == errno.ENOENT:
+                self.stamp = None
+
+    def look(self):
+        self.read()
+        now = clock()
+        if self.stamp == self.blown or not expired(self.stamp, self.here, now):
+            return
+        text = 'the guard has not seen enough votes, or has not been at work, for %.1f s' % (now - self.stamp['sight'])
+        victims = servers(self.stamp['directory'])
+        killed = bool(victims)
+        # Again for those that were begun meanwhile. One that waits for a disk ends when it comes back from there; it is looked at again.
+        for dummy in range(20):
+            if not victims:
+                self.blown = self.stamp
+                break
+            kill(victims, text)
+            time.sleep(0.01)
+            victims = servers(self.stamp['directory'])
+        if killed and self.said != self.stamp:
+            self.said = self.stamp
+            print('stopped the server: %s. It starts again when its guard sees enough votes' % text)
+            sys.stdout.flush()
+
+
+def lock_memory():
+    """Where the machine has no memory left it must not have to read its own program from a disk."""
+    try:
+        import ctypes  # pylint: disable=import-outside-toplevel
+        ctypes.CDLL(None).mlockall(3)  # MCL_CURRENT | MCL_FUTURE
+    except Exception as exc:  # pylint: disable=broad-except
+        print('its memory is not locked: %s' % exc)
+
+
+def main():
+    lock_memory()
+    fuse = Fuse()
+    try:
+        with open(PID_FILE, 'w') as handle:
+            handle.write('%d\n' % os.getpid())
+    except (IOError, OSError) as exc:
+        print('%s cannot be written: %s' % (PID_FILE, exc))
+    print('watches over the guard of this host')
+    sys.stdout.flush()
+    while True:
+        fuse.look()
+        time.sleep(EVERY)
+
+
+if __name__ == '__main__':
+    main()
