@@ -1665,6 +1665,22 @@ def test_whether_the_others_can_elect(peers, synchronous, votes, can):
     assert guard.may_elect(peers, lambda peer: bool(peer.answer), votes, synchronous) is can
 
 
+@pytest.mark.parametrize('priority, said', [
+    (100, 'isolate: stops the server: cannot see b, c'), (0, 'isolate: sees enough of 3 votes to go on')])
+def test_status_goes_by_the_same_rule(monkeypatch, priority, said):
+    peers = [standby(name, priorities={'2': priority, '3': priority}) for name in 'bc']
+    config = {'name': 'a', 'node_id': 1, 'connect_timeout': 2, 'isolation': 4, 'synchronous': 0, 'data_directory': '/data', 'peers': [{'vote': True}] * 2}
+    done = []
+    monkeypatch.setattr(guard, 'say', done.append)
+    monkeypatch.setattr(guard, 'local_of', lambda config, purpose: primary('a'))
+    monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: peers)
+    monkeypatch.setattr(guard, 'control_data', lambda config: {})
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
+    for name in ('become_user', 'ask_all'):
+        monkeypatch.setattr(guard, name, lambda *dummy: None)
+    assert guard.status(config) == 0 and done[-1] == said
+
+
 @pytest.mark.parametrize('peers, answered, refused, paused, done', [
     # A standby below b knows nothing of the primary, so the two that have lost sight of it are no majority.
     ((standby('b'), standby('c', upstream=2, receiving=True)), 8.1, None, False, ['stop']),
