@@ -40,6 +40,13 @@ def _started(scenario, dummy):
     return _freezes(scenario, True)
 
 
+def _waits(scenario, result):
+    """Two former primaries wait for each other: a witness has followed the older one, for a moment, after the newer one."""
+    def said(text):
+        return any(text in line for line in result.lines)
+    return _freezes(scenario, True) and said('which is not in sight as a standby') and said('so another node was promoted')
+
+
 def _paused(dummy, result):
     """A primary whose repmgrd is paused does not stop, and a node that was started since the pause elects."""
     return result.paused
@@ -54,6 +61,7 @@ KNOWN = [
     ('unarmed', {'two', 'streaming', 'primaries'}, _unarmed),
     ('F02a', {'two', 'streaming', 'primaries'}, _paused),
     ('vote', {'streaming', 'primaries', 'two'}, _unwarned),
+    ('thaw_wait', {'primaries'}, _waits),
     ('thaw_start', {'started', 'two after a thaw'}, _started),
     ('thaw', {'streaming', 'primaries', 'two after a thaw'}, _thawed),
     ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone),
