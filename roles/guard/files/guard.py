@@ -1214,7 +1214,8 @@ def status(config):
     memory.learn([local] + peers, peers)
     problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN, memory.known)[0]
     say('promote: %s' % ('refused: ' + problem if problem else 'allowed'))
-    unseen = out_of_sight(peers, lambda peer: answered(peer) and not is_blind(peer, config['node_id'], config['isolation']), votes)
+    heeded = may_elect(peers, answered, votes, config['synchronous']) is not False
+    unseen = out_of_sight(peers, lambda peer: answered(peer) and not (heeded and is_blind(peer, config['node_id'], config['isolation'])), votes)
     say('isolate: %s' % ('not a primary' if kind != 'primary' else 'stops the server: cannot see %s' % names(unseen) if unseen
                          else 'sees enough of %d votes to go on' % votes))
     for server in [local] + peers:
