@@ -17,7 +17,7 @@ FUSE = '/usr/local/sbin/repmgr-guard-fuse'
 
 def test_the_fuse_comes_before_the_guard(host):
     names = [task['name'] for task in host.load('guard', 'tasks', 'watch.yml')]
-    assert names.index('Install the fuse') < names.index('Start the fuse, now and at each boot') < names.index('The guard watches, and does so after a boot')
+    assert names.index('Install the fuse') < names.index('Start the fuse, now and at each boot') < names.index('Start the guard and enable it at boot')
     handlers = [handler['name'] for handler in host.load('guard', 'handlers', 'main.yml')]
     assert handlers.index('Restart repmgr-guard-fuse') < handlers.index('Restart repmgr-guard')
 
