@@ -518,7 +518,8 @@ def take_sql(observed, tags, database=None):
     if position.get('wal_timeline'):
         server.timeline = int(position['wal_timeline'], 16)
     else:
-        server.timeline = (receiver or {}).get('received_tli') or server.checkpoint_timeline
+        known = [(receiver or {}).get('received_tli'), tags.get('recovery_timeline'), server.checkpoint_timeline]
+        server.timeline = max([number for number in known if number] or [0]) or None
     observed.replication = tags.get('replication') or []
     observed.slots = tags.get('slots') or []
     databases = tags.get('databases')

@@ -91,6 +91,13 @@ SELECT 'oldest_wal', to_jsonb((min(number) * size)) FROM (
     FROM pg_catalog.pg_ls_waldir() f, (SELECT bytes_per_wal_segment::bigint AS size FROM pg_catalog.pg_control_init()) i
     WHERE f.name ~ '^[0-9A-F]{24}$') w) r
   GROUP BY size, current, run HAVING current BETWEEN min(number) AND max(number);
+-- Of a standby whose primary is gone: its control data follow at the next restartpoint only, and a history file is there also of a timeline that it cannot
+-- follow. Where it has received to, it has a file of the timeline that it has come there on.
+SELECT 'recovery_timeline', to_jsonb(max(('x' || substr(f.name, 1, 8))::bit(32)::int)) FROM pg_catalog.pg_ls_waldir() f, (
+  SELECT bytes_per_wal_segment::bigint AS segment, pg_catalog.pg_wal_lsn_diff(
+    greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()), '0/1')::bigint AS reached FROM pg_catalog.pg_control_init()) i
+  WHERE pg_catalog.pg_is_in_recovery() AND CASE WHEN f.name ~ '^[0-9A-F]{24}$' THEN reached / segment
+    = ('x' || substr(f.name, 9, 8))::bit(32)::bigint * (4294967296 / segment) + ('x' || substr(f.name, 17, 8))::bit(32)::bigint END;
 SELECT 'databases', coalesce(jsonb_agg(datname), '[]') FROM pg_catalog.pg_database;
 SELECT 'role', to_jsonb(t) FROM (SELECT rolname, rolsuper, rolreplication FROM pg_catalog.pg_roles
   WHERE rolname = current_user) t;

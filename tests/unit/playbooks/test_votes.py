@@ -36,7 +36,7 @@ def test_a_new_node_votes_after_it_is_registered_and_before_it_may_elect():
 
 
 def test_in_site_too_the_primary_counts_a_new_vote_first():
-    names = [task['ansible.builtin.include_tasks'] for task in tasks('roles', 'guard', 'tasks', 'main.yml')]
+    names = [task['ansible.builtin.include_tasks'] for task in tasks('roles', 'guard', 'tasks', 'main.yml') if 'ansible.builtin.include_tasks' in task]
     assert names == ['new_votes.yml', 'watch.yml']
     write, check = tasks('roles', 'guard', 'tasks', 'new_votes.yml')
     assert write['ansible.builtin.import_tasks'] == 'peers.yml' and write['when'].startswith('inventory_hostname == __repmgr_primary.name and')

@@ -304,6 +304,20 @@ def test_timeline_of_the_wal_comes_before_that_of_the_checkpoint():
     assert observed.server.settings['primary_conninfo'] == 'host=a password=********'
 
 
+@pytest.mark.parametrize('checkpoint, received, recovery, timeline', [
+    (1, 2, 2, 2), (1, 2, None, 2), (None, None, None, None), (2, None, None, 2),
+    # Its primary is gone, and it has had no restartpoint since the promotion before: it was taken for one on the older timeline, and another one with less
+    # for the one that has most.
+    (1, None, 2, 2),
+])
+def test_timeline_of_a_standby(checkpoint, received, recovery, timeline):
+    observed = Observed()
+    _observe.take_sql(observed, {
+        'server': {'in_recovery': True, 'checkpoint_timeline': checkpoint}, 'position': {'received_lsn': '0/5'}, 'recovery_timeline': recovery,
+        'receiver': {'status': 'streaming', 'received_tli': received} if received else None}, 'repmgr')
+    assert observed.server.timeline == timeline
+
+
 @pytest.mark.parametrize('changes, nodes', [
     # No extension in the database: nothing is registered, and that is known.
     ({}, []),
