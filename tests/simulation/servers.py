@@ -192,7 +192,11 @@ class Server:
         above, now = self.upstream.server, world.now
         answers = above.state == 'up' and not above.stopped and not above.host.frozen
         if not self.receiving:
-            if now < self.connect_after or not answers or not world.network.reaches(host, above.host) or not self.can_follow(above):
+            if now < self.connect_after or not answers or not world.network.reaches(host, above.host):
+                return
+            if not self.can_follow(above):
+                # It asks for the history first, and keeps it.
+                self.newest_history = max(self.newest_history, above.branch.timeline)
                 return
             self.receiving = True
         elif above.state != 'up' and world.network.passes(above.host, host) or answers and not self.can_follow(above):
@@ -257,8 +261,8 @@ class Server:
             'silence': self.world.now - self.last_message if self.receiving else None, 'uptime': wall - self.started,
             'asked': [asked.name[21:], wall - asked.active, asked.word] if asked else None,
             'watchers': [other.name[19:] for other in self.sessions if other.name.startswith('repmgr-guard watch ')] or None}}
-        if recovers and self.newest_history:
-            tags['history'] = {'history': self.newest_history}
+        if recovers:
+            tags['history'] = {'history': self.newest_history or None, 'reached': self.branch.timeline}
         if not self.locked:
             tags['repmgrd'] = {
                 'last_seen': max(0, int(wall - self.last_seen)) if self.last_seen is not None else None, 'upstream': self.watches,

@@ -124,8 +124,14 @@ SELECT 'core', row_to_json(t) FROM (SELECT
     ORDER BY greatest(query_start, state_change) DESC NULLS FIRST LIMIT 1) AS asked,
   (SELECT json_agg(substr(application_name, 20)) FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard watch %'
       AND usename = coalesce(nullif(current_setting('pgfleet.login', true), ''), current_user)) AS watchers) t;
-SELECT 'history', row_to_json(t) FROM (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) AS history
-  FROM pg_catalog.pg_ls_waldir() WHERE name ~ '^[0-9A-F]{8}[.]history$' AND pg_catalog.pg_is_in_recovery()) t;
+SELECT 'history', row_to_json(t) FROM (SELECT
+  max(CASE WHEN f.name ~ '^[0-9A-F]{8}[.]history$' THEN ('x' || substr(f.name, 1, 8))::bit(32)::int END) AS history,
+  max(CASE WHEN f.name ~ '^[0-9A-F]{24}$' THEN CASE WHEN i.reached / i.segment
+    = ('x' || substr(f.name, 9, 8))::bit(32)::bigint * (4294967296 / i.segment) + ('x' || substr(f.name, 17, 8))::bit(32)::bigint
+    THEN ('x' || substr(f.name, 1, 8))::bit(32)::int END END) AS reached
+  FROM pg_catalog.pg_ls_waldir() f, (SELECT bytes_per_wal_segment::bigint AS segment, pg_catalog.pg_wal_lsn_diff(
+      greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()), '0/1')::bigint AS reached FROM pg_catalog.pg_control_init()) i
+  WHERE pg_catalog.pg_is_in_recovery()) t;
 SELECT 'voted', to_json(max(slot_name::text)) FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'pgfleet\_vote\_%';
 SELECT 'repmgrd', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
@@ -432,9 +438,11 @@ def merged(tags):
     for tag in ('repmgrd', 'nodes'):
         answer.update(tags.get(tag) or {})
     answer.update((tag, tags[tag]) for tag in ('holder', 'voted') if tag in tags)
-    history = (tags.get('history') or {}).get('history')
-    if history:
-        answer['timeline'] = max(history, answer.get('timeline') or 0)
+    # A standby that has diverged has the history file of a timeline that it cannot follow: it knows of that one (newest), and has nothing of it. Where it
+    # has received to, it has a file of the timeline that it has come there on.
+    known = tags.get('history') or {}
+    answer['timeline'] = max(known.get('reached') or 0, answer.get('timeline') or 0)
+    answer['newest'] = max(known.get('history') or 0, answer['timeline'])
     return answer
 
 
@@ -809,10 +817,10 @@ def start_problem(peers, seen, votes, system, timeline, reign=None):
     primary = other_primary(answering, system)
     if primary:
         return Problem('primary', '%s is primary, on timeline %s (here: %s)' % (primary.name, primary.answer.get('timeline'), timeline), [primary.name])
-    ahead = [peer for peer in answering if not peer.witness and peer.answer.get('system') == system and (peer.answer.get('timeline') or 0) > timeline]
+    ahead = [peer for peer in answering if not peer.witness and peer.answer.get('system') == system and newest(peer) > timeline]
     if ahead:
-        return Problem('promoted', '%s is on timeline %s (here: %s), so another node was promoted' % (
-            names(ahead), ahead[0].answer['timeline'], timeline), [peer.name for peer in ahead])
+        return Problem('promoted', '%s knows of timeline %s (here: %s), so another node was promoted' % (
+            names(ahead), newest(ahead[0]), timeline), [peer.name for peer in ahead])
     named = names_another(peers, answering, timeline, reign, told=True)
     if named:
         return named
@@ -820,6 +828,11 @@ def start_problem(peers, seen, votes, system, timeline, reign=None):
     if unseen:
         return Problem('isolated', 'cannot see %s, who could have elected another primary' % names(unseen), [peer.name for peer in unseen])
     return None
+
+
+def newest(server):
+    """The newest timeline that a server knows of, if only by its history file; 0 for one that has not said."""
+    return max(server.answer.get('newest') or 0, server.answer.get('timeline') or 0)
 
 
 def names_another(peers, answering, timeline, reign, told=False):
@@ -835,7 +848,7 @@ def names_another(peers, answering, timeline, reign, told=False):
         # What a standby says is older than what this node knows, unless it is on a newer timeline. Its upstream may be another standby.
         if peer.witness:
             numbers += [peer.answer.get('upstream'), peer.answer.get('primary_id')]
-        newer = not peer.witness and (peer.answer.get('timeline') or 0) > timeline
+        newer = not peer.witness and newest(peer) > timeline
         if newer:
             numbers.append(peer.answer.get('primary_id'))
         for number in numbers:
@@ -843,11 +856,11 @@ def names_another(peers, answering, timeline, reign, told=False):
             if other is None or (other in answering and other.answer.get('in_recovery')) or (not newer and is_old_word(reign, timeline, peer, number)):
                 continue
             return Problem('named', '%s names %s as primary, which is not in sight as a standby' % (peer.name, other.name), [other.name, peer.name])
-        newest, number = voted(peer.answer) if told else (0, None)
+        later, number = voted(peer.answer) if told else (0, None)
         other = by_id.get(number)
-        if newest > timeline and other is not None and not (other in answering and other.answer.get('in_recovery')):
+        if later > timeline and other is not None and not (other in answering and other.answer.get('in_recovery')):
             return Problem('named', '%s has voted for %s as primary on timeline %d (here: %d), which is not in sight as a standby' % (
-                peer.name, other.name, newest, timeline), [other.name, peer.name])
+                peer.name, other.name, later, timeline), [other.name, peer.name])
     return None
 
 
@@ -1157,7 +1170,7 @@ def promote(config, command, by_hand=False):
             need = len(voters) if by_hand else majority(votes)
             again, holder = lock_and_look(voters, need, judge)
             problem, wait = again or ('somebody else is about to become primary: %s' % holder, True)
-            if not problem and command and not keep_votes(voters, need, vote_name((local.answer.get('timeline') or 0) + 1, config['node_id'])):
+            if not problem and command and not keep_votes(voters, need, vote_name(newest(local) + 1, config['node_id'])):
                 problem, wait = 'the lock was lost while votes were kept', True
             if not problem:
                 say('may be promoted: sees %s' % names(voters))
@@ -1181,9 +1194,12 @@ def promote(config, command, by_hand=False):
 
 
 def keep_votes(voters, need, name):
-    """Whether so many still have the lock. One that cannot keep its vote, for want of a slot say, is no reason to leave a cluster without a primary."""
-    ask_all(voters, 5, _VOTE % (literal(name), literal(name)))
-    without = [server for server in voters if server._tags.get('vote') is None]  # pylint: disable=protected-access
+    """Whether so many still have the lock. voters: this node first, which needs none for itself.
+
+    One that cannot keep its vote, for want of a slot say, is no reason to leave a cluster without a primary.
+    """
+    ask_all(voters[1:], 5, _VOTE % (literal(name), literal(name)))
+    without = [server for server in voters[1:] if server._tags.get('vote') is None]  # pylint: disable=protected-access
     if without:
         say('the vote of %s is known for as long as the lock is held: %s' % (names(without), without[0].error or 'no answer'))
     return len([server for server in voters if server.process is not None]) >= need
@@ -1894,16 +1910,26 @@ class Watch:
                 ask_all([self.local], 1, _ADOPT % (here, peer.node_id))
 
     def withdraw(self, answering):
-        """Drop the vote for a promotion that came to nothing, once that node is a standby: should it be away later, a start here would wait for it."""
-        timeline = self.local.answer.get('timeline')
-        if clock() - self.since < PATIENCE or not self.fresh(self.local) or not timeline:
+        """Drop the votes that have served: where who gave one has followed, which it knows by its own data. And those for a promotion that came to nothing,
+        once that node is a standby: should it be away later, a start here would wait for it.
+        """
+        here = self.local.answer
+        if not self.fresh(self.local) or here.get('in_recovery') is not False or not here.get('timeline'):
             return
-        standbys = [peer.node_id for peer in answering if hears(peer.answer, self.config['isolation'])]
+        followed = (self.state['reign'] or {}).get('followed') or []
+        standbys = [peer.node_id for peer in answering if hears(peer.answer, self.config['isolation'])] if clock() - self.since >= PATIENCE else []
+        served = []
         for peer in answering:
-            newest, number = voted(peer.answer)
-            if newest > timeline and number in standbys and not peer.answer.get('holder') and not peer.waiting:
-                say('withdraws the vote of %s for node %d on timeline %d: that node is a standby' % (peer.name, number, newest))
-                ask_all([peer], 1, _VOTE % ("''", "''"))
+            later, number = voted(peer.answer)
+            follows = peer.node_id in followed and (peer.witness or hears(peer.answer, self.config['isolation']) and (
+                peer.answer.get('timeline') == here['timeline']))
+            if later and (number in standbys if later > here['timeline'] else follows) and not peer.answer.get('holder') and not peer.waiting:
+                if later > here['timeline']:
+                    say('withdraws the vote of %s for node %d on timeline %d: that node is a standby' % (peer.name, number, later))
+                served.append(peer)
+        if served:
+            ask_all(served, 1, _VOTE % ("''", "''"))
+            for peer in served:
                 peer.answer = dict(peer.answer, voted=None)
 
     def tell(self, answering):
