@@ -441,8 +441,9 @@ def merged(tags):
     # A standby that has diverged has the history file of a timeline that it cannot follow: it knows of that one (newest), and has nothing of it. Where it
     # has received to, it has a file of the timeline that it has come there on.
     known = tags.get('history') or {}
-    answer['timeline'] = max(known.get('reached') or 0, answer.get('timeline') or 0)
-    answer['newest'] = max(known.get('history') or 0, answer['timeline'])
+    if answer.get('timeline'):
+        answer['timeline'] = max(known.get('reached') or 0, answer['timeline'])
+        answer['newest'] = max(known.get('history') or 0, answer['timeline'])
     return answer
 
 

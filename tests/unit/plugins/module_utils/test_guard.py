@@ -96,7 +96,7 @@ NAMED = 'd names b as primary, which is not in sight as a standby'
     ((primary('b', timeline=2), standby('c')), 'primary', 'b is primary, on timeline 2 (here: 1)'),
     ((primary('b', timeline=1), standby('c')), 'primary', 'b is primary, on timeline 1 (here: 1)'),
     ((primary('b', system='another'), standby('c')), None, ''),
-    ((silent('b'), standby('c', timeline=2)), 'promoted', 'c is on timeline 2 (here: 1), so another node was promoted'),
+    ((silent('b'), standby('c', timeline=2)), 'promoted', 'c knows of timeline 2 (here: 1), so another node was promoted'),
     ((standby('b'), silent('c'), witness('d')), None, ''),
     ((silent('b'), silent('c'), witness('d')), 'isolated', 'cannot see b, c, who could have elected another primary'),
     # A vote that somebody else has had.
@@ -883,7 +883,7 @@ def test_watch_over_a_standby_that_died(monkeypatch):
 @pytest.mark.parametrize('peers, what', [
     ((primary('b', timeline=2), standby('c', timeline=2)), 'rejoin b'),
     ((silent('b'), silent('c')), 'does not start the server: cannot see b, c, who could have elected another primary. It starts when it can'),
-    ((silent('b'), standby('c', timeline=2)), 'does not start the server: c is on timeline 2 (here: 1), so another node was promoted. It starts when it can'),
+    ((silent('b'), standby('c', timeline=2)), 'does not start the server: c knows of timeline 2 (here: 1), so another node was promoted. It starts when it can'),
 ])
 def test_watch_over_a_server_that_may_not_start(monkeypatch, peers, what):
     assert Stage(monkeypatch, *peers).stopped() == [what]
@@ -1600,7 +1600,7 @@ def test_a_rewind_that_was_cut_short_is_no_primary(monkeypatch, tmpdir):
     """pg_rewind copies the newer history file before the pages and the control data: mixed data that must not start."""
     tmpdir.mkdir('pg_wal').join('00000002.history').write('')
     stage = Stage(monkeypatch, silent('b'), standby('c', timeline=2), data_directory=str(tmpdir))
-    assert stage.stopped()[0].startswith('does not start the server: c is on timeline 2 (here: 1), so another node was promoted')
+    assert stage.stopped()[0].startswith('does not start the server: c knows of timeline 2 (here: 1), so another node was promoted')
 
 
 def test_a_session_whose_lock_was_refused_is_no_lock(monkeypatch):
@@ -1785,9 +1785,24 @@ def test_a_standby_is_on_the_timeline_that_it_has_followed():
     core = {'in_recovery': True, 'timeline': 1}
     assert guard.merged({'core': core})['timeline'] == 1
     assert guard.merged({'core': core, 'history': {'history': None}})['timeline'] == 1
-    assert guard.merged({'core': core, 'history': {'history': 2}, 'repmgrd': {'upstream': 2}, 'nodes': {'primary_id': 2}}) == {
-        'in_recovery': True, 'timeline': 2, 'upstream': 2, 'primary_id': 2}
-    assert guard.merged({'core': dict(core, timeline=3), 'history': {'history': 2}})['timeline'] == 3
+    assert guard.merged({'core': core, 'history': {'history': 2, 'reached': 2}, 'repmgrd': {'upstream': 2}, 'nodes': {'primary_id': 2}}) == {
+        'in_recovery': True, 'timeline': 2, 'newest': 2, 'upstream': 2, 'primary_id': 2}
+    for history in ({'history': 2, 'reached': 1}, {'history': None, 'reached': 3}):
+        found = guard.merged({'core': dict(core, timeline=3), 'history': history})
+        assert (found['timeline'], found['newest']) == (3, 3)
+
+
+def test_a_standby_that_cannot_follow_a_timeline_is_not_on_it():
+    """It has fetched the history file. Another, which has less and is on it, is promoted; a start waits for either."""
+    found = guard.merged({'core': standby('b', lsn=200).answer, 'history': {'history': 2, 'reached': 1}})
+    diverged, right = standby('b', **found), standby('c', timeline=2, lsn=150)
+    priorities = {'2': 100, '3': 100}
+    for one, other in ((diverged, right), (right, diverged)):
+        one.answer['priorities'] = other.answer['priorities'] = priorities
+        assert guard.best_candidate(one, [other], guard.answered) is right
+    assert promotion(right, diverged, silent('a'), synchronous=1)[0] == ''
+    assert promotion(diverged, right, silent('a'), synchronous=1)[0] == 'c has received more'
+    assert start(diverged, silent('c')).code == 'promoted'
 
 
 # -- an armed guard, and one that was just installed
@@ -2313,7 +2328,7 @@ def test_a_vote_that_came_to_nothing_is_withdrawn(monkeypatch):
     stage = Stage(monkeypatch, standby('b', receiving=True, silence=0, voted=vote), standby('c', receiving=True, silence=0, voted=vote))
     stage.watch.local.answer.update(in_recovery=False)
     asked = []
-    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers[0].name, script)))
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.extend((one.name, script) for one in servers))
     stage.watch.since = stage.now - guard.PATIENCE + 1
     stage.watch.withdraw(stage.watch.peers)
     assert asked == []
@@ -2341,8 +2356,25 @@ def test_a_promotion_that_loses_its_locks_while_votes_are_kept(monkeypatch):
             one._tags, one.process = {'vote': 1}, object()
         found[0].error = 'all replication slots are in use'
     monkeypatch.setattr(guard, 'ask_all', ask_all)
+    servers[0].process = object()
     assert guard.keep_votes(servers, 2, guard.vote_name(2, 1)) and not guard.keep_votes(servers, 3, guard.vote_name(2, 1))
-    assert said[0] == 'the vote of a is known for as long as the lock is held: all replication slots are in use'
+    assert said[0] == 'the vote of b is known for as long as the lock is held: all replication slots are in use'
+
+
+def test_a_vote_that_has_served_is_dropped(monkeypatch):
+    """At once, where who gave it has followed: monitoring takes an inactive slot for an error."""
+    vote = 'pgfleet_vote_0000000002_1'
+    peers = (standby('b', receiving=True, silence=0, timeline=2, voted=vote), standby('c', receiving=True, silence=0, timeline=1, voted=vote),
+             standby('e', receiving=False, timeline=2, voted=vote), witness('d', vote=True, voted=vote), witness('f', voted=vote))
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.since = stage.now
+    stage.watch.local.answer.update(in_recovery=False, timeline=2)
+    stage.watch.state['reign'] = {'timeline': 2, 'replaced': 2, 'followed': [2, 3, 4, 5]}
+    asked = []
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.extend(one.name for one in servers))
+    for dummy in range(2):
+        stage.watch.withdraw(peers)
+    assert asked == ['b', 'd'] and stage.done == []
 
 
 # -- a primary that somebody else is promoted instead of
