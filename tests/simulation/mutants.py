@@ -11,6 +11,9 @@ from simulation import schedules
 
 # Not caught, and why: another rule covers for it, or nothing here comes to where it matters. A run fails for others alone.
 COVERED = {
+    'history files are not looked at': 'who has a newer history file here has also come on that timeline, or is in sight of somebody who has',
+    'the timeline that it has come on is not looked at': 'a standby here tells its timeline while it streams, and control data follow soon',
+    'a history file is taken for a position': 'repmgr elects first, by positions of its own',
     'promotes where a voter has seen the primary': 'whoever has seen it has been asked by its guard',
     'promotes with fewer votes': 'there are fewer locks, too',
     'promotes beside a primary': 'that primary has asked, and repmgr standby promote looks as well',
