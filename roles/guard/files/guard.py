@@ -200,6 +200,8 @@ SELECT 'forgotten', to_json(true) FROM repmgr.reset_voting_status();
 _NOTIFY = """
 SELECT 'notified', to_json(true) FROM repmgr.notify_follow_primary(%d);
 """
+# What libpq itself says of a server that it has not reached: in English here, unlike what a server says.
+UNREACHED = ('Connection refused', 'No route to host', 'nreachable', 'timed out', 'timeout', 'could not translate', 'reset by peer', 'closed the connection')
 # What a notification is sent, and served, within; in seconds.
 SERVED = 5
 
@@ -288,6 +290,7 @@ class Server:
         self._asked = None
         self._script = None
         self._spare = False       # connected by the slots of max_wal_senders, see ended
+        self._spared = 0          # since when
         self._begun = None
         self._promise = None
         self._number = 0
@@ -381,8 +384,8 @@ class Server:
         self.close()
         # libpq gives up later than that what nobody answers.
         at_once = asked is not None and clock() - asked < self.config['connect_timeout'] / 2.0
-        if at_once and number == 1 and not spare and self.node_id != self.config.get('node_id'):
-            self._spare = True
+        if at_once and number == 1 and not spare and self.node_id != self.config.get('node_id') and not any(word in self.error for word in UNREACHED):
+            self._spare, self._spared = True, clock()
             self.ask(script)
             if self.waiting:
                 self._asked = asked
@@ -425,6 +428,10 @@ class Server:
         if self._asked is not None and now - self._asked > patience:
             self.error = 'no answer within %d s' % patience
             self.close()
+        if self._spare and self._asked is None and now - self._spared >= PATIENCE:
+            # It is a row of pg_stat_replication for as long as it lasts.
+            self.close()
+            self._begun = None
         if self._asked is None and (self._begun is None or now - self._begun >= interval):
             self._begun = now
             self._promise = None if word is None else word['lease'] is None

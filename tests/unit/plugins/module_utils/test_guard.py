@@ -470,8 +470,13 @@ def test_a_server_whose_clients_have_taken_every_connection(tmpdir):
 
 
 @pytest.mark.parametrize('node_id, body, tries', [
+    # In whatever language the server says it.
+    (2, "print('psql: error: FATAL: sorry, too many clients already')", ['host=b', 'host=b replication=database']),
+    (2, "print('psql: error: FATAL: tut mir leid')", ['host=b', 'host=b replication=database']),
     # Nobody answers there at all.
-    (2, "print('psql: error: Connection refused')", ['host=b', 'host=b replication=database']),
+    (2, "print('psql: error: Connection refused')", ['host=b']),
+    (2, "print('psql: error: No route to host')", ['host=b']),
+    (2, "print('psql: error: Network is unreachable')", ['host=b']),
     # What is not refused at once is no matter of slots; nor is the server here, which keeps some for its own user.
     (2, "import time; time.sleep(1.1)", ['host=b']),
     (1, "print('psql: error: the database system is starting up')", ['host=b']),
@@ -484,6 +489,22 @@ def test_when_a_connection_of_another_kind_is_tried(tmpdir, node_id, body, tries
         peer.config['connect_timeout'] = 20
     guard.ask_all([peer], 10)
     assert tmpdir.join('log').read().splitlines() == tries and peer.answered is None and not peer.waiting
+
+
+def test_a_connection_of_another_kind_is_left_again(monkeypatch):
+    """It is a row of pg_stat_replication: replaced by a client's as soon as one is free, and never amid a question."""
+    now, asked = [1000.0], []
+    monkeypatch.setattr(guard, 'clock', lambda: now[0])
+    peer = server('b')
+    peer.process, peer._spare, peer._spared, peer._begun, peer._asked = None, True, 1000.0, 1000.0, None
+    monkeypatch.setattr(peer, 'ask', lambda script: asked.append(peer._spare))
+    for seconds, waiting in ((guard.PATIENCE - 1, None), (guard.PATIENCE, 1000.0 + guard.PATIENCE)):
+        now[0], peer._asked = 1000.0 + seconds, waiting
+        peer.tick(5, 10)
+        assert peer._spare
+    peer._asked, now[0] = None, now[0] + 1
+    peer.tick(5, 10)
+    assert not peer._spare and asked[-1] is False
 
 
 def test_when_a_server_has_refused(tmpdir, monkeypatch):
