@@ -31,7 +31,8 @@ def of_the_guard():
     install = load('guard', 'tasks', 'install.yml')
     for name in ('owner', 'group'):
         install[0]['ansible.builtin.copy'].pop(name)
-    return install + load('guard', 'tasks', 'main.yml')[-1:], install[1], [handler for handler in load('guard', 'handlers', 'main.yml') if 'fuse' not in handler['name']]
+    handlers = [handler for handler in load('guard', 'handlers', 'main.yml') if 'fuse' not in handler['name']]
+    return install + load('guard', 'tasks', 'main.yml')[-1:], install[1], handlers
 
 
 @pytest.fixture(params=[of_repmgrd, of_the_guard], ids=['repmgrd', 'guard'])

@@ -96,7 +96,8 @@ def test_a_node_that_has_waited_renews_its_lock_before_long_work(host, path, wor
 
 
 @pytest.mark.parametrize('path, register', [
-    (('common', 'tasks', 'renew.yml'), '__repmgr_renewed'), (('server', 'tasks', 'role_unchanged.yml'), '__repmgr_now')], ids=lambda value: value[-1] if isinstance(value, tuple) else '')
+    (('common', 'tasks', 'renew.yml'), '__repmgr_renewed'), (('server', 'tasks', 'role_unchanged.yml'), '__repmgr_now')],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else '')
 @pytest.mark.parametrize('state, goes_on', [('held', True), ('unavailable', True), ('refused', False), ('lost', False)])
 def test_whoever_has_lost_it_does_not_begin(host, path, register, state, goes_on):
     found = host.load(*path)

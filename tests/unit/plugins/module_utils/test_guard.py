@@ -482,7 +482,7 @@ def test_a_server_whose_clients_have_taken_every_connection(tmpdir):
     (1, "print('psql: error: the database system is starting up')", ['host=b']),
 ])
 def test_when_a_connection_of_another_kind_is_tried(tmpdir, node_id, body, tries):
-    peer = psql(tmpdir, FULL.split('if ')[0] + body)
+    peer = psql(tmpdir, FULL.partition('if ')[0] + body)
     peer.node_id, peer.config['node_id'] = node_id, 1
     if 'sleep' not in body:
         # On a busy machine this program begins late.
@@ -904,7 +904,8 @@ def test_watch_over_a_standby_that_died(monkeypatch):
 @pytest.mark.parametrize('peers, what', [
     ((primary('b', timeline=2), standby('c', timeline=2)), 'rejoin b'),
     ((silent('b'), silent('c')), 'does not start the server: cannot see b, c, who could have elected another primary. It starts when it can'),
-    ((silent('b'), standby('c', timeline=2)), 'does not start the server: c knows of timeline 2 (here: 1), so another node was promoted. It starts when it can'),
+    ((silent('b'), standby('c', timeline=2)),
+     'does not start the server: c knows of timeline 2 (here: 1), so another node was promoted. It starts when it can'),
 ])
 def test_watch_over_a_server_that_may_not_start(monkeypatch, peers, what):
     assert Stage(monkeypatch, *peers).stopped() == [what]

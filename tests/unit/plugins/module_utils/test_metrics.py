@@ -72,9 +72,8 @@ def said(observed):
 
 def test_a_primary():
     slots = [{'slot_name': 'repmgr_slot_2', 'active': True, 'retained_bytes': 16}]
-    found = said(primary(config=True, slots=slots, peers={'n2': standby(), 'w': witness()}, guard={
-        'running': True, 'enabled': True, 'fuse': {'running': False, 'enabled': True}},
-                         tls={'error': '', 'days': 300}))
+    guard = {'running': True, 'enabled': True, 'fuse': {'running': False, 'enabled': True}}
+    found = said(primary(config=True, slots=slots, peers={'n2': standby(), 'w': witness()}, guard=guard, tls={'error': '', 'days': 300}))
     assert found == {
         'repmgr_up': True, 'repmgr_role role=primary': True, 'repmgr_role role=standby': False, 'repmgr_role role=witness': False, 'repmgr_timeline': 3,
         'repmgr_repmgrd_running': True, 'repmgr_repmgrd_paused': False, 'repmgr_guard_running': True, 'repmgr_guard_fuse_running': False,
