@@ -288,10 +288,12 @@ def lives(host):
 
 
 # What a run could leave behind: packages, units, files of the system and of the server's user. The contents of
-# a data directory change all the time; who wrote its configuration does not. apt's own log of a dry run does not count.
+# a data directory change all the time; who wrote its configuration does not. apt's own log of a dry run does not count, nor does the guard's file, which
+# it writes whenever it learns something, beside whatever is done to the host.
 _FINGERPRINT = r"""
 find /etc /usr/local /var/lib/postgresql /var/lib/repmgr /var/spool /root -xdev \
-    \( -path '%(data)s/*' -o -path /root/.ansible -o -path /var/lib/postgresql/.ansible \) -prune -o -printf 'file %%p %%y %%m %%u:%%g %%T@ %%l\n' 2>/dev/null
+    \( -path '%(data)s/*' -o -path /root/.ansible -o -path /var/lib/postgresql/.ansible -o -path '/var/lib/postgresql/.repmgr_guard.json*' \) -prune \
+    -o -path /var/lib/postgresql -printf 'file %%p %%y %%m %%u:%%g\n' -o -printf 'file %%p %%y %%m %%u:%%g %%T@ %%l\n' 2>/dev/null
 find /var/log -xdev ! -path /var/log/apt/eipp.log.xz -printf 'log %%p %%m %%u:%%g\n'
 sha256sum %(data)s/postgresql.auto.conf %(data)s/standby.signal %(data)s/PG_VERSION 2>/dev/null | sed 's/^/data /'
 dpkg-query -W -f 'package ${Package} ${Version} ${Status}\n'
