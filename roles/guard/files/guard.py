@@ -963,13 +963,14 @@ def current(found, timeline):
     return None if not found or theirs and timeline and theirs < timeline else found
 
 
-def outvoted(voters, known, timeline):
+def outvoted(servers, voters, known, timeline):
     """Why the voters are no majority by the votes that the primary counts, which may not be those of this node's file; or ''.
 
-    Between two files that site.yml writes, each of two nodes could have a majority of its own.
+    Between two files that site.yml writes, each of two nodes could have a majority of its own. servers: those that answer. What a node was told that was
+    removed since, or is gone, is what the primary counted then.
     """
-    for name in sorted(known):
-        found = current(known[name], timeline)
+    for name in sorted(server.name for server in servers):
+        found = current(known.get(name), timeline)
         theirs = set(found['word'].get('votes') or [] if found else [])
         sees = len(theirs & set(server.node_id for server in voters))
         if theirs and sees < majority(len(theirs)):
@@ -1008,7 +1009,8 @@ def promotion_problem(local, peers, seen, votes, synchronous, lease, known):
     if young:
         # It does not know who asked it before.
         return '%s started %d s ago, less than %d: a primary may have seen it until then' % (young[0].name, age(young[0].answer['uptime']), lease), True
-    asked = asked_by_primary([local] + answering, lease, known, answer.get('timeline')) or outvoted([local] + voters, known, answer.get('timeline'))
+    timeline = answer.get('timeline')
+    asked = asked_by_primary([local] + answering, lease, known, timeline) or outvoted([local] + answering, [local] + voters, known, timeline)
     if asked:
         return asked, True
     old = answer.get('primary_id')

@@ -2231,8 +2231,11 @@ def test_whether_a_primary_counts_on_a_node(monkeypatch, found, timeline, proble
     ([], 'b', ''),
 ])
 def test_a_majority_by_the_votes_that_the_primary_counts(theirs, ours, problem):
-    assert guard.outvoted([standby(name) for name in ours], {'d': entry(votes=theirs)}, 1) == problem
-    assert guard.outvoted([standby(name) for name in ours], {'d': entry(votes=theirs)}, 2) == ''
+    voters, known = [standby(name) for name in ours], {'d': entry(votes=theirs)}
+    assert guard.outvoted(voters + [witness('d')], voters, known, 1) == problem
+    assert guard.outvoted(voters + [witness('d')], voters, known, 2) == ''
+    # It was removed since, or does not answer.
+    assert 'd' in ours or guard.outvoted(voters, voters, known, 1) == ''
 
 
 @pytest.mark.parametrize('votes', range(1, 8))
@@ -2246,7 +2249,7 @@ def test_two_files_and_two_majorities(votes):
             # Who is in this node's sight was not asked for longer than the lease.
             out = len(theirs & set(node.node_id for node in ours))
             goes_on = out < guard.majority(votes)
-            assert not goes_on or guard.outvoted(ours, {'g': entry(votes=sorted(theirs))}, 1)
+            assert not goes_on or guard.outvoted(ours, ours, {'b': entry(votes=sorted(theirs))}, 1)
 
 
 def test_what_is_kept_beyond_a_restart(monkeypatch, tmpdir):
