@@ -78,6 +78,19 @@ def codes(answer, stop=None):
 
 # -- clusters that are well
 
+def test_the_records_of_a_standby_count_before_those_of_a_witness():
+    """A witness is a server of its own, so its timeline says nothing, and it copies the rows now and then only."""
+    older = [dict(each, active=each['node_id'] != 3) for each in ROWS]
+    for timeline in (1, 9):
+        hosts = healthy(a=stopped(), w=running(False, WITNESS_ID, nodes=older, timeline=timeline))
+        for order in (hosts, hosts[::-1]):
+            registry = _verdict.verdict(_verdict.hosts_from(order))['registry']
+            assert [each['active'] for each in registry] == [True] * 4
+    # Where nobody else has any, they are what there is.
+    registry = _verdict.verdict(_verdict.hosts_from(fresh(w=running(False, WITNESS_ID, nodes=older))))['registry']
+    assert [each['active'] for each in registry] == [True, True, False, True]
+
+
 def test_fresh():
     answer = judge(fresh())
     assert (answer['status'], answer['exists'], answer['primary'], answer['stop']) == ('absent', False, None, [])
