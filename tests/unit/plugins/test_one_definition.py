@@ -280,3 +280,4 @@ def test_rights_of_rendered_files():
     expected, written = rights()
     assert len(expected) > 8
     assert expected == {name: written.get(name) for name in expected}
+    assert set(expected) <= set(variables("roles/common/vars/main.yml")["__repmgr_files"]), "what is not observed is always stale"
