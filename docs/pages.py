@@ -6,7 +6,8 @@
 
 DIRECTORY is a copy of docs/. Into it go `generated/rules.md` (the table of `_plan.py`), `generated/problems.md` (every problem that
 `_verdict.py` can find), `variables.md` (roles/common/meta/argument_specs.yml, in the order and under the headings of its defaults) and
-`playbooks/NAME.md` for every playbook: its header comment, what is written by hand in docs/playbooks/NAME.md, and its tasks.
+`playbooks/NAME.md` for every playbook: its header comment, what is written by hand in docs/playbooks/NAME.md, and its tasks. And, by imports.py,
+`generated/imports.svg` and `generated/imports.md`: which Python file imports which.
 Each function here returns the text of a page as MyST Markdown.
 """
 
@@ -18,6 +19,7 @@ import re
 import sys
 
 import ansible_collections
+import imports
 import yaml
 from antsibull_docs_parser import dom
 from antsibull_docs_parser.md import to_md
@@ -253,7 +255,8 @@ def steps(plays):
 
 
 def main(where):
-    pages = {"generated/rules.md": rules(), "generated/problems.md": problems(), "variables.md": variables()}
+    pages = {"generated/rules.md": rules(), "generated/problems.md": problems(), "variables.md": variables(),
+             "generated/imports.svg": imports.drawing(), "generated/imports.md": imports.tables(table)}
     pages.update(("playbooks/%s.md" % name, playbook(name)) for name in playbook_names())
     for name, text in pages.items():
         path = where / name

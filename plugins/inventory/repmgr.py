@@ -139,8 +139,10 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import STATEMENTS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
 
 try:
     import psycopg2
@@ -285,11 +287,10 @@ def discover(targets, timeout):
 # -- what follows from the answers
 
 def registry(answers):
-    """The records that count: those of a writable node with data on the newest timeline, else of whoever has any."""
+    """The records that count."""
     def rank(answer):
         row = answer.own_row(answer.rows)
-        writable = answer.observed.server.in_recovery is False
-        return writable and row is not None and row.type != 'witness', answer.observed.server.timeline or 0, not writable
+        return trust(row is None or row.type == 'witness', answer.observed.server.in_recovery is False, answer.observed.server.timeline)
 
     having = [answer for answer in answers if answer.rows]
     return max(having, key=rank).rows if having else []
@@ -361,9 +362,8 @@ def facts_of(row, answer, rows, primary):
     receiver = answer.tags.get('receiver')
     if receiver is None or receiver.get('status') not in (None, 'streaming'):
         facts.update(state='detached', error='it receives nothing')
-    written, replayed = primary.position if primary else None, answer.position
     facts.update(
-        lag_bytes=max(0, written - replayed) if written is not None and replayed is not None else None, lag_seconds=server.lag_seconds,
+        lag_bytes=behind(primary.position if primary else None, answer.position), lag_seconds=server.lag_seconds,
         replay_paused=server.replay_paused, streams_from=names.get(_observe.sender_node_id(observed, rows)[0]))
     return facts
 

@@ -28,6 +28,11 @@ def says_received(server):
     return position(server.received_lsn) is not None
 
 
+def behind(written, has):
+    """How many bytes of what was written are not there yet; None where one of the two is not known. What is there is counted by whoever asks."""
+    return None if written is None or has is None else max(0, written - has)
+
+
 def lsn(number):
     """A number of bytes as PostgreSQL writes an LSN."""
     return '%X/%X' % (number >> 32, number & 0xFFFFFFFF)

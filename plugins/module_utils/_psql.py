@@ -182,6 +182,11 @@ class PsqlError(Exception):
     """The server did not answer; the message is psql's own."""
 
 
+def literal(text):
+    """As SQL. The guard has the same."""
+    return "'%s'" % text.replace("'", "''")
+
+
 class Psql:
     """Where and how to reach a server."""
 
@@ -278,15 +283,14 @@ class Psql:
 
     def drop_slot(self, conninfo, slot_name):
         """Drop the slot if nobody uses it. True when it was there and is gone."""
-        name = slot_name.replace("'", "''")
         done = self.tags(conninfo, "SELECT 'dropped', to_jsonb(true) FROM (SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
-                         "FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s' AND NOT active) t;" % name)
+                         "FROM pg_catalog.pg_replication_slots WHERE slot_name = %s AND NOT active) t;" % literal(slot_name))
         return bool(done.get('dropped'))
 
     def streams(self, conninfo, node_name):
         """Whether the upstream, which is asked, has sent a standby all that there was and goes on: what repmgr, too, calls attached."""
         return self.tags(conninfo, "SELECT 'streams', to_jsonb(true) FROM pg_catalog.pg_stat_replication "
-                                   "WHERE application_name = '%s' AND state = 'streaming' LIMIT 1;\n" % node_name.replace("'", "''")).get('streams') is True
+                                   "WHERE application_name = %s AND state = 'streaming' LIMIT 1;\n" % literal(node_name)).get('streams') is True
 
     def primary_conninfo(self, conninfo):
         """How a standby reaches its upstream, as it is, or None."""
@@ -294,9 +298,9 @@ class Psql:
 
     def set_primary_conninfo(self, conninfo, value):
         """Whether the standby took it; PostgreSQL 13 and later connects anew by itself, an earlier one at its next start."""
-        done = self.tags(conninfo, "ALTER SYSTEM SET primary_conninfo = '%s';\nSELECT 'reloaded', to_jsonb(pg_catalog.pg_reload_conf());\n"
+        done = self.tags(conninfo, "ALTER SYSTEM SET primary_conninfo = %s;\nSELECT 'reloaded', to_jsonb(pg_catalog.pg_reload_conf());\n"
                          "SELECT 'is', to_jsonb(setting) FROM pg_catalog.pg_file_settings WHERE name = 'primary_conninfo' "
-                         "ORDER BY seqno DESC LIMIT 1;\n" % value.replace("'", "''"))
+                         "ORDER BY seqno DESC LIMIT 1;\n" % literal(value))
         return done.get('reloaded') is True and done.get('is') == value
 
     def archive_backlog(self, conninfo):
@@ -365,7 +369,7 @@ class SwitchoverLock:
     def __exit__(self, *dummy):
         try:
             self._psql.tags(self._conninfo, "SELECT 'ended', to_jsonb(count(pg_catalog.pg_terminate_backend(pid))) "
-                            "FROM pg_catalog.pg_stat_activity WHERE application_name = '%s';\n" % self._name)
+                            "FROM pg_catalog.pg_stat_activity WHERE application_name = %s;\n" % literal(self._name))
         except PsqlError:
             pass
         self._thread.join(5)

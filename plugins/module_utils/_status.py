@@ -14,7 +14,7 @@ import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _steps, _topology, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENEWAL_DAYS
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
 # What has to be looked at first. What is not named here keeps the verdict's order, after these.
@@ -183,10 +183,7 @@ def _lag(cluster, host):
     found = {'lag_bytes': None, 'lag_seconds': None, 'sync_state': None}
     primary = [other for other in cluster.hosts if other.name == cluster.verdict['primary']]
     if primary:
-        written = position(primary[0].observed.server.current_lsn)
-        has = position(host.observed.server.replayed_lsn)
-        if written is not None and has is not None:
-            found['lag_bytes'] = max(0, written - has)
+        found['lag_bytes'] = behind(position(primary[0].observed.server.current_lsn), position(host.observed.server.replayed_lsn))
     return found
 
 

@@ -11,9 +11,9 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _repmgr, _settings, _sources, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS, span
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position, says_received
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, lsn, position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, trust, voters
 
 _RUN_AGAIN = 'Then run again.'
 _MAX_RETAINED = 1024 * 1024 * 1024
@@ -127,13 +127,11 @@ def _identifier(host):
 
 
 def _find_registry(cluster):
-    """The metadata that count: those of a writable data node on the newest timeline, else of whoever has any."""
-    def rank(host):
-        return (_writable(host) and host.initial_role != 'witness', host.observed.server.timeline or 0, _running(host))
-
-    having = sorted([host for host in cluster.seen if _rows(host)], key=rank, reverse=True)
+    """The metadata that count."""
+    having = [host for host in cluster.seen if _rows(host)]
     if having:
-        cluster.registry = dict((row.node_id, row) for row in _rows(having[0]))
+        found = max(having, key=lambda host: trust(host.initial_role == 'witness', _writable(host), host.observed.server.timeline))
+        cluster.registry = dict((row.node_id, row) for row in _rows(found))
     cluster.exists = bool(having) or any(
         _recovering(host) or _was_node(host) for host in cluster.seen if host.initial_role != 'witness')
 
@@ -1089,7 +1087,7 @@ def _lag(row, host, primary):
             received = position(entry.get('flush_lsn'))
     if received is None:
         received = position(host.observed.server.received_lsn)
-    return None if written is None or received is None else max(0, written - received)
+    return behind(written, received)
 
 
 def _able(candidates):

@@ -3,8 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: which nodes vote on a promotion, how many votes are a majority, and who is the best candidate. repmgr-guard is told of votes by guard.json,
-which `peers` makes, and has copies of the rest.
+"""PURE: which nodes vote on a promotion, how many votes are a majority, who is the best candidate, and whose records of the nodes count.
+
+repmgr-guard is told of votes by guard.json, which `peers` makes, and has copies of the rest; tests/unit/plugins/test_one_definition.py compares them.
 
 Only a registered node votes. A host that the inventory merely lists would be a vote that nobody sees, for as long as its clone takes or for ever, and
 as a third data node it would take the witness's vote away. A registered node that the inventory does not list votes: it may be alive, and a majority
@@ -46,6 +47,14 @@ def voters(rows):
     found = [row for row in rows if row.type != 'witness']
     witnesses = sorted([row for row in rows if row.type == 'witness'], key=lambda row: row.node_id)
     return found + (witnesses[:1] if len(found) % 2 == 0 else [])
+
+
+def trust(witness, writable, timeline):
+    """Of several copies of repmgr.nodes that with the greatest counts: a primary's, on the newest timeline, then a standby's.
+
+    A witness's comes last. It is a server of its own, whose timeline says nothing of the cluster's, and it copies the rows now and then only.
+    """
+    return (writable and not witness, not witness, timeline or 0)
 
 
 def registered(rows, records, joined):

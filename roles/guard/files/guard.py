@@ -239,7 +239,9 @@ Problem = namedtuple('Problem', 'code text peers')
 def next_command(playbook, target='', way='', dead=''):
     """What somebody types next; the name of the collection is valid in a checkout, too."""
     options = (('repmgr_target', target), ('repmgr_rejoin', way), ('repmgr_primary_is_dead', dead))
-    return 'ansible-playbook pgfleet.repmgr.%s%s' % (playbook, ''.join(' -e %s=%s' % (name, quote(value)) for name, value in options if value))
+    # ansible-playbook splits NAME=VALUE at blanks and quotes once more, after the shell has.
+    return ' '.join(['ansible-playbook pgfleet.repmgr.%s' % playbook] + [
+        '-e ' + ('%s=%s' % (name, value) if quote(value) == value else quote(json.dumps({name: value}))) for name, value in options if value])
 
 
 def upstream_conninfo(config, conninfo):

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _plan
+from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 sys.path.insert(0, os.path.join(ROOT, 'docs'))
@@ -105,6 +106,25 @@ def test_the_readme_has_every_playbook(name):
 def test_what_is_written_by_hand_has_its_playbook():
     by_hand = set(os.path.splitext(name)[0] for name in os.listdir(os.path.join(ROOT, 'docs', 'playbooks')))
     assert by_hand - {'index'} <= set(pages.playbook_names())
+
+
+def test_what_is_passed_with_e_is_in_the_table_with_the_playbooks_that_take_it():
+    table = rows(read('docs', 'playbooks', 'index.md'))[1:]
+    found = dict((name, (alias, of)) for names, aliases, of, dummy in table
+                 for name, alias in zip(re.findall(r'`(\w+)`', names), re.findall(r'`(\w+)`', aliases)))
+    assert dict((name, alias) for name, (alias, dummy) in found.items()) == dict(
+        (name, argument.alias) for name, argument in _arguments.ARGUMENTS.items())
+    for name, (dummy, of) in found.items():
+        takes = set(playbook for playbook, (names, dummy2) in _arguments.PLAYBOOKS.items() if name in names)
+        named = set(re.findall(r'`(\w+)`', of)) & set(_arguments.PLAYBOOKS)
+        assert takes == (set(_arguments.PLAYBOOKS) - named if of.startswith('all') else named), name
+
+
+def test_the_recordings_are_those_of_the_readme():
+    """repmgr's output is known from these versions."""
+    folder = os.path.join(ROOT, 'tests', 'recordings')
+    found = sorted(name for name in os.listdir(folder) if os.path.exists(os.path.join(folder, name, 'promoted.json')))
+    assert 'repmgr %s and %s (`tests/recordings`)' % (', '.join(found[:-1]), found[-1]) in read('README.md')
 
 
 def test_the_platforms_are_those_of_the_readme():

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
 import pathlib
 import re
+import shlex
 import types
 
 import pytest
 import yaml
+from ansible.parsing.splitter import parse_kv
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _limits, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _conninfo, _contract, _limits, _lsn, _observe, _psql, _repmgr, _steps, _votes
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UTILS = "plugins/module_utils/"
@@ -27,20 +30,41 @@ SOURCES = {str(path.relative_to(ROOT)): path.read_text() for folder in ("plugins
 guard = types.ModuleType("guard")
 exec(compile(SOURCES[GUARD], GUARD, "exec"), guard.__dict__)  # pylint: disable=exec-used
 
-# (fact, what code looks like that decides it, the files that may). The guard is one file without imports and has copies; tests compare them.
+GUARD_COPY = "the guard is one file without imports; a test compares it"
+# (fact, what code looks like that decides it, {file that may: why, where it is not the one place}). The first file is the one place.
 FACTS = (
-    ("a majority", r"// *2 *\+ *1|\b2 *\* *len\(|len\([^)]*\) *// *2\b", {UTILS + "_votes.py", GUARD}),
-    ("which witness votes", r"% *2 *== *0|\bis +(even|odd)\b", {UTILS + "_votes.py"}),
-    ("who is the best candidate", r"-lacks\b|\[member\] > position", {UTILS + "_votes.py", GUARD}),
-    ("a position in the WAL", r"2 *\*\* *32|<< *32|split\('/'\)", {UTILS + "_lsn.py"}),
-    ("whether a process is the server", r"/%[ds]/cwd", {UTILS + "_observe.py", GUARD, FUSE}),
-    ("how repmgrd is paused", r"'daemon'|\b(service|daemon),? (un)?pause\]", {UTILS + "_repmgr.py"}),
+    ("a majority", r"// *2 *\+ *1|\b2 *\* *len\(|len\([^)]*\) *// *2\b", {UTILS + "_votes.py": "", GUARD: GUARD_COPY}),
+    ("which witness votes", r"% *2 *== *0|\bis +(even|odd)\b", {UTILS + "_votes.py": ""}),
+    ("who is the best candidate", r"-lacks\b|\[member\] > position", {UTILS + "_votes.py": "", GUARD: GUARD_COPY}),
+    ("whose records of the nodes count", r"timeline or 0[^)\n]*\b(not )?(writable|_running)\b|writable and not witness|\bwitness'?, \w[\w.]*\.timeline or 0",
+     {UTILS + "_votes.py": ""}),
+    ("a position in the WAL", r"2 *\*\* *32|<< *32|split\('/'\)", {UTILS + "_lsn.py": ""}),
+    ("a position as text", r"%X/%X", {UTILS + "_lsn.py": "", GUARD: GUARD_COPY}),
+    ("how far a node is behind", r"\bwritten - \w+", {UTILS + "_lsn.py": ""}),
+    ("whether a process is the server", r"/%[ds]/cwd", {
+        UTILS + "_observe.py": "", GUARD: "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
+        FUSE: "looks for all processes of the server, not for the one that postmaster.pid names"}),
+    ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_apply.py": "", GUARD: GUARD_COPY}),
+    ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_observe.py": "", GUARD: GUARD_COPY}),
+    ("a text as SQL", r"""= '%s'[^\n]*replace\("'", "''"\)|return "'%s'" % text\.replace\("'", "''"\)|\w+_name\.replace\("'", "''"\)""",
+     {UTILS + "_psql.py": "", GUARD: GUARD_COPY,
+      UTILS + "_settings.py": "quotes for a file of PostgreSQL's settings, which is another thing than SQL"}),
+    ("a value in a connection string", r"""replace\('\\\\', '\\\\\\\\'\)\.replace\("'", """, {UTILS + "_conninfo.py": "", GUARD: GUARD_COPY}),
+    ("the name of a node's slot", r"repmgr_slot_('|%s|\{\{)", {
+        UTILS + "_repmgr.py": "", "playbooks/remove_node.yml": "of a node that is in no inventory; a test compares the name"}),
+    ("how repmgrd is paused", r"'daemon'|\b(service|daemon),? (un)?pause\]", {UTILS + "_repmgr.py": ""}),
     ("what a connection string says", r"conninfo\b[^\n]*\.split\(\)|startswith\('ssl|host=\(|\['host(addr)?'\] or |get\('hostaddr'\) or \w+\.get",
-     {UTILS + "_conninfo.py"}),
-    ("when a certificate is renewed", r"(?i)renewal_days *[=:] *[0-9]", {UTILS + "_limits.py", "roles/tls/vars/main.yml"}),
-    # The module's is its documentation.
-    ("how far behind is too far", r"16 *\* *1024|16777216", {UTILS + "_limits.py", "plugins/modules/repmgr_switchover.py"}),
-    ("a number as inventories have it", r"def _?integer\(", {UTILS + "_state.py"}),
+     {UTILS + "_conninfo.py": ""}),
+    ("when a certificate is renewed", r"(?i)renewal_days *[=:] *[0-9]", {
+        UTILS + "_limits.py": "", "roles/tls/vars/main.yml": "YAML cannot import; a test compares it"}),
+    ("how far behind is too far", r"16 *\* *1024|16777216", {
+        UTILS + "_limits.py": "", "plugins/modules/repmgr_switchover.py": "its documentation; a test compares it"}),
+    ("after how long a primary that is cut off has stopped", r"isolation *\+ *[0-9]|STOP_MARGIN *= *[0-9]", {
+        GUARD: "", "playbooks/preflight.yml": "YAML cannot import; a test compares it"}),
+    ("how long an isolation is", r"isolation: *[0-9]", {"roles/common/vars/main.yml": ""}),
+    ("a number as inventories have it", r"def _?integer\(", {UTILS + "_state.py": ""}),
+    ("what an operator can type next", r"ansible-playbook(', '| )pgfleet\.repmgr\.%s", {
+        UTILS + "_steps.py": "", GUARD: GUARD_COPY}),
 )
 
 
@@ -51,7 +75,7 @@ def code(text):
 
 @pytest.mark.parametrize("fact, looks, homes", FACTS, ids=[fact for fact, dummy, dummy2 in FACTS])
 def test_no_second_definition(fact, looks, homes):
-    found = {name for name, text in SOURCES.items() if re.search(looks, code(text))}
+    found, homes = {name for name, text in SOURCES.items() if re.search(looks, code(text))}, set(homes)
     # Equal, not only no more: a pattern that finds nothing any more protects nothing.
     assert found == homes, "%s is decided in %s; expected only %s" % (fact, sorted(found - homes) or "no file of its own", sorted(homes))
 
@@ -62,6 +86,10 @@ def test_no_second_definition(fact, looks, homes):
     "return int(high, 16) * 2 ** 32 + int(low, 16)", "high, low = ('%s' % lsn).split('/')",
     """argv: ["{{ __repmgr_bin_dir }}/repmgr", -f, "{{ __repmgr_conf }}", service, pause]""",
     "for word in (conninfo or '').split() if word.startswith('ssl')", "RENEWAL_DAYS = 30", "_MAX_LAG = 16 * 1024 * 1024",
+    "return (_writable(host) and host.initial_role != 'witness', host.observed.server.timeline or 0, _running(host))",
+    "return writable and row is not None and row.type != 'witness', answer.observed.server.timeline or 0, not writable",
+    "lag_bytes=max(0, written - replayed) if written is not None and replayed is not None else None",
+    """name = slot_name.replace("'", "''")""", """"WHERE application_name = '%s' LIMIT 1;\\n" % node_name.replace("'", "''")""",
 ])
 def test_the_second_definitions_that_there_were_would_be_found(line):
     assert any(re.search(looks, code(line)) for dummy, looks, dummy2 in FACTS)
@@ -71,6 +99,9 @@ def test_the_second_definitions_that_there_were_would_be_found(line):
 
 def variables(name):
     return yaml.safe_load(SOURCES[name])
+
+
+OPTIONS = variables("roles/common/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 
 
 def test_the_clock_and_the_boot_of_the_fuse():
@@ -95,6 +126,94 @@ def test_the_best_candidate_of_the_guard():
         assert guard.rank(*words) == _votes.rank(*words)
 
 
+def test_the_order_of_copies_of_the_records():
+    """A primary's, of two the newer one's; a standby's; a witness's, however new its own timeline is."""
+    copies = [(False, True, 3), (False, True, 2), (False, False, 2), (False, False, None), (True, True, 9), (True, False, None)]
+    assert sorted(copies, key=lambda words: _votes.trust(*words), reverse=True) == copies
+
+
+@pytest.mark.parametrize("written, has, expected", [(9, 4, 5), (4, 9, 0), (None, 4, None), (4, None, None), (0, 0, 0)])
+def test_how_far_behind(written, has, expected):
+    assert _lsn.behind(written, has) == expected
+
+
+def test_positions_of_the_guard():
+    for number in (0, 1, 2 ** 24, 2 ** 32 - 1, 2 ** 32, 0x16B374D848, 2 ** 64 - 1):
+        assert guard.lsn_text(number) == _lsn.lsn(number) and _lsn.position(guard.lsn_text(number)) == number
+
+
+@pytest.mark.parametrize("text", ["node1", "O'Brien", "''", "a\\b", "x' OR '1'='1", ""])
+def test_texts_of_the_guard(text):
+    assert guard.literal(text) == _psql.literal(text)
+    found = _conninfo.parse(guard.upstream_conninfo({"name": text, "passfile": "/var/lib/%s/.pgpass" % text}, "host=b application_name=other"))
+    assert found == {"host": "b", "application_name": text, "passfile": "/var/lib/%s/.pgpass" % text}
+
+
+def extra_vars(command):
+    """(what is run, {variable: value}) as a shell and then ansible-playbook understand a command."""
+    words = shlex.split(command)
+    given = [word for word, before in zip(words[1:], words) if before == "-e"]
+    values = {}
+    for word in given:
+        values.update(json.loads(word) if word.startswith("{") else parse_kv(word))
+    return [word for word in words if word not in given], values
+
+
+@pytest.mark.parametrize("name", ["node1", "pg.example.com", "my node", "it's", 'a"b', "a=b", "$(x)"])
+def test_commands_of_the_guard(name):
+    for playbook, words, meant in (("rejoin", {"target": name}, {"repmgr_target": name}), ("failover", {"dead": name}, {"repmgr_primary_is_dead": name})):
+        found = extra_vars(guard.next_command(playbook, **words))
+        assert found == extra_vars(_steps.render(_steps.playbook(playbook, **meant), installed=True)) and found[1] == meant
+
+
+def test_control_data_of_the_guard(tmp_path):
+    text = "pg_control version number:            1300\nDatabase cluster state:               shut down\nMin: a:b\n"
+    program = tmp_path / "pg_controldata"
+    program.write_text("#!/bin/sh\ncat <<'end'\n%send\n" % text)
+    program.chmod(0o755)
+    found = guard.control_data({"bin_dir": str(tmp_path), "data_directory": "/nowhere"})
+    assert found == _observe.parse_controldata(text) and found["Database cluster state"] == "shut down" and len(found) == 3
+
+
+@pytest.mark.parametrize("control", [
+    {}, {"Latest checkpoint's TimeLineID": "2"}, {"Latest checkpoint's TimeLineID": "2", "Min recovery ending loc's timeline": "0"},
+    {"Latest checkpoint's TimeLineID": "2", "Min recovery ending loc's timeline": "4"}, {"Latest checkpoint's TimeLineID": "??"},
+])
+@pytest.mark.parametrize("names", [(), ("00000003.history",), ("00000003.history", "0000000A.history", "0000000F.history.partial", "1.history")])
+def test_own_timeline_of_the_guard(tmp_path, monkeypatch, control, names):
+    (tmp_path / "pg_wal").mkdir()
+    for name in names:
+        (tmp_path / "pg_wal" / name).write_text("")
+    monkeypatch.setattr(_apply, "_control_data", lambda context: control)
+    context = types.SimpleNamespace(place=types.SimpleNamespace(data_directory=str(tmp_path)))
+    assert guard.own_timeline(control, str(tmp_path)) == _apply.own_timeline(context)
+
+
+# The guard rejoins what would start as a primary. The module has standbys to rewind, too, and starts and stops one that was killed in recovery before.
+NOT_OF_A_PRIMARY = {"in archive recovery", "shut down in recovery"}
+
+
+@pytest.mark.parametrize("version", [12, 15, 16])
+@pytest.mark.parametrize("state", ["starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery", "in archive recovery",
+                                   "in production"])
+def test_what_is_recovered_before_it_is_rewound(tmp_path, state, version):
+    control = {"Database cluster state": state, "Latest checkpoint's TimeLineID": "1", "Min recovery ending loc's timeline": "2"}
+    by_guard = guard.recovery_of({"config_directory": "/etc", "data_directory": str(tmp_path), "bin_dir": "/bin"}, control) is not None
+    assert by_guard != _apply._can_be_rewound(control, version) or state in NOT_OF_A_PRIMARY
+
+
+def test_the_slot_of_a_node_that_leaves():
+    found = re.findall(r"repmgr_slot_(?:' ~ |\{\{)", SOURCES["playbooks/remove_node.yml"])
+    assert len(found) == 3 and _repmgr.slot_name(7) == "repmgr_slot_7"
+
+
+def test_the_files_between_guard_and_fuse():
+    fuse = types.ModuleType("fuse")
+    exec(compile(SOURCES[FUSE], FUSE, "exec"), fuse.__dict__)  # pylint: disable=exec-used
+    assert fuse.SIGHT_FILE == guard.SIGHT_FILE == variables("roles/common/vars/main.yml")["__repmgr_guard_sight"]
+    assert fuse.STOPPED_FILE == guard.STOPPED_FILE and "'%s'" % guard.STOPPED_FILE.lstrip("/") in SOURCES[UTILS + "_observe.py"]
+
+
 def test_renewal_of_certificates():
     assert variables("roles/tls/vars/main.yml")["__repmgr_tls_renewal_days"] == _limits.RENEWAL_DAYS
 
@@ -113,12 +232,52 @@ def test_lag_in_the_documentation():
 @pytest.mark.parametrize("option, allowed", [
     ("repmgr_failover_profile", _contract.PROFILES), ("repmgr_package_source", _contract.PACKAGE_SOURCES), ("repmgr_insecure", _contract.INSECURE),
     ("repmgr_tls", [value or "off" for value in _contract.TLS]), ("repmgr_auto_rejoin", _contract.AUTO_REJOIN),
-    ("repmgr_clone_from", _contract.CLONE_FROM), ("repmgr_clone_compress", ("",) + _contract.CLONE_COMPRESS),
+    ("repmgr_clone_from", _contract.CLONE_FROM), ("repmgr_clone_compress", ("",) + _contract.CLONE_COMPRESS), ("repmgr_failover", _contract.FAILOVER),
 ])
 def test_choices_of_a_variable(option, allowed):
-    spec = variables("roles/common/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert set(spec[option]["choices"]) == set(allowed)
+    assert set(OPTIONS[option]["choices"]) == set(allowed)
+
+
+def test_choices_that_are_not_compared():
+    compared = test_choices_of_a_variable.pytestmark[0].args[1]
+    # Of this one Ansible alone checks it.
+    assert {name for name, option in OPTIONS.items() if "choices" in option} - {option for option, dummy in compared} == {"repmgr_ssh_key_type"}
 
 
 def test_profiles():
     assert set(variables("roles/common/vars/main.yml")["__repmgr_profiles"]) == set(_contract.PROFILES)
+
+
+# -- who owns a file, and with which mode: for the task that writes it, and for the comparison that leaves the task out
+
+def tasks(found):
+    for task in found if isinstance(found, list) else []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks(task.get(part))
+
+
+def rights():
+    """{template: 'mode owner group'} as __repmgr_rendered has it, and as the task does that writes the file."""
+    expected, written = {}, {}
+    for name, text in SOURCES.items():
+        if not re.match(r"roles/\w+/tasks/", name):
+            continue
+        for task in tasks(yaml.safe_load(text)):
+            rendered = (task.get("vars") or {}).get("__repmgr_rendered") or {}
+            if isinstance(rendered, str):
+                pairs = re.findall(r"'([\w.-]+)': '(\d{4}) (?:(\w+) (\w+)'|' ~ (\w+) ~ ' ' ~ (\w+))", rendered)
+                rendered = {pair[0]: " ".join([pair[1]] + ([pair[2], pair[3]] if pair[2] else ["{{ %s }}" % word for word in pair[4:]])) for pair in pairs}
+            for template, words in rendered.items():
+                assert expected.setdefault(template, words) == words, "%s has two rights" % template
+            template = task.get("ansible.builtin.template")
+            if template:
+                written[template["src"].rpartition(".")[0]] = "%s %s %s" % (template["mode"], template["owner"], template["group"])
+    return expected, written
+
+
+def test_rights_of_rendered_files():
+    expected, written = rights()
+    assert len(expected) > 8
+    assert expected == {name: written.get(name) for name in expected}
+    assert set(expected) <= set(variables("roles/common/vars/main.yml")["__repmgr_files"]), "what is not observed is always stale"

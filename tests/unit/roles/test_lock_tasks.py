@@ -10,6 +10,7 @@ __metaclass__ = type
 
 import glob
 import os
+import re
 
 import pytest
 
@@ -75,6 +76,13 @@ def test_every_run_ends_by_releasing_it(host, playbook):
     show = host.load('common', 'tasks', 'show.yml')[0]
     assert show['pgfleet.repmgr.repmgr_cluster_info']['lock'] == {'release': 'end'}
     assert show['when'] == '__repmgr_speaks or __repmgr_has_lock'
+
+
+# A switchover is one long task, during which test_12_operations.py kills it.
+@pytest.mark.parametrize('playbook', sorted(set(CHANGING) - set(['switchover'])))
+def test_every_playbook_that_changes_something_is_killed_by_an_acceptance_test(playbook):
+    with open(os.path.join(ROOT, 'tests', 'acceptance', 'test_18_killed.py')) as handle:
+        assert re.search(r'["/]%s(\.yml)?["\s]' % playbook, handle.read())
 
 
 def test_who_looks_again_minds_what_happened_meanwhile():

@@ -94,6 +94,14 @@ def test_alerts_speak_of_metrics_that_there_are():
     assert all(set(rule) >= {"alert", "expr", "labels", "annotations"} for rule in rules)
 
 
+def test_every_alert_is_quiet_in_one_case_and_fires_in_another():
+    alerts = {rule["alert"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
+    text = pathlib.Path(__file__).with_name("alerts_test.yml").read_text()
+    cases = [case for test in yaml.safe_load(text)["tests"] for case in test.get("alert_rule_test") or []]
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == alerts
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} | set(re.findall(r'\{alertname="(\w+)"\}', text)) == alerts
+
+
 def test_every_metric_is_documented():
     documented = set(re.findall(r"`(repmgr_[a-z_]+)", (ROOT / "docs" / "metrics.md").read_text()))
     variables = {"repmgr_metrics", "repmgr_metrics_directory", "repmgr_metrics_interval"}

@@ -2041,7 +2041,7 @@ def test_names_are_quoted(monkeypatch):
 
 @pytest.mark.parametrize('playbook, target, text', [
     ('rejoin', 'db1', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=db1'),
-    ('rejoin', "o'brien", 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=\'o\'"\'"\'brien\''),
+    ('rejoin', "o'brien", 'ansible-playbook pgfleet.repmgr.rejoin -e \'{"repmgr_target": "o\'"\'"\'brien"}\''),
     ('site', '', 'ansible-playbook pgfleet.repmgr.site'),
     ('failover', '', 'ansible-playbook pgfleet.repmgr.failover'),
 ])

@@ -52,6 +52,12 @@ def everything():
     return found
 
 
+def test_every_version_is_recorded_whole():
+    """Of older ones there is the one file that differs."""
+    whole = sorted(name for name in os.listdir(FOLDER) if os.path.exists(os.path.join(FOLDER, name, 'promoted.json')))
+    assert whole == sorted(RECORDED)
+
+
 def text(call):
     return '\n'.join(call['stdout'])
 

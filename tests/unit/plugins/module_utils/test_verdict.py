@@ -78,6 +78,19 @@ def codes(answer, stop=None):
 
 # -- clusters that are well
 
+def test_the_records_of_a_standby_count_before_those_of_a_witness():
+    """A witness is a server of its own, so its timeline says nothing, and it copies the rows now and then only."""
+    older = [dict(each, active=each['node_id'] != 3) for each in ROWS]
+    for timeline in (1, 9):
+        hosts = healthy(a=stopped(), w=running(False, WITNESS_ID, nodes=older, timeline=timeline))
+        for order in (hosts, hosts[::-1]):
+            registry = _verdict.verdict(_verdict.hosts_from(order))['registry']
+            assert [each['active'] for each in registry] == [True] * 4
+    # Where nobody else has any, they are what there is.
+    registry = _verdict.verdict(_verdict.hosts_from(fresh(w=running(False, WITNESS_ID, nodes=older))))['registry']
+    assert [each['active'] for each in registry] == [True, True, False, True]
+
+
 def test_fresh():
     answer = judge(fresh())
     assert (answer['status'], answer['exists'], answer['primary'], answer['stop']) == ('absent', False, None, [])
@@ -956,3 +969,38 @@ def test_only_the_primary_says_which_password_is_in_use():
     hosts = healthy()
     hosts[3]['other_password'] = True
     assert deploy_problems(hosts) == []
+
+
+# -- codes that no other case names
+
+def with_roles(*roles):
+    return [dict(entry, initial_role=role) for entry, role in zip(fresh(), roles)]
+
+
+def everywhere(*rows):
+    return healthy(a=running(False, nodes=list(rows)), b=running(True, nodes=list(rows)), c=running(True, nodes=list(rows)),
+                   w=running(False, WITNESS_ID, nodes=list(rows)))
+
+
+@pytest.mark.parametrize('code, hosts', [
+    ('data_unknown', healthy(b=stopped('unknown', reason='cannot be read'))),
+    ('server_starting', healthy(b=running(True).replace(server=Server(state='starting')))),
+    ('server_silent', healthy(b=running(True).replace(server=Server(state='running', in_recovery=True)))),
+    ('server_unknown', healthy(b=running(True).replace(server=Server(state='unknown')))),
+    ('unrecognised_data', fresh(c=stopped('unrecognised', reason='holds notes.txt'))),
+    ('partial_data', fresh(a=stopped('partial', reason='has no global/pg_control'))),
+    ('no_initial_primary', with_roles('standby', 'standby', 'standby', 'witness')),
+    ('two_initial_primaries', with_roles('primary', 'primary', 'standby', 'witness')),
+    ('old_timeline', healthy(a=running(False, timeline=2), b=running(True, timeline=2), c=running(True, timeline=1))),
+    ('repmgrd_unknown', healthy(b=running(True, repmgrd={'running': None}))),
+    ('stale_record', everywhere(row(1, 'a', 'primary'), row(2, 'b', 'primary'), row(3, 'c', 'standby', 1), row(4, 'w', 'witness', 1))),
+    ('standby_as_witness', everywhere(*ROWS[:3] + [row(4, 'w', 'standby', 1)])),
+    ('witness_as_standby', everywhere(*ROWS[:2] + [row(3, 'c', 'witness', 1), ROWS[3]])),
+    ('witness_upstream', everywhere(*ROWS[:3] + [row(4, 'w', 'witness', 2)])),
+    ('stale_witness', healthy(w=running(False, WITNESS_ID, nodes=ROWS[1:]))),
+    ('ssh_unreachable', healthy(b=running(True).replace(reach=[{'name': 'a', 'address': 'a', 'ssh': 'timeout', 'postgresql': 'open'}]))),
+    ('postgresql_unreachable', healthy(b=running(True).replace(reach=[{'name': 'a', 'address': 'a', 'ssh': 'open', 'postgresql': 'timeout'}]))),
+])
+def test_a_code(code, hosts):
+    assert code in codes(judge(hosts))
+    assert code not in codes(judge(healthy())) + codes(judge(fresh()))
