@@ -190,7 +190,7 @@ refusal:
       to be chosen.
   returned: on a failure that the module foresees
   type: dict
-  sample: {node: db1, seen: the server is stopped and was a primary, expected: "a standby, because another primary lives",
+  sample: {node: db1, seen: the server is stopped and was a primary, expected: "a standby, because another primary is running",
            steps: [{playbook: rejoin, arguments: {repmgr_target: db1}, reason: Bring it back by}]}
 dry_run:
   description: In check mode, what repmgr's own C(--dry-run) says to the first action that has one. V(none) where there is none, and where

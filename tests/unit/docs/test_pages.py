@@ -40,7 +40,7 @@ def test_a_row_says_when_why_and_what():
     row = [row for row in rows(pages.rules()) if row[0] == '505'][0]
     assert row[1:] == [
         'standby', 'data: partial<br>identity: none<br>recovery: none<br>server: stopped<br>upstream: none',
-        'a clone was begun and never finished; a partial directory is never started',
+        'a clone was not finished, and a partial data directory is never started',
         '`check_space` → `move_aside` → `clone` → `start` → `register`']
 
 
@@ -48,7 +48,7 @@ def test_a_refusal_says_what_was_expected():
     row = [row for row in rows(pages.rules()) if row[0] == '207'][0]
     assert row[-1] == '**refused**, expected a primary. Set role to standby.'
     row = [row for row in rows(pages.rules()) if row[0] == '512'][0]
-    assert row[-1] == ('**refused**, expected a standby, because another primary lives. '
+    assert row[-1] == ('**refused**, expected a standby, because another primary is running. '
                        'Bring it back by: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=*node_name*')
 
 
