@@ -67,7 +67,7 @@ def test_from_the_inventory_it_would_come_too_late(run):
     code, said, worked = run('site', variables={'repmgr_batch': 2})
     assert (code, worked) == (2, []), said
     said = ' '.join(said.split())
-    assert 'repmgr_batch is 2, and this run takes 3 clusters at once; expected it by -e' in said
+    assert 'repmgr_batch is 2, but this run works on 3 clusters at once; expected repmgr_batch as an extra variable (-e)' in said
     assert 'Cluster b stops here; b1 says why.' in said
 
 

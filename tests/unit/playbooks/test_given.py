@@ -51,7 +51,7 @@ def test_a_misspelt_cluster_ends_the_run(original, path):
     ('switchover', 'repmgr_target=typo', "repmgr_target is 'typo', expected one of a1, a2, b1, b2, b3, c1, c2."),
     ('failover', 'target=typo', "target is 'typo', expected one of a1, a2, b1, b2, b3, c1, c2."),
     ('remove_node', '', 'repmgr_target is not set, expected one of a1, a2, b1, b2, b3, c1, c2.'),
-    ('site', 'repmgr_failover_profil=fast', 'repmgr_failover_profil is no variable of this collection, expected repmgr_failover_profile.'),
+    ('site', 'repmgr_failover_profil=fast', 'repmgr_failover_profil is not a variable of this collection, expected repmgr_failover_profile.'),
 ])
 def test_other_words(original, playbook, options, words):
     code, said = original(playbook, *(['-e', options] if options else []))
