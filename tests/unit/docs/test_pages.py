@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the site says of the code: nothing is left out of the rendered pages, and what is written by hand names what there is."""
+"""The documentation agrees with the code: the rendered pages are complete, and everything that hand-written pages name exists."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -108,7 +108,7 @@ def test_what_is_written_by_hand_has_its_playbook():
 
 
 def test_the_platforms_are_those_of_the_readme():
-    """Who runs another platform moves its row, too."""
+    """The tables of platforms in the README and in docs/platforms.md have to be changed together."""
     readme = read('README.md')
     tried = readme[readme.index('## What was tried'):readme.index('## How fast')]
     ran, not_run = tried.split('\nNot run: ')

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""-e repmgr_batch: the plays of the playbooks, with a look at the inventory and a task that fails instead of their work."""
+"""-e repmgr_batch: the plays of the playbooks, with their tasks replaced by one that may fail."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an operator passes is checked by the first task of each playbook, on hosts that nothing can connect to."""
+"""The first task of each playbook checks the extra variables, without any connection to hosts."""
 
 from __future__ import absolute_import, division, print_function
 

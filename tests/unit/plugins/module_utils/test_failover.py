@@ -55,7 +55,7 @@ def primary(timeline=2):
 
 
 def cluster(**changes):
-    """a is dead and its server seen stopped; None for who cannot be reached."""
+    """Primary a is dead, and its server was observed to be stopped. None stands for a host that cannot be reached."""
     found = {'a': stopped(), 'b': standby(), 'c': standby(), 'w': witness()}
     found.update(changes)
     return [Host(name=name, node_id=number, node_name=name, initial_role=role, observed=found[name], unreachable=found[name] is None)
@@ -222,7 +222,7 @@ def test_a_commit_that_only_a_standby_out_of_sight_has_confirmed(missing):
 
 
 def test_a_standby_that_has_yet_to_replay_what_it_has():
-    """It tells less than it has received, and may be the only one that has confirmed a commit."""
+    """It reports less than it has received, and may be the only one that has confirmed a commit."""
     def found(number, changes, **options):
         return plan([host.replace(synchronous=number) for host in cluster(**changes)], **options)
 
@@ -274,7 +274,7 @@ def test_a_registered_primary_that_is_in_no_inventory():
 
 
 def test_other_nodes_that_are_in_no_inventory():
-    """No reason to leave a cluster without a primary; but they may have more, or be the primary of a majority that was not seen."""
+    """They do not prevent a promotion, but they may have received more, or be the primary of a majority that was not observed."""
     found = plan(without('c'))
     assert (found['refuse'], found['target'], found['unseen']) == ('', 'b', ['c'])
     assert plan(without('w'))['unseen'] == []
@@ -282,7 +282,7 @@ def test_other_nodes_that_are_in_no_inventory():
 
 
 def test_nobody_is_ever_promoted_beside_a_primary_that_may_live():
-    """The product of what each host may look like: a target only where a's death is seen or vouched for, and it is the best."""
+    """For all combinations of host states: a standby is promoted only if a is observed or declared to be dead, and if it is the best candidate."""
     looks = {'a': [stopped(), silent(), None, primary(1)], 'b': [standby(), standby('0/6000000'), stopped(), silent(), None, primary(2)],
              'c': [standby(), None, silent()], 'w': [witness(), None]}
     count = 0
