@@ -15,7 +15,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority
 
-_MAY_LEAVE = 'a standby without standbys of its own, or the witness'
+_MAY_LEAVE = 'a standby that is not an upstream, or the witness'
 
 
 def removal_plan(records, target):

@@ -107,7 +107,7 @@ def test_without_a_majority_the_rest_has_to_have_one():
 
 
 @pytest.mark.parametrize('target, said', [
-    ('a', 'a: is the primary; expected a standby without standbys of its own, or the witness. First: ansible-playbook pgfleet.repmgr.switchover '
+    ('a', 'a: is the primary; expected a standby that is not an upstream, or the witness. First: ansible-playbook pgfleet.repmgr.switchover '
           '-e repmgr_target=HOST'),
     ('typo', 'typo: is neither in this inventory nor registered in its cluster; expected one of a, b, c, w. Run again with one of them.'),
 ])
@@ -119,7 +119,7 @@ def test_a_node_with_standbys_of_its_own():
     cluster = Cluster('abcdw')
     cluster.rows['c']['upstream_node_id'] = 5
     assert cluster.plan('d')['refuse'] == (
-        'd: is the upstream of c; expected a standby without standbys of its own, or the witness. First set another repmgr_upstream for them. '
+        'd: is the upstream of c; expected a standby that is not an upstream, or the witness. First set another repmgr_upstream for them. '
         'Then type: ansible-playbook pgfleet.repmgr.site')
     # The main job would refuse while it is registered and not listed.
     assert 'First add it to the inventory again and set another' in cluster.hide('d').unlist('d').plan('d')['refuse']
