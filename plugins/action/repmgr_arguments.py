@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Checks what was passed to a playbook with -e, on the controller and without a connection."""
+"""Check the extra variables of a playbook, on the controller and without a connection."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -29,10 +29,10 @@ class ActionModule(ActionBase):
         dummy, args = self.validate_argument_spec({'playbook': {'type': 'str', 'required': True, 'choices': sorted(_arguments.PLAYBOOKS)}})
         names = [name for name in _arguments.ARGUMENTS if name in task_vars]
         given = dict((name, self._templar.template(task_vars[name])) for name in names)
-        # What the command line says, and nothing else: an inventory may have variables with our short names.
+        # Short names are taken from the command line only: an inventory may have variables with the same names.
         aliases = dict((argument.alias, name) for name, argument in _arguments.ARGUMENTS.items())
         extra = dict(('%s' % name, self._templar.template(value) if name in aliases else value) for name, value in load_extra_vars(self._loader).items())
-        # Every name of a cluster is a template of its own; where none is asked for, they are left alone.
+        # The cluster name of each host is a template, so evaluate them only if an argument selects hosts.
         asks = any(_arguments.ARGUMENTS[aliases.get(name, name)].selects for name in list(given) + list(set(extra) & set(aliases)))
         hosts = dict((host, self._cluster(task_vars, host) if asks else '') for host in task_vars['ansible_play_hosts_all'])
         values, problems = _arguments.check(args['playbook'], given, extra, hosts, self._variables(extra))
@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _cluster(task_vars, host):
-        """A number as a name is a text here, as it is on the command line."""
+        """The name of the cluster as a string, also if it looks like a number, because arguments on the command line are strings."""
         name = task_vars['hostvars'][host].get('repmgr_cluster_name')
         return '' if name is None else '%s' % (name,)
 

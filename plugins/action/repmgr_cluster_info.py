@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the module of the same name. With `lock`, tells it which run this is, and what only the controller knows of the run that has the lock."""
+"""Run the module of the same name. With `lock`, pass it the identity of this run, and override the lock of a run that this controller knows to be over."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the module of the same name. With `progress`, says while it runs how far a clone or a rewind is."""
+"""Run the module of the same name. With `progress`, display the progress of a clone or a rewind while it runs."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -20,10 +20,10 @@ from ansible_collections.pgfleet.repmgr.plugins.plugin_utils._refusal import say
 
 display = Display()
 
-# As long as a clone may take where the task sets no limit of its own.
+# The time limit of the background job in seconds.
 _LONGEST = 30 * 86400
 _ASK_SECONDS = 1
-# A line for the first of these, and then no more than one for each of the last.
+# Seconds until the first line of progress, and between further lines.
 _SAY_SECONDS = (5, 10)
 
 

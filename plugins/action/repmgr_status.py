@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Prints the status of clusters as it is, without the frame that a result has, and writes it to files on the controller."""
+"""Print the status of clusters as plain text, not as the result of a task, and write it to files on the controller."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
         })
         found = _status.status(args['nodes'], time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()))
         said = json.dumps(found, indent=2, sort_keys=True) if args['format'] == 'json' else _status.text(found)
-        # Where the whole run is one document, the result in it says everything.
+        # With a JSON callback the whole output is one document, and the result is part of it.
         if not C.DEFAULT_STDOUT_CALLBACK.rpartition('.')[2].startswith('json'):
             display.display(said if args['format'] == 'json' else coloured(found))
         if args['output']:
@@ -55,14 +55,14 @@ class ActionModule(ActionBase):
 
 
 def coloured(found):
-    """stringc() knows whether colours are wanted."""
+    """The status with colours, if stringc() finds them enabled."""
     return '\n'.join(''.join(
         stringc(words, _COLOURS[style]) if style in _COLOURS and words.strip() else words for words, style in line).rstrip()
         for line in _status.lines(found))
 
 
 def write(path, text):
-    """Whole or not at all: a cron job's reader never sees half of it. A pipe or a device is written to."""
+    """Write atomically, so that a reader never sees a partial file. A pipe or a device is written to directly."""
     real, data = os.path.realpath(path), text.encode('utf-8')
     try:
         if os.path.exists(real) and not os.path.isfile(real):
@@ -81,4 +81,4 @@ def write(path, text):
             os.unlink(name)
             raise
     except (IOError, OSError) as exc:
-        raise AnsibleActionFail('cannot write %s: %s; expected a file in a folder of the controller that may be written to.' % (path, exc.strerror))
+        raise AnsibleActionFail('cannot write %s: %s; expected a file in a writable directory of the controller.' % (path, exc.strerror))

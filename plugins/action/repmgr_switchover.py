@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the module of the same name, and says a refusal as the controller has the playbooks."""
+"""Run the module of the same name, and render a refusal with the names that the playbooks have on the controller."""
 
 from __future__ import absolute_import, division, print_function
 

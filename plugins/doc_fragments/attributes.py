@@ -21,7 +21,7 @@ attributes:
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
 """
 
-    # Modules that look and touch nothing.
+    # Modules that only read.
     INFO = r"""
 options: {}
 attributes:
@@ -37,7 +37,7 @@ attributes:
     support: full
 """
 
-    # Modules that bring something to a declared state.
+    # Modules that bring something into a declared state.
     STATE = r"""
 options: {}
 attributes:

@@ -10,21 +10,21 @@ __metaclass__ = type
 
 class ModuleDocFragment(object):
 
-    # What every module needs to find repmgr and the server.
+    # The options with which every module finds repmgr and the server.
     DOCUMENTATION = r"""
 options:
   bin_dir:
     description:
-      - The folder of the programs of PostgreSQL and repmgr.
+      - The directory with the programs of PostgreSQL and repmgr.
     type: path
     required: true
   passfile:
     description:
-      - The password file that connections use, instead of C(~/.pgpass) of the current user.
+      - The passfile for connections, instead of C(~/.pgpass) of the current user.
     type: path
   connect_timeout:
     description:
-      - Seconds to wait for a connection to be made.
+      - Seconds to wait for a connection.
     type: int
     default: 3
 requirements:

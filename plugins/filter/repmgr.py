@@ -114,13 +114,13 @@ def cluster_status(hosts, now=None):
 
 def status_text(status):
     if not isinstance(status, dict) or 'clusters' not in status:
-        raise AnsibleFilterError('status_text needs what cluster_status returned')
+        raise AnsibleFilterError('status_text needs the result of cluster_status')
     return _status.text(status)
 
 
 def status_html(status):
     if not isinstance(status, dict) or 'clusters' not in status:
-        raise AnsibleFilterError('status_html needs what cluster_status returned')
+        raise AnsibleFilterError('status_html needs the result of cluster_status')
     return _report.page(status)
 
 
@@ -140,7 +140,7 @@ def rejoin_plan(hosts, target):
 
 def upgrade_plan(hosts, newer):
     if not isinstance(newer, dict):
-        raise AnsibleFilterError('upgrade_plan needs a dictionary of what each host would upgrade')
+        raise AnsibleFilterError('upgrade_plan needs a dictionary with the output of the package manager of each host')
     found = _verdict.hosts_from(_listed(hosts, 'upgrade_plan'))
     return _upgrade.upgrade_plan(found, _verdict.verdict(found), newer)
 
@@ -153,12 +153,12 @@ def cluster_batches(hosts, size):
     members = {}
     for host in _listed(hosts, 'cluster_batches'):
         name = '%s' % (host.get('repmgr_cluster_name') or '',)
-        # What repmgr_arguments has made of repmgr_only.
+        # The result of repmgr_arguments for repmgr_only.
         only = (host.get('__repmgr_given') or {}).get('only')
         if not only or name in only:
             members.setdefault(name, []).append(host['inventory_hostname'])
     found = list(members.values())
-    # What is no number is refused by batch_problem, where a refusal is no error of a template.
+    # batch_problem refuses an invalid number later, where the refusal is not a template error.
     step = int(size) if _is_number(size, 1) else max(1, len(found))
     return [sum(found[begin:begin + step], []) for begin in range(0, len(found), step)]
 
@@ -169,14 +169,15 @@ def batch_problem(at_once, size, limit=0):
             return ("%s is '%s'; expected a number of clusters, %d or more. Nothing was changed. Run again with -e repmgr_batch=1, or without "
                     'repmgr_batch and repmgr_max_fail for all clusters together.' % (name, value, least))
     if at_once > int(size):
-        return ('repmgr_batch is %s, and this run takes %d clusters at once; expected it by -e, to a playbook that works in batches: site, minor_upgrade, '
-                'rolling_restart, rotate_credentials or maintenance. Nothing was changed. Run again with -e repmgr_batch=%s, or without it.' % (
+        return ('repmgr_batch is %s, but this run works on %d clusters at once; expected repmgr_batch as an extra variable (-e) of a playbook that works '
+                'in batches: site, minor_upgrade, rolling_restart, rotate_credentials or maintenance. Nothing was changed. Run again with '
+                '-e repmgr_batch=%s, or without it.' % (
                     size, at_once, size))
     return ''
 
 
 def _rows(value, name):
-    """The registered nodes, from a list of them or from an answer of repmgr_cluster_info."""
+    """The registered nodes, from a list of them or from a result of repmgr_cluster_info."""
     if isinstance(value, dict):
         value = ((value.get('observed') or value).get('repmgr') or {}).get('nodes')
         if value is None:

@@ -9,40 +9,40 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 name: repmgr
-short_description: Hosts of running repmgr clusters, grouped by what they are right now
+short_description: Hosts of running repmgr clusters, grouped by their current role
 version_added: 0.1.0
 author:
   - The pgfleet authors (@pgfleet)
 description:
-  - Asks running clusters who belongs to them, and every registered node itself what it is. C(hosts=primary) of a play is then the node that
-    is primary now, also right after a switchover or failover, and without a change to any file.
+  - Queries running clusters for their registered nodes, and each node for its current role. C(hosts=primary) in a play is then the current
+    primary, also right after a switchover or failover, without any change to a file.
   - The source is a YAML file whose name ends with C(.repmgr.yml) or C(.repmgr.yaml).
-  - All hosts of all given connection strings are tried, and then every node that is registered in C(repmgr.nodes), all at the same time.
-    What a node is, it says itself (is it in recovery?); the table alone would be behind for as long as a failover takes.
-  - A node that does not answer is in the group C(unreachable), in that of its cluster, and in no group of a role. That is a warning and no
-    error as long as one node answers.
-  - Changes nothing, and asks nothing that locks anything.
+  - Queries all hosts of the given connection strings, and then all nodes registered in C(repmgr.nodes), in parallel. The role of a node comes
+    from the node itself (whether it is in recovery), because the table is out of date while a failover takes place.
+  - A node that does not answer is in the groups C(unreachable) and C(cluster_NAME), and in no group for a role. That is a warning, not an
+    error, as long as at least one node answers.
+  - Changes nothing and takes no locks that block others.
 notes:
-  - "The login needs no more than this, run once on the primary and once on each witness, which has a database of its own (repmgr's database
-    is C(repmgr) here):
+  - "The role that connects needs only these privileges. Create it once on the primary and once on each witness, which has its own database
+    (here the database of repmgr is C(repmgr)):
     C(CREATE ROLE inventory LOGIN PASSWORD '...'; GRANT USAGE ON SCHEMA repmgr TO inventory; GRANT SELECT ON repmgr.nodes TO inventory;)"
-  - "C(GRANT pg_monitor TO inventory;) adds two things: C(repmgr_streams_from), and C(repmgr_timeline) of a standby right after a failover, which
-    without it is known only from the standby's next checkpoint on. Everything else is there without it."
-  - "Each node has to let it in. Where the roles of this collection deploy it, that is C(repmgr_pg_hba_extra), for instance
+  - "C(GRANT pg_monitor TO inventory;) adds C(repmgr_streams_from), and C(repmgr_timeline) of a standby right after a failover, which is
+    otherwise known only after the next checkpoint of the standby. Nothing else needs it."
+  - "Each node needs a pg_hba rule for this role. If the roles of this collection deploy the node, use C(repmgr_pg_hba_extra), for instance
     C({contype: hostssl, databases: repmgr, users: inventory, address: 192.168.56.1/32, method: scram-sha-256})."
-  - Passwords are best kept in C(~/.pgpass) of the user who runs Ansible (or where O(clusters) says C(passfile)), or come from a vault or a
-    lookup. They are never printed, nor cached, nor variables of a host.
-  - It is meant for ad-hoc commands and for your own playbooks, such as a backup of a standby. The playbooks of this collection want the
-    inventory in which each node stands whether it lives or not; they refuse this one, because it does not define C(repmgr_cluster_name).
-    Where you use both at once, set O(group_prefix) and O(vars_prefix), so that the one does not overrule the other.
-  - Variables of each host, with O(vars_prefix) in front. C(cluster) is the name from O(clusters). C(role) is V(primary), V(standby),
-    V(witness), or V(unknown) for one that does not answer. C(state) is V(running), V(detached) for a standby that receives nothing,
-    V(foreign) for a server that is no copy of its cluster, or V(unreachable); C(error) says why. C(node_id), C(type), C(active), C(priority),
-    C(location), C(upstream_node_id) and C(upstream_name) are as registered. C(primary) is the name of the cluster's primary, empty where
-    there is none or more than one. C(address) and C(port) are those of the server; the address is C(ansible_host), too. C(timeline),
-    C(version), C(lag_bytes) (what the primary has written and the node has not replayed), C(lag_seconds) (age of the last replayed transaction,
-    0 where all that was received is replayed), C(replay_paused), C(repmgrd) (V(running), V(paused) or V(stopped)) and C(streams_from) are V(none)
-    where they are not known.
+  - Keep passwords in C(~/.pgpass) of the user who runs Ansible (or in the C(passfile) given in O(clusters)), in a vault or in a lookup. They
+    are never printed or cached, and are not host variables.
+  - This inventory is meant for ad-hoc commands and for your own playbooks, such as a backup from a standby. The playbooks of this collection
+    need an inventory that lists every node, running or not; they refuse this one, because it does not define C(repmgr_cluster_name). To use
+    both at once, set O(group_prefix) and O(vars_prefix) so that their names do not collide.
+  - The following variables are set for each host, prefixed with O(vars_prefix). C(cluster) is the name from O(clusters). C(role) is
+    V(primary), V(standby), V(witness), or V(unknown) if the node does not answer. C(state) is V(running), V(detached) for a standby that
+    receives nothing, V(foreign) for a server with the data of another cluster, or V(unreachable); C(error) is the reason. C(node_id),
+    C(type), C(active), C(priority), C(location), C(upstream_node_id) and C(upstream_name) are as registered. C(primary) is the name of the
+    primary of the cluster, empty if there is none or more than one. C(address) and C(port) are those of the server; C(ansible_host) is the
+    address as well. C(timeline), C(version), C(lag_bytes) (WAL that the primary has written and the node has not replayed), C(lag_seconds)
+    (age of the last replayed transaction, 0 if everything received has been replayed), C(replay_paused), C(repmgrd) (V(running), V(paused)
+    or V(stopped)) and C(streams_from) are V(none) if unknown.
 requirements:
   - psycopg2 on the controller (C(pip install psycopg2-binary), or the package python3-psycopg2)
   - PostgreSQL 10 or later, repmgr 4.2 or later
@@ -51,45 +51,45 @@ extends_documentation_fragment:
   - ansible.builtin.inventory_cache
 options:
   plugin:
-    description: Has to be V(pgfleet.repmgr.repmgr).
+    description: Must be V(pgfleet.repmgr.repmgr).
     type: str
     required: true
     choices: [pgfleet.repmgr.repmgr]
   clusters:
     description:
-      - "A dictionary. The keys are names for the clusters, the values say how to reach them: a connection string of libpq (C(host=a,b
-        user=...) or C(postgresql://...)), a dictionary of the same keywords, or a list of these, which are all tried."
-      - Of several hosts every one is asked, so C(target_session_attrs) means nothing here. One that answers is enough to find all others.
-      - Nodes are reached at the host and port of their C(conninfo) in C(repmgr.nodes), and with everything else (user, password, database,
-        C(sslmode)) as in the connection string that has found them.
-      - Values may be templates, and vaulted.
+      - "A dictionary from the name of a cluster to the connection to it: a connection string of libpq (C(host=a,b
+        user=...) or C(postgresql://...)), a dictionary of the same keywords, or a list of these, all of which are tried."
+      - All hosts in a connection string are queried, so C(target_session_attrs) has no effect. One that answers is enough to find all others.
+      - For further nodes, host and port come from their C(conninfo) in C(repmgr.nodes), and all other parameters (user, password, database,
+        C(sslmode)) from the connection string by which they were found.
+      - Values may be templates and may be vaulted.
     type: raw
     required: true
   connect_timeout:
     description:
-      - Seconds that a connection may take to be made, and then again that its answers may take. All nodes are asked at the same time, so
-        a dead one costs this once (twice where only an answer has revealed it).
+      - Seconds to wait for a connection, and then again for the answers. All nodes are queried in parallel, so any number of dead nodes costs
+        this time once (twice if they are found only through another node).
     type: int
     default: 3
   strict:
     description:
-      - Fail where a registered node does not answer, where a cluster has no primary or two, and where an expression of O(compose), O(groups)
-        or O(keyed_groups) is not valid. Otherwise the first two are warnings, and the last is skipped.
+      - Fail if a registered node does not answer, if a cluster has no primary or more than one, or if an expression of O(compose), O(groups)
+        or O(keyed_groups) is invalid. Otherwise the first two are warnings, and an invalid expression is skipped.
     type: bool
     default: false
   group_prefix:
-    description: What the names of the groups C(primary), C(standby), C(witness), C(running), C(detached), C(foreign), C(unreachable) and
-      C(cluster_NAME) begin with.
+    description: Prefix of the names of the groups C(primary), C(standby), C(witness), C(running), C(detached), C(foreign), C(unreachable)
+      and C(cluster_NAME).
     type: str
     default: ""
   vars_prefix:
-    description: What the names of the variables of a host begin with.
+    description: Prefix of the names of the host variables.
     type: str
     default: repmgr_
 """
 
 EXAMPLES = r"""
-# orders.repmgr.yml: one that answers is enough. The password is in ~/.pgpass.
+# orders.repmgr.yml: one host that answers is enough. The password is in ~/.pgpass.
 #
 #   ansible-inventory -i orders.repmgr.yml --graph
 #   ansible -i orders.repmgr.yml primary -m ansible.builtin.ping
@@ -98,7 +98,7 @@ plugin: pgfleet.repmgr.repmgr
 clusters:
   orders: host=db1,db2,db3 user=inventory dbname=repmgr sslmode=verify-full sslrootcert=/etc/ssl/orders.crt
 
-# Two clusters, a password from the environment, groups by location, hosts reached under another name than the servers:
+# Two clusters, a password from the environment, groups by location, SSH to other host names than those of the servers:
 #
 # plugin: pgfleet.repmgr.repmgr
 # clusters:
@@ -118,7 +118,7 @@ clusters:
 # compose:
 #   ansible_host: inventory_hostname ~ '.example.com'
 
-# Beside an inventory of this collection: nothing of the same name. Kept for a minute:
+# Together with an inventory of this collection: prefixes avoid equal names. Cached for a minute:
 #
 # plugin: pgfleet.repmgr.repmgr
 # clusters:
@@ -151,13 +151,13 @@ except ImportError:
 
 ROLES = ('primary', 'standby', 'witness')
 STATES = ('running', 'detached', 'foreign', 'unreachable')
-# Where, not as whom; and what would keep libpq from asking a node that is not what the application wants.
+# Keywords for the address of a server, and keywords that would make libpq skip servers with the wrong role.
 _PLACE = ('host', 'hostaddr', 'port')
 _CHOICE = ('target_session_attrs', 'load_balance_hosts')
 
 
 class Answer:
-    """What one server said, or why it did not."""
+    """The answer of one server, or the error."""
 
     def __init__(self, values, observed=None, tags=None, error=''):
         self.values = values        # libpq's keywords, one host
@@ -171,11 +171,11 @@ class Answer:
 
     @property
     def position(self):
-        """What it has written, or as a standby replayed, in bytes; or None."""
+        """The position that the server has written, or as a standby replayed, in bytes; or None."""
         return (self.tags.get('position') or {}).get('bytes')
 
     def own_row(self, rows):
-        """The registered node that this is: the one of this address, else the one that its repmgrd has told the server."""
+        """The registered node of this server: the one with its address, or otherwise the one with the node id that repmgrd has set in the server."""
         for row in rows:
             if place(target(row, self.values)) == place(self.values):
                 return row
@@ -186,7 +186,7 @@ class Answer:
 # -- connection strings
 
 def one_host_each(values):
-    """libpq's keywords for several hosts -> [keywords for one]."""
+    """libpq's keywords for several hosts -> [keywords for each host]."""
     values = dict((name, value) for name, value in values.items() if name not in _CHOICE)
     lists = dict((name, values[name].split(',')) for name in _PLACE if values.get(name))
     count = max([len(items) for name, items in lists.items() if name != 'port'] or [1])
@@ -206,7 +206,7 @@ def place(values):
 
 
 def target(row, values):
-    """How to reach a registered node as the same user as another one."""
+    """The keywords to connect to a registered node, with user, password and so on from `values`."""
     theirs = _conninfo.parse_or_empty(row.conninfo)
     there = dict((name, theirs[name]) for name in _PLACE if theirs.get(name))
     return dict(((name, value) for name, value in values.items() if name not in _PLACE), **there)
@@ -215,14 +215,14 @@ def target(row, values):
 # -- asking
 
 def ask(values, timeout):
-    """One server's Answer."""
+    """Query one server; return its Answer."""
     options = '%s -c statement_timeout=%d' % (values.get('options') or '', timeout * 1000)
     given = dict({'application_name': 'repmgr_inventory', 'client_encoding': 'UTF8'}, **values)
     tags, errors = {}, []
     try:
         connection = psycopg2.connect(**dict(given, connect_timeout='%d' % timeout, options=options.strip()))
         try:
-            # A statement that is not allowed is no reason to leave the others out.
+            # With autocommit, the other statements still work after one fails for lack of privileges.
             connection.autocommit = True
             for statement in STATEMENTS:
                 try:
@@ -253,7 +253,7 @@ def said(error, values):
 
 
 def ask_all(targets, timeout):
-    """[Answer] of all at once. Whoever stands still after a connection was made is not waited for."""
+    """Query all servers in parallel; return [Answer]. A server that hangs after the connection was made is given up after 2 * timeout."""
     answers = {}
 
     def one(number, values):
@@ -270,7 +270,7 @@ def ask_all(targets, timeout):
 
 
 def discover(targets, timeout):
-    """[Answer] of the given servers, and of every node that anybody of them, or of those, has on record."""
+    """[Answer] of the given servers, and of all nodes that are registered there, transitively."""
     asked, waiting = {}, dict((place(values), values) for values in reversed(targets))
     while waiting:
         answers = ask_all(list(waiting.values()), timeout)
@@ -287,7 +287,7 @@ def discover(targets, timeout):
 # -- what follows from the answers
 
 def registry(answers):
-    """The records that count."""
+    """The authoritative rows of repmgr.nodes: see trust."""
     def rank(answer):
         row = answer.own_row(answer.rows)
         return trust(row is None or row.type == 'witness', answer.observed.server.in_recovery is False, answer.observed.server.timeline)
@@ -297,14 +297,14 @@ def registry(answers):
 
 
 def cluster_of(name, answers):
-    """[Answer] -> ({node name: facts}, [what is wrong])."""
+    """[Answer] -> ({node name: facts}, [problems])."""
     rows = registry(answers)
     if not rows:
         return {}, ['%s: %s' % (name, nothing(answers))]
     found = {}
     for row in rows:
         mine = [answer for answer in answers if answer.own_row(rows) is row]
-        # An address of the connection string may be another one than the registered, and the only one that can be reached from here.
+        # The address in the connection string may differ from the registered one, and may be the only one that is reachable from here.
         mine.sort(key=lambda answer: (answer.observed is None, place(answer.values) != place(target(row, answer.values))))
         found[row.node_name] = (row, mine[0] if mine else None)
     primaries = [node for node, (row, answer) in found.items()
@@ -328,7 +328,7 @@ def nothing(answers):
         why = answer.error or ('repmgr.nodes is empty' if (answer.observed.repmgr or {}).get('extension')
                                else 'there is no repmgr in database %s' % (answer.values.get('dbname') or answer.values.get('user')))
         parts.append('%s:%s: %s' % (place(answer.values) + (why,)))
-    return 'no node could be asked for its records: %s; expected one that answers, and a login that may read repmgr.nodes' % '; '.join(parts)
+    return 'repmgr.nodes could not be read from any node: %s; expected a node that answers, and a role that may read repmgr.nodes' % '; '.join(parts)
 
 
 def facts_of(row, answer, rows, primary):
@@ -385,7 +385,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             try:
                 found = self._cache[key]
             except KeyError:
-                # None yet, or too old.
+                # Not cached, or expired.
                 pass
         if found is None:
             found = self._look()
@@ -410,7 +410,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return {'clusters': clusters, 'problems': problems}
 
     def _targets(self):
-        """{cluster: [keywords of one host]}. What was given is never shown: it may hold a password."""
+        """{cluster: [keywords for each host]}. Errors never show the input, which may contain a password."""
         given = self.get_option('clusters')
         if not isinstance(given, dict) or not given:
             raise AnsibleParserError('clusters is %s, expected a dictionary of names and connection strings' % type(given).__name__)
@@ -422,7 +422,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return targets
 
     def _keywords(self, name, way):
-        # What a parser or a template's error says may quote a password: it is dropped.
+        # The messages of these exceptions are dropped, because they may quote a password.
         values = {}
         try:
             way = self.templar.template(way)
@@ -435,7 +435,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if not values:
             raise AnsibleParserError(
                 "clusters.%s cannot be read; expected a connection string of libpq such as 'host=db1,db2 user=inventory dbname=repmgr', or a "
-                "dictionary of its keywords (it is not shown here, because it may hold a password)" % name)
+                "dictionary of its keywords (the value is not shown here, because it may contain a password)" % name)
         return values
 
     def _populate(self, clusters):

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Action name -> what is done. Decides nothing: whatever a plan names is carried out in that order, or fails."""
+"""Carry out the actions of a plan, in order, until one fails. Nothing is decided here."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -18,14 +18,14 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 
-# A primary that was promoted a moment ago is not yet registered as such everywhere.
+# Just after a promotion the new primary is not yet registered as primary everywhere.
 _REJOIN_ATTEMPTS = 5
 _REJOIN_PAUSE = 3
 _REJOIN_FAIL = 24
 
 
 class ApplyError(Exception):
-    """An action that did not do what it should; carries what the program said, if it was one."""
+    """An action failed. `result` has the output of the program, if the action ran one."""
 
     def __init__(self, action, text, result=None):
         super(ApplyError, self).__init__(text)
@@ -35,7 +35,7 @@ class ApplyError(Exception):
 
 
 class Context:
-    """What the actions need to know."""
+    """The input of the actions, and what they report: `done` and `warnings`."""
 
     def __init__(self, runner, psql, repmgr, place, desired, config, primary_conninfo='', upstream_conninfo='', clone_conninfo='',
                  upstream_node_id=None, wanted_upstream_id=None, actual_upstream_id=None, clone_options=(), clone_timeout=86400, start_timeout=60,
@@ -64,8 +64,8 @@ class Context:
 
 
 def apply(context, actions):
-    """Carry out the actions. What was done is in context.done, also when an ApplyError ends it early."""
-    # Before the first of them, which may stop the server.
+    """Carry out the actions. context.done lists the steps that were begun, also if an ApplyError ends the run early."""
+    # Check before the first action, which may stop the server.
     _refuse_an_older_timeline(context, actions)
     _refuse_what_cannot_be_moved(context, actions)
     for action in actions:
@@ -88,19 +88,21 @@ def apply(context, actions):
 
 
 def next_step(error, node_name):
-    """What can be done after a failure. repmgr follows nobody who has less than the node itself has received."""
+    """The next step after a failed action. `repmgr standby follow` refuses an upstream that has received less WAL than the node itself."""
     if error.action == 'follow' and re.search('cannot attach|ahead of the', json.dumps(error.result or {})):
-        return ['It may have received what the other never had.', _steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='Look')]
+        return ['The node may have received WAL that its upstream never had.',
+                _steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='See what a rejoin would do')]
     if error.action == 'check_space':
-        return 'Nothing was stopped or moved. Make room there, and run again.'
+        return 'Nothing was stopped or moved. Free some space there and run again.'
     if error.action == 'move_aside':
-        return 'Put that right, or stop the server and move it away yourself, and run again.'
-    return 'See actions in the result for the whole output.'
+        return 'Correct this, or stop the server and move the directory away by hand, and run again.'
+    return 'See `actions` in the result for the complete output.'
 
 
 def dry_run(context, actions):
-    """repmgr's own answer for the first action that has a dry run; the later ones depend on its effect. Of a server that would be stopped
-    before repmgr only says that it runs.
+    """Return repmgr's own answer for the first action that has a dry run. The later actions depend on its effect.
+
+    None if the server would be stopped first: repmgr would only complain that it is running.
     """
     try:
         _refuse_an_older_timeline(context, actions)
@@ -142,7 +144,7 @@ def _check_space(context):
         if directory != place and os.path.isabs(space['location']) and not os.access(directory, os.W_OK):
             raise ApplyError('check_space', 'tablespace %s of the source cannot be created here: %s is not writable for %s' % (
                 place, directory, context.place.user))
-        # The same file system is one purse, however many tablespaces share it.
+        # Tablespaces on the same file system share its free space.
         entry = needs.setdefault(os.stat(directory).st_dev, {'directory': directory, 'bytes': 0})
         entry['bytes'] += space['bytes']
     for entry in needs.values():
@@ -157,11 +159,11 @@ def _check_space(context):
 
 
 def _check_source(context):
-    """repmgr copies from no cluster whose extension is older than the packages of its primary, and says so when the old data are out of the way."""
+    """Refuse early if the primary's extension is older than its packages: `repmgr standby clone` refuses that, but only after the old data were moved."""
     found = context.psql.extension_versions(context.primary_conninfo) or {}
     available, installed = [_repmgr.parse_version(found.get(name)) for name in ('available', 'installed')]
     if available and installed and available > installed:
-        raise ApplyError('check_space', 'the primary has repmgr %s, and the extension in its database is %s: repmgr makes no copy of it. %s' % (
+        raise ApplyError('check_space', 'the primary has packages of repmgr %s, but the extension in its database is %s: repmgr refuses to clone it. %s' % (
             found['available'], found['installed'], _steps.sentences(_steps.playbook('minor_upgrade'))))
 
 
@@ -171,12 +173,12 @@ def _existing(path):
     return path
 
 
-# What move_aside calls what it keeps.
+# The suffix that move_aside gives to a directory that it keeps.
 _KEPT = re.compile('[.](old|partial)-[0-9]{8}T[0-9]{6}Z')
 
 
 def kept_copies(context):
-    """[{path, bytes}] of the data directories that were moved aside and are still there, with their WAL and tablespaces."""
+    """[{path, bytes}] of the data directories that were moved aside and still exist; `bytes` includes their WAL and tablespaces."""
     source = os.path.realpath(context.place.data_directory)
     folder, name = os.path.split(source)
     found = []
@@ -198,13 +200,13 @@ def _kept_text(copies):
 
 
 def _links(data_directory):
-    """The links to its tablespaces. One that was created in place, for tests of PostgreSQL itself, is a folder and moves with the rest."""
+    """The links to its tablespaces. An in-place tablespace (used to test PostgreSQL itself) is a directory and moves with the data directory."""
     folder = os.path.join(data_directory, 'pg_tblspc')
     return [path for path in [os.path.join(folder, name) for name in sorted(_observe.listdir(folder))] if os.path.islink(path)]
 
 
 def _mount_of(path):
-    """The mount point that a path is on. Bind mounts of one file system are different mounts, between which nothing can be renamed."""
+    """The mount point of a path. rename() fails between two bind mounts, even if they are of the same file system."""
     try:
         with open('/proc/self/mountinfo') as handle:
             lines = handle.read().splitlines()
@@ -218,7 +220,7 @@ def _mount_of(path):
 
 
 class _Move:
-    """A directory that is renamed, and the link in the data directory that then leads to `turned`."""
+    """A directory to rename from `source` to `target`, and the link in the data directory to point to `turned` afterwards."""
 
     def __init__(self, source, target, link=None, turned=None):
         self.source = source
@@ -251,16 +253,18 @@ class _Move:
 
 
 def _moves(context):
-    """What has to be renamed for a new copy: the data directory, after its WAL and tablespaces elsewhere, which a clone wants empty, too.
+    """The renames that make room for a new clone: first WAL and tablespaces outside of the data directory, which a clone expects to be empty as well,
+    then the data directory.
 
-    Of a link, what it leads to is renamed, and the link stays: the new copy is where the old one was. With its links turned, the old one is whole.
+    Of a symbolic link, the target is renamed and the link stays, so that the new clone is in the same place. The links in the old data directory are
+    changed to the new names, so that it remains complete.
     """
     source = os.path.realpath(context.place.data_directory)
     suffix = '.%s-%s' % ('partial' if context.data_state == 'partial' else 'old', time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()))
     moves = []
     link = os.path.join(source, 'pg_wal')
     wal = os.path.realpath(link)
-    # Where an earlier move was interrupted, it has got its new name already.
+    # If an earlier move was interrupted, the WAL directory may have its new name already.
     if os.path.islink(link) and os.path.isdir(wal) and not _KEPT.search(wal):
         moves.append(_Move(wal, wal + suffix, link, wal + suffix))
     for location, link in sorted(_tablespaces(context, source).items()):
@@ -268,9 +272,9 @@ def _moves(context):
         if not names or _KEPT.search(location):
             continue
         if len(names) > 1 or not names[0].startswith('PG_'):
-            raise ApplyError('move_aside', 'tablespace %s holds more than the folder PG_* of this server, and a clone wants it empty: %s' % (
+            raise ApplyError('move_aside', 'tablespace %s contains more than the PG_* directory of this server, and a clone needs it empty: %s' % (
                 location, ', '.join(sorted(names)[:4])))
-        # Beside it, where the server's user may make a folder there, else beside the data directory.
+        # Next to the tablespace if the postgres OS user may create a directory there, otherwise next to the data directory.
         kept = [location + suffix, source + suffix + '.tablespace' + location.replace('/', '-')]
         tried = [_Move(os.path.join(location, names[0]), os.path.join(folder, names[0]), link, folder) for folder in kept]
         moves.append(([move for move in tried if not move.obstacle(context.place.user)] or tried)[0])
@@ -283,10 +287,10 @@ def _moves(context):
 
 
 def _tablespaces(context, source):
-    """{location: the link in pg_tblspc that leads there, or None}.
+    """{location: the link in pg_tblspc that points to it, or None}.
 
-    pg_basebackup copies tablespaces first and makes these links last, so those of a clone that was interrupted are the ones of its source. It
-    wants them empty before it writes anything, so what they hold is that clone's.
+    pg_basebackup copies the tablespaces first and creates these links last, so for an interrupted clone the locations are taken from its source.
+    pg_basebackup requires them to be empty when it starts, so anything in them was written by that clone.
     """
     found = {}
     if context.data_state == 'partial' and _observe.read_marker(_observe.marker_path(context.place.data_directory, context.place.user)) is not None:
@@ -298,7 +302,7 @@ def _tablespaces(context, source):
 
 
 def _refuse_what_cannot_be_moved(context, actions):
-    """Before the server is stopped: half of a move would leave a node without data."""
+    """Check this before the server is stopped: a move that fails halfway would leave the node without data."""
     if 'move_aside' in actions:
         try:
             _moves(context)
@@ -315,7 +319,7 @@ def _move_aside(context):
     os.mkdir(moved.source, mode)
     kept = kept_copies(context)
     if len(kept) > 1:
-        context.warnings.append('%d copies of %s that were moved aside take %s. They are kept until somebody removes them: %s' % (
+        context.warnings.append('%d copies of %s that were moved aside use %s. They are kept until somebody removes them: %s' % (
             len(kept), context.place.data_directory, _progress.human(sum(copy['bytes'] for copy in kept)), ', '.join(copy['path'] for copy in kept)))
     return {'from': context.place.data_directory, 'to': moved.target, 'kept': kept,
             'moved': [{'from': move.source, 'to': move.target} for move in moves]}
@@ -340,14 +344,16 @@ def _clone(context):
 
 
 def forget_clone(place):
-    """The note of a clone that somebody has finished by hand: with it, data that are not mounted one day would be a clone to be finished."""
+    """Remove the marker of a clone that somebody finished by hand. Otherwise an empty mount point, on a day when the data directory is not mounted, would
+    be taken for an unfinished clone.
+    """
     marker = _observe.marker_path(place.data_directory, place.user)
     if marker is not None and os.path.exists(marker):
         os.unlink(marker)
 
 
 def _cloned_for(context):
-    """The id of the node that the copy will follow, where that has to be said."""
+    """The id of the node that the clone will follow, or None if repmgr finds it by itself."""
     if context.upstream_node_id is None and context.clone_conninfo != context.upstream_conninfo:
         return context.wanted_upstream_id
     return context.upstream_node_id
@@ -359,7 +365,7 @@ def _progress_path(context):
 
 
 def _copied(context):
-    """(bytes that were copied, bytes in all), as the source says."""
+    """(bytes copied, bytes in total) as reported by the source, or None."""
     try:
         return context.psql.basebackup_progress(context.clone_conninfo)
     except PsqlError:
@@ -371,7 +377,7 @@ def _write(path, text):
     with open(temporary, 'w') as handle:
         handle.write(text)
         handle.flush()
-        # A marker that is lost in a power failure would let a partial directory pass for a whole one.
+        # If the marker were lost in a power failure, a partial directory would be taken for a complete one.
         os.fsync(handle.fileno())
     os.rename(temporary, path)
 
@@ -382,7 +388,7 @@ def _service(context, verb):
         return context.runner.run(_repmgr.split_command(command))
     argv = [os.path.join(context.place.bin_dir, 'pg_ctl'), '-D', context.place.data_directory, '-w']
     if verb == 'start':
-        # Without a log file the server would keep this task's own output open.
+        # Without a log file the server would keep the stdout of this task open.
         argv += ['-t', str(context.start_timeout), '-l', os.path.join(context.place.data_directory, 'pg_ctl.log')]
         options = context.config.get('pg_ctl_options')
         if options:
@@ -399,7 +405,7 @@ def _start(context):
 
 
 def wait_for_sql(context):
-    """Until the server answers; a start command may return before that."""
+    """Wait until the server answers: a start command may return earlier."""
     deadline = time.time() + context.start_timeout
     while True:
         try:
@@ -429,9 +435,9 @@ def _register(context, force=False, upstream=None):
 
 
 def _wait_until_it_streams(context):
-    """Whether it does, in time. repmgr registers no standby that its upstream does not see yet, or that has not caught up with it.
+    """Wait until the standby streams; return False if it does not in time.
 
-    Both come some seconds later where many standbys are new.
+    repmgr refuses to register a standby that has not yet connected to its upstream or has not caught up. With many new standbys this takes some seconds.
     """
     deadline = time.time() + context.register_timeout
     while time.time() < deadline:
@@ -445,9 +451,10 @@ def _wait_until_it_streams(context):
 
 
 def _leave_source(context):
-    """repmgr makes the node's slot also where it copies from. There it would keep WAL for nobody: the node streams from its upstream.
+    """Drop the slot that repmgr also creates on the node that was cloned from. Nobody uses it there, because the standby streams from its upstream, and it
+    would retain WAL.
 
-    Only once it streams: the slot that it needs is in use by then, and one in use is not dropped, whatever the two nodes are called.
+    Wait until the standby streams: by then the slot that it needs is active, and an active slot is never dropped.
     """
     slot, cloned = context.desired.slot_name, [step for step in context.done if step['action'] == 'clone']
     if not slot or not cloned or context.clone_conninfo == context.upstream_conninfo or not _wait_until_it_streams(context):
@@ -455,17 +462,17 @@ def _leave_source(context):
     try:
         context.psql.drop_slot(context.clone_conninfo, slot)
     except PsqlError as exc:
-        context.warnings.append('Slot %s was left on the node that was copied from, and keeps WAL for nobody (%s). Type in psql there: '
+        context.warnings.append('Slot %s was left on the node that was cloned from, where it retains WAL and nobody uses it (%s). Type in psql there: '
                                 "SELECT pg_drop_replication_slot('%s')" % (slot, redacted('%s' % exc), slot))
 
 
 def _register_as_is(context):
-    # repmgr refuses to follow before there is a record; the record that is true now is the one to make.
+    # `repmgr standby follow` needs a record, so register the node with the upstream that it has now.
     return _register(context, force=True, upstream=context.actual_upstream_id)
 
 
 def _register_stopped(context, **options):
-    # `node rejoin` wants a record too.
+    # `repmgr node rejoin` needs a record as well.
     return context.repmgr.standby_register_stopped(context.primary_conninfo, context.wanted_upstream_id, **options)
 
 
@@ -474,8 +481,8 @@ def _follow(context):
 
 
 def _set_primary_conninfo(context, action):
-    # repmgr does not follow the node that is followed already, because its slot is in use. Only a superuser may set it: the
-    # server's own user, over the socket.
+    # `repmgr standby follow` refuses the current upstream because its slot is in use, so primary_conninfo is set here. That takes a superuser: the
+    # postgres OS user, over the local socket.
     sockets = (context.settings.get('unix_socket_directories') or '').split(',')[0].strip()
     local = _conninfo.build(dict(
         {'host': sockets} if sockets else {}, port=context.settings.get('port') or '5432', user=context.place.user, dbname='postgres'))
@@ -487,24 +494,24 @@ def _set_primary_conninfo(context, action):
         values.pop(name, None)
         if name in wanted:
             values[name] = wanted[name]
-    # A certificate is made out to the names of the inventory, and a cluster that was built by hand may use others.
+    # Certificates are issued for the addresses of the inventory, and a cluster that was built by hand may use others.
     upstream = _conninfo.parse(context.upstream_conninfo)
     if upstream.get('host'):
         values.pop('hostaddr', None)
         values.update((name, upstream[name]) for name in ('host', 'port') if upstream.get(name))
     after = _conninfo.build(values)
     try:
-        # It streams now. What it would connect with next has to work before it is written down.
+        # The standby streams with its present settings. Write new ones only after a connection with them has worked.
         context.psql.tags(_conninfo.build(dict(values, dbname='replication', replication='true')), 'IDENTIFY_SYSTEM;\n')
     except PsqlError as exc:
-        raise ApplyError(action, 'its upstream does not let it in with %s: %s. It goes on streaming as before' % (redacted(after), redacted('%s' % exc)))
+        raise ApplyError(action, 'cannot connect to its upstream with %s: %s. It keeps streaming as before' % (redacted(after), redacted('%s' % exc)))
     if not context.psql.set_primary_conninfo(local, after):
         raise ApplyError(action, 'primary_conninfo could not be set as %s' % context.place.user)
     return {'before': redacted(before), 'after': redacted(after)}
 
 
 def own_timeline(context):
-    """The newest timeline that the data directory knows. Its control data follow a promotion at the next checkpoint only; a history file is first."""
+    """The newest timeline in the data directory. After a promotion the control file has it only from the next checkpoint on; a history file is earlier."""
     control = _control_data(context)
     numbers = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
     try:
@@ -516,7 +523,7 @@ def own_timeline(context):
 
 
 def _refuse_an_older_timeline(context, actions):
-    """repmgr node rejoin --force-rewind goes back to any timeline."""
+    """`repmgr node rejoin --force-rewind` itself would also rewind to an older timeline."""
     if 'rejoin_rewind' not in actions:
         return
     try:
@@ -524,29 +531,31 @@ def _refuse_an_older_timeline(context, actions):
     except (CommandError, PsqlError) as exc:
         raise ApplyError('rejoin_rewind', '%s' % exc)
     if theirs is not None and theirs < own:
-        raise ApplyError('rejoin_rewind', 'the primary is on timeline %d, which is older than %d, the one of %s: what was committed since its promotion '
-                         'would be lost; expected a primary on the same timeline or a newer one. Find out which data are right' % (
+        raise ApplyError('rejoin_rewind', 'the primary is on timeline %d, which is older than timeline %d of %s: all commits since the promotion of the '
+                         'latter would be lost; expected a primary on the same timeline or a newer one. Find out which of the two has the data to keep' % (
                              theirs, own, context.desired.node_name))
 
 
 def _prepare_rewind(context):
-    """What pg_rewind cannot do by itself where the configuration is not in the data directory, as on Debian.
+    """Do what pg_rewind cannot do by itself if the configuration is outside of the data directory, as on Debian.
 
-    A server that was not shut down, and a standby that pg_rewind would take for one on an older timeline, is recovered first. Where WAL can
-    be restored from an archive pg_rewind is told to do so: the path of a pg_rewind that does, True for the plain one, False where nothing
-    has to be rewound.
+    A server that was not shut down cleanly, and a standby that pg_rewind would place on an older timeline, is recovered first. If the server can restore
+    WAL from an archive, pg_rewind is told to do so.
+
+    Return the value of `rewind` for `node_rejoin`: the path of a wrapper of pg_rewind that restores WAL, True for the plain pg_rewind, False if no
+    rewind is needed.
     """
     data, bin_dir = context.place.data_directory, context.place.bin_dir
     signals = [path for path in (os.path.join(data, name) for name in ('standby.signal', 'recovery.signal', 'recovery.conf')) if os.path.exists(path)]
     if signals:
         if _control_data(context).get('Database cluster state') == 'in archive recovery':
-            # It was killed, and after a start and a stop its control data say how far it had come.
+            # The standby was killed. After a start and a clean stop its control file says how far it had replayed.
             _start(context)
             _stop(context)
         if _rejoin_until_settled(context, False, dry_run=True, accept=(0, _REJOIN_FAIL)).rc == 0:
             return False
-    # Before PostgreSQL 16 pg_rewind believes the control data alone: it finds the same timeline on both sides, says that no rewind is
-    # required, and a diverged server would be started.
+    # Before PostgreSQL 16 pg_rewind relies on the control files alone. If those of the primary are from before its promotion, pg_rewind finds the same
+    # timeline on both sides and reports that no rewind is required, and a diverged server would be started.
     if context.psql.knows_its_timeline(context.primary_conninfo) is False:
         context.psql.checkpoint(context.primary_conninfo)
         if context.psql.knows_its_timeline(context.primary_conninfo) is False:
@@ -559,9 +568,9 @@ def _prepare_rewind(context):
         version = int(handle.read().strip().split('.')[0])
     if not _can_be_rewound(_control_data(context), version):
         if signals:
-            # A recovery writes WAL of its own: where there is nothing to rewind, the node would be ahead for ever.
+            # Check first: recovery in single-user mode writes WAL, and if nothing had to be rewound, the node would stay ahead of the primary for ever.
             _rejoin_until_settled(context, True, dry_run=True)
-        # As pg_rewind and repmgr do, but with the configuration that they do not find.
+        # pg_rewind and repmgr do the same, but do not find the configuration.
         with _Aside(signals):
             context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout,
                                env=_observe.without_stale_pid(data))
@@ -582,8 +591,10 @@ def _control_data(context):
 
 
 def _can_be_rewound(control, version):
-    """Before PostgreSQL 16 pg_rewind takes a standby to be on the timeline of its last restartpoint, which a promotion a few minutes ago comes
-    after, and then looks for WAL where that timeline had ended.
+    """Whether pg_rewind gets the timeline of the server right.
+
+    Before PostgreSQL 16 it takes the timeline of a standby from the last restartpoint. If a promotion came after that, it looks for WAL on a timeline that
+    had already ended.
     """
     state = control.get('Database cluster state')
     if state == 'shut down in recovery':
@@ -593,8 +604,8 @@ def _can_be_rewound(control, version):
 
 
 class _Aside:
-    """The files that make a server a standby, which one for a single user refuses to be. They are back before anything else is done: whatever
-    becomes of the rejoin, nobody starts this node as a primary.
+    """Move the signal files of a standby aside, because `postgres --single` refuses to start with them. They are restored before anything else is done, so
+    that this node is never started as a primary, even if the rejoin fails.
     """
 
     def __init__(self, paths):
@@ -620,7 +631,7 @@ def _rejoin(context, rewind):
 
 
 def _rejoin_until_settled(context, rewind, dry_run=False, accept=(0,)):
-    """The result of `repmgr node rejoin`."""
+    """Run `repmgr node rejoin` until it ends with an exit code in `accept`; return the result."""
     for attempts_left in reversed(range(_REJOIN_ATTEMPTS)):
         result = context.repmgr.node_rejoin(
             context.primary_conninfo, rewind=rewind, dry_run=dry_run, accept=None, timeout=context.clone_timeout)
@@ -633,7 +644,7 @@ def _rejoin_until_settled(context, rewind, dry_run=False, accept=(0,)):
 
 
 def _register_witness(context, force=False):
-    # A witness that was unregistered keeps its copy of the metadata, and repmgr wants to be told to overwrite it.
+    # A witness that was unregistered still has its copy of the metadata, which repmgr overwrites only with --force.
     return context.repmgr.witness_register(context.primary_conninfo, force=force or context.has_rows).to_dict()
 
 
@@ -656,8 +667,8 @@ def _drop_slot(context):
     dropped = context.psql.drop_slot(context.upstream_conninfo, slot)
     if not dropped:
         context.warnings.append(
-            'Slot %s was left: it is still in use, or not on the upstream. Stop this server and drop the slot there, '
-            'or the upstream keeps WAL for it.' % slot)
+            'Slot %s was not dropped: it is still in use, or not on the upstream. Stop this server and drop the slot there, '
+            'otherwise the upstream retains WAL for it.' % slot)
     return {'slot': slot, 'dropped': dropped}
 
 
@@ -730,13 +741,13 @@ def _size_of_source(context):
     return '%s from %s' % (_progress.human(sum(space['bytes'] for space in sizes)), _conninfo.parse(context.clone_conninfo).get('host')) if sizes else ''
 
 
-# What an action would move or copy, for a person in check mode.
+# How much an action would move or copy, shown in check mode.
 SIZES = {'move_aside': _size_of_data, 'clone': _size_of_source}
 
-# What a person reads in check mode.
+# The text of each action, shown in check mode.
 TEXTS = {
-    'check_space': 'check that the source fits into the free space',
-    'move_aside': 'move the data directory aside, keeping it',
+    'check_space': 'check that there is enough free space for a clone',
+    'move_aside': 'move the data directory aside and keep it',
     'clone': 'repmgr standby clone --fast-checkpoint',
     'start': 'start the server and wait until it answers',
     'stop': 'stop the server',
@@ -744,7 +755,7 @@ TEXTS = {
     'register_primary_force': 'repmgr primary register --force',
     'register': 'repmgr standby register --wait-sync',
     'register_force': 'repmgr standby register --force --wait-sync',
-    'register_as_is': 'repmgr standby register --force --wait-sync, with the upstream that it has now',
+    'register_as_is': 'repmgr standby register --force --wait-sync, with its current upstream',
     'register_stopped': 'repmgr standby register --force, with the server stopped',
     'follow': 'repmgr standby follow',
     'set_tls': 'set sslmode and sslrootcert in primary_conninfo',
@@ -756,5 +767,5 @@ TEXTS = {
     'unregister_standby': 'repmgr standby unregister',
     'unregister_witness': 'repmgr witness unregister',
     'unregister_primary': 'repmgr primary unregister --force',
-    'drop_slot': 'drop its slot on the upstream if nobody uses it',
+    'drop_slot': 'drop its slot on the upstream if the slot is not in use',
 }

@@ -3,11 +3,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: what the inventory changes about how the nodes connect to each other, and whether the servers or their clients have to change first.
+"""PURE: how the inventory changes the connections between nodes, and whether the servers or their clients have to change first.
 
-A connection has two ends, which change in different tasks. In between, and for ever where a run ends there, the end that has changed must get on with
-the one that has not. A client without sslmode takes a server with TLS and one without; one that asks for TLS takes only the former, and one that verifies
-takes only certificates of the authorities in its file.
+The two ends of a connection change in different tasks. In between, which may be for ever if a run fails there, a changed end must work with an unchanged
+one. A client without sslmode connects to servers with and without TLS; a client that requires TLS connects only to servers with TLS; a client that
+verifies accepts only certificates of the CAs in its file.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -16,12 +16,12 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
 
-# Where role tls keeps what the nodes trust with repmgr_tls: managed. The role adds to it; a file that was provided belongs to the user.
+# The CA file of the nodes with repmgr_tls: managed. Role tls adds to it, but never to a file that the user provided.
 MANAGED_ROOT = '/etc/pgfleet/tls/root.crt'
 
 
 def verified_by(text):
-    """The file of authorities that a client verifies a server by; '' where it asks for TLS and takes any certificate, None where it does without TLS."""
+    """The CA file that a client verifies servers with; '' if it requires TLS but accepts any certificate, None if it does not require TLS."""
     values = _conninfo.effective(_conninfo.parse_or_empty(text))
     root = values.get('sslrootcert') or ''
     if values['sslmode'] in ('verify-ca', 'verify-full'):
@@ -32,12 +32,12 @@ def verified_by(text):
 def changeover(records):
     """{servers, roots, clients, begun, former, verified} of one cluster.
 
-    servers: 'first' or 'last', when its servers get the TLS settings of the inventory; '' where all clients have them already. roots: files of other
-    authorities than the inventory's by which clients verify. clients: the hosts with a client that would not take the servers of the inventory.
-    begun: whether some node connects with the TLS settings of the inventory already, so that every host was ready for them.
-    former: {host: [other addresses than its own that nodes connect to it by]}, verified: those of them that its certificate has to name.
+    servers: 'first' or 'last', whether the servers get the TLS settings of the inventory before or after the clients; '' if all clients have them
+    already. roots: CA files other than the inventory's that clients verify with. clients: the hosts with a client that would reject servers configured
+    according to the inventory. begun: whether a node connects with the TLS settings of the inventory already, so every host was ready for them.
+    former: {host: [addresses other than its own that nodes use to connect to it]}, verified: those of them that its certificate has to name.
 
-    records: {name, node_id, node_name, address, tls, conninfo, observed} of the hosts of the inventory, conninfo as the inventory has it.
+    records: {name, node_id, node_name, address, tls, conninfo, observed} of the hosts of the inventory, conninfo as in the inventory.
     """
     ids = dict(('%s' % record.get('node_id'), record) for record in records)
     wanted = [verified_by(record.get('conninfo')) for record in records][:1]
@@ -48,13 +48,13 @@ def changeover(records):
         for who, text in _conninfo.in_use(observed, ids):
             root = verified_by(text)
             if who == 'standby' and not (observed.get('server') or {}).get('in_recovery'):
-                # What is left of the time when a primary was a standby.
+                # Left over from the time when this primary was a standby.
                 continue
             if root is not None and wanted is None or root and root != wanted:
                 clients.add(record['name'])
             if wanted is not None and root and root != wanted:
                 roots.add(root)
-            # Before PostgreSQL 12 a standby keeps what it was made with, which does no harm.
+            # Before PostgreSQL 12 a standby keeps the settings that it was created with, which does no harm.
             plain = plain or root is None and who != 'standby'
             begun = begun or root == wanted and who in ('repmgr', 'repmgrd')
         for record_of, text in _connections(observed, ids):
@@ -77,7 +77,7 @@ def _lists(found):
 
 
 def _connections(observed, records):
-    """[(record, connection string)] of what a node knows and its guard has of other nodes. records: {node id as text: record}."""
+    """[(record of the other node, connection string)] from the metadata and the guard's configuration of a node. records: {node id as text: record}."""
     rows = [row for row in (observed.get('repmgr') or {}).get('nodes') or [] if (
         records.get('%s' % row.get('node_id')) or {}).get('node_name') == row.get('node_name')]
     rows += [peer for peer in (observed.get('guard') or {}).get('peers') or [] if '%s' % peer.get('node_id') in records]
@@ -85,15 +85,15 @@ def _connections(observed, records):
 
 
 def addresses_of(records, name):
-    """What the address of a host resolves to on any of the nodes, which is what their pg_hba.conf lets in."""
+    """The IP addresses that the address of a host resolves to on any of the nodes: those that their pg_hba rules allow."""
     return set(address for record in records for entry in (record.get('observed') or {}).get('reach') or [] if entry.get('name') == name
                for address in entry.get('addresses') or [])
 
 
 def taken(records, name, found):
-    """The registered node whose address a host would get, as (host, address), or None. found: what changeover() returned.
+    """(host, address) of the registered node whose address the inventory gives to another host, `name`, or None. found: the result of changeover().
 
-    Nodes that have not changed over yet would take the one for the other.
+    Nodes that do not have the new addresses yet would connect to the wrong one.
     """
     ours = [record for record in records if record['name'] == name]
     mine = set(['%s' % ours[0].get('address')]) | addresses_of(records, name)
@@ -105,9 +105,9 @@ def taken(records, name, found):
 
 
 def strangers(records, found):
-    """[(host, peer, address)]: by which address a host would come to a peer that lets in others only. found: what changeover() returned.
+    """[(host, peer, address)]: the source address of a connection from host to peer that the pg_hba rules of the peer would not allow.
 
-    Asked only where one of the two changes its address: as long as nothing changes, a rule of the inventory's own may let it in.
+    found: the result of changeover(). Checked only if one of the two changes its address: otherwise a rule in repmgr_pg_hba_extra may allow the connection.
     """
     result = []
     for record in records:

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The only caller of run_command: argument lists, one locale, errors that carry what happened."""
+"""The only caller of run_command: argument lists instead of shell commands, a fixed locale, exceptions with the output of the program."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -13,9 +13,9 @@ import errno
 import os
 import re
 
-# Seconds that a program may take where its caller sets no limit of its own.
+# The timeout in seconds of a program whose caller sets none.
 LIMIT = 600
-# The exit codes of timeout(1) where the program did not end by itself, or only by SIGKILL.
+# The exit codes of timeout(1) if it ended the program by SIGTERM or by SIGKILL.
 _ENDED = (124, 137)
 
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE)
@@ -58,32 +58,31 @@ class CommandError(Exception):
 
 
 class BrokenInput(Exception):
-    """The program ended before it had read its input; what it said is lost."""
+    """The program ended before it had read its input. Its output is lost."""
 
 
 class Runner:
-    """Runs programs through an AnsibleModule. Everything else in the collection is given one of these."""
+    """Runs programs through an AnsibleModule."""
 
     def __init__(self, module, run_as=None):
         self._module = module
         self._run_as = run_as
 
     def run(self, argv, stdin=None, env=None, accept=(0,), timeout=LIMIT, run_as=None, cwd=None):
-        """accept: the exit codes that are no error, or None for any. timeout: seconds after which the program is ended."""
+        """accept: the exit codes that are not an error, or None for all. timeout: seconds after which the program is terminated."""
         cmd = list(argv)
         user = run_as or self._run_as
         if user and os.geteuid() == 0:
             cmd = ['runuser', '-u', user, '--'] + cmd
-        # -k: a program that ignores the polite signal would hold the task for ever.
+        # -k: a program that ignores SIGTERM would block the task for ever.
         cmd = ['timeout', '-k', '10', str(timeout)] + cmd
         variables = {'LC_ALL': 'C', 'LANG': 'C', 'LC_MESSAGES': 'C', 'PGCLIENTENCODING': 'UTF8'}
         variables.update(env or {})
         try:
             rc, stdout, stderr = self._module.run_command(
-                # Exceptions are dealt with here: run_command would end the module, even from a thread, and in a way that
-                # nobody can read.
+                # Exceptions are handled here: run_command would end the module, even from a thread, with an unreadable error.
                 cmd, data=stdin, binary_data=True, environ_update=variables, handle_exceptions=False, encoding=None,
-                # The caller's directory may be one that the user may not enter, and psql warns about it.
+                # psql warns if its user may not enter the current directory.
                 cwd=cwd or '/')
         except (IOError, OSError) as exc:
             if exc.errno == errno.EPIPE:
@@ -100,10 +99,10 @@ class Runner:
 
 
 def ended_late(result):
-    """Whether the program was ended because it took longer than its limit."""
+    """Whether the program was terminated because it exceeded its timeout."""
     return result.rc in _ENDED and 'timeout' in result.cmd
 
 
 def _text(value):
-    # Server output may hold bytes of any encoding; a replacement character is better than a traceback.
+    # Server output may contain bytes in any encoding; a replacement character is better than a traceback.
     return value.decode('utf-8', 'replace') if isinstance(value, bytes) else (value or '')

@@ -17,16 +17,16 @@ except ImportError:
     from urllib import unquote
 
 _PLAIN = re.compile(r"[^\s'\\=]+\Z")
-# What comes first is what a reader looks for first; the rest follows in alphabetical order.
+# These come first, because a reader looks for them first; the rest is in alphabetical order.
 _ORDER = ('host', 'hostaddr', 'port', 'user', 'dbname')
-# What libpq takes for a keyword that is missing or empty.
+# The values that libpq assumes for missing or empty keywords.
 _DEFAULTS = {'port': '5432', 'sslmode': 'prefer', 'target_session_attrs': 'any'}
-# A password is never compared, because an observation holds none; the other is a label for what gives itself no name.
+# Passwords cannot be compared because observations do not contain them; fallback_application_name is only a label.
 _NOT_COMPARED = ('password', 'fallback_application_name')
 
 
 def build(values):
-    """{'host': 'a', ...} -> "host=a ...", quoted as libpq wants it."""
+    """{'host': 'a', ...} -> "host=a ...", quoted for libpq."""
     names = [name for name in _ORDER if name in values] + sorted(name for name in values if name not in _ORDER)
     return ' '.join('%s=%s' % (name, quote(values[name])) for name in names if values[name] is not None)
 
@@ -39,7 +39,7 @@ def quote(value):
 
 
 def parse(text):
-    """A connection string in keyword or URI form -> dictionary. ValueError says what is wrong with it."""
+    """A connection string in keyword or URI form -> dictionary. Raises ValueError if it is invalid."""
     text = text or ''
     if text.startswith('postgresql://') or text.startswith('postgres://'):
         return _parse_uri(text)
@@ -115,7 +115,7 @@ def _parse_uri(text):
     for pair in query.split('&') if query else []:
         name, dummy, value = pair.partition('=')
         values[unquote(name)] = unquote(value)
-    # As JDBC writes it; libpq knows this one pair.
+    # The JDBC spelling; libpq accepts this one pair.
     if values.get('ssl') == 'true':
         values['sslmode'] = 'require'
         del values['ssl']
@@ -123,7 +123,7 @@ def _parse_uri(text):
 
 
 def parse_or_empty(text):
-    """The same as parse; what libpq would not read either has no values."""
+    """Like parse(), but {} for an invalid connection string."""
     try:
         return parse(text)
     except ValueError:
@@ -131,12 +131,12 @@ def parse_or_empty(text):
 
 
 def address(values):
-    """Where libpq connects to, by the values of a connection string, or None: hostaddr goes before host."""
+    """The address that libpq connects to, or None: hostaddr takes precedence over host."""
     return values.get('hostaddr') or values.get('host') or None
 
 
 def effective(values):
-    """The values with libpq's defaults for those that are missing or empty."""
+    """The values, with libpq's defaults for missing or empty ones."""
     found = dict(_DEFAULTS, **dict((name, value) for name, value in values.items() if value != ''))
     if 'user' in found:
         found.setdefault('dbname', found['user'])
@@ -144,7 +144,7 @@ def effective(values):
 
 
 def same(one, other):
-    """Whether two connection strings say the same. Order, quoting, form, defaults and passwords do not count."""
+    """Whether two connection strings are equivalent. Order, quoting, form, defaults and passwords do not matter."""
     try:
         first, second = effective(parse(one)), effective(parse(other))
     except ValueError:
@@ -168,7 +168,7 @@ def without_password(text):
 
 
 def multihost(hosts, **options):
-    """One DSN over several hosts: libpq tries them in turn until one has the wanted session attributes."""
+    """One DSN for several hosts: libpq tries them in order until one has the requested session attributes."""
     values = dict((name, value) for name, value in options.items() if value is not None)
     values['host'] = ','.join('%s' % host['address'] for host in hosts)
     values['port'] = ','.join('%s' % (host.get('port') or 5432) for host in hosts)
@@ -176,7 +176,7 @@ def multihost(hosts, **options):
 
 
 def passfile_fields(line):
-    """host, port, database, user, password of one line, or None. ":" and "\\" are escaped by a backslash."""
+    """[host, port, database, user, password] of one line, or None. A backslash escapes ":" and "\\"."""
     if not line.strip() or line.lstrip().startswith('#'):
         return None
     fields, field, escaped = [], [], False
@@ -196,9 +196,9 @@ def passfile_fields(line):
 
 
 def passfile_password(text, user, cluster=None):
-    """The password of the first line that names `user`; only where none does, of the first line for any user: that one may be for another server.
+    """The password of the first line for `user`. Only if there is none, that of the first line with user "*", which may be for another server.
 
-    cluster: only what the collection wrote for this cluster counts, not the lines of others.
+    cluster: consider only the block that the collection wrote for this cluster.
     """
     lines = (text or '').splitlines()
     if cluster is not None:
@@ -213,14 +213,14 @@ def passfile_password(text, user, cluster=None):
 
 
 def in_use(observed, ids):
-    """[(who connects by it, connection string)] of an observation: what the node connects with now, or does after a restart.
+    """[(client, connection string)] that the node connects with now, or will after a restart.
 
-    ids: the node ids, as text, of the nodes that a connection to counts.
+    ids: the node ids, as text, of the nodes whose connection strings count.
     """
     observed = observed or {}
     found = [('repmgrd', row.get('conninfo')) for row in (observed.get('repmgr') or {}).get('nodes') or [] if '%s' % row.get('node_id') in ids]
     found.append(('standby', ((observed.get('server') or {}).get('settings') or {}).get('primary_conninfo')))
-    # Before PostgreSQL 12 primary_conninfo is no setting.
+    # Before PostgreSQL 12 primary_conninfo is not a setting.
     found.append(('standby', (observed.get('receiver') or {}).get('conninfo')))
     found.append(('repmgr', (observed.get('config') or {}).get('conninfo')))
     found += [('guard', peer.get('conninfo')) for peer in (observed.get('guard') or {}).get('peers') or [] if '%s' % peer.get('node_id') in ids]
@@ -228,11 +228,11 @@ def in_use(observed, ids):
 
 
 def passfile_lines(members, database, user, password):
-    """Lines of a password file with which a node logs in to every member of its cluster.
+    """The lines of a passfile that lets a node log in to every member of its cluster.
 
-    members: records of the hosts, with name, node_name, node_id, address, port and, where it was observed, the registered nodes and primary_conninfo.
-    libpq compares with the host that a connection string names, so every name is here that one in use may have: a cluster that was built by hand goes on
-    with its own until it has changed over.
+    members: records of the hosts, with name, node_name, node_id, address, port and, if observed, the registered nodes and primary_conninfo. libpq compares
+    the host in a connection string literally, so there is a line for every name and address that may be in use: a cluster that was built by hand keeps its
+    own until its connection strings are changed to those of the inventory.
     """
     endpoints = []
     # A node that is being removed is still registered.
@@ -245,14 +245,14 @@ def passfile_lines(members, database, user, password):
     for member in members:
         for dummy, text in in_use(member.get('observed'), ids):
             values = parse_or_empty(text)
-            # Several hosts in one string have as many ports, or one for all.
+            # A connection string with several hosts has one port for each, or one for all.
             ports = (values.get('port') or '5432').split(',')
             for name in ('host', 'hostaddr'):
                 hosts = (values.get(name) or '').split(',')
                 endpoints += zip(hosts, ports if len(ports) > 1 else ports * len(hosts))
     lines = []
     for host, port in endpoints:
-        # The server's own socket asks no password of its own user.
+        # Over the local socket the postgres OS user needs no password.
         if not host or ('%s' % host).startswith('/'):
             continue
         for name in (database, 'replication'):

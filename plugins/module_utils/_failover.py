@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: may a standby be promoted by hand now, and which one. The first answer that applies is the answer."""
+"""PURE: whether a standby may be promoted by the playbook failover now, and which one. The first reason to refuse is the answer."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -14,21 +14,20 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import positio
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import lacking, majority, rank, voters
 
-# What a dead primary looks like from outside, and what a failover does not make worse; anything else that stops a run stops a failover as well.
+# Problems that a dead primary causes, or that a failover does not make worse. Any other problem that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'vanished_data', 'old_repmgr', 'unlisted_node')
 _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unknown', 'unreachable', 'no_majority')
 
 
 def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
-    """hosts: [Host] of one cluster. answer: their verdict. target: who shall be primary, '' for the most advanced standby.
+    """Return {refuse, done, target, old, fence, loss_bytes, unseen, alone}.
 
-    dead: the name of the host whose death the operator vouches for. accept_loss: whether the new primary may lack what another standby has, or
-    could have where commits wait for standbys.
+    hosts: [Host] of one cluster. answer: their verdict. target: the host to promote, '' for the most advanced standby. dead: the name of the host that
+    the operator declares dead. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous replication, might have.
 
-    {refuse, done, target, old, fence, loss_bytes, unseen, alone}: refuse is the reason why not, done means that a primary lives, fence are
-    the hosts whose server must be stopped and kept from starting first, unseen are the standbys that could hold more and do not say how far they
-    have come. alone are the votes out of sight, where they are a majority: repmgr-guard would stop the new primary as soon as an election were
-    possible.
+    refuse: why no standby may be promoted, or ''. done: a primary is running already. old: the hosts of the registered primary. fence: the hosts whose
+    server must be stopped and kept from starting first. unseen: the standbys that could have received more, but whose position is unknown. alone: the
+    unreachable nodes with a vote, if they are a majority: then repmgr-guard would stop the new primary, because they could elect another one.
     """
     plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': []}
     by_name = dict((host.name, host) for host in hosts)
@@ -36,26 +35,26 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     if others:
         return dict(plan, refuse='\n'.join(others))
     if not answer['exists']:
-        return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary is gone', _steps.playbook('site', reason='Deploy it by')))
+        return dict(plan, refuse=_refusal(hosts, 'there is no cluster', 'a cluster whose primary has failed', _steps.playbook('site', reason='Deploy it by')))
     if answer['status'] == 'split_brain':
         return dict(plan, refuse='\n'.join(problem['message'] for problem in answer['problems'] if problem['code'] == 'split_brain'))
-    # Also where a primary lives: a misspelt name is no word on anything.
+    # Also if a primary is running: a misspelt name is an error.
     if dead and dead not in _names(hosts):
-        return dict(plan, refuse=message(dead, 'is no node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
+        return dict(plan, refuse=message(dead, 'is not a node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
                                          'Run again with one of them, or without repmgr_primary_is_dead.'))
     if answer['primary']:
         return dict(plan, done=True, target=answer['primary'], alone=_alone(hosts, answer, answer['primary']))
     plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
     strangers = [name for name in answer['registered_primary'] if name not in [host.node_name for host in hosts]]
     if not old and not strangers:
-        return dict(plan, refuse=_refusal(hosts, 'nobody is registered as primary', 'the one that is gone',
+        return dict(plan, refuse=_refusal(hosts, 'no node is registered as primary', 'a record of the primary that has failed',
                                           'Look at `repmgr cluster show`; start the server of the last primary if you know which one it was.'))
     for name in old + strangers:
         state = _state(by_name.get(name))
         if state != 'stopped' and dead != name:
             return dict(plan, refuse=message(
-                name, 'is the registered primary, and %s' % state, 'proof that it is dead: a server that is stopped, or your word',
-                ['Go and see; cut its power or its network.', _steps.playbook('failover', repmgr_primary_is_dead=name, reason='Then vouch for it')]))
+                name, 'is the registered primary, and %s' % state, 'proof that it is dead: a stopped server, or your confirmation',
+                ['Check the machine; cut its power or its network.', _steps.playbook('failover', repmgr_primary_is_dead=name, reason='Then confirm it')]))
     if dead and dead not in old + strangers:
         return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
                                          'Run again without repmgr_primary_is_dead, or with that name.'))
@@ -63,13 +62,13 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
-    # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.
+    # These are reachable, so they can be fenced: nobody shall start the old primary beside the new one.
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
     return _choose(plan, hosts, answer, target, accept_loss)
 
 
 def _names(hosts):
-    """Of its hosts, and of nodes that are registered and in no inventory."""
+    """The names of the hosts, and of the registered nodes that are not in the inventory."""
     registered = set(row.node_name for host in hosts if host.observed is not None for row in host.observed.nodes or [])
     return [host.name for host in hosts] + sorted(registered - set(host.node_name for host in hosts))
 
@@ -84,7 +83,7 @@ def _state(host):
     if host.unreachable or host.observed is None:
         return 'cannot be reached'
     server = host.observed.server
-    return 'stopped' if server.state == 'stopped' else 'its server is %s and does not answer (%s)' % (server.state, server.error or 'no reason given')
+    return 'stopped' if server.state == 'stopped' else 'its server is %s and does not answer (%s)' % (server.state, server.error or 'no error reported')
 
 
 def _choose(plan, hosts, answer, target, accept_loss):
@@ -94,8 +93,8 @@ def _choose(plan, hosts, answer, target, accept_loss):
     candidates = [host for host in standbys if not _obstacle(host)]
     passed_over = '; '.join('%s: %s' % (host.name, _obstacle(host)) for host in standbys if _obstacle(host))
     if not candidates:
-        return dict(plan, refuse=_refusal(hosts, 'no standby could be promoted: %s' % (passed_over or 'there is none'),
-                                          'one that runs, is registered, and has a priority above 0', 'Start one of them, and run again.'))
+        return dict(plan, refuse=_refusal(hosts, 'no standby can be promoted: %s' % (passed_over or 'there is none'),
+                                          'one that is running, registered, and has a priority above 0', 'Start one of them and run again.'))
     positions = dict((host.node_id, _reached(host)[1]) for host in standbys if _says(host))
     ranks = dict((host.name, _rank(host, positions)) for host in standbys if _says(host))
     best = max(candidates, key=lambda host: ranks[host.name])
@@ -103,45 +102,45 @@ def _choose(plan, hosts, answer, target, accept_loss):
     if target:
         named = [host for host in candidates if host.name == target]
         if not named:
-            return dict(plan, refuse=message(target, 'cannot be promoted (%s)' % (passed_over or 'it is no standby of this cluster'),
+            return dict(plan, refuse=message(target, 'cannot be promoted (%s)' % (passed_over or 'it is not a standby of this cluster'),
                                              'one of %s' % ', '.join(host.name for host in candidates),
                                              'Run again with one of them, or without repmgr_target.'))
         chosen = named[0]
-    # One that may not be promoted (priority 0) can have more as well, and then it is the only one that has it.
+    # A standby that may not be promoted (priority 0) can be the only one that has received some of the WAL.
     furthest = max([host for host in standbys if _says(host)], key=lambda host: (_reached(host), not _obstacle(host), ranks[host.name]))
     plan['loss_bytes'] = _reached(furthest)[1] - _reached(chosen)[1] if _reached(furthest)[0] == _reached(chosen)[0] else None
     accept = _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable')
     if _reached(chosen) < _reached(furthest) and not accept_loss:
-        lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has %d bytes less than' % plan['loss_bytes']
+        lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has received %d bytes less than' % plan['loss_bytes']
         obstacle = _obstacle(furthest)
-        steps = [_steps.playbook('failover', repmgr_target=best.name, reason='Promote the most advanced one that may be')] if chosen is not best else []
+        steps = [_steps.playbook('failover', repmgr_target=best.name, reason='Promote the most advanced candidate')] if chosen is not best else []
         return dict(plan, refuse=message(
             chosen.name, '%s %s%s' % (lacks, furthest.name, ', which cannot be promoted (%s)' % obstacle if obstacle else ''),
-            'the most advanced standby, because the rest would be lost', steps + [accept]))
-    # What the chosen one has itself it replays before it takes writes.
+            'the most advanced standby, because otherwise transactions would be lost', steps + [accept]))
+    # The chosen standby itself does not count: it replays all that it has received before it accepts writes.
     replaying = [host.name for host in standbys if host is not chosen and _says(host) and not says_received(host.observed.server)]
     plan['unseen'] = unseen + replaying
     synchronous = max([host.synchronous or 0 for host in hosts])
     if synchronous and len(plan['unseen']) >= synchronous and not accept_loss:
-        # Each commit was confirmed by so many standbys. Those may all be among the ones of which nothing tells how far they have come.
-        seen = ['not seen'] if unseen else []
-        seen += ['%sstarted, and still to replay what had been received' % (', '.join(replaying) + ' ' if unseen else '')] if replaying else []
+        # Each commit was confirmed by `synchronous` standbys, which may all be among those whose position is unknown.
+        seen = ['cannot be observed'] if unseen else []
+        seen += ['%sstarted, and is still replaying WAL that it had received' % (', '.join(replaying) + ' ' if unseen else '')] if replaying else []
         return dict(plan, refuse=message(
-            ', '.join(unseen or replaying), '%s, and may hold commits that were acknowledged (repmgr_synchronous is %d)' % ('; '.join(seen), synchronous),
-            'each standby in sight%s' % (', or all but %d' % (synchronous - 1) if synchronous > 1 else ''),
-            (['Bring them back, and run again.'] if unseen else []) + ([
-                'Wait until %s has replayed it, and run again; `SELECT pg_wal_replay_resume()` and recovery_min_apply_delay 0 there make it go on.'
-                % ' and '.join(replaying)] if replaying else []) + [accept]))
+            ', '.join(unseen or replaying), '%s, and may hold acknowledged commits (repmgr_synchronous is %d)' % ('; '.join(seen), synchronous),
+            'every standby to report its position%s' % (', or all but %d' % (synchronous - 1) if synchronous > 1 else ''),
+            (['Bring them back and run again.'] if unseen else []) + ([
+                'Wait until %s has replayed it and run again; if replay does not advance, run `SELECT pg_wal_replay_resume()` there or set '
+                'recovery_min_apply_delay to 0.' % ' and '.join(replaying)] if replaying else []) + [accept]))
     return dict(plan, target=chosen.name, alone=_alone(hosts, answer, chosen.name))
 
 
 def _says(host):
-    """Whether it was seen how far it has come."""
+    """Whether the position of the standby is known."""
     return host.observed is not None and not host.unreachable and host.observed.server.sql and _reached(host)[1] >= 0
 
 
 def _never_was(host, answer):
-    """Whether it was seen to be no node of the cluster yet."""
+    """Whether the host was observed and has never been a node of the cluster."""
     return (host.observed is not None and not host.unreachable and host.observed.data.state in ('missing', 'empty')
             and host.node_id not in [row['node_id'] for row in answer['registry']])
 
@@ -152,7 +151,7 @@ def _rank(host, positions):
 
 
 def _keeps(host, members):
-    """{node id: from which position on it keeps WAL for a node}: from its slot on; without one, what it has at the moment."""
+    """{node id: position from which the host has all WAL for that node}: that of its slot, or without a slot, of the oldest WAL at present."""
     slots = dict((slot.get('slot_name'), position(slot.get('restart_lsn'))) for slot in host.observed.slots or [])
     oldest = host.observed.server.oldest_wal
     return dict((member, slots.get(_repmgr.slot_name(member)) or oldest) for member in members if member != host.node_id)
@@ -185,7 +184,7 @@ def _obstacle(host):
     if _priority(host) <= 0:
         return 'its priority is 0'
     if not _says(host):
-        return 'does not say how far it has come'
+        return 'does not report how much WAL it has received'
     return ''
 
 
@@ -201,8 +200,8 @@ def _priority(host):
 
 
 def _reached(host):
-    """(timeline, position): what it has received or replayed, whichever is further."""
+    """(timeline, position) of the last WAL that was received or replayed, whichever is further."""
     server = host.observed.server
     known = [found for found in (position(server.received_lsn), position(server.replayed_lsn)) if found is not None]
-    # Behind every position where it says none.
+    # An unknown position sorts before every known one.
     return (server.timeline or 0, max(known or [-1]))

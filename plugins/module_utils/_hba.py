@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: pg_hba.conf with the rules of the collection in a marked block at its top. What stands below the block is the operator's.
+"""PURE: pg_hba.conf with the rules of the collection in a marked block at the top. All lines below the block belong to the operator.
 
-PostgreSQL uses the first line that matches, so order and duplicates mean something, and nothing outside of the block is sorted or merged.
+PostgreSQL uses the first rule that matches, so order and duplicates matter, and nothing outside of the block is sorted or merged.
 https://www.postgresql.org/docs/current/auth-pg-hba-conf.html
 """
 
@@ -16,20 +16,20 @@ __metaclass__ = type
 import re
 import socket
 
-# As blockinfile writes them, which wrote the block on hosts with Python 2 before.
+# The markers of blockinfile, which wrote the block on hosts with Python 2 before.
 BEGIN = '# BEGIN pgfleet.repmgr'
 END = '# END pgfleet.repmgr'
-# A run goes from one to the next: it lets itself in over the socket, adds what is missing, and at its end removes what nobody asks for any more.
+# The order in a run: allow its own connections over the local socket, add missing rules, and at the end remove rules that are no longer wanted.
 STEPS = ('socket', 'add', 'remove')
 TYPES = ('local', 'host', 'hostssl', 'hostnossl', 'hostgssenc', 'hostnogssenc')
-# Those of Windows and BSD are not among them: the server does not start with a method that it was not built with.
+# Without the methods of Windows and BSD: the server does not start with a method that it was not built with.
 METHODS = ('trust', 'reject', 'scram-sha-256', 'md5', 'password', 'gss', 'ident', 'peer', 'ldap', 'radius', 'cert', 'pam', 'oauth')
-# Who these methods are for.
+# The connection types that these methods are restricted to.
 _ONLY_FOR = {'peer': ('local',), 'cert': ('hostssl',), 'gss': TYPES[1:]}
 KEYS = ('contype', 'databases', 'users', 'address', 'netmask', 'method', 'options', 'comment', 'state')
-# Earlier versions wrote it above the operator's own lines.
+# Earlier versions of the collection wrote this rule above the operator's own lines.
 _FORMER = ('local', 'all', 'all', 'peer')
-# PostgreSQL's own idea of a blank, which has no other Unicode spaces.
+# The characters that PostgreSQL treats as blanks; other Unicode spaces are not.
 _BLANKS = ' \t\r\n'
 _WORD = re.compile('(?:"[^"]*"|[^%s"#])+' % _BLANKS)
 
@@ -60,12 +60,12 @@ class _Rule:
 
     @property
     def former_line(self):
-        """As community.postgresql.postgresql_pg_hba wrote it for earlier versions."""
+        """The line that community.postgresql.postgresql_pg_hba wrote for earlier versions of the collection."""
         return '\t'.join(self.words + ([' '.join(sorted(self.options))] if self.options else []))
 
 
 def _word(value):
-    # Arguments of a module are bytes on Python 2.
+    # Module arguments are bytes on Python 2.
     return '' if value is None else (value.decode('utf-8') if isinstance(value, bytes) else '%s' % (value,)).strip()
 
 
@@ -78,7 +78,7 @@ def _options(value):
 
 
 def _bits(address):
-    """The bits of a numeric address as a string of 0 and 1, or None for what is none."""
+    """The bits of a numeric address as a string of 0 and 1, or None if it is not one."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return ''.join('{0:08b}'.format(byte) for byte in bytearray(socket.inet_pton(family, address)))
@@ -88,15 +88,15 @@ def _bits(address):
 
 
 def _network(address, mask):
-    """address/prefix, where a mask says how long the prefix is; else the address as it is."""
+    """address/prefix if there is a netmask, otherwise the address unchanged."""
     bits = _bits(mask) if mask else None
     return '%s/%d' % (address, bits.count('1')) if bits else address
 
 
 def problem(values):
-    """What is wrong with an entry of repmgr_pg_hba_extra, or ''. A line that PostgreSQL cannot read keeps it from its next start."""
+    """What is wrong with an entry of repmgr_pg_hba_extra, or ''. With an invalid line in pg_hba.conf PostgreSQL does not start."""
     if not isinstance(values, dict):
-        return 'is no dictionary'
+        return 'is not a dictionary'
     unknown = sorted('%s' % (key,) for key in values if key not in KEYS)
     if unknown:
         return 'has %s' % ', '.join(unknown)
@@ -110,7 +110,7 @@ def problem(values):
         if isinstance(values.get(key), (dict, list)) or _word(values.get(key)) and not _is_word(_word(values[key])):
             return 'has %s "%s"' % (key, _word(values[key]))
     options = _options(values.get('options'))
-    # A line that ends in a backslash goes on in the next one.
+    # A line that ends in a backslash is continued in the next one.
     if [option for option in options if not _is_word(option) or '=' not in option or option.endswith('\\')]:
         return 'has options "%s"' % ' '.join(options)
     if re.search('[\r\n]|\\\\$', _word(values.get('comment'))):
@@ -140,7 +140,10 @@ def _address_problem(values):
 
 
 def _rules(hba, reach):
-    """hba: what the inventory asks for; reach: the members with the addresses that this node has for them -> [_Rule], the one for the socket first."""
+    """The rules of the collection, the one for the local socket first.
+
+    hba: the settings from the inventory. reach: the members with the IP addresses that this node resolves for them.
+    """
     found = [_Rule({'contype': 'local', 'users': hba['os_user'], 'method': 'peer'})]
     for entry in reach or []:
         for address in sorted(entry.get('addresses') or []):
@@ -154,10 +157,10 @@ def _rules(hba, reach):
 # -- the file
 
 def text(present, hba, reach, step):
-    """The new text of pg_hba.conf, as the step of STEPS leaves it.
+    """The new text of pg_hba.conf after `step`, one of STEPS.
 
-    Below the block every line stays as it is, but for those that an earlier version has written there, which are in the block now, and, with
-    `remove`, rules for the repmgr role that the inventory does not ask for. These are removed last: a node may still log in by one.
+    Lines below the block are left unchanged, except for lines that an earlier version of the collection wrote there (they are in the block now) and, with
+    `remove`, rules for the repmgr role that are not in the inventory. Those are removed last because a node may still need one to log in.
     """
     rules = _rules(hba, reach)
     wanted = [rule for rule in rules if not rule.absent][:1 if step == 'socket' else None]
@@ -167,7 +170,7 @@ def text(present, hba, reach, step):
     rest = [line for line in rest if line.rstrip('\r\n') not in moved]
     if step == 'remove':
         gone = set(rule.subject for rule in rules if rule.absent)
-        # A member that does not resolve at the moment has rules as well, and only the file knows for which addresses.
+        # If a member does not resolve at the moment, the addresses in its rules are known only from the file.
         complete = all(entry.get('addresses') for entry in reach or [])
 
         def stays(line, in_block):
@@ -176,7 +179,7 @@ def text(present, hba, reach, step):
                 return True
             if found[:3 if found[0] == 'local' else 4] in gone or in_block and found == _FORMER:
                 return False
-            # Who refuses the role by a line of his own lets nobody in by it.
+            # An operator's `reject` rule for the role grants nothing and may stay.
             return not complete or not _is_for_role(found, hba) or not in_block and found[4:5] == ('reject',)
 
         block, rest = [line for line in block if stays(line, True)], [line for line in rest if stays(line, False)]
@@ -188,7 +191,7 @@ def text(present, hba, reach, step):
 
 
 def due(present, hba, reach):
-    """The steps that would change the file; present is None where there is none."""
+    """The steps that would change the file. present: its text, or None if it does not exist."""
     if present is None:
         return ['add']
     added = text(present, hba, reach, 'add')
@@ -198,7 +201,7 @@ def due(present, hba, reach):
 
 
 def _lines(content):
-    """The lines as PostgreSQL 14 and later reads them: one that ends in a backslash goes on in the next, in comments too. With their line ends."""
+    """The lines as PostgreSQL 14 and later reads them, with line ends: after a backslash at its end a line, even a comment, is continued in the next."""
     found, goes_on = [], False
     for line in re.findall('[^\n]*\n|[^\n]+', content):
         if goes_on:
@@ -210,7 +213,7 @@ def _lines(content):
 
 
 def _parts(content):
-    """The lines in the block, and all others."""
+    """(lines in the block, all other lines)."""
     found = _lines(content)
     bare = [line.rstrip(_BLANKS) for line in found]
     if BEGIN not in bare or END not in bare[bare.index(BEGIN):]:
@@ -221,7 +224,7 @@ def _parts(content):
 
 
 def _fields(line):
-    """The fields of one rule, its address as address/prefix; () for what is none, or is no plain one: a list with blanks in it, a quote that does not end."""
+    """The fields of one rule, its address as address/prefix. () if it is not a rule, or not a simple one: a list with blanks, an unterminated quote."""
     line = re.sub('\\\\\r*\n', '', line)
     found, position = [], 0
     while True:

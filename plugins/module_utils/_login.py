@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether this node can do with each peer what repmgr will want: log in by SSH, by SQL, and by the replication protocol."""
+"""Whether this node can log in to its peers in the ways that repmgr uses: SSH, SQL and the replication protocol."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -15,23 +15,23 @@ import threading
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 
-# The port is known to be open: what takes long here is a busy host, and no reason to stop anybody.
+# The port is known to be open, so a slow login means a busy host, which is no reason to fail.
 _PATIENCE = 15
 
-# All nodes log in at the same time, and from the eleventh login that is under way on, sshd refuses at random (MaxStartups 10:30:100). Nor
-# should a host cost more the more there are of them.
+# All nodes log in at the same time, and sshd starts to drop connections at random when more than 10 are in the login phase (MaxStartups 10:30:100).
+# A limit also keeps the cost per host independent of the size of the cluster.
 _PEERS = 5
 
 
 def whom(names, name):
-    """The peers that a node tries: those that follow it by name, and after the last the first. So everybody is tried by as many as they try."""
+    """The peers that a node logs in to: those after it in alphabetical order, wrapping around. So every node is also the target of as many logins."""
     others = sorted(set(names) - set([name]))
     after = [other for other in others if other > name]
     return (after + others[:len(others) - len(after)])[:_PEERS]
 
 
 def log_in(runner, reach, name, config, passfile, bin_dir, user):
-    """{peer: {way: '' or why not}} of whom(), with the real credentials, everything at once; only where the port is open.
+    """{peer: {way: '' or the error}} for the peers of whom(), with the real credentials, in parallel, and only if the port is open.
 
     reach: the entries of _reach.reach(). config: this node's repmgr.conf; without one there are no credentials to try.
     """
@@ -79,9 +79,9 @@ def log_in(runner, reach, name, config, passfile, bin_dir, user):
 
 
 def _ssh(config, address):
-    """As repmgr calls it, but not silent about what it does not like."""
+    """The command line of repmgr, without -q, so that errors are shown."""
     options = _repmgr.split_command(config.get('ssh_options') or '-q -o ConnectTimeout=10')
-    # Where host keys are not verified, ssh would write down those that it sees; and this is only a look.
+    # Without host key verification ssh would add unknown keys to known_hosts, and an observation must not change anything.
     unverified = any(word.replace('-o', '').lower() in ('stricthostkeychecking=no', 'stricthostkeychecking=off') for word in options)
     return (['ssh', '-o', 'Batchmode=yes'] + (['-o', 'UserKnownHostsFile=/dev/null'] if unverified else [])
             + [word for word in options if word != '-q'] + [address, 'true'])

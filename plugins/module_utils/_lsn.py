@@ -15,15 +15,15 @@ _LSN = re.compile(r'([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})\Z')
 
 
 def position(lsn):
-    """An LSN as PostgreSQL writes it, '16/B374D848', as a number of bytes. None for anything else."""
+    """An LSN such as '16/B374D848' as a number of bytes, or None if it is not an LSN."""
     found = _LSN.match('%s' % (lsn,))
     return int(found.group(1), 16) * 2 ** 32 + int(found.group(2), 16) if found else None
 
 
 def says_received(server):
-    """Whether a standby says how far it has received.
+    """Whether a standby reports how much WAL it has received.
 
-    Until one that has started has replayed all WAL that it had, and starts its receiver for the first time, it does not: what it has replayed is less.
+    After a start it does not until it has replayed all local WAL and starts its WAL receiver: up to then it may have more WAL than it has replayed.
     """
     return position(server.received_lsn) is not None
 
@@ -34,5 +34,5 @@ def behind(written, has):
 
 
 def lsn(number):
-    """A number of bytes as PostgreSQL writes an LSN."""
+    """A number of bytes as an LSN in PostgreSQL's notation."""
     return '%X/%X' % (number >> 32, number & 0xFFFFFFFF)

@@ -3,10 +3,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: what will happen to a node. One table; the first rule that matches decides, and no match means refuse.
+"""PURE: what to do with a node. One table of rules: the first rule that matches decides, and no match means refuse.
 
-To read the table: `situate` condenses desired and observed to the words of `Situation`, a rule names the words it needs.
-Refusals that protect data come first in each part, so that a rule that acts further down needs no exceptions.
+To read the table: `situate` condenses the desired and the observed state to the words of `Situation`, and a rule names the words that it requires.
+Refusals that protect data come first in each section, so that the rules with actions below them need no exceptions.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -18,67 +18,67 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Plan,
 
 _ALL = ('primary', 'standby', 'witness')
 _CLONE = ('clone', 'start', 'register')
-# Whether there is room is asked first: a standby that has fallen behind is more than none.
+# check_space comes before everything else: a standby that lags is better than none.
 _FIRST_COPY = ('check_space',) + _CLONE
 _NEW_COPY = ('check_space', 'move_aside') + _CLONE
 _REJOIN_ATTACH = ('register_if_absent', 'rejoin_attach', 'register_if_differs')
 _REJOIN_REWIND = ('register_if_absent', 'rejoin_rewind', 'register_if_differs')
 _ACTIVE = ('running',)
-_CHANGE_ROLE = _steps.playbook('switchover', repmgr_target='{node_name}', reason='A role changes by')
-# Where there are no data that count, there is nothing to say about them.
+_CHANGE_ROLE = _steps.playbook('switchover', repmgr_target='{node_name}', reason='To change roles, type')
+# Without usable data there is no identity, recovery state or upstream.
 _NO_DATA = {'identity': ('none',), 'recovery': ('none',), 'upstream': ('none',)}
 
 
 def _rule(number, role, why, actions=(), refuse=None, **when):
-    """refuse: (what was expected, the next steps as `_steps` has them); {node_name} and the like are filled in by make_plan."""
+    """refuse: (what was expected, the next steps in the form of `_steps`); make_plan fills in {node_name} and the like."""
     return Rule(id=number, role=role if isinstance(role, tuple) else (role,), when=when, actions=tuple(actions), why=why, refuse=refuse)
 
 
 RULES = (
-    # 1xx: what cannot be told is never acted on
-    _rule(100, _ALL, 'the state of the data directory cannot be told', data=('unknown',),
+    # 1xx: never act on an unknown state
+    _rule(100, _ALL, 'cannot determine the state of the data directory', data=('unknown',),
           refuse=('a data directory that can be read and that nobody is writing to',
                   'Look at {data_directory} and run again.')),
-    _rule(101, _ALL, 'the state of the server cannot be told', server=('unknown',),
+    _rule(101, _ALL, 'cannot determine the state of the server', server=('unknown',),
           refuse=('a server that is either running or stopped', 'Look at the server\'s log and run again.')),
     _rule(102, _ALL, 'the server is starting or stopping', server=('starting',),
           refuse=('a server that is either running or stopped', 'Wait until it has settled and run again.')),
     _rule(103, _ALL, 'the server runs but does not answer', server=('silent',),
           refuse=('a server that answers over {conninfo}',
-                  'Try: psql -d "{conninfo}" -c "select 1" as the server\'s user.')),
-    _rule(104, _ALL, 'the data directory holds something that is no PostgreSQL cluster', data=('unrecognised',), state=('present',),
+                  'As the postgres OS user, try: psql -d "{conninfo}" -c "select 1"')),
+    _rule(104, _ALL, 'the data directory contains files that are not a PostgreSQL cluster', data=('unrecognised',), state=('present',),
           refuse=('an empty data directory or one of this cluster', 'Look at {data_directory}; move it away if nobody needs it.')),
-    _rule(105, _ALL, 'the running server does not say whether it is in recovery', server=_ACTIVE, recovery=('unknown', 'none'),
+    _rule(105, _ALL, 'cannot determine whether the running server is in recovery', server=_ACTIVE, recovery=('unknown', 'none'),
           refuse=('an answer from pg_is_in_recovery()', 'Look at the server\'s log and run again.')),
-    _rule(106, _ALL, 'a server runs, but not out of this data directory', data=('absent', 'partial', 'unrecognised'), server=_ACTIVE,
-          refuse=('one server, and its data directory', 'Compare data_directory in {config_file} with the running server.')),
+    _rule(106, _ALL, 'a server runs, but not with this data directory', data=('absent', 'partial', 'unrecognised'), server=_ACTIVE,
+          refuse=('one server that uses this data directory', 'Compare data_directory in {config_file} with the running server.')),
 
-    # 2xx: leaving
+    # 2xx: removal of a node
     _rule(200, _ALL, 'the metadata cannot be read, so nothing can be removed from it', state=('absent',), record=('unknown',),
           refuse=('a primary that answers', 'Give primary_conninfo of the live primary, or start it, and run again.')),
     _rule(201, _ALL, 'the node is not registered', state=('absent',), record=('absent',)),
     _rule(202, _ALL, 'its id or name is registered for another node', state=('absent',), record=('foreign',),
           refuse=('a record of this node', 'Compare node_id and node_name in {config_file} with `repmgr cluster show`.')),
-    _rule(203, _ALL, 'a server that is stopped cannot unregister itself', state=('absent',), server=('stopped',),
+    _rule(203, _ALL, 'a stopped server cannot unregister itself', state=('absent',), server=('stopped',),
           refuse=('a running server', 'Start it, or on another node type: repmgr {role} unregister --node-id={node_id}')),
     _rule(204, 'standby', 'the node leaves the cluster', ('unregister_standby', 'drop_slot'), state=('absent',), recovery=('yes',)),
-    _rule(205, 'standby', 'the node is no standby any more', state=('absent',), recovery=('no',),
-          refuse=('a server in recovery', 'Look at `repmgr cluster show`; a primary leaves after a switchover.')),
+    _rule(205, 'standby', 'the node is not a standby any more', state=('absent',), recovery=('no',),
+          refuse=('a server in recovery', 'Look at `repmgr cluster show`; a primary can leave after a switchover.')),
     _rule(206, 'witness', 'the witness leaves the cluster', ('unregister_witness',), state=('absent',)),
-    _rule(207, 'primary', 'the node is no primary', state=('absent',), recovery=('yes',),
+    _rule(207, 'primary', 'the node is not a primary', state=('absent',), recovery=('yes',),
           refuse=('a primary', 'Set role to standby.')),
     _rule(208, 'primary', 'the cluster is dissolved', ('unregister_primary',), state=('absent',)),
 
     # 3xx: primary
-    _rule(300, 'primary', 'there is no data to be primary of', data=('absent', 'partial'),
+    _rule(300, 'primary', 'the data directory is empty or a partial clone', data=('absent', 'partial'),
           refuse=('an initialised server', 'Initialise and start the server first.')),
-    _rule(301, 'primary', 'the data is another cluster\'s', identity=('other',),
+    _rule(301, 'primary', 'the data belong to another cluster', identity=('other',),
           refuse=('system identifier {expected_identifier}', 'Check that the inventory names the right host.')),
-    _rule(302, 'primary', 'another primary lives', primary=('live',),
+    _rule(302, 'primary', 'another primary is running', primary=('live',),
           refuse=('this node to be the only primary', _CHANGE_ROLE)),
-    _rule(303, 'primary', 'whether another primary lives cannot be told', primary=('silent', 'unknown', 'recovery'),
+    _rule(303, 'primary', 'cannot determine whether another primary is running', primary=('silent', 'unknown', 'recovery'),
           refuse=('the registered primary to be this node, or to answer', 'Look at `repmgr cluster show` on every node.')),
-    _rule(304, 'primary', 'the server is stopped, and whether it may start as primary is not for this module to say',
+    _rule(304, 'primary', 'the server is stopped, and this module does not decide whether it may start as primary',
           server=('stopped',), refuse=('a running primary', 'Look at `repmgr cluster show` on the other nodes, then start the server.')),
     _rule(305, 'primary', 'the server is in recovery', recovery=('yes',),
           refuse=('a server that is not in recovery', _CHANGE_ROLE)),
@@ -91,14 +91,14 @@ RULES = (
     _rule(310, 'primary', 'running, registered, record as configured', record=('same',)),
 
     # 4xx: witness
-    _rule(400, 'witness', 'there is no server of its own', data=('absent', 'partial'),
-          refuse=('an initialised server', 'Initialise and start the witness\'s own server first.')),
+    _rule(400, 'witness', 'the witness has no server', data=('absent', 'partial'),
+          refuse=('an initialised server', 'Initialise and start a separate server for the witness first.')),
     _rule(401, 'witness', 'the server is stopped', server=('stopped',),
-          refuse=('a running server', 'Start the witness\'s own server first.')),
+          refuse=('a running server', 'Start the server of the witness first.')),
     _rule(402, 'witness', 'the server is a standby', recovery=('yes',),
-          refuse=('a server of its own, not in recovery', 'Move the host to the standby group, or give it an own server.')),
-    _rule(403, 'witness', 'its data is the cluster\'s own', identity=('same',),
-          refuse=('a server of its own', 'Move the host to the standby group, or give it an own server.')),
+          refuse=('a separate server, not in recovery', 'Move the host to the standby group, or give it a separate server.')),
+    _rule(403, 'witness', 'it has the data of the cluster', identity=('same',),
+          refuse=('a separate server', 'Move the host to the standby group, or give it a separate server.')),
     _rule(404, 'witness', 'the primary does not answer as primary', primary=('silent', 'unknown', 'recovery', 'none', 'self'),
           refuse=('a live primary at primary_conninfo', 'Look at `repmgr cluster show`; give primary_conninfo of the live primary.')),
     _rule(405, 'witness', 'its id or name is registered for another node', record=('foreign',),
@@ -108,15 +108,15 @@ RULES = (
     _rule(407, 'witness', 'the witness is not registered', ('register_witness',), record=('absent',)),
     _rule(408, 'witness', 'its record differs from its configuration', ('register_witness_force',), record=('differs',)),
     _rule(409, 'witness', 'its upstream is not the live primary', ('register_witness_force',), upstream=('wrong', 'detached')),
-    _rule(410, 'witness', 'whom it watches cannot be told', upstream=('unknown', 'none'),
-          refuse=('a witness that says who its upstream is', 'Look at `repmgr service status`.')),
+    _rule(410, 'witness', 'cannot determine its upstream node', upstream=('unknown', 'none'),
+          refuse=('a witness that reports its upstream', 'Look at `repmgr service status`.')),
     _rule(411, 'witness', 'running, registered, watching the live primary', record=('same',)),
 
     # 5xx: standby
     _rule(500, 'standby', 'the server is a primary', server=_ACTIVE, recovery=('no',),
           refuse=('a server in recovery',
                   [_steps.playbook('switchover', repmgr_target=None, only_if='another node shall be primary'),
-                   _steps.playbook('rejoin', repmgr_target='{node_name}', only_if='another primary holds the data to keep')])),
+                   _steps.playbook('rejoin', repmgr_target='{node_name}', only_if='another primary has the data to keep')])),
     _rule(501, 'standby', 'the primary does not answer as primary', primary=('silent', 'unknown', 'recovery', 'none', 'self'),
           refuse=('a live primary at primary_conninfo', 'Look at `repmgr cluster show`; give primary_conninfo of the live primary.')),
     _rule(502, 'standby', 'its id or name is registered for another node', record=('foreign',),
@@ -124,19 +124,19 @@ RULES = (
     _rule(503, 'standby', 'the metadata cannot be read', record=('unknown',),
           refuse=('a primary with the repmgr extension', 'Register the primary first.')),
     _rule(504, 'standby', 'the data directory is empty', _FIRST_COPY, data=('absent',), server=('stopped',), **_NO_DATA),
-    _rule(505, 'standby', 'a clone was begun and never finished; a partial directory is never started', _NEW_COPY,
+    _rule(505, 'standby', 'a clone was not finished, and a partial data directory is never started', _NEW_COPY,
           data=('partial',), server=('stopped',), **_NO_DATA),
-    _rule(506, 'standby', 'the data is another cluster\'s', data=('valid',), identity=('other',),
+    _rule(506, 'standby', 'the data belong to another cluster', data=('valid',), identity=('other',),
           refuse=('system identifier {expected_identifier}',
                   'Check that the inventory names the right host; move {data_directory} away if nobody needs it.')),
-    _rule(507, 'standby', 'whose data this is cannot be told', data=('valid',), identity=('unknown', 'none'),
+    _rule(507, 'standby', 'cannot determine which cluster the data belong to', data=('valid',), identity=('unknown', 'none'),
           refuse=('system identifier {expected_identifier}', 'Look at pg_controldata {data_directory}.')),
-    _rule(510, 'standby', 'the server is stopped and what it was cannot be told', data=('valid',), server=('stopped',),
+    _rule(510, 'standby', 'the server is stopped, and cannot determine whether it was a standby', data=('valid',), server=('stopped',),
           recovery=('unknown', 'none'), refuse=('a standby', 'Look at pg_controldata {data_directory}.')),
     _rule(511, 'standby', 'the server is stopped and was a standby', ('start', 'register_if_differs'),
           data=('valid',), server=('stopped',), recovery=('yes',), identity=('same',), rejoin=('never',), upstream=('none',)),
     _rule(512, 'standby', 'the server is stopped and was a primary', data=('valid',), server=('stopped',), recovery=('no',),
-          rejoin=('never',), refuse=('a standby, because another primary lives',
+          rejoin=('never',), refuse=('a standby, because another primary is running',
                                      _steps.playbook('rejoin', repmgr_target='{node_name}', reason='Bring it back by'))),
     _rule(513, 'standby', 'the server is stopped and may be attached to the live primary', _REJOIN_ATTACH,
           data=('valid',), server=('stopped',), identity=('same',), rejoin=('attach',), upstream=('none',)),
@@ -161,8 +161,8 @@ RULES = (
           record=('differs',), upstream=('right',)),
     _rule(535, 'standby', 'streaming from its upstream, registered, record as configured', server=_ACTIVE,
           record=('same',), upstream=('right',)),
-    _rule(536, 'standby', 'whom it follows cannot be told', server=_ACTIVE, upstream=('unknown', 'none'),
-          refuse=('a standby that says who its upstream is', 'Grant pg_monitor to the repmgr role, or look at pg_stat_wal_receiver.')),
+    _rule(536, 'standby', 'cannot determine its upstream node', server=_ACTIVE, upstream=('unknown', 'none'),
+          refuse=('a WAL receiver that reports its sender', 'Grant pg_monitor to the repmgr role, or look at pg_stat_wal_receiver.')),
 
     _rule(537, 'standby', 'the node is not registered, and streams with other TLS settings than those of its configuration',
           ('set_tls', 'register'), server=_ACTIVE, record=('absent',), upstream=('insecure',)),
@@ -175,7 +175,7 @@ RULES = (
 
     # 9xx: every situation has a rule
     _rule(900, _ALL, 'the observations contradict each other',
-          refuse=('observations that fit together', 'Run again; if it stays so, please report it with the situation in the result.')),
+          refuse=('consistent observations', 'Run again; if this happens again, please report it with the situation in the result.')),
 )
 
 
@@ -184,10 +184,9 @@ RULES = (
 def situate(desired, observed, primary=None, upstream_id=None, streaming=False, metadata=None, moved=False):
     """The situation of a node.
 
-    observed: what the node sees of itself. primary: the observation of the server at primary_conninfo, False where it does
-    not answer, None where none was given. upstream_id, streaming: whom the node follows, as far as it can be told.
-    metadata: the rows of repmgr.nodes that count, None where they cannot be read. moved: whether it streams from the node that it should, by an
-    address that nobody has registered.
+    observed: the node's observation of itself. primary: the observation of the server at primary_conninfo, False if it does not answer, None if no
+    primary_conninfo was given. upstream_id, streaming: the id of the node that it follows, if known, and whether it streams. metadata: the authoritative
+    rows of repmgr.nodes, None if they cannot be read. moved: whether it streams from the right node, but by an address that is not registered.
     """
     server, data = observed.server, observed.data
     return Situation(
@@ -209,7 +208,7 @@ def _recovery(observed):
         return _word(observed.server.in_recovery)
     if observed.data.state != 'valid':
         return 'none'
-    # A clean or unclean stop of a primary leaves no signal file; the control data agrees or has the last word.
+    # A stopped primary, cleanly or not, has no signal file. If the control file contradicts that, the state is unknown.
     if observed.data.standby_signal:
         return 'yes'
     if observed.data.cluster_state in ('in archive recovery', 'shut down in recovery'):
@@ -234,7 +233,7 @@ def _identity(desired, observed, primary):
 def _primary(desired, observed, primary, metadata):
     if primary is None:
         rows = [row for row in metadata or [] if row.type == 'primary' and row.active and row.node_id != desired.node_id]
-        # A record that names another primary is a claim that has to be looked at.
+        # If another primary is registered, whether it is running has to be checked first.
         return 'unknown' if rows else 'none'
     if primary is False:
         return 'silent'
@@ -246,13 +245,13 @@ def _primary(desired, observed, primary, metadata):
 
 
 def same_server(one, other):
-    """The system identifier is shared by a whole cluster; the moment of the start is not, to the microsecond."""
+    """Whether two observations are of the same server. All servers of a cluster share the system identifier, but not the start time in microseconds."""
     return (one.server.started_at is not None and one.server.started_at == other.server.started_at
             and one.server.system_identifier == other.server.system_identifier)
 
 
 def live_primary_id(metadata):
-    """The id of the active primary in the metadata, or None where there is none or more than one."""
+    """The id of the active primary in the metadata, or None if there is none or more than one."""
     rows = [row.node_id for row in metadata or [] if row.type == 'primary' and row.active]
     return rows[0] if len(rows) == 1 else None
 
@@ -285,7 +284,7 @@ def wanted_upstream(desired, metadata):
 
 
 def differences(desired, metadata):
-    """[(field, recorded, wanted)] of what a registration would change."""
+    """[(field, recorded, wanted)] that a registration would change."""
     own = own_record(desired, metadata)
     if own is None:
         return []
@@ -322,21 +321,21 @@ def _upstream(desired, observed, upstream_id, streaming, metadata, moved):
     if wanted is None:
         return 'unknown'
     if not streaming:
-        # Whatever it is set to follow: it may be ahead of the node that it should follow, and then no following helps.
+        # Regardless of the upstream that is configured: the node may be ahead of it, and then `standby follow` does not help.
         return 'detached'
     if moved:
-        # Before PostgreSQL 12 there is no setting that could be changed.
+        # Before PostgreSQL 12 primary_conninfo is not a setting that could be changed.
         return 'moved' if observed.server.settings.get('primary_conninfo') else 'right'
     if upstream_id != wanted:
-        # Or it streams from a server that nobody registered, or from an address that nobody knows.
+        # It may also stream from a server that is not registered, or by an unknown address.
         return 'wrong'
     return 'right' if same_tls(observed.server.settings.get('primary_conninfo'), desired.conninfo) else 'insecure'
 
 
 def same_tls(actual, wanted):
-    """Whether a standby streams with the TLS settings of its own configuration, which are those of its whole cluster."""
+    """Whether a standby streams with the TLS settings of its configuration, which are the same in the whole cluster."""
     if not actual:
-        # Before PostgreSQL 12 it is no setting that could be asked for.
+        # Before PostgreSQL 12 primary_conninfo is not a setting that could be queried.
         return True
     one, other = [_conninfo.effective(_conninfo.parse_or_empty(text)) for text in (actual, wanted)]
     return all(one.get(name) == other.get(name) for name in ('sslmode', 'sslrootcert'))
@@ -355,7 +354,7 @@ def match(situation, rules=RULES):
 
 
 def make_plan(desired, situation, found, rules=RULES):
-    """The plan for a situation. found: what differs, as `differences` says."""
+    """The plan for a situation. found: the result of `differences`."""
     rule = match(situation, rules)
     shown = [{'field': name, 'before': before, 'after': after} for name, before, after in found]
     if rule is None:
@@ -374,10 +373,10 @@ def make_plan(desired, situation, found, rules=RULES):
     actions = []
     for action in rule.actions:
         if action == 'register_if_absent':
-            # Only a node that has a record is let in again by repmgr.
+            # `repmgr node rejoin` needs a record.
             actions += ['register_stopped'] if situation.record == 'absent' else []
         elif action == 'register_if_differs':
-            # Following and rejoining set the upstream by themselves, and a start makes the record active.
+            # `follow` and `rejoin` update the upstream by themselves, and a start sets the record to active.
             rest = [name for name, dummy, dummy2 in found if name not in ('upstream_node_id', 'active', 'type')]
             if situation.record == 'absent':
                 actions.append('register_force' if 'register_stopped' in actions else 'register')

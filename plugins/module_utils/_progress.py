@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How far long work is: written down on the host while it goes on, and read by whoever waits for it."""
+"""The progress of a long action: a file on the host that is updated while the action runs, and is read by the playbook that waits for it."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -16,13 +16,13 @@ import time
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import span
 
-# In the home of the server's user.
+# In the home directory of the postgres OS user.
 PROGRESS_FILE = '.repmgr_node/progress.json'
 _SECONDS = 3
 
 
 class Progress:
-    """While it stands, a file says how far an action is. `measure` gives (bytes done, bytes in all or None), or None."""
+    """Context manager that keeps the progress file up to date. `measure` returns (bytes done, bytes in total or None), or None."""
 
     def __init__(self, path, action, measure=None):
         self._path = path
@@ -61,13 +61,13 @@ class Progress:
                 json.dump(self._note, handle)
             os.rename(temporary, self._path)
         except (IOError, OSError):
-            # Nobody's work may fail because it cannot say how far it is.
+            # The action must not fail because its progress cannot be written.
             pass
 
 
 def line(note):
     """"clone: 3.1 GB of 12.4 GB, 118.3 MB/s, 1 min 20 s left", or as much of it as is known."""
-    # The host's clock is its own: only its differences count.
+    # Both times are from the clock of the host, which may differ from the controller's, so only compare them with each other.
     elapsed = max(note['seen'] - note['begun'], 0)
     done, total = note.get('done'), note.get('total')
     if done is None:
@@ -82,7 +82,7 @@ def line(note):
 
 
 def human(number):
-    """Bytes as people say them, in powers of 1024."""
+    """A number of bytes in readable form, in powers of 1024."""
     for unit in ('bytes', 'kB', 'MB', 'GB'):
         if number < 1024 or unit == 'GB':
             return '%d %s' % (number, unit) if unit == 'bytes' else '%.1f %s' % (number, unit)

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The only file with SQL. One psql process per connection; each statement yields a tag and one line of JSON."""
+"""The SQL of the modules. One psql process per connection; each statement returns a tag and one line of JSON."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -18,7 +18,7 @@ import uuid
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import LIMIT, BrokenInput, CommandError, ended_late, redacted
 
-# JSON carries any character that a name or a setting may hold. jsonb, because json_agg breaks lines.
+# JSON, because names and settings may contain any character. jsonb, because json_agg adds line breaks.
 _PROLOGUE = r"""
 SELECT current_setting('server_version_num')::int >= 110000 AS v11,
        EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'repmgr') AS has_repmgr,
@@ -81,7 +81,7 @@ SELECT 'slots', coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_receive_lsn()
          ELSE pg_catalog.pg_current_wal_lsn() END, s.restart_lsn)::bigint AS retained_bytes
   FROM pg_catalog.pg_replication_slots s) x;
--- From where on the server has its WAL without a gap, on whatever timeline.
+-- The position from which the server has all WAL without a gap, regardless of the timeline.
 SELECT 'oldest_wal', to_jsonb((min(number) * size)) FROM (
   SELECT number, size, current, number - row_number() OVER (ORDER BY number) AS run FROM (
     SELECT DISTINCT i.size, pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery()
@@ -91,8 +91,8 @@ SELECT 'oldest_wal', to_jsonb((min(number) * size)) FROM (
     FROM pg_catalog.pg_ls_waldir() f, (SELECT bytes_per_wal_segment::bigint AS size FROM pg_catalog.pg_control_init()) i
     WHERE f.name ~ '^[0-9A-F]{24}$') w) r
   GROUP BY size, current, run HAVING current BETWEEN min(number) AND max(number);
--- Of a standby whose primary is gone: its control data follow at the next restartpoint only, and a history file is there also of a timeline that it cannot
--- follow. Where it has received to, it has a file of the timeline that it has come there on.
+-- The timeline of a standby, even if its primary is gone. The control file has it only from the next restartpoint on, and history files exist also for
+-- timelines that the standby cannot follow. But the WAL file at its last received position has the timeline that it is on in its name.
 SELECT 'recovery_timeline', to_jsonb(max(('x' || substr(f.name, 1, 8))::bit(32)::int)) FROM pg_catalog.pg_ls_waldir() f, (
   SELECT bytes_per_wal_segment::bigint AS segment, pg_catalog.pg_wal_lsn_diff(
     greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()), '0/1')::bigint AS reached FROM pg_catalog.pg_control_init()) i
@@ -133,7 +133,7 @@ SELECT 'upstream_node_id', to_jsonb(repmgr.get_upstream_node_id());
 \endif
 """
 
-# What a primary replayed last keeps its time until the server restarts: from there to its promotion nobody's write was taken.
+# A promoted primary keeps the timestamp of its last replayed transaction until it restarts: from then to the promotion no writes were accepted.
 _EVENTS = r"""
 SELECT 'events', coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.event_timestamp DESC), '[]') FROM (
   SELECT v.*, CASE WHEN v.event = 'standby_promote' AND v.successful AND NOT pg_catalog.pg_is_in_recovery()
@@ -152,7 +152,7 @@ SELECT 'size', coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM (
   FROM pg_catalog.pg_tablespace) t;
 """
 
-# psql's \if is not for a driver: both cases in one statement.
+# A database driver does not know psql's \if, so this handles both cases in one statement.
 _POSITION = r"""
 SELECT 'position', to_jsonb(t) FROM (SELECT
   CASE WHEN NOT recovers THEN pg_catalog.pg_current_wal_lsn()::text END AS current_lsn,
@@ -172,23 +172,23 @@ _LOCAL_NODE_ID = r"""
 SELECT 'local_node_id', to_jsonb(repmgr.get_local_node_id());
 """
 
-# What a driver asks, one statement after the other, each with a tag and one value: those questions that a login with few rights may ask,
-# USAGE of schema repmgr and SELECT on repmgr.nodes. Without pg_monitor a receiver is there, but says nothing of itself.
+# The statements for a database driver, each with a tag and one value. They need only USAGE on schema repmgr and SELECT on repmgr.nodes. Without pg_monitor
+# the row of the WAL receiver is visible, but its columns are NULL.
 STATEMENTS = [statement.strip() for text in (_IDENTITY, _POSITION, _RECEIVER, _RECORDS, _LOCAL_NODE_ID)
               for statement in text.split(';\n') if statement.strip()]
 
 
 class PsqlError(Exception):
-    """The server did not answer; the message is psql's own."""
+    """The server did not answer. The message is that of psql."""
 
 
 def literal(text):
-    """As SQL. The guard has the same."""
+    """The text as an SQL literal. The guard has a copy."""
     return "'%s'" % text.replace("'", "''")
 
 
 class Psql:
-    """Where and how to reach a server."""
+    """How to connect to a server."""
 
     def __init__(self, runner, bin_dir, passfile=None, connect_timeout=3, run_as=None):
         self._runner = runner
@@ -198,12 +198,12 @@ class Psql:
         self._run_as = run_as
 
     def tags(self, conninfo, script, run_as=None, statement_timeout=15, application_name='repmgr_observe'):
-        """{tag: value} of every statement that could be answered; PsqlError where the connection failed."""
+        """{tag: value} of every statement that succeeded. PsqlError if the connection failed."""
         target, password = _conninfo.without_password(conninfo)
         env = {
             'PGCONNECT_TIMEOUT': str(self._timeout),
             'PGAPPNAME': application_name,
-            # A commit waits for no standby: the caller may be what brings it back.
+            # Do not wait for synchronous standbys: the caller may be about to repair one.
             'PGOPTIONS': '-c client_min_messages=error -c synchronous_commit=local -c lock_timeout=%d -c statement_timeout=%d' % (
                 min(statement_timeout, 10) * 1000, statement_timeout * 1000),
         }
@@ -228,7 +228,7 @@ class Psql:
             try:
                 return self._runner.run(argv, stdin=script, env=env, accept=None, run_as=run_as, timeout=limit)
             except BrokenInput as exc:
-                # A psql that cannot connect may be gone before it is given the script. Without one it lives to say why.
+                # If psql cannot connect, it may exit before it reads the script, and its message is lost. Run it without a script to get the message.
                 result = self._runner.run(argv + ['-c', 'SELECT 1'], env=env, accept=None, run_as=run_as)
                 if result.rc not in (0, 3):
                     return result
@@ -240,26 +240,26 @@ class Psql:
         return self.tags(conninfo, script, run_as=run_as)
 
     def sizes(self, conninfo):
-        """[{name, location, bytes}] of every tablespace, or None where that may not be asked."""
+        """[{name, location, bytes}] of every tablespace, or None if the role may not query that."""
         return self.tags(conninfo, _SIZE, statement_timeout=120).get('size')
 
     def extension_versions(self, conninfo):
-        """{available, installed} of the extension of repmgr: what the server's packages have, and what the database has. None where there is none."""
+        """{available, installed}: the version of the repmgr extension in the server's packages, and in the database. None without an extension."""
         return self.tags(conninfo, "SELECT 'extension', to_jsonb(t) FROM (SELECT default_version AS available, installed_version AS installed "
                          "FROM pg_catalog.pg_available_extensions WHERE name = 'repmgr') t;\n").get('extension')
 
     def timeline(self, conninfo):
-        """The timeline that a primary writes, or None where it does not say."""
+        """The timeline that a primary writes on, or None."""
         return self.tags(conninfo, "SELECT 'timeline', to_jsonb(('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))"
                          "::bit(32)::int);\n").get('timeline')
 
     def knows_its_timeline(self, conninfo):
-        """Whether a primary's control data have the timeline that it writes; between a promotion and the next checkpoint they do not."""
+        """Whether the control file of a primary has the timeline that it writes on; not so between a promotion and the next checkpoint."""
         return self.tags(conninfo, "SELECT 'same', to_jsonb(timeline_id = ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), "
                          "1, 8))::bit(32)::int) FROM pg_catalog.pg_control_checkpoint();\n").get('same')
 
     def basebackup_progress(self, conninfo):
-        """(bytes sent, bytes in all or None) of the copy that this host takes from a server, or None where it does not say (PostgreSQL 13)."""
+        """(bytes sent, bytes in total or None) of the base backup that this host takes from a server, or None (before PostgreSQL 13)."""
         done = self.tags(conninfo, r"""
             SELECT current_setting('server_version_num')::int >= 130000 AS v13 \gset
             \if :v13
@@ -272,7 +272,7 @@ class Psql:
         return (done['done'], done['total']) if done and done.get('done') is not None else None
 
     def checkpoint(self, conninfo):
-        """Ask for a checkpoint; whether the role may do so."""
+        """Request a checkpoint. Return whether the role may do so."""
         done = self.tags(conninfo, "CHECKPOINT;\nSELECT 'before', to_jsonb(1);\n"
                          "SELECT 'allowed', to_jsonb(CASE WHEN current_setting('server_version_num')::int >= 150000 "
                          "THEN pg_catalog.pg_has_role(oid, 'USAGE') ELSE false END) "
@@ -282,29 +282,29 @@ class Psql:
         return bool(done.get('allowed') or done.get('super'))
 
     def drop_slot(self, conninfo, slot_name):
-        """Drop the slot if nobody uses it. True when it was there and is gone."""
+        """Drop the slot if it is not active. Return True if it existed and was dropped."""
         done = self.tags(conninfo, "SELECT 'dropped', to_jsonb(true) FROM (SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
                          "FROM pg_catalog.pg_replication_slots WHERE slot_name = %s AND NOT active) t;" % literal(slot_name))
         return bool(done.get('dropped'))
 
     def streams(self, conninfo, node_name):
-        """Whether the upstream, which is asked, has sent a standby all that there was and goes on: what repmgr, too, calls attached."""
+        """Whether the upstream at conninfo reports that the standby has caught up and is streaming: what repmgr calls attached."""
         return self.tags(conninfo, "SELECT 'streams', to_jsonb(true) FROM pg_catalog.pg_stat_replication "
                                    "WHERE application_name = %s AND state = 'streaming' LIMIT 1;\n" % literal(node_name)).get('streams') is True
 
     def primary_conninfo(self, conninfo):
-        """How a standby reaches its upstream, as it is, or None."""
+        """The current primary_conninfo of a standby, or None."""
         return self.tags(conninfo, "SELECT 'is', to_jsonb(current_setting('primary_conninfo'));\n").get('is')
 
     def set_primary_conninfo(self, conninfo, value):
-        """Whether the standby took it; PostgreSQL 13 and later connects anew by itself, an earlier one at its next start."""
+        """Set primary_conninfo and return whether that worked. PostgreSQL 13 and later reconnects by itself, earlier versions at their next start."""
         done = self.tags(conninfo, "ALTER SYSTEM SET primary_conninfo = %s;\nSELECT 'reloaded', to_jsonb(pg_catalog.pg_reload_conf());\n"
                          "SELECT 'is', to_jsonb(setting) FROM pg_catalog.pg_file_settings WHERE name = 'primary_conninfo' "
                          "ORDER BY seqno DESC LIMIT 1;\n" % literal(value))
         return done.get('reloaded') is True and done.get('is') == value
 
     def archive_backlog(self, conninfo):
-        """(whether the server archives its WAL, how many files wait for that or None where it may not be asked)"""
+        """(whether the server archives its WAL, number of files that wait to be archived, or None if the role may not query that)"""
         done = self.tags(conninfo, r"""
             SELECT current_setting('server_version_num')::int >= 120000 AS v12 \gset
             SELECT 'archives', to_jsonb(current_setting('archive_mode') <> 'off' AND (
@@ -321,7 +321,7 @@ class Psql:
 
 
 class SwitchoverLock:
-    """An advisory lock on the primary, held by a session of its own that the primary's shutdown ends by itself."""
+    """An advisory lock on the primary. A separate session holds it, which ends with the shutdown of the primary."""
 
     KEY = (1919249773, 1936159603)
 
@@ -333,7 +333,7 @@ class SwitchoverLock:
         self.held = False
 
     def holders(self):
-        """Names of the sessions that hold the lock."""
+        """The application names of the sessions that hold the lock."""
         return self._psql.tags(self._conninfo, """
             SELECT 'holders', coalesce(jsonb_agg(coalesce(a.application_name, '')), '[]')
             FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
@@ -363,7 +363,7 @@ class SwitchoverLock:
                 "SELECT pg_catalog.pg_try_advisory_lock(%d, %d) AS held \\gset\n\\if :held\nSELECT pg_catalog.pg_sleep(3600);\n\\endif\n"
                 % self.KEY, statement_timeout=3600, application_name=self._name)
         except PsqlError:
-            # The usual end: the old primary was shut down.
+            # This is how it normally ends: the old primary was shut down.
             pass
 
     def __exit__(self, *dummy):
@@ -377,7 +377,7 @@ class SwitchoverLock:
 
 
 def parse_tags(text):
-    """Lines "tag<TAB>json" -> dictionary. Other lines are no answer to a question of ours."""
+    """Lines "tag<TAB>json" -> dictionary. Other lines are ignored."""
     found = {}
     for line in text.splitlines():
         tag, tab, value = line.partition('\t')

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which TCP ports answer, all asked at once: a dead peer costs the timeout once, not once per peer."""
+"""Probe TCP ports in parallel, so that dead peers cost one timeout in total, not one per peer."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 
-# Best first: of several addresses of one name, the best answer is the name's answer.
+# Best state first. If a name has several addresses, the best state counts.
 _ORDER = ('open', 'refused', 'timeout', 'unreachable', 'error', 'unresolved')
 _STATES = {
     errno.ECONNREFUSED: 'refused',
@@ -28,7 +28,7 @@ _STATES = {
 
 
 def resolve(names, timeout):
-    """{name: ([addresses], error)}; a resolver that does not answer in time is an error of that name alone."""
+    """{name: ([addresses], error)}. If the resolver does not answer in time for a name, that is an error of this name only."""
     answers = {}
 
     def ask(name):
@@ -57,7 +57,7 @@ def resolve(names, timeout):
 def probe(targets, timeout, sources=None):
     """[(address, port)] -> {(address, port): (state, error)}, non-blocking and in parallel.
 
-    sources: a dictionary that gets {address: the address of this host that it is tried from}.
+    sources: a dictionary that is filled with {address: the local address that the connection is made from}.
     """
     results, waiting = {}, {}
     for target in set(targets):
@@ -67,7 +67,7 @@ def probe(targets, timeout, sources=None):
             connection.setblocking(False)
             code = connection.connect_ex((address, port))
             source = connection.getsockname()[0]
-            # Where there is no way, it has none.
+            # Without a route the socket has no local address.
             if sources is not None and source not in ('0.0.0.0', '::'):
                 sources[address] = source
         except (socket.error, OverflowError, TypeError) as exc:
@@ -102,7 +102,7 @@ def _named(code):
 
 
 def reach(peers, timeout):
-    """Each peer's SSH and PostgreSQL port, as seen from here. Takes the timeout at most, whatever the number of peers."""
+    """The state of the SSH and PostgreSQL port of each peer, as seen from this host. Takes `timeout` seconds at most, for any number of peers."""
     started = time.time()
     resolved = resolve([peer['address'] for peer in peers], timeout)
     targets = []
@@ -112,7 +112,7 @@ def reach(peers, timeout):
     left = max(0.5, timeout - (time.time() - started))
     sources = {}
     results = probe(targets, left / 2.0, sources)
-    # A packet that was lost would be sent again after a second at the earliest, which may be all the time that there is.
+    # The kernel repeats a lost SYN only after a second, which may exceed the timeout, so try again ourselves.
     late = [target for target in results if results[target][0] == 'timeout']
     results.update(probe(late, left / 2.0))
     entries = []

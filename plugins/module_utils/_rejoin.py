@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: what a node lacks that it needs in order to come back into its cluster."""
+"""PURE: what has to be repaired before a node can rejoin its cluster."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -11,10 +11,10 @@ __metaclass__ = type
 
 
 def rejoin_plan(hosts, answer, target):
-    """hosts: [Host] of one cluster. answer: their verdict. target: the name of the host that comes back.
+    """Return {lacks, registered}.
 
-    {lacks, registered}: lacks are the words for what has to be repaired on the target, and on the others for it, before it can rejoin.
-    registered is whether the cluster still knows the node.
+    hosts: [Host] of one cluster. answer: their verdict. target: the name of the host that rejoins. lacks: what has to be repaired first, on the target or
+    on the other hosts: packages, repmgr.conf, certificate, logins. registered: whether the node is still registered in the cluster.
     """
     host = [each for each in hosts if each.name == target]
     if not host or not _seen(host[0]):

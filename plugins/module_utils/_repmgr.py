@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The only file that knows repmgr's flags, exit codes, output and configuration file, per version."""
+"""How the modules call repmgr: flags, exit codes, output and configuration file of each version."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -45,11 +45,11 @@ EXIT_CODES = {
 }
 NODE_STATUS = 25
 
-# The oldest version that has what the modules and the guard ask for: repmgr.get_upstream_node_id() and the columns of `service status`.
+# The oldest version that has what the modules and the guard use: repmgr.get_upstream_node_id() and the columns of `service status`.
 OLDEST = (4, 4)
 
-# repmgr quotes nothing: a name or a location may hold commas, so a line is taken apart from what cannot.
-# 4.4 added the location, 4.3 priority and upstream_last_seen.
+# repmgr does not quote its CSV, and a name or a location may contain commas, so a line is split at the fields that cannot.
+# 4.3 added priority and upstream_last_seen, 4.4 the location.
 _SERVICE = re.compile(r'^(\d+),(.*),(primary|standby|witness|bdr|unknown),([^,]*),([^,]*),([^,]*),([^,]*)(?:,(-?\d+),(-?\d+)(?:,(.*))?)?$')
 _SERVICE_COLUMNS = ('node_id', 'node_name', 'type', 'running', 'repmgrd_running', 'repmgrd_pid', 'paused', 'priority',
                     'upstream_last_seen', 'location')
@@ -60,7 +60,7 @@ _LEVELS = re.compile(r'^(?:\[[^\]]*\]\s*)?\[?(DEBUG|INFO|NOTICE|WARNING|ERROR|AL
 
 
 def slot_name(node_id):
-    """The replication slot that repmgr makes for a node on its upstream, and repmgr-guard on the others."""
+    """The name of the replication slot that repmgr creates for a node on its upstream, and repmgr-guard on the other nodes."""
     return 'repmgr_slot_%s' % node_id
 
 
@@ -69,11 +69,11 @@ def is_slot_of_a_node(name):
 
 
 class ConfigError(Exception):
-    """A configuration file that repmgr itself would not read either."""
+    """A configuration file that repmgr itself would reject."""
 
 
 def parse_config(text):
-    """The text of repmgr.conf -> {name: value}. Values may be bare or in single quotes, '' is a quote."""
+    """The text of repmgr.conf -> {name: value}. Values may be unquoted or in single quotes, in which '' is a quote."""
     values = {}
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
@@ -81,7 +81,7 @@ def parse_config(text):
             continue
         match = _SETTING.match(line)
         if not match:
-            raise ConfigError('line %d is no setting: %s' % (number, stripped))
+            raise ConfigError('line %d is not a setting: %s' % (number, stripped))
         values[match.group(1).lower()] = _config_value(match.group(2), number)
     return values
 
@@ -105,7 +105,7 @@ def _config_value(text, number):
 
 
 def split_command(command):
-    """A command as repmgr.conf has it -> argument list; repmgr gives it to a shell, so what needs one gets one."""
+    """A command from repmgr.conf -> argument list. repmgr runs it in a shell, so a command with shell syntax becomes an argument of /bin/sh -c."""
     if _SHELL.search(command):
         return ['/bin/sh', '-c', command]
     words, word, quote, started = [], [], None, False
@@ -131,27 +131,27 @@ def split_command(command):
 
 
 def parse_version(text):
-    """'repmgr 5.3.3' -> (5, 3, 3); () when there is none in it."""
+    """'repmgr 5.3.3' -> (5, 3, 3); () if the text has no version in it."""
     match = re.search(r'(\d+)\.(\d+)(?:\.(\d+))?', text or '')
     return tuple(int(part) for part in match.groups() if part is not None) if match else ()
 
 
 def needs_restart(old, new):
-    """Whether servers have to restart between the upgrade of repmgr's packages and that of its extension. Versions as parse_version has them.
+    """Whether servers have to restart between the upgrade of repmgr's packages and that of its extension. old, new: results of parse_version.
 
-    5.3 gave the functions in repmgr.so other names: a server that runs with the library of the one side has none of those that the extension of the
-    other asks for. From then on to 5.5 neither the library nor the extension's functions have changed.
+    5.3 renamed the functions in repmgr.so: a server that has loaded the library from before 5.3 lacks the functions that the extension of 5.3 calls, and
+    vice versa. From 5.3 to 5.5 neither the library nor the functions of the extension have changed.
     """
     return old < (5, 3) <= new
 
 
 def service_command(verb, version):
-    """The words that pause, unpause or query all repmgrd: `daemon` before 5.0, which 5.x still takes, and so where the version is unknown."""
+    """The command that pauses, unpauses or queries all repmgrd daemons: `daemon` before 5.0 (5.x still accepts it) and if the version is unknown."""
     return ['service' if version >= (5, 0) else 'daemon', verb]
 
 
 def parse_service_status(text):
-    """`service status --csv` -> ([row], [lines that are none])"""
+    """`service status --csv` -> ([row], [lines that were not understood])"""
     rows, other = [], []
     for line in _lines(text):
         match = _SERVICE.match(line)
@@ -167,7 +167,7 @@ def parse_service_status(text):
 
 
 def parse_cluster_show(text):
-    """`cluster show --csv` -> ([{node_id, available, in_recovery}], [lines that are none])"""
+    """`cluster show --csv` -> ([{node_id, available, in_recovery}], [lines that were not understood])"""
     rows, other = [], []
     for line in _lines(text):
         match = re.match(r'^(\d+),(0|-1),(0|1|-1)$', line)
@@ -185,7 +185,7 @@ def parse_cluster_show(text):
 def parse_matrix(text):
     """`cluster matrix --csv` and `cluster crosscheck --csv` -> ([{from_id, to_id, connects}], [other lines])
 
-    connects: whether the one reaches the other, or None where nobody could tell.
+    connects: whether from_id can connect to to_id, or None if repmgr could not find out.
     """
     rows, other = [], []
     for line in _lines(text):
@@ -218,9 +218,9 @@ def parse_events(text):
 
 
 def parse_node_check(text):
-    """`node check --csv` -> ([{check, status, details}], [other lines]). Details hold quotes that are not escaped.
+    """`node check --csv` -> ([{check, status, details}], [other lines]). Quotes in the details are not escaped.
 
-    The lines that only say which node this is have no status.
+    The lines with the name and the id of the node have no status.
     """
     rows, other = [], []
     for line in _lines(text):
@@ -234,7 +234,7 @@ def parse_node_check(text):
 
 
 def parse_node_status(text):
-    """`node status --csv` -> ({key: value}, [other lines]). A count of slots may be followed by their names: KEY_names."""
+    """`node status --csv` -> ({key: value}, [other lines]). The names that may follow a number of slots are in KEY_names."""
     values, other = {}, []
     for line in _lines(text):
         match = re.match(r'^"([^"]*)",(?:"(.*)"|([^\s",]*)(?:,"(.*)")?)$', line)
@@ -248,7 +248,7 @@ def parse_node_status(text):
 
 
 def warnings(stderr):
-    """What repmgr wants to be seen besides its answer, as lines; not what it only tells."""
+    """repmgr's warnings and errors, as lines, without messages of a lower level."""
     found = []
     for entry in parse_log(stderr):
         if entry['level'] not in ('DEBUG', 'INFO', 'NOTICE'):
@@ -271,7 +271,7 @@ def parse_log(text):
 
 
 def summary(stdout, stderr):
-    """What a person would quote from repmgr's output: errors with their details and hints, else the last line."""
+    """The essence of repmgr's output: errors with their details and hints, or without errors the last line."""
     lines = parse_log(stderr) + parse_log(stdout)
     quoted, taken = [], False
     for line in lines:
@@ -295,14 +295,14 @@ def _number(text):
 
 
 def _target(conninfo):
-    """(options, environment) that lead repmgr to a server."""
-    # Some versions insist on -h although -d would do, so the parts are given one by one.
+    """(options, environment) that make repmgr connect to a server."""
+    # Some versions require -h although -d should be enough, so the parts are passed one by one.
     values = _conninfo.parse(_conninfo.without_password(conninfo)[0])
     options = []
     for flag, name in (('-h', 'host'), ('-p', 'port'), ('-U', 'user'), ('-d', 'dbname')):
         if values.get(name):
             options += [flag, values[name]]
-    # What has no flag of its own must not be lost: whom to trust.
+    # There are no flags for the TLS settings, so they are passed in the environment.
     return options, dict((variable, values[name]) for variable, name in (('PGSSLMODE', 'sslmode'), ('PGSSLROOTCERT', 'sslrootcert')) if values.get(name))
 
 
@@ -324,7 +324,7 @@ class Repmgr:
         return self._version
 
     def call(self, command, options=(), conninfo=None, dry_run=False, timeout=LIMIT, accept=(0,), env=None):
-        """`repmgr -f FILE COMMAND OPTIONS`; a password in conninfo goes by the environment, not the process list."""
+        """`repmgr -f FILE COMMAND OPTIONS`. A password in conninfo is passed in the environment, so that it is not in the process list."""
         argv = [self._program, '-f', self._config_file]
         env = dict(env or {})
         if self._passfile:
@@ -339,7 +339,7 @@ class Repmgr:
             argv.append('--dry-run')
         return self._runner.run(argv, env=env, timeout=timeout, accept=accept, run_as=self._run_as)
 
-    # -- one method per command, each with the flags that its version knows
+    # -- one method per command
 
     def primary_register(self, force=False, **kwargs):
         return self.call('primary register', ['--force'] if force else [], **kwargs)
@@ -369,7 +369,7 @@ class Repmgr:
         return self.call('standby unregister', ['--node-id=%d' % node_id] if node_id is not None else [], **kwargs)
 
     def standby_register_stopped(self, primary, upstream_node_id, **kwargs):
-        """Without a server that repmgr could ask, it wants to be told of the primary, and by force."""
+        """Register a stopped standby: repmgr then needs the connection to the primary, and --force."""
         options, env = _target(primary)
         return self.call('standby register', options + ['--force', '--upstream-node-id=%d' % upstream_node_id], env=env, **kwargs)
 
@@ -393,7 +393,7 @@ class Repmgr:
         return self.call(' '.join(service_command(verb, self.version)), **kwargs)
 
     def ask(self, what):
-        """{rows, rc, warnings, unknown}: what the parser understood, and the lines that it did not."""
+        """{rows, rc, warnings, unknown}. unknown: the lines that the parser did not understand."""
         command, parser = ANSWERS[what]
         if what == 'service':
             result = self.service('status', options=['--csv'], accept=(0, NODE_STATUS))
@@ -404,14 +404,14 @@ class Repmgr:
         return {'rows': rows, 'rc': result.rc, 'warnings': warnings(result.stderr), 'unknown': other}
 
     def show(self, what):
-        """The text that a person would see. Exit code 25 only says that there are warnings in it."""
+        """The output for humans. Exit code 25 only means that it contains warnings."""
         if what == 'service':
             return self.service('status', accept=(0, NODE_STATUS))
         options = ['--limit=20'] if what == 'event' else []
         return self.call('cluster ' + what if what != 'cluster' else 'cluster show', options, accept=(0, NODE_STATUS))
 
 
-# What can be asked for in a form that a program reads: (command, parser).
+# The commands with machine-readable output: (command, parser).
 ANSWERS = {
     'cluster': ('cluster show', parse_cluster_show),
     'service': ('service status', parse_service_status),

@@ -3,17 +3,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lock that keeps one run of a playbook from working beside another: a file on every node that the run reaches.
+"""The run lock, which prevents two runs of playbooks at the same time: a file on every node that the run reaches.
 
-Two runs that reach one node in common exclude each other. Nothing has to remove the lock of a run that died:
-* It is in /run, and has the boot in it, so that a reboot ends it. Its times are seconds since that boot: no change of the clock makes it older.
-* It lives as long as the SSH connection that it was taken through, and LOCK_SECONDS after it was last renewed where there is none. Every observation
+Two runs exclude each other if they reach at least one common node. The lock of a run that died need not be removed:
+* It is in /run and contains the boot id, so a reboot ends it. Its times are seconds since boot, so changes of the clock do not affect it.
+* It is valid as long as the SSH connection that it was taken through is open, and otherwise for LOCK_SECONDS after it was last renewed. Every observation
   renews it.
-* The controller that the run was on knows at once that the run is over (plugin_utils/_this_run.py).
-* An operator who knows better names the run (`-e repmgr_override_run=`). Nobody can override a run by that which he has not been told of.
+* The controller of that run knows at once that the run is over (plugin_utils/_this_run.py).
+* An operator can override it by naming the run (`-e repmgr_override_run=`), which takes its id, so an unknown run cannot be overridden by accident.
 
-A node has one lock, whatever the inventory calls its cluster. Where the lock cannot be written, the run goes on with a warning: a full /run must not keep
-anybody from replacing a dead primary, and the other nodes have the lock.
+A node has one lock, regardless of the cluster name in the inventory. If the lock cannot be written, the run goes on with a warning: a full /run must not
+prevent the replacement of a dead primary, and the other nodes have the lock as well.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -31,25 +31,26 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import LOCK
 
 FOLDER = '/run/pgfleet'
 PROC = '/proc'
-# A run that is younger may not have found out yet that it has to give way: it observes all of its hosts first.
+# A run that is younger (in seconds) may not know yet that it has to give way, because it observes all of its hosts first.
 YOUNG = 30
-# Seconds to wait for another process that reads or writes the lock at this moment, which takes milliseconds.
+# Seconds to wait for another process that is reading or writing the lock, which takes milliseconds.
 _PATIENCE = 5
-# More is none of ours.
+# A larger file was not written by us.
 _LONGEST = 65536
 
 
 class Unavailable(Exception):
-    """The lock can neither be taken nor refused."""
+    """It is not possible to find out whether another run has the lock."""
 
 
 # -- decisions
 
 def decision(note, run, here, override=(), before=''):
-    """take, renew, refuse or lost. note: the lock that is there, or None. run: the id of this run. here: {boot, uptime, connected}, the latter of `note`.
+    """Return 'take', 'renew', 'refuse' or 'lost'.
 
-    override: ids of runs that are dead by somebody's word. before: the boot in which this run took the lock earlier, '' where it did not. Who has it no
-    more must not take it again: what happened in between is not what this run has seen.
+    note: the present lock, or None. run: the id of this run. here: {boot, uptime, connected}; connected is whether the SSH session in `note` is open.
+    override: ids of runs that the operator declared dead. before: the boot in which this run took the lock earlier, or ''. A run that has lost its lock must
+    not take it again, because another run may have changed the node since it was observed.
     """
     of_this_boot = note is not None and note['boot'] == here['boot']
     if of_this_boot and note['run'] == run:
@@ -67,16 +68,16 @@ def lives(note, here):
 
 
 def gives_way(other, run):
-    """Whether it is worth to wait a few seconds for the other run, as `told` has it, to release its lock.
+    """Whether to wait a few seconds because the other run will release its lock. other: a result of `told`.
 
-    Of two that begin at the same time, each may have been first on some nodes: the lower id stays. And one that has taken this run's lock for dead is
-    refused by the nodes on which that is alive.
+    If two runs begin at the same time, each may be first on some of the nodes; the one with the lower id goes on. And a run that replaced this run's lock
+    because it looked dead will be refused by the nodes where it does not.
     """
     return other['displaced'] == run or (other['for_seconds'] < YOUNG and other['run'] > run)
 
 
 def told(note, here):
-    """What others are told of a lock."""
+    """The description of a lock for other runs and for the operator."""
     found = dict((name, note[name]) for name in ('run', 'playbook', 'user', 'controller', 'process'))
     found.update(for_seconds=here['uptime'] - note['since'], renewed_seconds=here['uptime'] - note['renewed'], connected=here['connected'],
                  displaced=(note.get('displaced') or {}).get('run', ''))
@@ -88,7 +89,7 @@ _NOBODY = {'run': '', 'playbook': '', 'user': '', 'controller': '', 'process': {
 
 
 def understood(note):
-    """The note, or None if it was not written by this file: it is nobody's lock."""
+    """The note, or None if it is not valid: then it is not a lock."""
     if not isinstance(note, dict) or not isinstance(note.get('process'), dict):
         return None
     if not all(hasattr(note.get(name), 'lower') for name in ('run', 'playbook', 'user', 'controller', 'boot')):
@@ -110,7 +111,7 @@ def _whole(value):
 def take(run, override=(), before='', folder=FOLDER, proc=PROC):
     """Take or renew the lock. run: {run, playbook, user, controller, process}.
 
-    {state: held, run, boot}, {state: refused or lost, and what `told` says of the other run}, or {state: unavailable, reason}.
+    Return {state: held, run, boot}, {state: refused or lost, and the keys of `told` for the other run}, or {state: unavailable, reason}.
     """
     try:
         with _Mutex(folder):
@@ -133,14 +134,14 @@ def take(run, override=(), before='', folder=FOLDER, proc=PROC):
 
 
 def _silent(note, here, override):
-    """A lock that only nothing has been heard of for long: its run may be alive, and gets it back should this one be refused elsewhere."""
+    """The lock that is replaced, if it only expired: its run may still be alive, and gets the lock back if this run is refused by another node."""
     if note is None or note['boot'] != here['boot'] or note['run'] in override:
         return None
     return dict(note, displaced=None)
 
 
 def release(run, refused=False, folder=FOLDER):
-    """Remove the lock if it is that of `run`, an id. refused: the run has done nothing, so a lock that it took for dead is put back."""
+    """Remove the lock of the run with id `run`. refused: the run has changed nothing, so put back an expired lock that it replaced."""
     try:
         with _Mutex(folder):
             note = _read(folder)
@@ -151,12 +152,12 @@ def release(run, refused=False, folder=FOLDER):
             else:
                 os.unlink(_path(folder))
     except (Unavailable, IOError, OSError):
-        # It ends by itself.
+        # The lock expires by itself.
         pass
 
 
 def seen(folder=FOLDER, proc=PROC):
-    """What is to be told of the run that is at work, or None."""
+    """The description of the run that is at work on this node, or None."""
     try:
         note = _read(folder)
         here = _here(note, proc)
@@ -166,7 +167,7 @@ def seen(folder=FOLDER, proc=PROC):
 
 
 class _Mutex:
-    """Only one process at a time reads and writes the lock. A file of its own: the lock itself is replaced, and flock() holds what was replaced."""
+    """Lets one process at a time read and write the lock. It uses a separate file, because the lock file is replaced, and flock() would be on the old one."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -180,7 +181,7 @@ class _Mutex:
                 raise
         found = os.lstat(self._folder)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise Unavailable('%s is not a folder that only the user of this run may write to' % self._folder)
+            raise Unavailable('%s is not a directory that only the user of this run may write to' % self._folder)
         self._handle = os.open(os.path.join(self._folder, 'run.lock'), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         try:
             self._wait()
@@ -211,7 +212,7 @@ def _path(folder):
 
 def _read(folder):
     try:
-        # Never waits, whatever somebody has put there.
+        # O_NONBLOCK: never wait, even if this is a FIFO.
         handle = os.open(_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as exc:
         if exc.errno in (errno.ENOENT, errno.ELOOP):
@@ -219,7 +220,7 @@ def _read(folder):
         raise
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Unavailable('%s is no file' % _path(folder))
+            raise Unavailable('%s is not a regular file' % _path(folder))
         return understood(json.loads(os.read(handle, _LONGEST).decode('utf-8')))
     except ValueError:
         return None
@@ -228,7 +229,7 @@ def _read(folder):
 
 
 def _write(folder, note):
-    """Whole or not at all: where there is no room, the lock that was there stays."""
+    """Write atomically: if the file system is full, the old lock stays."""
     new = _path(folder) + '.new'
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
@@ -244,7 +245,7 @@ def _write(folder, note):
 
 def _here(note, proc):
     session = note and note.get('session')
-    # In a container, which knows the boot of its host, the start of the first process tells whether /run may have been emptied.
+    # A container has the boot id of its host, so the start time of process 1 is added: it tells whether /run may have been emptied.
     return {'boot': '%s %s' % (boot(proc), started(1, proc)), 'uptime': int(float(_text(os.path.join(proc, 'uptime')).split()[0])),
             'connected': bool(session) and started(session['pid'], proc) == session['started']}
 
@@ -259,7 +260,7 @@ def _text(path):
 
 
 def started(pid, proc=PROC):
-    """When the process began, in the kernel's own unit, or None where there is none. One that has ended and is not reaped yet is none."""
+    """The start time of a process in clock ticks, or None if there is no such process. A zombie does not count."""
     found = _stat(pid, proc)
     return None if found is None or found[1] in ('Z', 'X') else found[3]
 
@@ -268,7 +269,7 @@ def _stat(pid, proc):
     """(program, state, parent, start) of a process, or None."""
     try:
         text = _text(os.path.join(proc, '%d' % pid, 'stat'))
-        # A program's name may have anything in it.
+        # The name of the program may contain any character, parentheses included.
         rest = text[text.rindex(')') + 1:].split()
         return text[text.index('(') + 1:text.rindex(')')], rest[0], int(rest[1]), int(rest[19])
     except (IOError, OSError, ValueError, IndexError):
@@ -276,9 +277,9 @@ def _stat(pid, proc):
 
 
 def _session(proc, pid=None):
-    """{pid, started} of the process of sshd that has this connection, or None. With ControlPersist it is one for the whole run.
+    """{pid, started} of the sshd process of this connection, or None. With ControlPersist there is one connection for the whole run.
 
-    The nearest one: above it is the one that has all connections, which never ends. OpenSSH 9.8 and later call it sshd-session.
+    Take the nearest ancestor: above it is the listening sshd, which never ends. In OpenSSH 9.8 and later the process is called sshd-session.
     """
     pid = os.getpid() if pid is None else pid
     while pid > 1:

@@ -3,10 +3,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: conf.d/repmgr.conf beside what a server was configured with before: what both can have is kept, what one of them would lose is refused.
+"""PURE: how conf.d/repmgr.conf combines the collection's settings with those that a server had before. Compatible settings are kept; a conflict in which
+the server would lose something is refused.
 
-Only before the first deployment there is a question: from then on the file is the collection's. What was kept stands in a part of its own there,
-so that a later run knows it, and a node that is added gets it, too. It ends when the inventory names the setting.
+This is decided before the first deployment; afterwards the file belongs to the collection. Kept settings are in a separate section of the file, so that
+later runs recognise them and new nodes get them as well. A setting is no longer kept once the inventory sets it.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -19,20 +20,20 @@ import re
 # The second line of each file that the collection has written; the first one is the user's, ansible_managed.
 OURS = '# Later lines win: repmgr_postgresql_settings overrides what the collection sets.'
 KEPT = '# Kept as the servers had it before; what the inventory names replaces it.'
-# What initdb and the packages of a distribution write.
+# The values that the packages of a distribution set.
 _PACKAGED = {
     'ssl_cert_file': ('/etc/ssl/certs/ssl-cert-snakeoil.pem',),
     'ssl_key_file': ('/etc/ssl/private/ssl-cert-snakeoil.key',),
 }
-# More of it does no harm.
+# Settings for which the larger value is always safe.
 _LARGER = ('max_wal_senders', 'max_replication_slots', 'wal_keep_size', 'wal_keep_segments')
-# From the least to the most; who has more loses nothing that less would give.
+# Values in ascending order; a higher value includes everything that a lower one provides.
 _BOOLEAN = ('off', 'on')
 _RANKS = {
     'wal_level': ('minimal', 'replica', 'logical'), 'archive_mode': ('off', 'on', 'always'), 'password_encryption': ('md5', 'scram-sha-256'),
     'hot_standby': _BOOLEAN, 'wal_log_hints': _BOOLEAN, 'ssl': _BOOLEAN,
 }
-# Variables of the inventory, and what they name.
+# Variables of the inventory, and the settings that they determine.
 _VARIABLES = {
     'repmgr_archive_command': ('archive_command',), 'repmgr_shared_preload_libraries': ('shared_preload_libraries',),
     'repmgr_tls': ('ssl', 'ssl_cert_file', 'ssl_key_file'),
@@ -43,26 +44,26 @@ _NAMED_BY = {
     'archive_library': "repmgr_postgresql_settings.archive_library, and repmgr_archive_command: ''",
     'ssl_cert_file': _CERTIFICATE, 'ssl_key_file': _CERTIFICATE,
 }
-# In the units that PostgreSQL counts in: kB and ms.
+# Factors to the base units kB and ms.
 _UNITS = {'': 1, 'kB': 1, 'MB': 1024, 'GB': 1024 ** 2, 'TB': 1024 ** 3, 'us': 0.001, 'ms': 1, 's': 1000, 'min': 60000, 'h': 3600000, 'd': 86400000}
 
 
 # -- the file
 
 def text(own, named, kept):
-    """The lines of conf.d/repmgr.conf below its first one. own: what the collection sets; named: what the inventory does."""
+    """The lines of conf.d/repmgr.conf below its first one. own: the settings of the collection; named: those of the inventory."""
     found = [OURS] + _lines([item for item in dict(own, **named).items() if item[0] not in kept])
-    # What the server said is without the backslashes that its file needs.
+    # The server reports values without the escaping that a configuration file needs.
     return '\n'.join(found + ([KEPT] + _lines((name, ('%s' % (value,)).replace('\\', '\\\\')) for name, value in sorted(kept.items())) if kept else []))
 
 
 def _lines(items):
-    # Quoted whatever its type: cores differ in whether "{{ 5432 }}" is a number.
+    # Always quoted: ansible-core versions differ in whether "{{ 5432 }}" is a number.
     return ["%s = '%s'" % (name, ('on' if value else 'off') if isinstance(value, bool) else ('%s' % (value,)).replace("'", "''")) for name, value in items]
 
 
 def kept_in(content):
-    """{setting: value} that such a file keeps; None for one that is missing or not the collection's."""
+    """{setting: value} of the settings kept in this file; None if it is missing or not written by the collection."""
     lines = (content or '').splitlines()
     if OURS not in lines:
         return None
@@ -74,17 +75,17 @@ def kept_in(content):
 # -- one server
 
 def found(server):
-    """{setting: value} that a server has by its operator's word, and that the collection's file might take from it."""
+    """{setting: value} that the operator configured on a server, and that the collection's file might override."""
     if server.kept is not None:
         return dict(server.kept)
     values = {}
     for name, entry in (server.configured or {}).items():
-        # That file is read last, so what it says stays.
+        # postgresql.auto.conf is read last, so the collection's file does not override it.
         if posixpath.basename(entry.get('file') or '') == 'postgresql.auto.conf' or entry.get('setting') in (entry.get('default'), None):
             continue
         values[name] = '%s%s' % (entry['setting'], entry.get('unit') or '')
     for name in ('ssl_cert_file', 'ssl_key_file'):
-        # A server that was told to use TLS uses server.crt of its data directory, which nobody need have named.
+        # With ssl on and no certificate configured, the server uses the default, server.crt in its data directory.
         if values.get('ssl') == 'on' and name not in values and (server.settings or {}).get(name):
             values[name] = server.settings[name]
         if values.get(name) in _PACKAGED[name]:
@@ -93,12 +94,12 @@ def found(server):
 
 
 def archives(command):
-    """Whether an archive_command makes an archive."""
+    """Whether an archive_command really archives."""
     return ('%s' % (command or '',)).strip() not in ('', '(disabled)', ':', 'true', '/bin/true', '/usr/bin/true', 'exit 0')
 
 
 def amount(value):
-    """A number with PostgreSQL's unit, in kB or ms; None for what is none."""
+    """A number with one of PostgreSQL's units, converted to kB or ms; None if it is not a number."""
     match = re.match(r'\s*(-?[0-9]+)\s*([A-Za-z]*)\s*$', '%s' % (value,))
     return int(match.group(1)) * _UNITS[match.group(2)] if match and match.group(2) in _UNITS else None
 
@@ -117,17 +118,17 @@ def same(name, one, other):
 
 
 def merged(name, own, theirs):
-    """The value with which neither loses anything, or None where there is none."""
+    """The value that satisfies both the collection and the operator, or None if there is none."""
     if name in _LARGER and amount(own) is not None and amount(theirs) is not None:
         return theirs if amount(theirs) > amount(own) else own
     if name == 'max_slot_wal_keep_size':
-        # Whether it bounds more or less than ours, it is the bound that somebody chose for his disk.
+        # The operator chose this limit for the disk of the server.
         return theirs
     if name in _RANKS:
         ranks, values = _RANKS[name], [('%s' % (value,)).lower() for value in (own, theirs)]
         return None if [value for value in values if value not in ranks] else own if ranks.index(values[0]) >= ranks.index(values[1]) else theirs
     if name == 'shared_preload_libraries':
-        # In their order, which some of them care about.
+        # Keep the operator's order, which matters to some libraries.
         names = libraries(theirs)
         return ','.join(names + [each for each in libraries(own) if each not in names])
     if name == 'archive_command':
@@ -140,20 +141,20 @@ def merged(name, own, theirs):
 # -- a cluster
 
 def named(host):
-    """The settings that the inventory itself says something of."""
+    """The names of the settings that the inventory determines."""
     names = set(('%s' % (name,)).lower() for name in host.server_settings or {})
     own = host.settings or {}
     for variable, settings in _VARIABLES.items():
         if variable in (host.named or []):
             names.update(settings)
-    # Another value than the default is the inventory's, too, wherever it is defined.
+    # A value other than the default comes from the inventory, wherever it is defined.
     if archives(own.get('archive_command')):
         names.add('archive_command')
     if libraries(own.get('shared_preload_libraries', 'repmgr')) != ['repmgr']:
         names.add('shared_preload_libraries')
     if host.tls != 'managed':
         names.update(_VARIABLES['repmgr_tls'])
-    # These have refusals of their own, or are set only where a variable asks for them.
+    # These are checked elsewhere, or are set only if a variable requests it.
     return names | set(['port', 'synchronous_standby_names'])
 
 
@@ -162,20 +163,20 @@ def _data_nodes(hosts):
 
 
 def _common_archive(hosts):
-    """The command that all data nodes archive with, or ''. On a node that is new it need not work: its WAL would fill the disk."""
+    """The archive_command that all data nodes use, or ''. A command of some nodes only may not work on the others, whose WAL would fill the disk."""
     commands = set()
     for host in hosts:
         command = found(host.observed.server).get('archive_command')
         if archives(command) or host.observed.server.sql or host.observed.data.state in ('missing', 'empty', 'partial'):
             commands.add(command if archives(command) else '')
     if [host for host in hosts if archives((host.observed.server.kept or {}).get('archive_command'))]:
-        # Settled already; who is added now gets the same.
+        # Decided already; nodes that are added later get the same command.
         commands.discard('')
     return commands.pop() if len(commands) == 1 else ''
 
 
 def kept(host, hosts):
-    """{setting: value} that conf.d/repmgr.conf of a host has instead of the collection's. The same on every data node: any may become primary."""
+    """{setting: value} to keep in conf.d/repmgr.conf of a host. It is the same on every data node, because any of them may become primary."""
     others = [host] if host.initial_role == 'witness' and host.observed is not None else _data_nodes(hosts)
     own, result, unasked, archive = host.settings or {}, {}, named(host), _common_archive(others)
     for other in others:
@@ -189,25 +190,25 @@ def kept(host, hosts):
 
 
 def replaced(host, hosts):
-    """[(setting, what the server has, its file, what it would get)] that nobody has decided, of a host that was observed."""
+    """[(setting, present value, its file, new value)] of the conflicts that the operator has to decide, for a host that was observed."""
     server = host.observed.server
     if server.kept is not None:
         command = server.kept.get('archive_command')
         if not archives(command) or 'archive_command' in named(host) or _common_archive(_data_nodes(hosts)):
             return []
-        # Somebody has changed it on one of the nodes, and neither of the two is that of all.
+        # It was changed on one of the nodes, so the nodes have no common archive_command any more.
         return [('archive_command', command, 'conf.d/repmgr.conf', '%s' % ((host.settings or {}).get('archive_command'),))]
     own, unasked, lost = dict(host.settings or {}, **kept(host, hosts)), named(host), []
     for name, theirs in sorted(found(server).items()):
         if name in unasked or name == 'ssl_key_file' and lost and lost[-1][0] == 'ssl_cert_file':
             continue
         if name == 'archive_library' and own:
-            # From PostgreSQL 16 on nothing is archived where there is a command beside it.
+            # From PostgreSQL 16 on it is an error if both archive_library and archive_command are set, and nothing is archived.
             value = None if own.get('archive_command') else theirs
         elif name in own:
             value = merged(name, own[name], theirs)
             if name == 'shared_preload_libraries':
-                # Other nodes have more of them, and put them in another order.
+                # Other nodes may have more libraries, in another order.
                 value = own[name] if set(libraries(theirs)) <= set(libraries(own[name])) else None
             elif value is not None and not same(name, value, own[name]):
                 value = None
@@ -220,5 +221,5 @@ def replaced(host, hosts):
 
 
 def named_by(name):
-    """How the inventory says what a setting shall be."""
+    """The variable that determines a setting, for a message."""
     return _NAMED_BY.get(name) or 'repmgr_postgresql_settings.%s' % name

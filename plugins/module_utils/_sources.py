@@ -5,9 +5,10 @@
 
 """PURE: which package sources of PostgreSQL (PGDG) a host has, and what role pgdg_repo has to do about them.
 
-apt refuses all lists where two sources of one URI and suite have different values of Signed-By ("Conflicting values set for option Signed-By"), so a
-source that is there already is used, and none is added beside it. To apt http and https are one URI, and one that comes without a key after one with a
-key contradicts it, too; components and architectures do not matter. A mirror is known by its suites: others than PGDG's do not end in -pgdg.
+If two sources with the same URI and suite have different values of Signed-By, apt refuses to read any source ("Conflicting values set for option
+Signed-By"). So an existing source is used, and no second one is added. For this apt treats http and https as equal and ignores components and
+architectures, and a source without a key that comes after one with a key conflicts as well. A mirror is recognised by its suites: only those of PGDG end
+in -pgdg.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -20,13 +21,13 @@ import re
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer
 
-# What the role adds on Debian.
+# The source that the role adds on Debian.
 KEY = '/etc/apt/keyrings/pgdg.asc'
 KEY_URL = 'https://www.postgresql.org/media/keys/ACCC4CF8.asc'
 FILE = '/etc/apt/sources.list.d/pgdg.list'
 URI = 'https://apt.postgresql.org/pub/repos/apt'
 COMPONENT = 'main'
-# What the package pgdg-redhat-repo brings.
+# The file in the package pgdg-redhat-repo.
 PACKAGE_FILE = '/etc/yum.repos.d/pgdg-redhat-all.repo'
 # The oldest version that this package still lists.
 OLDEST_LISTED = 13
@@ -35,23 +36,24 @@ _HOST = re.compile(r'[a-z+]+://apt(-archive)?\.postgresql\.org(:[0-9]+)?(/|$)')
 _SUITE = re.compile(r'-pgdg(-[a-z]+)?/?$')
 _OFF = ('no', 'false', 'without', 'off', 'disable', '0')
 _ARCHITECTURES = {'x86_64': 'amd64', 'aarch64': 'arm64', 'ppc64le': 'ppc64el', 's390x': 's390x'}
-# Repositories of PGDG that have no packages to run, by their ids and their URLs.
+# Repositories of PGDG without installable release packages, by their ids and URLs.
 _OTHER_ID = re.compile('source|debug|testing')
 _OTHER_URL = re.compile('/(srpms|debug|testing)/')
 
 
 def line(suite):
-    """The role's own source of a suite."""
+    """The source line that the role writes for a suite."""
     return 'deb [signed-by=%s] %s %s %s' % (KEY, URI, suite, COMPONENT)
 
 
 # -- reading
 
 def parse(path, text):
-    """The package sources of PGDG in a file, as its name tells how to read it: [source].
+    """The package sources of PGDG in a file, as a list. The name of the file determines its format.
 
-    A source of apt is {file, line, uris, suites, components, architectures, signed, keys, enabled, ours}, with architectures empty for all of them,
-    signed whether it has Signed-By, and keys the paths there. One of yum and dnf is {file, line, id, urls, enabled, ours}. URIs come without passwords.
+    A source of apt is {file, line, uris, suites, components, architectures, signed, keys, enabled, ours}: architectures is empty if it is for all of them,
+    signed is whether it has Signed-By, and keys are the paths in that. A source of yum and dnf is {file, line, id, urls, enabled, ours}. Passwords are
+    removed from the URIs.
     """
     if path.endswith('.repo'):
         return [source for source in _sections(path, text) if _is_pgdg_rpm(source)]
@@ -73,7 +75,7 @@ def _without_password(uri):
 
 
 def _lines(path, text):
-    """One-line sources: deb [option=value ...] URI SUITE COMPONENT ... A comment that is such a line is a source that somebody has disabled."""
+    """One-line sources: deb [option=value ...] URI SUITE COMPONENT ... Such a line that is commented out counts as a disabled source."""
     found = []
     for number, original in enumerate(text.splitlines(), 1):
         content, enabled = original.strip(), True
@@ -82,7 +84,7 @@ def _lines(path, text):
         matched = re.match(r'deb\s+(?:\[([^\]]*)\]\s*)?([^\s\[#]+)\s+([^\s#]+)\s*([^#]*)', content.replace('"', ''))
         if not matched:
             continue
-        # With += and -= an option changes what the host has by default.
+        # partition('=') leaves the options with += and -= under other names: they only change the defaults of the host.
         options = dict((name, value) for name, dummy, value in (word.partition('=') for word in (matched.group(1) or '').split()))
         suite = matched.group(3)
         found.append({
@@ -94,7 +96,7 @@ def _lines(path, text):
 
 
 def _stanzas(path, text):
-    """deb822. A stanza of nothing but comments is one that somebody has disabled, if it is one without their signs."""
+    """Sources in deb822 format. A stanza in which every line is commented out counts as a disabled source."""
     found, stanza = [], []
     for number, each in enumerate(text.splitlines() + [''], 1):
         if each.strip():
@@ -130,7 +132,7 @@ def _fields(lines):
 
 
 def _paths(value):
-    """A key may also be named by its fingerprint, or be in the file itself, where any line of it may begin with a slash."""
+    """The paths in Signed-By. It may also contain fingerprints, or the key itself, whose lines may begin with a slash."""
     return [] if '-----BEGIN' in value else [word for word in re.split(r'[,\s]+', value) if word.startswith('/')]
 
 
@@ -161,8 +163,8 @@ def _sections(path, text):
 def plan(host):
     """What role pgdg_repo does on a host: {does, stale, line, file, key, key_url, problem}.
 
-    does: which of its tasks, empty where nothing is left to do - stale, source and lists on Debian, package, archive and module on EL. stale: lines of
-    its own file that go. line: its own source. problem: {source, seen, expected, steps} where there is a source that lacks what is needed; then it does
+    does: the tasks to run, empty if there is nothing to do: stale, source and lists on Debian; package, archive and module on EL. stale: lines to remove
+    from the role's own file. line: the source line to add. problem: {source, seen, expected, steps} if an existing source is not usable; then the role does
     nothing.
     """
     nothing = {'does': [], 'stale': [], 'line': '', 'file': FILE, 'key': KEY, 'key_url': KEY_URL, 'problem': None}
@@ -188,7 +190,7 @@ def _plan_debian(host):
     given_up = {'does': ['stale'] if rivalled else [], 'stale': [line(source['suites'][0]) for source in rivalled]}
     if usable:
         return dict(given_up, does=given_up['does'] + (['lists'] if wants else []))
-    # One that is disabled for another system than this counts for nothing.
+    # A disabled source for another release does not count.
     unusable = [source for source in theirs if source['enabled'] or set(source['suites']) & set(suites)]
     if unusable and (not right or right[0] in rivalled):
         if not wants:
@@ -202,7 +204,7 @@ def _plan_debian(host):
 
 
 def _contradicts(sources, ours, other):
-    """Whether apt refuses all lists for the two of them. It reads its files in the order that sources have."""
+    """Whether apt would report the two as conflicting. It reads its files in the order of `sources`."""
     if not other['enabled'] or ours['suites'][0] not in other['suites'] or _location(URI) not in [_location(uri) for uri in other['uris']]:
         return False
     return other['keys'] != [KEY] if other['signed'] else sources.index(ours) < sources.index(other)
@@ -213,7 +215,7 @@ def _location(uri):
 
 
 def _lacks(source, suites, architecture):
-    """[(what was seen, what was expected)]: why a source has not what the role would install."""
+    """[(seen, expected)]: the reasons why the role cannot install from a source; empty if it can."""
     found = []
     if not source['enabled']:
         found.append(('is disabled', 'an enabled source'))
@@ -225,7 +227,7 @@ def _lacks(source, suites, architecture):
     if wanted and source['architectures'] and wanted not in source['architectures']:
         found.append(('is for %s' % ', '.join(source['architectures']), 'architecture %s' % wanted))
     if source['missing_keys']:
-        found.append(('is signed by %s, which is not there' % ', '.join(source['missing_keys']), 'its key'))
+        found.append(('is signed by %s, which does not exist' % ', '.join(source['missing_keys']), 'its key'))
     return found
 
 
@@ -236,8 +238,8 @@ def _problem(source, suites, architecture):
         path = source['missing_keys'][0]
         steps.append(_steps.shell('mkdir -p %s && curl -fsS %s %s %s' % (
             _steps.quoted(posixpath.dirname(path)), KEY_URL, '-o' if path.endswith('.asc') else '| gpg --dearmor -o', _steps.quoted(path)),
-            reason='Fetch it, if the key is that of PGDG'))
-    steps.append('Correct it. Or delete it, and the role adds a source of its own.')
+            reason='If it is the key of PGDG, fetch it'))
+    steps.append('Correct the source, or delete it, and the role will add its own.')
     return {'source': '%s in %s, line %d' % (', '.join(source['uris']), source['file'], source['line']), 'seen': ' and '.join(seen for seen, dummy in lacks),
             'expected': ' and '.join(expected for dummy, expected in lacks), 'steps': steps}
 
@@ -254,7 +256,7 @@ def _plan_el(host):
             return {}
         source = fitting[0]
         return {'problem': {'source': '%s in %s, line %d' % (source['id'], source['file'], source['line']), 'seen': 'is disabled',
-                            'expected': 'an enabled source', 'steps': ['Set enabled=1 there. Or delete it, and the role adds a source of its own.']}}
+                            'expected': 'an enabled source', 'steps': ['Set enabled=1 there, or delete the source, and the role will add its own.']}}
     if any(source['enabled'] for source in theirs):
         return {'does': ['module'] if wants else []}
     if packaged and not wants:

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plain records that every other file speaks in. No input, no output, no decisions."""
+"""The records that the other files exchange. No input, no output, no decisions."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -13,7 +13,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 
 
 def plain(value):
-    """The value with every record in it turned into a dictionary."""
+    """The value, with every record in it converted to a dictionary."""
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, dict):
@@ -24,7 +24,7 @@ def plain(value):
 
 
 def integer(value):
-    """A number, or a text of one as inventories have it, as a number; None for anything else."""
+    """The value as an int, also if an inventory has it as a string; None if it is not a number."""
     if isinstance(value, bool) or value is None:
         return None
     try:
@@ -48,7 +48,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, values):
-        """From what to_dict gave, possibly of another version: unknown keys are left out, missing ones default."""
+        """A record from the result of to_dict, possibly of another version: unknown keys are ignored, missing ones get their default."""
         known = {}
         for name, dummy in cls.FIELDS:
             if name in values:
@@ -101,7 +101,7 @@ class Node(Record):
 
 
 class Data(Record):
-    """A data directory: missing, empty, partial, valid, unrecognised, or unknown when it cannot be told."""
+    """A data directory: missing, empty, partial, valid, unrecognised, or unknown."""
 
     FIELDS = (
         ('path', ''),
@@ -111,8 +111,8 @@ class Data(Record):
         ('timeline', None),
         ('cluster_state', None),
         ('standby_signal', False),
-        ('started', None),          # whether a server ever ran on it; initdb and a clone leave it unstarted
-        ('clone_begun', False),     # of one that is missing or empty: whether a clone into it was begun and never finished
+        ('started', None),          # whether a server ever ran with it; False after initdb and after a clone
+        ('clone_begun', False),     # if it is missing or empty: whether a clone into it was begun and not finished
         ('wal_log_hints', None),
         ('checksums', None),
         ('reason', ''),
@@ -120,7 +120,7 @@ class Data(Record):
 
 
 class Server(Record):
-    """A server: running, stopped, starting, or unknown; `sql` tells whether it answered."""
+    """A server: running, stopped, starting, or unknown. `sql` is whether it answered queries."""
 
     FIELDS = (
         ('state', 'unknown'),
@@ -137,47 +137,47 @@ class Server(Record):
         ('current_lsn', None),
         ('received_lsn', None),
         ('replayed_lsn', None),
-        ('oldest_wal', None),       # from where on its WAL is there without a gap, in bytes
+        ('oldest_wal', None),       # position in bytes from which it has all WAL without a gap
         ('replay_paused', None),
         ('lag_bytes', None),
         ('lag_seconds', None),
-        ('restart_for', list),      # why only a restart would bring it up to date
-        ('lowered', dict),          # of what a standby needs no less than its primary has, what the next start gives less of: {name: value}
-        ('unread', list),           # files of its configuration that were written after it last read them
+        ('restart_for', list),      # the reasons why it needs a restart
+        ('lowered', dict),          # settings that must not be lower on a standby than on its primary, and will be after a restart: {name: value}
+        ('unread', list),           # configuration files that were written after it last read them
         ('settings', dict),
-        ('configured', dict),       # of what the collection sets, what its files say: {name: {setting, unit, default, file}}
-        ('kept', None),             # of its settings before the collection, what the collection's file keeps: {name: value}; None without such a file
+        ('configured', dict),       # settings of the collection that configuration files define: {name: {setting, unit, default, file}}
+        ('kept', None),             # earlier settings that the collection's file keeps: {name: value}; None without such a file
     )
 
 
 class Observed(Record):
-    """What one node can see of itself and of its peers."""
+    """The observation of one node: the node itself, and its peers as seen from there."""
 
     FIELDS = (
         ('name', ''),
         ('installed', None),
         ('repmgr_installed', None),
-        ('deployed', None),         # whether this collection's unit of repmgrd is there, which a run writes once a node has its data
-        ('repmgr_version', None),   # of the installed packages, as 'MAJOR.MINOR'; None where it cannot be told
+        ('deployed', None),         # whether the collection's unit of repmgrd exists; a run writes it once the node has its data
+        ('repmgr_version', None),   # of the installed packages, as 'MAJOR.MINOR'; None if unknown
         ('missing_packages', None),
         ('package_sources', list),  # those of PGDG, see _sources.parse
         ('files', dict),
         ('contents', dict),
-        ('hba', dict),              # pg_hba.conf: the steps that it is due for, and another file that the server reads in its place
+        ('hba', dict),              # pg_hba.conf: the steps that would change it, and the path if the server reads another file
         ('config', None),
-        ('elsewhere', list),        # configuration files of this host that are for another data directory: {file, data_directory, major, ...}
+        ('elsewhere', list),        # configuration files on this host for another data directory: {file, data_directory, major, ...}
         ('data', Data),
         ('server', Server),
         ('receiver', None),
         ('replication', list),
         ('slots', list),
         ('repmgr', dict),
-        ('guard', None),            # whether repmgr-guard and its fuse, where they are installed, run and start at boot
-        ('daemons', list),          # every repmgrd of this node: {pid, unit}; unit is None where systemd runs it in none
-        ('pause', None),            # who paused repmgrd, and why, as he wrote it down
-        ('run_lock', None),         # of the run that works on this node, as _run_lock has it
+        ('guard', None),            # repmgr-guard and its fuse, if installed: whether they run and are enabled
+        ('daemons', list),          # every repmgrd process of this node: {pid, unit}; unit is None if it does not belong to a systemd unit
+        ('pause', None),            # the note of who paused repmgrd, and why
+        ('run_lock', None),         # of the run that is at work on this node, see _run_lock
         ('tls', None),
-        ('disks', list),            # the file systems of its data and of its WAL
+        ('disks', list),            # the file systems of the data directory and of the WAL
         ('reach', list),
         ('logins', dict),
         ('peers', dict),
@@ -197,7 +197,7 @@ class Observed(Record):
 
 
 class Host(Record):
-    """A host as the inventory has it, with its observation."""
+    """A host of the inventory, with its observation."""
 
     FIELDS = (
         ('name', ''),
@@ -206,23 +206,23 @@ class Host(Record):
         ('cluster', ''),
         ('address', ''),
         ('port', 5432),
-        ('conninfo', ''),           # how the inventory wants it to be connected to
+        ('conninfo', ''),           # the connection string that follows from the inventory
         ('initial_role', ''),
         ('upstream', ''),
         ('tls', ''),
-        ('synchronous', 0),         # for how many standbys a commit waits
-        ('postgresql_version', ''),  # the major version that the inventory leads to, '' where facts were not gathered
+        ('synchronous', 0),         # number of standbys that a commit waits for
+        ('postgresql_version', ''),  # the major version that follows from the inventory, '' without facts
         ('package_source', ''),
         ('os_family', ''),
         ('distribution_major', ''),
-        ('release', ''),            # of Debian and Ubuntu, as bookworm
-        ('architecture', ''),       # as the kernel names it
+        ('release', ''),            # code name of Debian or Ubuntu, such as bookworm
+        ('architecture', ''),       # the kernel's name for it
         ('user', ''),
         ('database', ''),
-        ('settings', dict),         # what the collection sets in PostgreSQL
-        ('server_settings', dict),  # what repmgr_postgresql_settings does
-        ('named', list),            # variables of settings that the inventory itself defines
-        ('other_password', False),  # whether repmgr_password is another than the one that the node logs in with
+        ('settings', dict),         # the PostgreSQL settings of the collection
+        ('server_settings', dict),  # repmgr_postgresql_settings
+        ('named', list),            # variables for PostgreSQL settings that the inventory defines
+        ('other_password', False),  # whether repmgr_password differs from the password that the node logs in with
         ('unreachable', False),
         ('observed', None),
     )
@@ -230,7 +230,7 @@ class Host(Record):
 
 
 class Desired(Record):
-    """What a node shall be."""
+    """The desired state of a node."""
 
     FIELDS = (
         ('role', ''),
@@ -253,24 +253,24 @@ class Desired(Record):
 
 
 class Situation(Record):
-    """A node and what it shall be, condensed to the few words that the rules are written in."""
+    """The observed and the desired state of a node, condensed to the words that the rules use."""
 
     FIELDS = (
         ('role', ''),
         ('state', 'present'),
         ('data', 'unknown'),        # absent, partial, valid, unrecognised, unknown
         ('server', 'unknown'),      # running, silent, starting, stopped, unknown
-        ('recovery', 'unknown'),    # yes, no, unknown, none: there is nothing that could be
-        ('identity', 'unknown'),    # same, other, unknown, none: the data's, against the cluster's
+        ('recovery', 'unknown'),    # yes, no, unknown, none: no usable data
+        ('identity', 'unknown'),    # whether the data belong to this cluster: same, other, unknown, none
         ('primary', 'unknown'),     # live, self, recovery, silent, unknown, none
         ('record', 'unknown'),      # absent, same, differs, foreign, unknown
-        ('upstream', 'unknown'),    # right, insecure: not as its conninfo says, moved: by a former address, wrong, detached, unknown, none
+        ('upstream', 'unknown'),    # right, insecure: other TLS settings than configured, moved: by a former address, wrong, detached, unknown, none
         ('rejoin', 'never'),        # never, attach, rewind, reclone
     )
 
 
 class Rule(Record):
-    """`when` maps a field of the situation to the values it may have; a field that is not named may have any."""
+    """`when` maps fields of the situation to the values that match. Other fields may have any value."""
 
     FIELDS = (
         ('id', 0),
@@ -283,7 +283,7 @@ class Rule(Record):
 
 
 class Plan(Record):
-    """The rule that fired and what follows from it. A refusal has no actions and says what to do instead."""
+    """The rule that matched, and what follows from it. A refusal has no actions, but next steps for the operator."""
 
     FIELDS = (
         ('rule', 0),
@@ -299,11 +299,11 @@ class Plan(Record):
 
 
 class Problem(Record):
-    """Something that is wrong: on which node, what was seen, what was expected, and the next steps as `_steps` has them."""
+    """Something that is wrong: the node, what was seen, what was expected, and the next steps in the form of `_steps`."""
 
     FIELDS = (
         ('code', ''),
-        ('node', ''),               # as it is shown: one name, or all of `nodes`
+        ('node', ''),               # as it is displayed: one name, or all of `nodes`
         ('nodes', list),
         ('seen', ''),
         ('expected', ''),
@@ -317,11 +317,11 @@ class Problem(Record):
 
     @property
     def command(self):
-        """The steps in words."""
+        """The steps as text."""
         return _steps.sentences(self.steps)
 
 
 def message(node, seen, expected, steps):
-    """The one form that every refusal has. steps: as `_steps.listed` takes them, text included."""
+    """The form of every refusal. steps: what `_steps.listed` accepts, strings included."""
     text = '%s: %s; expected %s.' % (node, seen, expected)
     return '%s %s' % (text, _steps.sentences(steps)) if steps else text

@@ -3,13 +3,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: what an operator can do next, as data, and the only place that turns it into text.
+"""PURE: the next steps for an operator, as data, and the only place that turns them into text.
 
 A step is one of
     {'playbook': 'rejoin', 'arguments': {'repmgr_target': 'db1'}}   a playbook of this collection, run on the controller
     {'shell': 'systemctl start repmgrd', 'host': 'db1'}             a command; without `host` it is for the controller
-    {'text': 'Look at its log.'}                                    what no command does
-A command may have `reason`, the words before it, `only_if`, the condition under which it is right at all, and a playbook `check`, for --check.
+    {'text': 'Look at its log.'}                                    anything that is not a command
+A command may have `reason`, the text before it, and `only_if`, the condition under which it applies; a playbook may have `check`, for --check.
 An argument that is None has to be chosen by the operator.
 """
 
@@ -23,17 +23,17 @@ import re
 
 _COLLECTION = os.path.join('', 'ansible_collections', 'pgfleet', 'repmgr', '')
 _PLAIN = re.compile(r'^[A-Za-z0-9_@%+=:,./-]+$')
-# What stands for an argument that the operator has to choose.
+# The placeholders of arguments that the operator has to choose.
 _CHOSEN = {'repmgr_only': 'CLUSTER', 'repmgr_reason': 'REASON'}
 
 
 def is_installed(path):
-    """Whether the file of this collection at `path` is in a folder of collections. A link from such a folder to a checkout does not count."""
+    """Whether `path`, a file of this collection, is in a collections directory. A symbolic link from there to a checkout does not count."""
     return os.path.join(os.sep, _COLLECTION) in os.path.realpath(path)
 
 
-# On a host, and in a program that was put together from these files, nothing shows how the controller has it: then the name that an installed
-# collection has, which ansible-playbook also knows in a checkout with this repository's ansible.cfg.
+# A module on a host, or a program built from these files, cannot know whether the controller has the collection installed. Then use the names of an
+# installed collection, which also work in a checkout with the ansible.cfg of this repository.
 INSTALLED = is_installed(__file__) if '__file__' in globals() else True
 
 
@@ -48,21 +48,21 @@ def shell(command, host='', reason='', only_if=''):
 
 
 def start(host, config, only_if=''):
-    """The step that starts the server of a host, by the command of its repmgr.conf; None where that says none."""
+    """The step that starts the server of a host by the command in its repmgr.conf; None if there is none."""
     command = (config or {}).get('service_start_command')
     return shell(command, host=host, only_if=only_if) if command else None
 
 
 def unpause(by):
-    """The step that lifts a pause of repmgrd. by: the word in the note that a playbook leaves with its pause.
+    """The step that unpauses repmgrd. by: the key in the note that a playbook writes when it pauses repmgrd.
 
-    The pause of a run keeps the others from electing while that run is at work, and the same run lifts it.
+    A playbook pauses repmgrd to prevent an election while it is at work, and the same run unpauses it.
     """
     if by == 'failover':
         return playbook('failover', only_if='the run of failover that paused it has ended')
     if by == 'restart':
         return playbook('rolling_restart', only_if='the run of rolling_restart that paused it has ended')
-    # repmgr pauses without a note for as long as a switchover takes.
+    # During a switchover repmgr itself pauses repmgrd, without a note.
     return playbook('maintenance', repmgr_maintenance='unpause', only_if='' if by else 'no switchover is at work')
 
 
@@ -98,7 +98,7 @@ def filled(steps, words):
 
 
 def first_command(steps):
-    """The first step that can be typed as it is: not on a condition only, and with nothing left to choose. None where there is none."""
+    """The first command without a condition and without arguments to choose, or None."""
     for step in listed(steps):
         if 'text' not in step and not step.get('only_if') and None not in (step.get('arguments') or {}).values():
             return step
@@ -108,12 +108,12 @@ def first_command(steps):
 # -- text
 
 def quoted(word):
-    """A word for a POSIX shell."""
+    """A word, quoted for a POSIX shell if necessary."""
     return word if _PLAIN.match(word) else "'%s'" % word.replace("'", "'\\''")
 
 
 def render(step, installed=None):
-    """The command of a step; '' where it has none. installed: whether ansible-playbook knows the playbook by the collection's name."""
+    """The command of a step, '' if it has none. installed: whether to use the name of the playbook in an installed collection."""
     if 'shell' in step:
         return step['shell']
     if 'playbook' not in step:
@@ -121,7 +121,7 @@ def render(step, installed=None):
     if INSTALLED if installed is None else installed:
         words = ['ansible-playbook', 'pgfleet.repmgr.%s' % step['playbook']]
     else:
-        # site.yml alone stands at the top of a checkout.
+        # In a checkout only site.yml is at the top.
         words = ['ansible-playbook', '%s%s.yml' % ('' if step['playbook'] == 'site' else 'playbooks/', step['playbook'])]
     if step.get('check'):
         words.append('--check')
@@ -136,7 +136,7 @@ def render(step, installed=None):
         if hasattr(value, 'lower') and _PLAIN.match(value):
             words += ['-e', '%s=%s' % (name, value)]
         else:
-            # ansible-playbook splits NAME=VALUE at blanks and quotes once more, after the shell has.
+            # After the shell, ansible-playbook splits NAME=VALUE at blanks and interprets quotes once more.
             structured[name] = value
     if structured:
         words += ['-e', quoted(json.dumps(structured, sort_keys=True))]
@@ -153,12 +153,12 @@ def sentence(step, installed=None):
 
 
 def sentences(steps, installed=None):
-    """The steps as a person reads them, in one line."""
+    """The steps as text, in one line."""
     found = ''
     for step in listed(steps):
         words = sentence(step, installed)
         if found:
-            # A full stop after a command would be taken for a part of it.
+            # No full stop after a command: it would look like a part of it.
             found += ' ' if found[-1] in '.!?' else '; '
             words = words if found.endswith('. ') else words[:1].lower() + words[1:]
         found += words
@@ -166,5 +166,5 @@ def sentences(steps, installed=None):
 
 
 def shown(steps, installed=None):
-    """The steps as data, each command with its text."""
+    """The steps as data, commands with their rendered text."""
     return [dict(step) if 'text' in step else dict(step, command=render(step, installed)) for step in listed(steps)]

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The steps of a switchover: look, preflight, dry run, perform, verify. repmgrd is never left paused."""
+"""The steps of a switchover: observe, preflight, dry run, perform, verify. repmgrd is never left paused."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -19,9 +19,9 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlEr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 _UNPAUSE_ATTEMPTS = 3
-# Of one SSH command, should repmgr's ssh_options set no limit.
+# The timeout of one SSH command, in case repmgr's ssh_options set none.
 _SSH_TIMEOUT = 30
-# The settings of repmgr.conf that stop, start and switch servers.
+# The settings of repmgr.conf with commands that start, stop and promote servers.
 _SERVICE_COMMANDS = ('service_start_command', 'service_stop_command', 'service_restart_command', 'service_reload_command',
                      'service_promote_command', 'repmgrd_service_start_command', 'repmgrd_service_stop_command')
 _DEAD_PRIMARY = _steps.playbook('failover', reason='Replace a dead primary by')
@@ -61,7 +61,7 @@ class Switchover:
         found.setdefault('problems', [])
         return found
 
-    # -- look
+    # -- observe
 
     def look(self):
         self._observed = observed = _observe.observe_local(self.runner, self.psql, self.place)
@@ -88,7 +88,7 @@ class Switchover:
                 raise SwitchoverError(
                     ['the server is not in recovery, but %s is registered as primary' % (self.before or {}).get('node_name', 'nobody')],
                     'one primary, registered', 'Look at `repmgr cluster show`.')
-            # Nothing to do, and a pause that somebody made is his.
+            # Nothing to do. If somebody paused repmgrd, leave that alone.
             return
         if len(primaries) != 1:
             raise SwitchoverError(['%d nodes are registered as active primary' % len(primaries)], 'one',
@@ -101,7 +101,7 @@ class Switchover:
     # -- preflight
 
     def preflight(self):
-        """Everything that can be known before the old primary is touched, all of it, not only the first."""
+        """Check everything that can be checked before the old primary is touched, and report all problems, not only the first."""
         self._look_at_peers()
         observed, problems = self._observed, []
         primary, error = self._peers.get(self.before['node_name'], (None, 'not observed'))
@@ -113,14 +113,14 @@ class Switchover:
             raise SwitchoverError(['registered primary %s is in recovery' % self.before['node_name']], 'a live primary',
                                   'Look at `repmgr cluster show`.')
         if primary.system_identifier != observed.system_identifier:
-            raise SwitchoverError(['primary %s is another cluster' % self.before['node_name']],
+            raise SwitchoverError(['primary %s belongs to another cluster' % self.before['node_name']],
                                   'system identifier %s' % observed.system_identifier, 'Look at repmgr.conf.')
         upstream, streaming = _observe.sender_node_id(observed, self._nodes)
         if not streaming or upstream != self.before['node_id']:
             problems.append('the node does not stream from primary %s' % self.before['node_name'])
         mine = [row for row in primary.replication if row.get('application_name') == self.target['node_name']]
         if mine and (mine[0].get('lag_bytes') or 0) > self.params['max_lag']:
-            problems.append('the node is %d bytes behind' % mine[0]['lag_bytes'])
+            problems.append('the node lags %d bytes behind' % mine[0]['lag_bytes'])
         if observed.server.replay_paused:
             problems.append('replay is paused on the node')
         if not (observed.data.wal_log_hints or observed.data.checksums or observed.data.wal_log_hints is None):
@@ -141,7 +141,7 @@ class Switchover:
         if problems:
             raise SwitchoverError(
                 problems, 'a cluster that is ready for a switchover',
-                ['Nothing was changed.', _steps.playbook('status', reason='Look at'), _steps.playbook('site', reason='Keys and sudo rules are restored by')])
+                ['Nothing was changed.', _steps.playbook('status', reason='See'), _steps.playbook('site', reason='To restore keys and sudo rules, type')])
 
     def _warn(self, text):
         self.notes.append(text)
@@ -157,21 +157,21 @@ class Switchover:
                 paused.append(name)
             running.append((name, bool(repmgrd.get('running'))))
         if paused:
-            problems.append('repmgrd is paused already on %s, by somebody or by another switchover' % ', '.join(paused))
-        # No repmgrd anywhere is somebody's choice; some with and some without is a fault.
+            problems.append('repmgrd is already paused on %s, by an operator or by another switchover' % ', '.join(paused))
+        # If repmgrd runs nowhere, that is intended; if it runs on some nodes only, that is a fault.
         missing = [name for name, runs in running if not runs]
         if missing and len(missing) < len(running):
             problems.append('repmgrd is not running on %s' % ', '.join(missing))
         return problems
 
     def _archive_problems(self):
-        """A primary that shuts down archives first what waits for it, and clients wait for that."""
+        """A primary archives all pending WAL files before it shuts down, and clients wait for that."""
         archives, ready = self.psql.archive_backlog(self._primary_conninfo)
         if not archives:
             return []
         self._found['preflight']['archive_ready'] = ready
         if ready is None:
-            self._warn('primary %s does not let us count the WAL files that wait to be archived; a long backlog makes its shutdown long'
+            self._warn('the WAL files that wait to be archived on primary %s could not be counted; a long backlog makes its shutdown slow'
                        % self.before['node_name'])
         elif ready > self.params['max_archive_ready']:
             return ['%d WAL files wait to be archived on primary %s, more than max_archive_ready, %d; see pg_stat_archiver there' % (
@@ -179,7 +179,7 @@ class Switchover:
         return []
 
     def _will_follow(self, node):
-        """Whether this node shall stream from the new primary afterwards."""
+        """Whether this node is going to stream from the new primary."""
         if node.type == 'witness' or not node.active or node.node_id == self.target['node_id']:
             return False
         return node.node_id == self.before['node_id'] or (
@@ -191,7 +191,7 @@ class Switchover:
         return [node.slot_name for node in nodes if node.slot_name]
 
     def _room_problems(self):
-        """Walsenders and slots of the target, for all that will stream from it; who streams from it already takes no other."""
+        """Whether the target has enough WAL senders and slots for all nodes that are going to stream from it. Those that already do need no more."""
         problems, observed = [], self._observed
         followers = [node for node in self._nodes if self._will_follow(node)]
         for setting, wanted, there in (
@@ -203,13 +203,13 @@ class Switchover:
             free = int(limit) - len([name for name in there if name not in wanted])
             self._found['preflight'][setting] = {'free': free, 'needed': len(wanted)}
             if free < len(wanted):
-                problems.append('%s of the node is %s, %d free, and %d nodes shall stream from it' % (setting, limit, free, len(wanted)))
+                problems.append('%s of the node is %s, %d free, but %d nodes are going to stream from it' % (setting, limit, free, len(wanted)))
         return problems
 
-    # -- preflight: SSH and sudo, in the way that repmgr will use them
+    # -- preflight: SSH and sudo, as repmgr will use them
 
     def _host_problems(self, nodes):
-        """What repmgr could not do on these nodes, all asked at the same time."""
+        """Check in parallel what repmgr has to do on these nodes; return the problems."""
         found = {}
 
         def look(node):
@@ -226,7 +226,7 @@ class Switchover:
         return [problem for node in nodes for problem in found[node.node_id]]
 
     def _look_at_host(self, node):
-        """Problems of one node: one process for the target itself, two for another, whose repmgr.conf is its own and read first."""
+        """The problems of one node. It takes one process for the target, and two for another node, because its repmgr.conf is read first."""
         if node.node_id == self.target['node_id']:
             return self._check_host(node, '', self._config)
         ssh = _ssh(self._config, node)
@@ -245,7 +245,7 @@ class Switchover:
         return self._check_host(node, ssh, config)
 
     def _check_host(self, node, ssh, config):
-        """What the server's user may not do there, of what repmgr may need: sudo for its service commands, SSH back to the target."""
+        """Check what repmgr may need as the postgres OS user on a node: sudo for the service commands, and SSH back to the target."""
         checks = [] if node.type == 'witness' else _sudo_checks(config)
         if node.node_id == self.before['node_id']:
             back = _ssh(config, [row for row in self._nodes if row.node_id == self.target['node_id']][0])
@@ -254,7 +254,7 @@ class Switchover:
             return []
         answer = self._shell(ssh, '; '.join('%s </dev/null >/dev/null 2>&1 || echo %s' % (ask, what) for what, dummy, ask in checks))
         if answer.rc != 0:
-            return ['what may be run on %s %s could not be asked: exit code %d' % (node.type, node.node_name, answer.rc)]
+            return ['the sudo and SSH checks on %s %s could not be run: exit code %d' % (node.type, node.node_name, answer.rc)]
         failed, problems = answer.stdout.split(), []
         for what, command, dummy in checks:
             if what == 'ssh_back':
@@ -269,7 +269,7 @@ class Switchover:
         return problems
 
     def _shell(self, ssh, script):
-        """By a shell here, or by one that SSH starts there. repmgr too pastes its ssh_options into a shell command."""
+        """Run a script in a local shell, or over SSH. Like repmgr, this inserts ssh_options into a shell command."""
         if ssh:
             script = 'exec %s %s </dev/null' % (ssh, _steps.quoted(script))
         return self.runner.run(['/bin/sh', '-c', script], accept=None, timeout=_SSH_TIMEOUT)
@@ -277,7 +277,7 @@ class Switchover:
     # -- dry run
 
     def _ask(self):
-        """Preflight and repmgr's dry run, at the same time: neither changes anything. What the preflight says is clearer, and is said first."""
+        """Run the preflight and repmgr's dry run in parallel: neither changes anything. The errors of the preflight are clearer, so they come first."""
         answers = []
 
         def ask():
@@ -301,12 +301,12 @@ class Switchover:
         if result.rc != 0:
             raise SwitchoverError(
                 ['repmgr\'s dry run says: %s' % (_repmgr.summary(result.stdout, result.stderr) or 'exit code %s' % result.rc)],
-                'a dry run without errors', 'Mend what it names, and run again; nothing was changed.')
+                'a dry run without errors', 'Correct this and run again; nothing was changed.')
 
     # -- perform
 
     def run(self, check_mode=False):
-        """Everything from preflight to verification, or in check mode up to the dry run."""
+        """Run all steps from the preflight to the verification; in check mode, up to the dry run."""
         lock = SwitchoverLock(self.psql, self._primary_conninfo)
         try:
             if check_mode:
@@ -317,7 +317,7 @@ class Switchover:
             with lock:
                 if not lock.held:
                     self._refuse_second()
-                # Looked at again: what was seen before the lock may be another switchover's half-way.
+                # Observe again: what was seen before the lock was taken may be the middle of another switchover.
                 self.look()
                 self._ask()
                 self._checkpoint()
@@ -334,7 +334,7 @@ class Switchover:
         raise SwitchoverError(['another switchover is under way'], 'one switchover at a time', 'Wait for it to end.')
 
     def _checkpoint(self):
-        # A shutdown writes what a checkpoint has not: the shorter, the shorter the write gap.
+        # A checkpoint now makes the shutdown of the old primary shorter, and with it the time without writes.
         self._found['checkpoint'] = self.psql.checkpoint(self._primary_conninfo)
 
     def _switch(self):
@@ -347,15 +347,15 @@ class Switchover:
             raise SwitchoverError(
                 ['repmgr standby switchover ended with exit code %s (%s): %s' % (
                     result.rc, _repmgr.EXIT_CODES.get(result.rc, 'unknown'), _repmgr.summary(result.stdout, result.stderr))],
-                'a finished switchover', _steps.playbook('status', reason='Look at'))
+                'a finished switchover', _steps.playbook('status', reason='See'))
 
     def _unpause(self):
-        """repmgr unpauses by itself when all goes well. When not, an unattended cluster would stay without failover."""
+        """repmgr itself unpauses repmgrd if the switchover succeeds. If not, nobody might notice that the cluster has no automatic failover."""
         self._found['unpaused'] = False
         error = ''
         for dummy in range(_UNPAUSE_ATTEMPTS):
             paused, silent = self._seen = self._paused()
-            # A node that does not answer keeps its pause over a restart, so it is told as well.
+            # A node that does not answer may still be paused after a restart, so unpause it as well.
             if not paused and not silent:
                 return
             try:
@@ -389,7 +389,7 @@ class Switchover:
     # -- verify
 
     def verify(self):
-        """What has been seen last, when pauses were looked for, is the first look."""
+        """Wait until all nodes follow the new primary. The last observation of `_unpause` is used first."""
         deadline = time.time() + self.params['timeout']
         while True:
             problems = self._open_points()
@@ -399,7 +399,7 @@ class Switchover:
                 return
             if time.time() > deadline:
                 raise SwitchoverError(problems, 'every node to follow the new primary within %d s' % self.params['timeout'],
-                                      [_steps.playbook('status', reason='Look at'), _steps.playbook('site', reason='A standby follows again by')])
+                                      [_steps.playbook('status', reason='See'), _steps.playbook('site', reason='To make the standbys follow, type')])
             time.sleep(0.3)
             self._seen = self._paused()
 
@@ -436,8 +436,8 @@ class Switchover:
         return problems
 
     def _look_for_slots(self):
-        """Slots that repmgr could not drop keep WAL until the disk is full. With repmgr-guard every data node has one for every other, and it
-        advances them: there none is left over.
+        """Report slots that repmgr could not drop: they retain WAL until the disk is full. With repmgr-guard every data node has a slot for every other
+        node on purpose, and the guard advances them.
         """
         moved = self._slots_of([node for node in self._nodes if self._will_follow(node) or node.node_id == self.target['node_id']])
         self._found['slots_left'] = left = []
@@ -448,12 +448,12 @@ class Switchover:
                 if row.get('slot_name') in moved and not row.get('active'):
                     left.append({'node_name': name, 'slot_name': row['slot_name'], 'retained_bytes': row.get('retained_bytes')})
                     self._warn(message(
-                        name, 'slot %s is left from before the switchover and keeps WAL for nobody' % row['slot_name'], 'no such slot',
+                        name, 'slot %s is left from before the switchover and retains WAL that nobody needs' % row['slot_name'], 'no such slot',
                         _steps.shell('psql -c "select pg_drop_replication_slot(\'%s\')"' % row['slot_name'], host=name)))
 
 
 def _ssh(config, node):
-    """repmgr's own command, without what it shall run; its default options are the same in all versions."""
+    """The SSH command line of repmgr, without the remote command. Its default options are the same in all versions."""
     try:
         values = _conninfo.parse(node.conninfo)
     except ValueError:
@@ -463,13 +463,13 @@ def _ssh(config, node):
 
 
 def _sudo_checks(config):
-    """[(setting, command, how to ask sudo whether it may be run)]. -l runs nothing; -n rather fails than asks for a password.
+    """[(setting, command, sudo command that checks whether it may be run)]. -l runs nothing; with -n sudo fails instead of asking for a password.
 
-    Not seen: a rule without NOPASSWD, when the user has another one with it.
+    This does not detect a rule without NOPASSWD if the user has another rule with it.
     """
     found = []
     for setting in _SERVICE_COMMANDS:
-        # One that only a shell understands starts with that shell here, and is left out: it cannot be asked about in parts.
+        # split_command turns a command with shell syntax into /bin/sh -c; it is left out because sudo cannot check parts of it.
         words = _repmgr.split_command(config.get(setting) or '')
         if words and os.path.basename(words[0]) == 'sudo':
             found.append((setting, config[setting], ' '.join(_steps.quoted(word) for word in words[:1] + ['-n', '-l'] + words[1:])))

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a server's certificate will do: a handshake on this host alone says what a peer with sslmode=verify-full would say."""
+"""Check a server's certificate by a TLS handshake within this host, with the result that a peer with sslmode=verify-full would get."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -21,11 +21,11 @@ _SECONDS = 5
 
 
 def examine(certificate, key, root, names, user, runner, authority_key=None):
-    """{error, days, authority_days, names, root, authority_key}: error is empty where every peer would accept the certificate.
+    """{error, days, authority_days, names, root, authority_key}. error is empty if every peer would accept the certificate.
 
-    days: whole days until it expires, None where it was not accepted. authority_days: until the first of those that it comes from does; where it was not
-    accepted, the last that is trusted; None where no authority is found. names: what it is made out to. root: SHA-256 of the file of trusted
-    authorities, None where there is none. authority_key: whether the authority's own key is on this host.
+    days: whole days until the certificate expires, None if it was rejected. authority_days: days until the first CA in its chain expires, or if it was
+    rejected, the last trusted CA; None if no CA is found. names: its subject alternative names. root: SHA-256 of the file of trusted CAs, None without one.
+    authority_key: whether the key of the CA is on this host.
     """
     found = {'error': '', 'days': None, 'authority_days': None, 'names': [], 'root': _digest(root),
              'authority_key': bool(authority_key) and os.path.exists(authority_key)}
@@ -39,7 +39,7 @@ def examine(certificate, key, root, names, user, runner, authority_key=None):
     try:
         peer = _handshake(certificate, key, root)
     except (IOError, OSError, ValueError) as exc:
-        # ssl.SSLError is an OSError. Its text is OpenSSL's own: expired, self-signed, key values mismatch.
+        # ssl.SSLError is an OSError. Its text comes from OpenSSL: expired, self-signed, key values mismatch.
         found['error'] = '%s: %s' % (certificate, getattr(exc, 'verify_message', None) or getattr(exc, 'reason', None) or exc)
         found['authority_days'] = _most([_days(each) for each in _authorities(root)])
         return found
@@ -49,7 +49,7 @@ def examine(certificate, key, root, names, user, runner, authority_key=None):
     there = set(_plain(name) for name in found['names'])
     missing = [name for name in names if _plain(name) not in there]
     if missing:
-        found['error'] = '%s is not made out to %s' % (certificate, ', '.join(missing))
+        found['error'] = '%s is not valid for %s' % (certificate, ', '.join(missing))
     return found
 
 
@@ -62,7 +62,7 @@ def _most(numbers):
 
 
 def _authorities(path):
-    """The authorities in a file, as getpeercert() shows a certificate."""
+    """The CA certificates in a file, in the form of getpeercert()."""
     try:
         return ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path).get_ca_certs()
     except (IOError, OSError, ValueError):
@@ -70,7 +70,7 @@ def _authorities(path):
 
 
 def _authority_days(certificate, authorities):
-    """Whole days until the chain of this certificate breaks. Of several authorities of one name, as while a new one replaces the old, the last counts."""
+    """Whole days until the first CA in the chain of this certificate expires. While a CA is replaced there are two with the same subject; the later counts."""
     found, passed = [], []
     while certificate['issuer'] not in passed:
         passed.append(certificate['issuer'])
@@ -91,7 +91,7 @@ def _digest(path):
 
 
 def _plain(name):
-    """An address has many spellings, a name one."""
+    """A normal form to compare names: an IP address has several spellings, and a host name is not case-sensitive."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return socket.inet_pton(family, name)
@@ -101,11 +101,11 @@ def _plain(name):
 
 
 def _key_error(key, user, runner):
-    """PostgreSQL's own conditions: the key is the server's or root's, nobody else reads it, and the server's user can."""
+    """Check what PostgreSQL checks: the key belongs to the postgres OS user or root, others cannot read it, and the postgres OS user can."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        # The packages that make the user are not here yet.
+        # The packages that create the user are not installed yet.
         return ''
     stat = os.stat(key)
     if stat.st_uid not in (0, entry.pw_uid):
@@ -119,11 +119,11 @@ def _key_error(key, user, runner):
 
 
 def _handshake(certificate, key, root):
-    """The certificate as ssl.getpeercert() shows it to a client that trusts this root."""
+    """The result of getpeercert() for a client that trusts `root`."""
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(certificate, key)
     client = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=root)
-    # Names are compared in one way for all Pythons, and libpq is no stricter about extensions than this.
+    # The caller compares the names, in the same way for all Python versions. libpq is not stricter about extensions than VERIFY_DEFAULT.
     client.check_hostname = False
     client.verify_flags = ssl.VERIFY_DEFAULT
     here, there = _socketpair()
@@ -132,7 +132,7 @@ def _handshake(certificate, key, root):
         try:
             server.wrap_socket(there, server_side=True).close()
         except (IOError, OSError, ValueError):
-            # The client, who has not accepted it, says why.
+            # The client has rejected the certificate, and its exception says why.
             there.close()
 
     thread = threading.Thread(target=serve)
@@ -147,9 +147,9 @@ def _handshake(certificate, key, root):
 
 
 def _socketpair():
-    """Two ends that ssl can wrap. What Python 2's socketpair() gives has to be dressed for that."""
-    dressed = getattr(socket, '_socketobject', None)
-    ends = [dressed(_sock=end) if dressed else end for end in socket.socketpair()]
+    """A socket pair that ssl can wrap. In Python 2 socketpair() returns raw sockets, which need a wrapper for that."""
+    wrapper = getattr(socket, '_socketobject', None)
+    ends = [wrapper(_sock=end) if wrapper else end for end in socket.socketpair()]
     for end in ends:
         end.settimeout(_SECONDS)
     return ends

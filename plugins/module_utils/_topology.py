@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: the nodes of a cluster -> who is below whom, as text or as a Mermaid diagram."""
+"""PURE: the replication topology of a cluster as text or as a Mermaid diagram."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -11,7 +11,10 @@ __metaclass__ = type
 
 
 def _ordered(nodes):
-    """[(node, depth)] from the top down. A node whose upstream is unknown, or that is below itself, stands at the top."""
+    """[(node, path)] from the top down. A node whose upstream is unknown, or that is its own upstream by a cycle, is at the top.
+
+    path: for each level, whether the node, or its ancestor on this level, is the last child.
+    """
     known = dict((node['node_id'], node) for node in nodes)
     below = {}
     for node in sorted(nodes, key=lambda item: item['node_id']):
@@ -31,16 +34,16 @@ def _ordered(nodes):
     for node in below.get(None, []):
         visit(node, ())
     for node in sorted(nodes, key=lambda item: item['node_id']):
-        # What is left is a circle, which repmgr's metadata do not forbid.
+        # The remaining nodes form cycles, which repmgr's metadata do not rule out.
         visit(node, ())
     return ordered
 
 
 def placed(nodes):
-    """[(node, column, row)] for a drawing from left to right: a node stands in the middle of those below it."""
+    """[(node, column, row)] for a drawing from left to right: each node is in the middle of its children."""
     ordered = _ordered(nodes)
     rows, last = {}, -1
-    # From the bottom up: below each node stand the deeper ones that follow it until one is not deeper.
+    # The descendants of a node are the deeper nodes that follow it, up to the first that is not deeper. Leaves get the rows, then parents, bottom up.
     for index in range(len(ordered)):
         follower = ordered[index + 1] if index + 1 < len(ordered) else None
         if follower is None or len(follower[1]) <= len(ordered[index][1]):
@@ -59,7 +62,7 @@ def placed(nodes):
 
 
 def _words(node):
-    """What is to be said of a node besides its name."""
+    """The description of a node, without its name."""
     words = [node.get('type') or 'unknown', 'id %s' % node['node_id']]
     if node.get('active') is False:
         words.append('inactive')
@@ -88,7 +91,7 @@ _SHAPES = {'primary': ('[[', ']]'), 'witness': ('([', '])')}
 
 
 def mermaid(nodes):
-    """A flowchart: solid arrows are streams, dotted ones lead to a witness, which watches."""
+    """A flowchart: solid arrows are streaming replication, a dotted one leads to a witness."""
     lines = ['flowchart TD']
     known = set(node['node_id'] for node in nodes)
     ordered = [node for node, dummy in _ordered(nodes)]
@@ -122,7 +125,7 @@ def login_matrix(table):
 
 
 def _escaped(text):
-    # Mermaid takes entities, and of these characters only as entities.
+    # Mermaid needs these characters as entities.
     for char, entity in (('#', '#35;'), ('"', '#quot;'), ('<', '#lt;'), ('>', '#gt;')):
         text = text.replace(char, entity)
     return text

@@ -3,13 +3,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: which nodes vote on a promotion, how many votes are a majority, who is the best candidate, and whose records of the nodes count.
+"""PURE: which nodes have a vote on a promotion, how many votes are a majority, which standby is the best candidate, and which copy of repmgr.nodes counts.
 
-repmgr-guard is told of votes by guard.json, which `peers` makes, and has copies of the rest; tests/unit/plugins/test_one_definition.py compares them.
+repmgr-guard reads the votes from guard.json, which `peers` produces, and has its own copies of the other functions;
+tests/unit/plugins/test_one_definition.py compares them.
 
-Only a registered node votes. A host that the inventory merely lists would be a vote that nobody sees, for as long as its clone takes or for ever, and
-as a third data node it would take the witness's vote away. A registered node that the inventory does not list votes: it may be alive, and a majority
-of fewer votes than there are could be there twice.
+Only registered nodes have a vote. A host that is only in the inventory could not vote until it is cloned, which may be never, and as a third data node it
+would take the witness's vote away. A registered node that is not in the inventory does have a vote: it may be running, and if votes were left out, two
+groups of nodes could each have a majority.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -21,28 +22,30 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
 
 def majority(votes):
-    """How many of so many votes are more than half."""
+    """The smallest number of votes that is more than half."""
     return votes // 2 + 1
 
 
 def lacking(positions, keeps):
-    """For how many members a server may not have all WAL that they need next: {node id: position}, what they have, and from where on it keeps it for each.
+    """The number of members for which a server may not have all WAL that they need next. Unknown values do not count.
 
-    What is not known counts for nothing.
+    positions: {node id: position that the member has reached}. keeps: {node id: position from which the server has WAL for the member}.
     """
     return sum(1 for member, position in positions.items() if keeps.get(member) is not None and keeps[member] > position)
 
 
 def rank(timeline, lsn, lacks, priority, node_id):
-    """The greatest is promoted: first who has received most, for no row may be lost; of equals one that `lacks` WAL for fewer members."""
+    """The sort key of a candidate; the greatest is promoted. What it has received comes first, so that no transaction is lost; then, fewest members that it
+    `lacks` WAL for.
+    """
     return (timeline or 0, lsn or 0, -lacks, priority, -node_id)
 
 
 def voters(rows):
     """The registered nodes with a vote: every data node, and one witness if the number of data nodes is even.
 
-    rows: [Node], the rows of repmgr.nodes, active or not. Of several witnesses it is the one with the lowest node id, so that every node and every
-    report counts the same votes, in whatever order they have the rows.
+    rows: [Node], the rows of repmgr.nodes, active or not. Of several witnesses the one with the lowest node id votes, so that the result does not depend
+    on the order of the rows.
     """
     found = [row for row in rows if row.type != 'witness']
     witnesses = sorted([row for row in rows if row.type == 'witness'], key=lambda row: row.node_id)
@@ -50,17 +53,17 @@ def voters(rows):
 
 
 def trust(witness, writable, timeline):
-    """Of several copies of repmgr.nodes that with the greatest counts: a primary's, on the newest timeline, then a standby's.
+    """Sort key for copies of repmgr.nodes: the greatest one counts. That is a primary's on the newest timeline, then a standby's.
 
-    A witness's comes last. It is a server of its own, whose timeline says nothing of the cluster's, and it copies the rows now and then only.
+    A witness's copy comes last: its timeline is unrelated to that of the cluster, and it copies the rows only now and then.
     """
     return (writable and not witness, not witness, timeline or 0)
 
 
 def registered(rows, records, joined):
-    """[Node]: the rows, and a row for each host that was registered after they were read, in the order of records; then those that have no record.
+    """[Node] in the order of records, including a row for each host that was registered after the rows were read; then the rows without a record.
 
-    records: {name, node_name, node_id, initial_role} of the hosts of the inventory. joined: the names of those hosts.
+    records: {name, node_name, node_id, initial_role} of the hosts of the inventory. joined: the names of the hosts that were registered later.
     """
     known = dict((row.node_id, row) for row in rows)
     found = []
@@ -76,8 +79,9 @@ def registered(rows, records, joined):
 def peers(rows, records, name, keywords=None):
     """The peers of a host as guard.json lists them: [{name, node_id, conninfo, witness, vote}], in the order of rows.
 
-    rows: what `registered` returns. records: {name, node_id, address, port, conninfo} of the hosts of the inventory. name: the host's. keywords: how
-    to connect to every peer, apart from its address and port; empty for the conninfo of its record, or of its row where it has none.
+    rows: the result of `registered`. records: {name, node_id, address, port, conninfo} of the hosts of the inventory. name: the name of the host.
+    keywords: the connection parameters for every peer except for its address and port; empty to use the conninfo of its record, or without a record, of
+    its row.
     """
     listed = dict((int(record['node_id']), record) for record in records)
     own = [int(record['node_id']) for record in records if record['name'] == name]

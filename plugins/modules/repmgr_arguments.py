@@ -11,15 +11,15 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 ---
 module: repmgr_arguments
-short_description: Check what was passed to a playbook of this collection
+short_description: Check the extra variables of a playbook of this collection
 version_added: 0.1.0
 description:
-  - The first task of each playbook of this collection. Compares the extra variables with what the playbook takes, with the hosts of the
-    play and with their clusters, and fails with the valid names where one does not match.
+  - The first task of each playbook of this collection. Compares the extra variables with the arguments of the playbook, the hosts of the
+    play and their clusters, and fails with a list of valid names if one does not match.
   - A variable with the collection's prefix, such as C(repmgr_target), may also come from C(import_playbook). Its short name, such as
-    C(target), counts only where it is passed with C(-e).
-  - An extra variable that begins with C(repmgr_) and is no variable of this collection is refused.
-  - Runs on the controller and makes no connection. It is an internal part of the playbooks.
+    C(target), is accepted only with C(-e).
+  - An extra variable that begins with C(repmgr_) and is not a variable of this collection is refused.
+  - Runs on the controller without any connection. It is an internal part of the playbooks.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
   - pgfleet.repmgr.attributes.info
@@ -55,13 +55,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 only:
-  description: The clusters that take part, all of them where it is empty. The cluster of a host that was named takes part alone.
+  description: The clusters of this run; empty for all clusters. A host as an argument limits the run to its cluster.
   returned: success
   type: list
   elements: str
 target:
   description:
-    - The host that was named. Each other argument of the playbook is returned in the same way, under its name without C(repmgr_).
-  returned: where the playbook takes one
+    - The host given as C(repmgr_target). Each other argument of the playbook is returned in the same way, under its name without C(repmgr_).
+  returned: if the playbook has this argument
   type: str
 """

@@ -11,12 +11,12 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 ---
 module: repmgr_cluster_info
-short_description: Observe a node of a repmgr cluster and what it can see of its peers
+short_description: Observe a node of a repmgr cluster, and its peers as seen from there
 version_added: 0.1.0
 description:
-  - Reads what one node knows of itself and of its peers in one go, and says what that means for the cluster.
-  - Works on a host with nothing installed as well as on a running node. Changes nothing but, where it is asked for, the O(lock) of the run.
-  - Starts two processes at most for the node itself, C(pg_controldata) and C(psql), where the server answers at the first try.
+  - Gathers the state of one node and of its peers as seen from there, and derives the state of the cluster from it.
+  - Works on a host with nothing installed as well as on a running node. Changes nothing, except for the run lock if O(lock) is set.
+  - Starts at most two processes for the node itself, C(pg_controldata) and C(psql), if the server answers at the first attempt.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
   - pgfleet.repmgr.attributes.info
@@ -26,12 +26,12 @@ author:
 options:
   name:
     description:
-      - The name of the node in the answer, usually that of the inventory. Default is the node name of C(repmgr.conf).
+      - The name of the node in the result, usually that of the inventory. Default is the node name in C(repmgr.conf).
     type: str
   find:
     description:
-      - Whether O(config_file), O(bin_dir) and O(data_directory) that are not given are looked for - C(repmgr.conf) where packages have it, the
-        others in it or where packages have them - so that no facts of the host are needed.
+      - Whether to search for O(config_file), O(bin_dir) and O(data_directory) if they are not given - C(repmgr.conf) in the places where packages
+        install it, the others according to it or in the usual places - so that no facts of the host are needed.
     type: bool
     default: false
   config_file:
@@ -40,11 +40,11 @@ options:
     type: path
   bin_dir:
     description:
-      - The folder of the programs of PostgreSQL and repmgr. It need not exist.
+      - The directory with the programs of PostgreSQL and repmgr. It need not exist.
     type: path
   data_directory:
     description:
-      - The data directory. Default is that of C(repmgr.conf).
+      - The data directory. Default is that in C(repmgr.conf).
     type: path
   port:
     description:
@@ -53,54 +53,54 @@ options:
     default: 5432
   conninfo:
     description:
-      - How to reach the local server. Default is C(conninfo) of C(repmgr.conf).
-      - Where that is not answered, the local socket is tried as O(run_as), if the module runs as that user or as root.
+      - The connection string of the local server. Default is C(conninfo) in C(repmgr.conf).
+      - If the server does not answer there, the local socket is tried as O(run_as), if the module runs as that user or as root.
     type: str
   passfile:
     description:
-      - The password file that connections use, instead of C(~/.pgpass) of the current user.
+      - The passfile for connections, instead of C(~/.pgpass) of the current user.
     type: path
   run_as:
     description:
-      - The user that the server runs as. Root becomes this user for C(repmgr) and for the local socket.
+      - The user that the server runs as. If the module runs as root, it becomes this user for C(repmgr) and for the local socket.
     type: str
     default: postgres
   packages:
     description:
-      - Packages to look for in the records of dpkg or rpm, which is much cheaper than to ask apt or dnf. What is missing is returned.
+      - Packages to look up in the database of dpkg or rpm, which is much cheaper than apt or dnf. The missing ones are returned.
     type: list
     elements: str
     default: []
   package_sources:
     description:
-      - Whether to read which package sources of the PostgreSQL project (PGDG) the host has, from the files of apt, yum and dnf.
+      - Whether to return the package sources of the PostgreSQL project (PGDG) on the host, from the configuration of apt, yum and dnf.
     type: bool
     default: false
   files:
     description:
-      - Files whose contents, mode and owner are told by a digest, so that a playbook need not write again what is there.
+      - Files for which to return a digest of the contents, mode and owner, so that a playbook can skip files that are up to date.
     type: list
     elements: path
     default: []
   blocks:
     description:
-      - The same for what stands between two markers of C(ansible.builtin.blockinfile), by the path of the file. Each marker is what follows
+      - The same for a block between two markers of C(ansible.builtin.blockinfile), by the path of the file. The value is the text after
         C(# BEGIN) and C(# END).
     type: dict
     default: {}
   settings_file:
     description:
-      - The file of PostgreSQL's settings that this collection writes. What it keeps of earlier settings is returned.
+      - The file with PostgreSQL settings that this collection writes. The earlier settings that it keeps are returned.
     type: path
   contents:
     description:
-      - Files whose contents are told. They must hold nothing that is secret.
+      - Files whose contents are returned. They must not contain secrets.
     type: list
     elements: path
     default: []
   hba:
     description:
-      - The rules that this collection writes to the top of C(pg_hba.conf). Told is whether that would change the file, not what is in it.
+      - The rules that this collection writes to the top of C(pg_hba.conf). Returned is whether they would change the file, not its contents.
     type: dict
     suboptions:
       file:
@@ -108,15 +108,15 @@ options:
         type: path
         required: true
       rights:
-        description: Its mode, owner and group in one string, as O(files) are told.
+        description: Its mode, owner and group in one string, in the format that is returned for O(files).
         type: str
         required: true
       os_user:
-        description: The user of the operating system that the socket lets in as the role of the same name.
+        description: The OS user that may connect over the local socket, as the role of the same name.
         type: str
         required: true
       user:
-        description: The role of repmgr, which every address of O(peers) is let in as.
+        description: The role of repmgr, as which all addresses of O(peers) may connect.
         type: str
         required: true
       database:
@@ -132,23 +132,23 @@ options:
         type: bool
         required: true
       extra:
-        description: Further rules, as C(repmgr_pg_hba_extra) has them.
+        description: Further rules, in the form of C(repmgr_pg_hba_extra).
         type: list
         elements: raw
         default: []
   peers:
     description:
-      - Hosts whose SSH and PostgreSQL ports are tried, all at once.
+      - Hosts whose SSH and PostgreSQL ports are probed, in parallel.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: The name of the peer in the answer.
+        description: The name of the peer in the result.
         type: str
         required: true
       address:
-        description: Where this node would connect to.
+        description: The address that this node would connect to.
         type: str
         required: true
       port:
@@ -161,19 +161,19 @@ options:
         default: 22
   log_in:
     description:
-      - Whether to log in to O(peers) with the node's own credentials - by SSH as O(run_as) with C(ssh_options) of
-        C(repmgr.conf), by SQL and by the replication protocol with its C(conninfo). All at once; needs O(config_file).
-      - Of more than five, those five whose names follow the node's own (after the last comes the first). All nodes of a cluster do it at
-        the same time, and sshd turns away whom it likes from the eleventh on (its C(MaxStartups)).
+      - Whether to log in to O(peers) with the node's own credentials - by SSH as O(run_as) with C(ssh_options) from
+        C(repmgr.conf), by SQL, and by the replication protocol with its C(conninfo). This is done in parallel and needs O(config_file).
+      - At most five peers are tried, those that follow the node in alphabetical order, wrapping around. All nodes of a cluster do this at
+        the same time, and sshd drops connections at random if more than ten are in the login phase (its C(MaxStartups)).
     type: bool
     default: false
   tls:
     description:
-      - The server's TLS files, looked at as a peer with C(sslmode=verify-full) would.
+      - The TLS files of the server, to be checked as a peer with C(sslmode=verify-full) would.
     type: dict
     suboptions:
       certificate:
-        description: The certificate, with what leads up to the authority.
+        description: The certificate, with the chain up to the CA.
         type: path
         required: true
       key:
@@ -181,68 +181,68 @@ options:
         type: path
         required: true
       root:
-        description: The authorities that the node trusts.
+        description: The CAs that the node trusts.
         type: path
         required: true
       names:
-        description: Names and addresses that the certificate must be made out to.
+        description: Names and addresses that the certificate must be valid for.
         type: list
         elements: str
         default: []
       authority_key:
-        description: Where the private key of the cluster's own authority would be.
+        description: The path where the private key of the cluster's own CA would be.
         type: path
   lock:
     description:
-      - Take the lock of the node, a file in C(/run/pgfleet) that keeps one run of a playbook from working beside another, or renew it. In check mode the
-        lock is only read.
+      - Take or renew the run lock of the node, a file in C(/run/pgfleet) that prevents two runs of playbooks at the same time. In check mode the lock is
+        only read.
       - While another run has the lock, nothing else is observed.
     type: dict
     suboptions:
       run:
-        description: Which run this is. The controller fills it in.
+        description: The identity of this run. The controller fills it in.
         type: dict
       override:
-        description: Runs whose locks are taken, because they are known to be dead.
+        description: Ids of runs whose locks are overridden, because they are known to be dead.
         type: list
         elements: str
         default: []
       before:
-        description: The C(observed.run_lock.boot) of the run's own observation before this one. A lock that was lost in between is not taken again.
+        description: The C(observed.run_lock.boot) of the previous observation by the same run. A lock that was lost in between is not taken again.
         type: str
         default: ''
       release:
         description:
-          - Release the lock of this run instead, and return nothing but what O(show) and O(ask) want.
-          - V(end) is for the end of a run. V(refused) is for a run that has changed nothing; it puts back the lock of a run that had fallen silent.
+          - Release the lock of this run instead, and return only the results of O(show) and O(ask).
+          - V(end) is for the end of a run. V(refused) is for a run that has changed nothing; it restores an expired lock that this run had replaced.
         type: str
         choices: [end, refused]
   observe_peers:
     description:
-      - Observe every registered node and every peer over SQL too. Needed for a verdict on the whole cluster.
+      - Observe every registered node and every peer over SQL as well. This is needed for a verdict on the whole cluster.
     type: bool
     default: false
   connect_timeout:
     description:
-      - Seconds to wait for a connection. Peers are asked at the same time, so any number of dead ones costs this once.
+      - Seconds to wait for a connection. Peers are queried in parallel, so any number of dead ones costs this time once.
     type: int
     default: 3
   events:
     description:
-      - How many of repmgr's latest events to return.
+      - The number of repmgr's latest events to return.
     type: int
     default: 0
   show:
     description:
-      - Texts of repmgr's own to return, as a person would see them.
+      - The output of repmgr commands to return, as text for humans.
     type: list
     elements: str
     choices: [cluster, event, service, crosscheck]
     default: []
   ask:
     description:
-      - Answers of repmgr's own to return as data. A line that is not understood is returned too, and warned of.
-      - V(matrix) and V(crosscheck) make repmgr go to every node over SSH.
+      - The output of repmgr commands to return as data. A line that is not understood is returned as well, with a warning.
+      - With V(matrix) and V(crosscheck) repmgr logs in to every node by SSH.
     type: list
     elements: str
     choices: [cluster, service, event, matrix, crosscheck, node_status, node_check]
@@ -302,7 +302,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 observed:
-  description: What the node sees. Passwords never appear.
+  description: The observation of this node. It never contains passwords.
   returned: unless O(lock.release) is set
   type: dict
   contains:
@@ -311,25 +311,25 @@ observed:
       type: str
       returned: always
     installed:
-      description: Whether the programs of PostgreSQL are there.
+      description: Whether the programs of PostgreSQL are installed.
       type: bool
       returned: always
     missing_packages:
-      description: Those of O(packages) that are not installed. V(none) where there are no records of dpkg or rpm.
+      description: Those of O(packages) that are not installed. V(none) if there is no database of dpkg or rpm.
       type: list
       elements: str
       returned: always
     package_sources:
       description:
-        - With O(package_sources), the sources of PGDG, also disabled ones, each with C(file), C(line) and C(enabled). Those of apt have C(uris),
-          C(suites), C(components), C(architectures), C(signed), C(keys) and C(missing_keys), those of yum and dnf C(id) and C(urls).
-          C(ours) tells whether role C(pgdg_repo) has written it.
+        - With O(package_sources), the sources of PGDG, including disabled ones, each with C(file), C(line) and C(enabled). Sources of apt have
+          C(uris), C(suites), C(components), C(architectures), C(signed), C(keys) and C(missing_keys), those of yum and dnf have C(id) and C(urls).
+          C(ours) is whether role C(pgdg_repo) wrote it.
       type: list
       elements: dict
       returned: always
     files:
       description:
-        - Each of O(files) and O(blocks) that is there, as SHA-256, mode, owner and group in one string. Of a folder, the word C(folder) and the rest.
+        - SHA-256, mode, owner and group in one string for each of O(files) and O(blocks) that exists. For a directory, C(folder) instead of the SHA-256.
       type: dict
       returned: always
     contents:
@@ -338,47 +338,47 @@ observed:
       returned: always
     hba:
       description:
-        - With O(hba), as C(due) those of V(socket), V(add) and V(remove) that would change the file - the rule for the socket, all missing rules, and
-          the removal of those that are not asked for any more - as C(file) its path, as C(exists) whether it is there, and as C(other) the file that
-          the server reads in its place, or V(none).
+        - With O(hba), C(due) lists the steps that would change the file - V(socket) adds the rule for the local socket, V(add) all missing rules, and
+          V(remove) removes rules that are no longer wanted. C(file) is its path, C(exists) whether it exists, and C(other) the file that the server
+          reads instead, or V(none).
       type: dict
       returned: always
     repmgr_installed:
-      description: Whether the programs of repmgr are there.
+      description: Whether the programs of repmgr are installed.
       type: bool
       returned: always
     deployed:
-      description: Whether the unit of repmgrd is there that role C(repmgrd) writes once a node has its data.
+      description: Whether the systemd unit exists that role C(repmgrd) writes once a node has its data.
       type: bool
       returned: always
     repmgr_version:
-      description: The version of the installed repmgr as V(MAJOR.MINOR), or V(none) where it is not installed or its extension is not in the usual place.
+      description: The version of the installed repmgr as V(MAJOR.MINOR), or V(none) if it is not installed or its extension is not in the usual place.
       type: str
       returned: always
     config:
-      description: The settings of C(repmgr.conf), or V(none) where there is no such file.
+      description: The settings in C(repmgr.conf), or V(none) if there is no such file.
       type: dict
       returned: always
     elsewhere:
       description:
-        - Configuration files of this host that are for another data directory than the one that was looked at, each with C(file), C(data_directory) and
-          C(major), the version of what is there or V(none). Of C(repmgr.conf) also C(node_id), of a cluster of Debian C(version).
+        - Configuration files on this host for another data directory than the observed one, each with C(file), C(data_directory) and C(major), the
+          version of the data there or V(none). A C(repmgr.conf) also has C(node_id), and a cluster of Debian's C(postgresql-common) C(version).
       type: list
       elements: dict
       returned: always
     data:
       description:
         - The data directory. C(state) is V(missing), V(empty), V(partial), V(valid), V(unrecognised) or V(unknown).
-        - C(clone_begun) tells of one that is missing or empty whether a clone into it was begun and never finished.
+        - C(clone_begun) is, for a directory that is missing or empty, whether a clone into it was begun and not finished.
         - C(timeline), C(cluster_state) and C(system_identifier) are those of the control file.
       type: dict
       returned: always
     server:
       description:
-        - The server. C(state) is V(running), V(stopped), V(starting) or V(unknown); C(sql) tells whether it answered.
-        - C(timeline) is that of the WAL being written or received, which the control data follow at the next checkpoint only.
-        - C(configured) has the settings that this collection sets and that the server's files say, each with C(setting), C(unit), C(default) and
-          C(file). C(kept) has those of earlier settings that O(settings_file) keeps, V(none) where this collection has not written it.
+        - The server. C(state) is V(running), V(stopped), V(starting) or V(unknown); C(sql) is whether it answered.
+        - C(timeline) is that of the WAL being written or received. The control file has it only from the next checkpoint on.
+        - C(configured) has the settings of this collection that are defined in the server's configuration files, each with C(setting), C(unit),
+          C(default) and C(file). C(kept) has the earlier settings that O(settings_file) keeps, V(none) if this collection has not written that file.
       type: dict
       returned: always
     receiver:
@@ -396,69 +396,70 @@ observed:
       elements: dict
       returned: always
     repmgr:
-      description: Whether the database is there, the version of the extension, the registered nodes, and repmgrd's state.
+      description: Whether the database exists, the version of the extension, the registered nodes, and the state of repmgrd.
       type: dict
       returned: always
     daemons:
       description:
-        - Every C(repmgrd) process of this node, each with C(pid), and C(unit), the systemd service that runs it or V(none). More than one watch the same
-          node twice.
+        - Every C(repmgrd) process of this node, each with C(pid), and C(unit), the systemd service that runs it or V(none). There should not be more than
+          one.
       type: list
       elements: dict
       returned: always
     guard:
       description:
-        - Whether repmgr-guard is C(running) and C(enabled), and C(stopped), a dictionary where it has stopped the server, with C(code), C(peers) that
-          were the reason and C(since) as far as it wrote them down, V(none) where it has not. C(peers) have a C(node_id) and a C(conninfo).
-        - C(fuse) is C(running) and C(enabled) of its fuse, V(none) where that is not installed.
+        - Whether repmgr-guard is C(running) and C(enabled). If it has stopped the server, C(stopped) is a dictionary with C(code), the C(peers) that
+          were the reason, and C(since), as far as it recorded them, otherwise V(none). C(peers) have a C(node_id) and a C(conninfo).
+        - C(fuse) has C(running) and C(enabled) of its fuse, V(none) if that is not installed.
       type: dict
-      returned: where it is installed
+      returned: if it is installed
     run_lock:
       description:
-        - The lock of the run that works on this node, V(none) where there is none. C(state) is V(held), V(refused) where another run has it, V(lost)
-          where this run had it, V(seen) without O(lock), or V(unavailable) with the C(reason).
-        - With V(held) C(boot), for O(lock.before). Of another run C(run), C(playbook), C(user), C(controller), and its C(process) there;
-          C(for_seconds) since it began, C(renewed_seconds) since it was seen last, and whether its SSH connection is open, C(connected).
+        - The lock of the run that works on this node, V(none) if there is none. C(state) is V(held), V(refused) if another run has it, V(lost) if this
+          run had it and has it no longer, V(seen) without O(lock), or V(unavailable) with the C(reason).
+        - If V(held), C(boot) is the value for O(lock.before). For another run there are C(run), C(playbook), C(user), C(controller) and its C(process)
+          there, C(for_seconds) since it began, C(renewed_seconds) since it last renewed the lock, and C(connected), whether its SSH connection is open.
       type: dict
       returned: always
     disks:
       description:
-        - The file systems of the data directory and, where it has one of its own, of its WAL, each with C(path), C(total_bytes) and
-          C(free_bytes), which is what the server may use.
+        - The file systems of the data directory and, if it is a different one, of the WAL, each with C(path), C(total_bytes) and
+          C(free_bytes), the space available to the server.
       type: list
       elements: dict
       returned: always
     reach:
       description:
-        - Each peer as seen from here. C(ssh) and C(postgresql) are V(open), V(refused), V(timeout), V(unreachable),
-          V(unresolved) or V(error). C(addresses) are what its address resolves to, C(sources) the addresses of this host that it sees.
+        - Each peer as seen from this host. C(ssh) and C(postgresql) are V(open), V(refused), V(timeout), V(unreachable),
+          V(unresolved) or V(error). C(addresses) are the IP addresses that its address resolves to, C(sources) the local addresses that connections to
+          it come from.
       type: list
       elements: dict
       returned: always
     tls:
       description:
-        - What a peer would say of the server's certificate. C(error) is empty where it would accept it; C(days) are left until it
-          expires, C(authority_days) until its authority does; C(names) are those it is made out to; C(root) is the SHA-256 of the file of
-          authorities; C(authority_key) tells whether the authority's own key is on this host. V(none) without O(tls).
+        - The server's certificate as a peer would judge it. C(error) is empty if the peer would accept it. C(days) are the days until it
+          expires, C(authority_days) the days until its CA expires. C(names) are its subject alternative names. C(root) is the SHA-256 of the file of
+          trusted CAs. C(authority_key) is whether the key of the CA is on this host. V(none) without O(tls).
       type: dict
       returned: always
     logins:
       description:
-        - With O(log_in), for each peer that was tried and has an open port C(ssh), C(sql) and C(replication), each empty where it worked, else
-          why not.
+        - With O(log_in), C(ssh), C(sql) and C(replication) for each peer that was tried and has an open port, each empty if the login worked,
+          otherwise the error.
       type: dict
       returned: always
     peers:
-      description: The observation of each peer by name, V(none) where it did not answer.
+      description: The observation of each peer by name, V(none) if it did not answer.
       type: dict
       returned: always
     events:
-      description: The latest events, and the last promotion where it is not among them.
+      description: The latest events, and the last promotion if it is not among them.
       type: list
       elements: dict
       returned: always
 cluster:
-  description: What this node's observations say of the cluster.
+  description: The state of the cluster according to the observations of this node.
   returned: unless O(lock.release) is set
   type: dict
   contains:
@@ -477,42 +478,42 @@ cluster:
       returned: always
     failover_ready:
       description:
-        - Would an automatic failover succeed if the primary died now. Needs O(observe_peers=true).
-        - The answer is worked out as C(repmgrd) would elect - by the active nodes below the primary, of which more than half must
-          be in sight, one of them in the primary's location.
+        - Whether an automatic failover would succeed if the primary failed now. Needs O(observe_peers=true).
+        - The answer follows the rules by which C(repmgrd) elects - the active nodes below the primary vote, and more than half of them must be
+          visible, at least one of them in the location of the primary.
       type: dict
       returned: always
       contains:
         ready:
-          description: Whether it would. V(true) exactly where there are no reasons.
+          description: Whether it would. V(true) if and only if C(reasons) is empty.
           type: bool
           returned: always
         reasons:
           description:
-            - Why it would not, or would leave a node behind, each with the node, what was seen, what was expected and what to type.
+            - The reasons why it would fail, or why a node would not follow, each with the node, what was seen, what was expected and the next step.
           type: list
           elements: str
           returned: always
         candidates:
           description:
-            - The standbys of the primary that answer, the one that would be elected first, each with C(name), C(node_id), C(priority),
-              C(location), C(lag_bytes), and C(obstacles) that keep it from being promoted.
+            - The standbys of the primary that answer, beginning with the one that would be elected, each with C(name), C(node_id), C(priority),
+              C(location), C(lag_bytes), and C(obstacles), the reasons why it cannot be promoted.
           type: list
           elements: dict
           returned: always
     summary:
-      description: One line.
+      description: A summary in one line.
       type: str
       returned: always
 status_text:
-  description: What repmgr itself says, by the names of O(show).
+  description: The output of repmgr for each of O(show).
   returned: when O(show) is not empty
   type: dict
 answers:
   description:
-    - What repmgr itself answers, by the names of O(ask), each with C(rows), the exit code C(rc), C(warnings), and the lines that were
-      not understood as C(unknown). V(25) as exit code only says that there are warnings.
-    - C(error) in place of these where repmgr could not answer.
+    - The output of repmgr as data for each of O(ask), with C(rows), the exit code C(rc), C(warnings), and as C(unknown) the lines that were
+      not understood. The exit code V(25) only means that there are warnings.
+    - If repmgr failed, C(error) instead of these.
   returned: when O(ask) is not empty
   type: dict
 """
@@ -587,7 +588,7 @@ def status_texts(module, repmgr):
     for what in module.params['show']:
         try:
             answer = repmgr.show(what)
-            # What repmgr warns of belongs to the table above it: "node is not attached" is nowhere else.
+            # Keep repmgr's warnings with its table: "node is not attached" is not in the table itself.
             texts[what] = redacted('\n'.join([answer.stdout.rstrip()] + warnings(answer.stderr)) + '\n')
         except CommandError as exc:
             texts[what] = redacted(exc.result.stderr or exc.message)
@@ -618,19 +619,19 @@ def redacted_all(value):
 
 
 def run_lock(module):
-    """What is to be told of the lock of the node, taken first where it is to be taken."""
+    """Take or renew the run lock of the node if that was requested; return its state."""
     lock = module.params['lock']
     if not lock or not lock['run'] or module.check_mode:
         return _run_lock.seen()
     found = _run_lock.take(lock['run'], lock['override'], lock['before'])
     if found['state'] == 'unavailable':
-        module.warn('%s: cannot take the lock of the run (%s). Nothing keeps another run from working on this node at the same time.' % (
+        module.warn('%s: cannot take the run lock (%s). Nothing prevents another run from working on this node at the same time.' % (
             module.params['name'], found['reason']))
     return found
 
 
 def asked(module, runner, place):
-    """What repmgr itself says, where that is wanted."""
+    """The output of repmgr for `show` and `ask`."""
     result = {}
     repmgr = Repmgr(runner, place.bin_dir or '', place.config_file or '', module.params['passfile'], module.params['run_as'])
     if module.params['show']:
@@ -655,13 +656,13 @@ def main():
             _run_lock.release(params['lock']['run']['run'], refused=params['lock']['release'] == 'refused')
         module.exit_json(changed=False, **asked(module, runner, place))
 
-    # Before anything is looked at: without the lock, that may be another run's work in progress.
+    # Take the lock before observing: otherwise the observation may be the intermediate state of another run.
     found = run_lock(module)
     if found and found['state'] in ('refused', 'lost'):
         observed = Observed(name=place.name, run_lock=found)
         module.exit_json(changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed))
 
-    # A peer that is gone costs the timeout, in which this node can be looked at.
+    # A dead peer costs the timeout, so observe this node in the meantime.
     reached, failed = [], []
 
     def knock():
@@ -682,7 +683,7 @@ def main():
     observed.package_sources = _observe.package_sources() if params['package_sources'] else []
     knocking.join()
     if failed:
-        module.fail_json(msg='%s: cannot ask which peers are in reach: %s' % (observed.name, failed[0]))
+        module.fail_json(msg='%s: cannot probe the ports of its peers: %s' % (observed.name, failed[0]))
     observed.reach = reached
     if params['hba']:
         observed.hba = _observe.hba(params['hba'], reached, (observed.server.settings or {}).get('hba_file'))

@@ -14,11 +14,11 @@ module: repmgr_node
 short_description: Bring one node of a repmgr cluster to its desired state
 version_added: 0.1.0
 description:
-  - Registers, clones, starts, follows, rejoins or unregisters a node, whichever takes it from what it is to what it shall be.
-  - What will happen is decided by a table of numbered rules over what was observed. The rule that applied is returned, in check mode too.
-  - Roles do not change by this module. Where the live cluster says otherwise, it refuses and names what to do.
-  - Run it as the user that the server runs as. C(repmgr) refuses to be run by root.
-  - What the node shall be is read from C(repmgr.conf), so that there is one source of it.
+  - Registers, clones, starts, attaches, rejoins or unregisters a node, depending on its observed and its desired state.
+  - A table of numbered rules decides what to do. The rule that matched is returned, in check mode as well.
+  - This module does not change roles. If the cluster contradicts O(role), it refuses and says what to do instead.
+  - Run it as the postgres OS user. C(repmgr) refuses to run as root.
+  - The desired state is read from C(repmgr.conf), so that it is defined in one place.
 extends_documentation_fragment:
   - pgfleet.repmgr.repmgr
   - pgfleet.repmgr.attributes
@@ -29,13 +29,13 @@ author:
 options:
   role:
     description:
-      - The role that the node has now, or shall get if it is new.
+      - The role that the node has now, or the role of a new node.
     type: str
     choices: [primary, standby, witness]
     required: true
   state:
     description:
-      - With V(absent), the node is unregistered and its slot dropped. Its data are kept.
+      - With V(absent), the node is unregistered and its slot is dropped. Its data are kept.
     type: str
     choices: [present, absent]
     default: present
@@ -50,32 +50,32 @@ options:
     type: path
   primary_conninfo:
     description:
-      - How to reach the live primary. A standby and a witness need it; a node that is registered can find it by itself.
+      - The connection string of the live primary. A standby or witness needs it, unless it is registered and can find the primary by itself.
     type: str
   upstream_conninfo:
     description:
-      - How to reach the node to clone from and to follow. Default is the live primary.
+      - The connection string of the node to clone from and to follow. Default is the live primary.
     type: str
   clone_conninfo:
     description:
-      - How to reach the node to clone from, where that is not the node to follow - a standby, say, so that the primary is spared.
+      - The connection string of the node to clone from, if that is not the node to follow. To take load off the primary, clone from a standby.
       - Default is O(upstream_conninfo).
     type: str
   upstream_node_id:
     description:
-      - The id of that node. Default is that of the live primary.
+      - The id of the node to follow. Default is that of the live primary.
     type: int
   progress:
     description:
-      - Whether to say, while a clone or a rewind runs, how far it is - bytes, rate and time left as far as the source knows them.
-      - The task then runs as a job in the background of the host, and goes on there should the connection break.
+      - Whether to display the progress of a clone or a rewind while it runs - bytes, rate and time left, as far as the source reports them.
+      - The task then runs as a background job on the host, which goes on if the connection breaks.
     type: bool
     default: false
   rejoin:
     description:
-      - How far to go for a node that is stopped after it was a primary, or that cannot follow its upstream any more.
-      - V(never) refuses. V(attach) attaches it where its data did not diverge. V(rewind) uses C(pg_rewind) where they did.
-      - V(reclone) moves the data directory aside, keeping it, and clones.
+      - What to do with a node that was a primary and is stopped, or that cannot follow its upstream any more.
+      - V(never) refuses. V(attach) attaches it if its data did not diverge. V(rewind) uses C(pg_rewind) if they did.
+      - V(reclone) moves the data directory aside, keeps it, and clones again.
     type: str
     choices: [never, attach, rewind, reclone]
     default: never
@@ -87,17 +87,17 @@ options:
     default: []
   clone_timeout:
     description:
-      - Seconds that a clone or a rejoin may take. A rewind that is ended leaves data that can only be cloned again.
+      - Seconds that a clone or a rejoin may take. After a rewind that was aborted, the node has to be cloned again.
     type: int
     default: 86400
   start_timeout:
     description:
-      - Seconds until a server must answer after its start, and until a standby must stream.
+      - Seconds to wait for a server to answer after its start, and for a standby to stream.
     type: int
     default: 60
   register_timeout:
     description:
-      - Seconds until the record of a new standby must have reached it.
+      - Seconds to wait until the record of a new standby is replicated to it.
     type: int
     default: 60
   system_identifier:
@@ -105,8 +105,8 @@ options:
       - The system identifier that the data must have. Default is that of the live primary.
     type: str
 notes:
-  - A clone that was interrupted leaves a note in C(~/.repmgr_node) of the current user. At the next run the partial directory is
-    moved aside and cloned again; it is never started. Where a server has run on it since, the note is ignored.
+  - A clone that was interrupted leaves a marker in C(~/.repmgr_node) of the current user. At the next run the partial data directory is
+    moved aside and cloned again; it is never started. If a server has run with it since, the marker is ignored.
 seealso:
   - module: pgfleet.repmgr.repmgr_cluster_info
   - module: pgfleet.repmgr.repmgr_switchover
@@ -154,47 +154,47 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rule:
-  description: The rule that applied, with its C(id) and C(why).
+  description: The rule that matched, with its C(id) and C(why).
   returned: always
   type: dict
   sample: {id: 504, why: the data directory is empty}
 actions:
   description:
-    - What was done, or would be done in check mode, in order, each with C(action) and C(text).
-    - After a run each has the C(seconds) that it took, and the C(result) of its program, with C(cmd), C(rc), C(stdout) and C(stderr).
+    - The actions that were carried out, or would be in check mode, in order, each with C(action) and C(text).
+    - Except in check mode, each has C(seconds), the time that it took, and the C(result) of its program with C(cmd), C(rc), C(stdout) and C(stderr).
   returned: always
   type: list
   elements: dict
 situation:
-  description: What was observed, condensed to the words that the rules are written in.
+  description: The observed state, condensed to the words that the rules use.
   returned: always
   type: dict
 differences:
-  description: What a registration changes, each with C(field), C(before) and C(after).
+  description: The fields that a registration changes, each with C(field), C(before) and C(after).
   returned: always
   type: list
   elements: dict
 before:
-  description: The node before.
+  description: The state of the node before.
   returned: always
   type: dict
 after:
-  description: The node afterwards, observed again. Not returned in check mode, where nothing has happened.
+  description: The state of the node afterwards, observed again. Not returned in check mode.
   returned: when something was done
   type: dict
 refusal:
   description:
-    - Why nothing was done, or why an action failed, with C(node), C(seen), C(expected) and C(steps), from which RV(ignore:msg) is made.
+    - Why nothing was done, or why an action failed, with C(node), C(seen), C(expected) and C(steps). RV(ignore:msg) is rendered from these.
     - Each of C(steps) has C(text), or C(playbook) (of this collection) and its C(arguments), or C(shell) and the C(host) to run it on. A command
-      may have C(reason) (the words before it), C(only_if) (when it is right at all) and C(check) (for C(--check)). An argument that is V(none) has
-      to be chosen.
+      may have C(reason) (the text before it), C(only_if) (the condition under which it applies) and C(check) (for C(--check)). An argument that is
+      V(none) has to be chosen by the operator.
   returned: on a failure that the module foresees
   type: dict
-  sample: {node: db1, seen: the server is stopped and was a primary, expected: "a standby, because another primary lives",
+  sample: {node: db1, seen: the server is stopped and was a primary, expected: "a standby, because another primary is running",
            steps: [{playbook: rejoin, arguments: {repmgr_target: db1}, reason: Bring it back by}]}
 dry_run:
-  description: In check mode, what repmgr's own C(--dry-run) says to the first action that has one. V(none) where there is none, and where
-    the server would be stopped before.
+  description: The result of repmgr's own C(--dry-run) for the first action that has one. V(none) if there is no such action, and if the server
+    would be stopped first.
   returned: in check mode
   type: dict
 """
@@ -231,12 +231,12 @@ ARGUMENTS = dict(
     passfile=dict(type='path', no_log=False),
     connect_timeout=dict(type='int', default=3),
 )
-# A standby needs a moment to attach; until then it looks as if it could not.
+# Seconds to wait for a standby to attach; until then it looks detached.
 _SETTLE = 10
 
 
 def desired_from(module, config):
-    """What the node shall be: repmgr.conf, and what the task says."""
+    """The desired state: from repmgr.conf and the arguments of the task."""
     params = module.params
     role = params['role']
     slots = config.get('use_replication_slots', 'no').lower() in ('yes', 'true', 'on', '1', 't', 'y')
@@ -261,7 +261,7 @@ def desired_from(module, config):
 
 
 class Node:
-    """Observe and decide, as often as it takes."""
+    """Observe a node and make a plan, repeatedly if necessary."""
 
     def __init__(self, module, runner, psql, place, desired):
         self.module = module
@@ -280,13 +280,13 @@ class Node:
         return view, _plan.make_plan(self.desired, situation, found)
 
     def look_until_settled(self, patience):
-        """A server that is starting, or a standby that is just connecting, is given its time."""
+        """Observe until the server has started, or the standby has connected, or the time limit is reached."""
         started = time.time()
         while True:
             view, plan = self.look()
             server = plan.situation.server
             limit = self.module.params['start_timeout'] if server in ('starting', 'silent') else patience
-            # A primary that does not answer does not let anyone stream; waiting would not help.
+            # No standby can stream from a primary that does not answer, so waiting would not help.
             waiting = server in ('starting', 'silent') or (
                 server == 'running' and plan.situation.upstream == 'detached' and plan.situation.primary == 'live'
                 and self.desired.role == 'standby')
@@ -300,7 +300,7 @@ def shown(actions):
 
 
 def priced(context, actions):
-    """The same for check mode, with what would be moved and copied named by size."""
+    """The same for check mode, with the size of what would be moved or copied."""
     found = shown(actions)
     for entry in found:
         size = _apply.SIZES.get(entry['action'], lambda dummy: '')(context)
@@ -331,7 +331,7 @@ def refusal(node, plan, view):
 
 
 def _refusal(node_name, seen, expected, steps):
-    """For fail_json(): as text, and as data that the controller says in its own words."""
+    """Arguments for fail_json(): the message, and the data from which the controller renders it again."""
     found = dict(node=node_name, seen=seen, expected=expected, steps=_steps.listed(steps))
     return dict(msg=message(**found), refusal=found)
 
@@ -405,7 +405,6 @@ def main():
     result['diff'] = {'before': result['before'], 'after': result['after']}
     for warning in context.warnings:
         module.warn(warning)
-    # A node that was unregistered is done with: what it is otherwise is no business of this task.
     if rest.actions or rest.refused:
         result['remaining'] = {'rule': rest.rule, 'why': rest.why, 'actions': rest.actions, 'situation': plain(rest.situation)}
         result.update(_refusal(

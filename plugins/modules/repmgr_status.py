@@ -11,13 +11,13 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 ---
 module: repmgr_status
-short_description: Print the status of clusters, and write it to files
+short_description: Print the status of clusters and write it to files
 version_added: 0.1.0
 description:
-  - Says what the observations of all nodes mean, for a person or for a program. The playbook C(pgfleet.repmgr.status) is made of
-    M(pgfleet.repmgr.repmgr_cluster_info) and this.
-  - Runs on the controller and connects to nobody. Text is printed as it is, with colours on a terminal unless C(ANSIBLE_NOCOLOR) or
-    C(NO_COLOR) is set; a stdout callback that makes JSON of the whole run has it in the result alone.
+  - Combines the observations of all nodes into a report for humans or for programs. The playbook C(pgfleet.repmgr.status) consists of
+    M(pgfleet.repmgr.repmgr_cluster_info) and this module.
+  - Runs on the controller without any connection. The text is printed directly, with colours on a terminal unless C(ANSIBLE_NOCOLOR) or
+    C(NO_COLOR) is set. With a JSON stdout callback, it is only in the result.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
   - pgfleet.repmgr.attributes.info
@@ -32,20 +32,20 @@ options:
     required: true
   format:
     description:
-      - V(text) for people, V(json) for programs. The JSON is what P(pgfleet.repmgr.cluster_status#filter) returns, from a line C({) to
+      - V(text) for humans, V(json) for programs. The JSON is the result of P(pgfleet.repmgr.cluster_status#filter), from a line C({) to
         a line C(}).
     type: str
     choices: [text, json]
     default: text
   output:
     description:
-      - A file on the controller that gets the same, without colours. Relative to the current directory. It is replaced as a whole,
-        in check mode, too.
+      - A file on the controller to write the same output to, without colours. The path is relative to the current directory. The file is
+        replaced atomically, in check mode as well.
     type: path
   report:
     description:
-      - A file on the controller that gets one HTML page for all clusters, which needs no network and no script - the verdicts, who streams
-        from whom, the nodes, who reaches whom, events, problems and the next commands. Written as O(output) is.
+      - A file on the controller to write one HTML page for all clusters to, which needs no network and no script - health, replication
+        topology, nodes, logins between them, events, problems and the next commands. It is written in the same way as O(output).
     type: path
 seealso:
   - module: pgfleet.repmgr.repmgr_cluster_info
@@ -82,7 +82,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What was printed, without colours.
+  description: The text that was printed, without colours.
   returned: always
   type: str
 verdicts:

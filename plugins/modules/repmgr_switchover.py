@@ -11,16 +11,16 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 ---
 module: repmgr_switchover
-short_description: Make this standby the primary of its repmgr cluster, in good order
+short_description: Make this standby the primary of its repmgr cluster by a switchover
 version_added: 0.1.0
 description:
-  - Checks everything that can be known beforehand, asks the old primary for a checkpoint, lets C(repmgr) try and then do the
-    switchover, and verifies the result on every node, its replication slots included.
-  - Beforehand means that all nodes answer, this one streams and is not behind, repmgrd runs everywhere and is paused nowhere, SSH works as
-    C(repmgr) uses it and from the primary back to this node, sudo allows the service commands on every node, the primary has archived its
-    WAL, and this node has room for those that will stream from it. Everything is said at once, in check mode as well.
-  - Whatever happens, repmgrd is not left paused.
-  - Run it on the standby that shall become primary, as the user that the server runs as. On the primary itself it changes nothing.
+  - Runs a preflight, requests a checkpoint on the old primary, runs the dry run of C(repmgr) and then its switchover, and verifies the result
+    on every node, including replication slots.
+  - The preflight checks that all nodes answer, that this one streams and does not lag, that repmgrd runs on all nodes and is not paused, that
+    SSH works in the way C(repmgr) uses it and from the primary back to this node, that sudo allows the service commands on every node, that the
+    primary has archived its WAL, and that this node has enough WAL senders and slots. It reports all problems at once, in check mode as well.
+  - repmgrd is never left paused, even if the switchover fails.
+  - Run it on the standby that shall become primary, as the postgres OS user. On the primary itself it changes nothing.
 extends_documentation_fragment:
   - pgfleet.repmgr.repmgr
   - pgfleet.repmgr.attributes
@@ -41,20 +41,20 @@ options:
     default: true
   max_lag:
     description:
-      - Bytes that the standby may be behind before it is refused. What is behind delays the end of the write gap.
+      - The lag in bytes above which the switchover is refused. The lag adds to the time without writes.
     type: int
     default: 16777216
   max_archive_ready:
     description:
-      - WAL files that may wait to be archived on the primary before the switchover is refused. A primary archives them before it has
-        shut down, and clients wait for that.
-      - It is looked at only when C(archive_mode) is on and there is a command or library to archive with.
-      - The default is where C(repmgr node check) begins to warn. C(repmgr) itself refuses from 128 on.
+      - The number of WAL files waiting to be archived on the primary above which the switchover is refused. A primary archives them before it
+        shuts down, and clients wait for that.
+      - This is checked only if C(archive_mode) is on and an archive command or library is set.
+      - The default is the threshold at which C(repmgr node check) warns. C(repmgr) itself refuses from 128 on.
     type: int
     default: 16
   timeout:
     description:
-      - Seconds until every node must have followed.
+      - Seconds to wait until all nodes follow the new primary.
     type: int
     default: 60
 seealso:
@@ -81,45 +81,45 @@ after:
   returned: when the switchover was done
   type: dict
 preflight:
-  description: What was asked beforehand, besides the state of the nodes. What stood against the switchover is in RV(problems).
+  description: The results of the preflight, except for the state of the nodes. The reasons against the switchover are in RV(problems).
   returned: when the primary answered
   type: dict
   contains:
     ssh:
       description:
-        - For each node name, whether C(repmgr)'s own SSH command works from this node. The primary, and with O(siblings_follow) the
-          other standbys and the witness.
+        - For each node name, whether the SSH command of C(repmgr) works from this node. Checked for the primary, and with
+          O(siblings_follow) for the other standbys and the witness.
       type: dict
       sample: {"db1": true, "db3": true, "db4": true}
     ssh_back:
-      description: Whether the primary reaches this node by SSH.
-      returned: when this node reaches the primary
+      description: Whether the primary can log in to this node by SSH.
+      returned: if this node can log in to the primary
       type: bool
     sudo:
       description:
-        - For each node name and each service command of its C(repmgr.conf) that begins with C(sudo), whether it may be run. It is asked by
-          C(sudo -n -l), which runs nothing.
+        - For each node name and each service command in its C(repmgr.conf) that begins with C(sudo), whether it may be run. This is checked
+          with C(sudo -n -l), which runs nothing.
       type: dict
       sample: {"db1": {"service_start_command": true, "service_stop_command": true}}
     archive_ready:
-      description: How many WAL files wait to be archived on the primary; null where the role may not count them.
-      returned: when the primary archives
+      description: Number of WAL files waiting to be archived on the primary; null if the role may not count them.
+      returned: if the primary archives
       type: int
     max_wal_senders:
-      description: How many walsenders this node has C(free) and how many are C(needed) for those that will stream from it.
+      description: Number of WAL senders that are C(free) on this node, and that are C(needed) for the nodes that will stream from it.
       type: dict
       sample: {"free": 10, "needed": 2}
     max_replication_slots:
-      description: The same of replication slots.
-      returned: when C(use_replication_slots) is on
+      description: The same for replication slots.
+      returned: if C(use_replication_slots) is on
       type: dict
       sample: {"free": 10, "needed": 2}
 dry_run:
-  description: What C(repmgr standby switchover --dry-run) said, with C(cmd), C(rc), C(stdout_lines) and C(stderr_lines).
-  returned: when it was asked
+  description: The result of C(repmgr standby switchover --dry-run), with C(cmd), C(rc), C(stdout_lines) and C(stderr_lines).
+  returned: when it was run
   type: dict
 switchover:
-  description: What C(repmgr standby switchover) said.
+  description: The result of C(repmgr standby switchover), in the same form.
   returned: when it was run
   type: dict
 duration:
@@ -127,14 +127,13 @@ duration:
   returned: when it was run
   type: float
 checkpoint:
-  description: Whether the role may ask the old primary for a checkpoint.
-  returned: when it was asked
+  description: Whether the role was allowed to request a checkpoint on the old primary.
+  returned: when it was requested
   type: bool
 slots_left:
   description:
-    - Slots on the old primary or another standby that nobody uses and that belong to a node which follows the new primary, with
-      C(node_name), C(slot_name) and C(retained_bytes). Each is warned about. Always empty where repmgr-guard runs, which keeps a slot for
-      every node on every other.
+    - Inactive slots on the old primary or another standby for nodes that follow the new primary, with C(node_name), C(slot_name) and
+      C(retained_bytes). There is a warning for each. Always empty if repmgr-guard runs, which keeps a slot for every node on every other.
   returned: when the switchover was done
   type: list
   elements: dict
@@ -143,11 +142,11 @@ unpaused:
   returned: when the switchover was run
   type: bool
 refusal:
-  description: The same as of M(pgfleet.repmgr.repmgr_node).
+  description: In the same form as for M(pgfleet.repmgr.repmgr_node).
   returned: on failure
   type: dict
 problems:
-  description: What stood against the switchover, or what is not as it should be after it.
+  description: The reasons against the switchover, or the problems after it.
   returned: always
   type: list
   elements: str

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: what an operator passes to a playbook with -e, checked before anything else happens.
+"""PURE: check the extra variables of a playbook, before anything else happens.
 
-The short names without a prefix count as extra variables only: an inventory may have a variable `cluster` or `target` of its own.
+The short names without a prefix are accepted as extra variables only: an inventory may define `cluster` or `target` for its own purposes.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -19,8 +19,8 @@ import re
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-# check(value, hosts) -> the value as the playbook uses it; ValueError has what was expected. example: how to pass it. selects: it says which hosts take
-# part, so that a playbook that does not take it would do more than was asked for.
+# check(value, hosts) -> the value for the playbook; the text of a ValueError says what was expected. example: a value for messages. selects: whether it
+# limits the hosts of the run. A playbook that ignored such an argument would do more than was asked for.
 Argument = collections.namedtuple('Argument', 'alias check default example selects')
 
 
@@ -29,7 +29,7 @@ def _text(value):
 
 
 def _words(value):
-    """A comma-separated text, or a list."""
+    """The items of a comma-separated string or of a list, without duplicates."""
     words = [_text(word) for word in (value if isinstance(value, (list, tuple)) else _text(value).split(','))]
     return [word for number, word in enumerate(words) if word not in words[:number]]
 
@@ -52,7 +52,7 @@ def _host(value, hosts):
 
 
 def _host_or_node(value, hosts):
-    """A node that is registered and in no inventory may be meant, so the playbook judges a name that no host has."""
+    """Accept any name: it may be a registered node that is not in the inventory. The playbook checks that."""
     return _text(value) or _host(value, hosts)
 
 
@@ -98,7 +98,7 @@ def _seconds(value, dummy_hosts):
 def _runs(value, dummy_hosts):
     words = _words(value)
     if not all(re.match('r[0-9a-f]{10}$', word) for word in words):
-        raise ValueError('the run that the refusal names, or more than one, separated by commas')
+        raise ValueError('the id of the run in the message of the refusal, or several, separated by commas')
     return words
 
 
@@ -107,7 +107,7 @@ CREDENTIALS = ('password', 'ssh', 'certificates')
 ARGUMENTS = {
     'repmgr_only': Argument('cluster', _clusters, [], 'NAME', True),
     'repmgr_target': Argument('target', _host, '', 'HOST', True),
-    # A node that is registered and in no inventory may be the dead one, so the playbook judges the name itself.
+    # The dead node may be registered and not in the inventory, so the playbook checks the name itself.
     'repmgr_primary_is_dead': Argument('primary_is_dead', _not_empty('the name of the primary whose host is dead'), '', 'HOST', True),
     'repmgr_accept_loss': Argument('accept_loss', _boolean, False, 'true', False),
     'repmgr_rejoin': Argument('rejoin', _one_of('attach', 'rewind', 'reclone'), 'rewind', 'WAY', False),
@@ -124,9 +124,9 @@ ARGUMENTS = {
 }
 
 _ALL = ('repmgr_only',)
-# Of those that take the lock of the run.
+# For the playbooks that take the run lock.
 _CHANGES = _ALL + ('repmgr_override_run',)
-# {playbook: (what it takes, what it cannot do without)}
+# {playbook: (accepted arguments, required arguments)}
 PLAYBOOKS = {
     'add_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
     'failover': (_CHANGES + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
@@ -141,26 +141,26 @@ PLAYBOOKS = {
     'status': (_ALL + ('repmgr_format', 'repmgr_output', 'repmgr_report', 'repmgr_logins', 'repmgr_connect_timeout'), ()),
     'switchover': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
 }
-# (playbook, argument): a check of its own.
+# Checks for an argument of one playbook only.
 _CHECKS = {('remove_node', 'repmgr_target'): _host_or_node}
-# For plays themselves, which exist before any task; the playbooks judge their values.
+# Used in the keywords of plays, which are evaluated before any task; the playbooks check their values.
 _OF_PLAYS = ('repmgr_hosts', 'repmgr_batch', 'repmgr_max_fail')
 _DEFAULT_HOSTS = ('primary', 'standby', 'witness')
 
 
 def hosts_problem(pattern, groups):
-    """What is wrong with the pattern of a play, in words, or ''. A play that matches no host runs no task, and ends with success.
+    """Return what is wrong with the host pattern of a play, or ''. Without this check, a play that matches no host would succeed without running a task.
 
-    groups: Ansible's variable of that name. A name in the pattern that is neither a group nor a host is wrong; of the three groups that are meant
-    without repmgr_hosts one is enough, because not every inventory has a witness.
+    groups: Ansible's variable of that name. Every name in the pattern must be a group or a host. Of the three default groups one is enough, because not
+    every inventory has a witness.
     """
     hosts = set(host for members in groups.values() for host in members)
     if not hosts or pattern in hosts:
-        # There is no inventory: a syntax check, or a run that Ansible itself warns of. Or it is one host, whose name may have colons (IPv6).
+        # Without an inventory this is a syntax check, or a run that Ansible itself warns about. A single host may have colons in its name (IPv6).
         return ''
     words = [word for word in re.split('[:,]', '%s' % (pattern,)) if word]
     if re.search(r'[~\[]', '%s' % (pattern,)):
-        # A regular expression or a range, which Ansible resolves; a colon in it separates nothing.
+        # A regular expression or a range, in which a colon is not a separator; leave it to Ansible.
         return ''
     names = [word.strip().lstrip('!&') for word in words]
     unknown = [name for name in names if not any(fnmatch.fnmatchcase(known, name) for known in list(groups) + sorted(hosts))]
@@ -171,10 +171,10 @@ def hosts_problem(pattern, groups):
 
 
 def check(playbook, given, extra, hosts, variables):
-    """(values, problems): what the playbook works with, {name without prefix: value}, and what is wrong with what was given.
+    """Return (values, problems): {name without prefix: value} for the playbook, and what is wrong with the arguments.
 
-    given: the variables with our prefix, from anywhere. extra: the extra variables, {name: value}. hosts: {host of the play: its cluster}.
-    variables: the names of all variables of the roles.
+    given: the variables with the prefix of the collection, from any source. extra: the extra variables, {name: value}. hosts: {host of the play: its
+    cluster}. variables: the names of all variables of the roles.
     """
     takes, needs = PLAYBOOKS[playbook]
     values, names, problems = {}, {}, _not_taken(playbook, takes, extra, variables)
@@ -202,7 +202,7 @@ def check(playbook, given, extra, hosts, variables):
     if values.get('repmgr_maintenance') == 'pause' and 'repmgr_reason' not in names:
         problems.append("repmgr_reason is not set, expected the reason for the pause, which status shows. Run again with -e repmgr_reason='...'.")
     if 'repmgr_logins' in takes and 'repmgr_logins' not in names:
-        # A report draws them.
+        # The HTML report shows the logins.
         values['repmgr_logins'] = bool(values['repmgr_report'])
     if not problems:
         problems += _one_cluster(values, names, hosts)
@@ -221,29 +221,29 @@ def _expected(argument, hosts):
 
 
 def _not_taken(playbook, takes, extra, variables):
-    """A misspelt name would leave its value without effect; one that selects hosts would leave all of them in."""
+    """Refuse extra variables that the playbook does not know: a misspelt name would have no effect, or would make the run include all hosts."""
     found = []
     options = ', '.join(sorted(takes + _OF_PLAYS))
     for name in sorted('%s' % name for name in extra):
         if name in takes or name in _OF_PLAYS or name in variables:
             continue
         if name in ARGUMENTS or any(name == argument.alias and argument.selects and full not in takes for full, argument in ARGUMENTS.items()):
-            found.append('%s is set, expected one of what %s takes: %s. Run again without it.' % (name, playbook, options))
+            found.append('%s is set, expected one of the arguments of %s: %s. Run again without it.' % (name, playbook, options))
         elif name.startswith('repmgr_'):
             known = dict((each[len('repmgr_'):], each) for each in sorted(set(takes) | set(_OF_PLAYS) | set(variables)))
             close = difflib.get_close_matches(name[len('repmgr_'):], sorted(known), 1)
-            found.append('%s is no variable of this collection, expected %s.' % (
+            found.append('%s is not a variable of this collection, expected %s.' % (
                 name, known[close[0]] if close else 'a variable of the roles or one of %s' % options))
     return found
 
 
 def _one_cluster(values, names, hosts):
-    """Who names a host means its cluster, and no other takes part."""
+    """A host as an argument limits the run to its cluster."""
     only = values['repmgr_only']
     for name in ('repmgr_target', 'repmgr_primary_is_dead'):
         host = values.get(name)
         if host and host not in hosts and name == 'repmgr_target' and len(only or set(hosts.values())) != 1:
-            return ["%s is '%s', expected one of %s, or the name of a registered node that is in no inventory, and its cluster. "
+            return ["%s is '%s', expected one of %s, or the name of a registered node that is not in the inventory, together with its cluster. "
                     'Run again with one of them, or with -e repmgr_only=%s.' % (names[name], host, _joined(hosts), ARGUMENTS['repmgr_only'].example)]
         if not host or host not in hosts:
             continue

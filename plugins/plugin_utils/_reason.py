@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: why a task failed whose result must not be shown (`no_log`), without the secrets that it worked with."""
+"""PURE: the reason why a task with `no_log` failed, without the secrets that it used."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -15,12 +15,12 @@ import re
 
 HIDDEN = '********'
 _PEM = re.compile('-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|\\Z)', re.DOTALL)
-# The last line of a traceback says what it was about.
+# Messages that only say that a module crashed; the last line of the traceback has the reason.
 _CRASHED = ('MODULE FAILURE', 'The module failed to execute correctly')
 
 
 def reason(result, secrets=()):
-    """result: that of a failed task, or of a failed loop. secrets: texts; each of their usual spellings is hidden."""
+    """result: the result of a failed task or loop. secrets: the strings to hide, in all usual encodings."""
     results = [item for item in result.get('results') or [] if isinstance(item, dict) and item.get('failed')] or [result]
     said = []
     for item in results:
@@ -46,7 +46,7 @@ def hidden(text, secrets):
     for secret in secrets:
         secret = '%s' % ('' if secret is None else secret,)
         if secret:
-            # As it is, in a password file, in JSON, in SQL, and as slurp returns it.
+            # The plain secret, and as escaped in a passfile, in JSON, in SQL, and in base64 by slurp.
             escaped = secret.replace('\\', '\\\\').replace(':', '\\:')
             for spelling in (secret, escaped, secret.replace("'", "''")):
                 spellings.update((spelling, json.dumps(spelling)[1:-1], repr(spelling)[1:-1]))

@@ -16,12 +16,12 @@ import jinja2
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _topology
 
 _TEMPLATE = os.path.join(os.path.dirname(__file__), 'report.html.j2')
-# Of the drawing, in pixels where it is not scaled.
+# Width and height of a node and of the gaps between nodes in the drawing, in unscaled pixels.
 _BOX = (196, 60)
 _GAP = (52, 18)
-# Of the name, and of the words below it.
+# Maximal length of the name, and of the line below it.
 _LETTERS = (19, 27)
-# Nobody has to tell green from red.
+# Signs, so that readers need not distinguish green from red.
 _SIGNS = {'ok': u'\u2713', 'warn': '!', 'bad': u'\u2715', '': '?'}
 _VERDICTS = {
     'healthy': ('ok', 'Healthy'), 'degraded': ('warn', 'Degraded'), 'no_primary': ('bad', 'No primary'), 'split_brain': ('bad', 'Two primaries'),
@@ -29,7 +29,7 @@ _VERDICTS = {
 
 
 def page(found):
-    """What cluster_status returned, as a self-contained page. Everything that a server said is escaped."""
+    """The result of cluster_status as a self-contained page. All text that comes from a server is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(level=_status.level, when=_status.when, size=_status.size)
     with open(_TEMPLATE, 'rb') as handle:
@@ -52,13 +52,13 @@ def _row(view, node):
     return {
         'name': node['name'], 'level': _level(view, node), 'columns': shown + [
             ('server', node['version'] or '-', ''), ('certificate', '-' if days is None else '%d days' % days, ''), ('disk', _status.disk(node), '')],
-        # A byte is a sliver, a gigabyte the whole of it.
+        # A logarithmic scale: 1 GB fills the bar.
         'bar': min(100, round(math.log(node['lag_bytes'] + 1, 2) / 30 * 100)) if node['lag_bytes'] else 0,
     }
 
 
 def _level(view, node):
-    """How a node is, in one word: by its state, and by repmgrd, the guard and the record where the state is good."""
+    """The level of a node in one word: by its state, and if that is good, by repmgrd, the guard and its record."""
     if _status.level(node['state']) == 'bad' or any(
             node['name'] in problem['nodes'] for problem in view['problems'] if problem['code'] == 'split_brain'):
         return 'bad'
@@ -68,7 +68,7 @@ def _level(view, node):
 
 
 def _drawing(view):
-    """The tree of who streams from whom, from left to right."""
+    """The drawing of the replication topology, from left to right."""
     ids = dict((node['name'], node['node_id']) for node in view['nodes'])
     nodes = []
     for index, node in enumerate(view['nodes']):
@@ -87,7 +87,7 @@ def _drawing(view):
         (left, top), (right, bottom) = at[item['upstream_node_id']], at[item['node_id']]
         begin, end = (left + _BOX[0], top + _BOX[1] / 2), (right, bottom + _BOX[1] / 2)
         if end[0] <= begin[0]:
-            # Where the metadata go round in a circle nothing can be drawn that would be true.
+            # The metadata have a cycle here, which cannot be drawn.
             continue
         half = (begin[0] + end[0]) / 2
         node = item['node']

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which run this is, and whether another one of this controller is over. A run is a process of ansible-playbook, with all plays and playbooks in it."""
+"""The identity of this run, and whether another run of this controller is over. A run is one process of ansible-playbook with all its plays."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -25,32 +25,32 @@ _LONGEST_NAME = 80
 
 
 def this_run():
-    """{run, playbook, user, controller, process}. The same in every task: nothing has to be kept from one to the next."""
-    # A task runs in a process of its own, below the one that is the run.
+    """{run, playbook, user, controller, process}. It is computed anew in each task, with the same result."""
+    # Each task runs in a child of the ansible-playbook process.
     parent = multiprocessing.parent_process()
     pid = parent.pid if parent is not None else os.getpid()
     process = dict(_place(), pid=pid, started=_started(pid))
     controller = socket.gethostname()
     digest = hashlib.sha256(json.dumps([controller, process], sort_keys=True).encode('utf-8')).hexdigest()
     return {
-        # Begins with a letter, or YAML might take it for a number.
+        # Starts with a letter, so that YAML does not parse it as a number.
         'run': 'r' + digest[:10], 'playbook': _playbook(context.CLIARGS.get('args') or ()), 'user': _user(), 'controller': controller, 'process': process}
 
 
 def is_over(other, own):
-    """Whether a run, as _run_lock.told has it, is known to be over: its process is gone from this machine, or this machine was booted since."""
+    """Whether a run (a result of _run_lock.told) is known to be over: its process on this machine has ended, or this machine was rebooted since."""
     theirs, ours = other['process'], own['process']
     if not ours['boot'] or not isinstance(theirs.get('pid'), int):
         return False
     if (theirs.get('boot'), theirs.get('namespace')) == (ours['boot'], ours['namespace']):
         return _has_ended(theirs['pid'], theirs.get('started'))
-    # Containers of one image may have the same id, and then not the same name.
+    # Containers of one image may have the same machine id, but then their host names differ.
     same_machine = bool(ours['machine']) and (theirs.get('machine'), other['controller']) == (ours['machine'], own['controller'])
     return same_machine and theirs.get('boot') != ours['boot']
 
 
 def _playbook(args):
-    """As it was typed, without the folders."""
+    """The playbooks of the command line, without their directories."""
     return ' '.join(os.path.basename('%s' % arg) for arg in args)[:_LONGEST_NAME] or 'a playbook'
 
 
@@ -58,14 +58,14 @@ def _user():
     try:
         return os.environ.get('SUDO_USER') or getpass.getuser()
     except (KeyError, ImportError, OSError):
-        # A container whose user has no name.
+        # In a container the user may have no name.
         return '%d' % os.getuid()
 
 
 def _place():
-    """Where a process id means one process: which machine since which boot, and which of its containers."""
+    """The scope in which a process id is unique: machine, boot, and PID namespace."""
     if not os.path.isdir(os.path.join(_run_lock.PROC, 'self')):
-        # A controller with macOS.
+        # macOS has no /proc.
         return {'machine': '', 'boot': _said('sysctl', '-n', 'kern.boottime'), 'namespace': ''}
     try:
         namespace = os.readlink(os.path.join(_run_lock.PROC, 'self/ns/pid'))
@@ -75,13 +75,13 @@ def _place():
 
 
 def _machine(path='/etc/machine-id'):
-    """Empty where the file is not there or says nothing: images of containers and machines come with an empty one, or with `uninitialized`."""
+    """A hash of the machine id, or ''. In images of containers and machines the file is missing, empty, or contains `uninitialized`."""
     try:
         with open(path, 'rb') as handle:
             found = handle.read(64).strip()
     except OSError:
         return ''
-    # Not to be shown to others as it is (machine-id(5)).
+    # machine-id(5) says that the id itself must not be exposed.
     return hashlib.sha256(b'pgfleet.repmgr ' + found).hexdigest()[:16] if re.match(b'[0-9a-f]{32}$', found) else ''
 
 
@@ -90,14 +90,14 @@ def _has_ended(pid, began):
     if found is not None:
         return found != began
     if os.path.exists(os.path.join(_run_lock.PROC, '%d' % pid)):
-        # It only has not been reaped.
+        # A zombie: it has ended, but has not been reaped.
         return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return True
     except OSError:
-        # Another user's, and /proc is mounted with hidepid.
+        # The process of another user, with /proc mounted with hidepid.
         pass
     return False
 

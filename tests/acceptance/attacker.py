@@ -1,7 +1,7 @@
-"""A host in the lab's network that is no node, and what somebody who sits on it can do.
+"""A host in the lab's network that is not a node, and the attacks that are possible from it.
 
-lab.sh makes it and takes it away, also with `down` and `reset` after an interrupted test. It is entered with
-`docker exec`: nothing of the lab knows a key of it, and it knows none of the lab's.
+lab.sh creates and removes it, also with `down` and `reset` after an interrupted test. It is entered with
+`docker exec`: no host of the lab has a key of this host, nor this host one of theirs.
 """
 import contextlib
 import re

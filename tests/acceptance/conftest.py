@@ -1,10 +1,10 @@
-"""One story, told in the order of the file names, against the lab on which `make lab` has just run.
+"""One sequence of tests in the order of the file names, against the lab on which `make lab` has just run.
 
     make test-lab                               from nothing
     .venv/bin/pytest tests/acceptance -x -v     on the lab that is up
 
-Later files need what earlier ones left behind, so a failure ends the story (-x). The last files make the lab's
-hosts anew; afterwards `make lab` deploys the lab again.
+Later files depend on the state that earlier ones leave, so a failure ends the sequence (-x). The last files recreate the hosts
+of the lab; afterwards `make lab` deploys the lab again.
 """
 import pytest
 

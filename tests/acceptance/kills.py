@@ -1,7 +1,7 @@
-"""Playbooks that are killed after tasks which are drawn at random, or by the date.
+"""Kill playbooks after tasks that are chosen at random, or by the date.
 
-The same command runs again after each kill and is killed after a task that has not been drawn before, until it comes to its end: each start
-is a rerun on what the one before it has left.
+After each kill the same command runs again and is killed after another chosen task, until it completes: each run starts from the state that the
+previous one left.
 """
 import datetime
 import os
@@ -14,7 +14,7 @@ import lab
 
 
 class Random:
-    """Each task once with a chance of `share`; `always` ends the names of tasks that are drawn in any case."""
+    """Choose each task once with probability `share`. Tasks whose names end with one of `always` are always chosen."""
 
     def __init__(self, seed, share, always=()):
         self.random, self.share, self.always, self.seen = random.Random(seed), share, tuple(always), set()
@@ -26,7 +26,7 @@ class Random:
 
 
 class OfTheDay:
-    """One of `days` parts of all tasks, by their names: on as many days in a row, each of them once. KILL_ALL=1 draws every task."""
+    """Choose one of `days` parts of all tasks, by their names, so that each is chosen once in as many days. KILL_ALL=1 chooses every task."""
 
     def __init__(self, days, day=None):
         self.days, self.seen = 1 if os.environ.get("KILL_ALL") == "1" else days, set()
@@ -39,7 +39,9 @@ class OfTheDay:
 
 
 def killed_after_one_of(tasks, name, *options, inventory=None, seconds=900):
-    """The playbook, killed with all that it has started when the task after one of those begins; the name of that task, '' if it came to its end."""
+    """Run a playbook and kill it, with all its child processes, when the task after a chosen one begins. Return the name of the chosen task, or '' if the
+    playbook completed.
+    """
     process = subprocess.Popen(
         ["timeout", str(seconds), "ansible-playbook", name, "-i", str(inventory or lab.INVENTORY)] + list(options), cwd=str(lab.ROOT),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,

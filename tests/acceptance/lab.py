@@ -1,7 +1,7 @@
-"""What the acceptance tests do to the lab's hosts: look, load data, run playbooks, take hosts away.
+"""Helpers of the acceptance tests for the hosts of the lab: observe them, load data, run playbooks, remove hosts.
 
-Hosts are looked at over SSH and with psql, not through the collection's own modules: a test must not
-believe the thing that it tests.
+Hosts are observed over SSH and with psql, not with the collection's own modules: a test must not
+rely on the code that it tests.
 """
 import csv
 import json
@@ -93,7 +93,7 @@ def value(host, query, database="postgres"):
 
 
 def wait_until(what, seconds, probe, pause=0.5):
-    """Wait until probe() is true and return how long that took; a probe that raises is a no."""
+    """Wait until probe() is true and return how long that took; a probe that raises counts as false."""
     started = time.monotonic()
     last = None
     while True:
@@ -111,14 +111,14 @@ def wait_until(what, seconds, probe, pause=0.5):
 # --- what lives -----------------------------------------------------------------------------------
 
 def service_status(host):
-    """repmgr's own word from one node: {name: {'type': ..., 'running': '1', 'repmgrd': '1', 'paused': '0'}}."""
+    """The output of `repmgr service status` on one node: {name: {'type': ..., 'running': '1', 'repmgrd': '1', 'paused': '0'}}."""
     output = as_postgres(host, REPMGR + " service status --csv 2>/dev/null")
     names = ("id", "name", "type", "running", "repmgrd", "pid", "paused", "priority", "upstream_last_seen", "location")
     return {row[1]: dict(zip(names, row)) for row in csv.reader(output.splitlines()) if len(row) == len(names)}
 
 
 def nodes(host):
-    """repmgr.nodes as one node knows it: {name: {...}}."""
+    """repmgr.nodes on one node: {name: {...}}."""
     rows = sql(host, "select node_name, node_id, type, active, coalesce(upstream_node_id, 0) from repmgr.nodes", "repmgr")
     return {row[0]: {"id": row[1], "type": row[2], "active": row[3], "upstream": row[4]} for row in rows}
 
@@ -134,7 +134,7 @@ def primaries(hosts=None):
 
 
 def assert_healthy(primary, standbys, witness):
-    """One primary, everybody attached and streaming, four daemons at work: seen from every node."""
+    """Assert that every node sees one primary, all standbys streaming, and four daemons running."""
     members = [primary] + standbys + ([witness] if witness else [])
     for host in members:
         status = service_status(host)
@@ -163,7 +163,7 @@ def assert_healthy(primary, standbys, witness):
 
 
 def keeps_for_others(host):
-    """Whether the guard of a data node has a slot for each of the others, and none besides."""
+    """Whether a data node has a slot for each of the others, and no further ones."""
     rows = sql(host, "select array(select slot_name::text from pg_replication_slots order by 1) ="
                      " array(select slot_name from repmgr.nodes where type <> 'witness' and node_name <> '%s' order by 1)" % host, "repmgr")
     return rows == [["t"]]
@@ -182,7 +182,7 @@ def healthy(primary=PRIMARY, standbys=None, witness=WITNESS, within=60):
 
 
 def timeline(primary):
-    """What it writes; its control data say so only from the next checkpoint after a promotion on."""
+    """The timeline that it writes on. After a promotion the control file has it only from the next checkpoint on."""
     return int(value(primary, "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"))
 
 
@@ -203,7 +203,7 @@ def make_application():
 
 
 def without_a_standby():
-    """The inventory of two data nodes and a witness, and no third one in the cluster that is up."""
+    """Remove one data node from the running cluster; return the inventory of the two others and the witness."""
     folder = (ROOT / INVENTORY).parent
     folder.mkdir(parents=True, exist_ok=True)
     source = ROOT / "inventories/lab"
@@ -222,7 +222,7 @@ def without_a_standby():
 
 
 def from_nothing(*options):
-    """Empty hosts, deployed (as options say, else with what lets the application in), and the application."""
+    """Create empty hosts, deploy them (with `options`, by default with the pg_hba rules of the application), and create the application."""
     lab("reset")
     site(*(options or ("-e", json.dumps(APP_ACCESS)))).assert_ok()
     healthy(within=60)
@@ -230,7 +230,7 @@ def from_nothing(*options):
 
 
 def healthy_or_from_nothing(*options):
-    """What a file of tests begins with: the cluster as the files before it leave it, or made anew; with options, an application on it, too."""
+    """The start of a test file: use the cluster that earlier files left, or create a new one; with options, also the application."""
     try:
         healthy(within=10)
         if options:
@@ -241,13 +241,13 @@ def healthy_or_from_nothing(*options):
 
 
 def stale_pid(host):
-    """The dead server's postmaster.pid names another process of the same user, as it may after the host has booted."""
+    """Make postmaster.pid of a dead server contain the id of another process of the same user, as may happen after a reboot."""
     ssh(host, "systemctl -q stop stale-pid; systemd-run -q --collect --uid postgres --unit stale-pid sleep 600"
               " && sed -i \"1s/.*/$(systemctl show -p MainPID --value stale-pid)/\" %s/postmaster.pid" % DATA)
 
 
 def load_in_bulk(host):
-    """One transaction that goes on writing. A server that is killed meanwhile has sent its standbys the beginning of a record and no more."""
+    """Run one long transaction. A server that is killed meanwhile has sent its standbys only the beginning of a WAL record."""
     sql(host, "drop table if exists bulk; create table bulk (number int, text text)", "app")
     begin = value(host, "select pg_current_wal_lsn()")
     insert = "insert into bulk select n, repeat(md5(n::text), 8) from generate_series(1, 3000000) n"
@@ -256,12 +256,12 @@ def load_in_bulk(host):
 
 
 def kill_for_good(host):
-    """kill -9 of the postmaster, where nobody starts it again: the guard is off until its host boots, or it is started."""
+    """kill -9 of the postmaster without a restart: the guard stays stopped until its host reboots or it is started."""
     ssh(host, "systemctl stop repmgr-guard && systemctl kill -s KILL " + UNIT)
 
 
 def undo_faults():
-    """Hosts that run, are in their network without rules of a test, and try to run what belongs on them."""
+    """Undo the faults of a test: hosts run, are connected, have no firewall rules of a test, and their services are started."""
     for host in HOSTS:
         state = subprocess.run(["docker", "container", "inspect", "-f", "{{.State.Status}} {{len .NetworkSettings.Networks}}", host],
                                stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.split()
@@ -278,7 +278,7 @@ def undo_faults():
 
 
 def lives(host):
-    """What must stay as it is on a host that nobody touches: its server, that server's history, its daemon."""
+    """The state that must not change on a host that is not touched: start of the server, its timeline, its daemon."""
     # The control file learns of a new timeline with the next checkpoint only, the WAL at once.
     row = sql(host, "select pg_postmaster_start_time(), case when pg_is_in_recovery() then (select received_tli::text from pg_stat_wal_receiver)"
                     " else left(pg_walfile_name(pg_current_wal_lsn()), 8) end, system_identifier from pg_control_system()")[0]
@@ -305,7 +305,7 @@ true
 
 
 def fingerprint(host):
-    """What a host is, line by line; two of them differ by what was changed in between."""
+    """The state of a host as lines of text, to find changes by comparing two of them."""
     return set(ssh(host, _FINGERPRINT).splitlines())
 
 
@@ -314,14 +314,14 @@ def fingerprints(hosts=None):
 
 
 def differences(before, after):
-    """{host: lines} of everything that is not as it was."""
+    """{host: lines} that have changed."""
     return {host: sorted(before[host] ^ after[host]) for host in before if before[host] != after[host]}
 
 
 # --- playbooks ------------------------------------------------------------------------------------
 
 class Run(object):
-    """One finished ansible-playbook: what it said, what it changed, how long it took."""
+    """The result of one run of ansible-playbook: output, changes, duration."""
 
     def __init__(self, argv, rc, stdout, stderr, seconds):
         self.argv, self.rc, self.stdout, self.stderr, self.seconds = argv, rc, stdout, stderr, seconds
@@ -408,9 +408,9 @@ def site(*options, **keywords):
 
 
 def killed(name, task, *options, **keywords):
-    """The playbook, ended by SIGKILL with everything it has started when a task has its first result; what it said until then.
+    """Run a playbook and kill it, with all its child processes, when a task has its first result; return its output.
 
-    until: what has to be the case instead, for a task that shall be in its middle.
+    until: a condition to wait for instead, to kill the run in the middle of a task.
     """
     until = keywords.pop("until", None)
     assert not keywords, keywords
@@ -441,7 +441,7 @@ def killed(name, task, *options, **keywords):
 # --- hosts ----------------------------------------------------------------------------------------
 
 def lab(*arguments):
-    """molecule/shared/lab.sh: the one mechanism that makes hosts and takes them away."""
+    """Call molecule/shared/lab.sh, which creates and removes hosts."""
     done = subprocess.run(
         [str(ROOT / "molecule/shared/lab.sh")] + list(arguments), cwd=str(ROOT), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=600, check=False,
@@ -475,7 +475,7 @@ def answers(host):
 
 
 class Wall(object):
-    """While it stands, `host` cannot reach one port of a peer; the packets vanish, as behind a firewall."""
+    """While this context is active, `host` cannot reach one port of a peer; the packets are dropped, as by a firewall."""
 
     def __init__(self, host, peer, port):
         self.host = host

@@ -39,7 +39,7 @@ def in_folders(word, *folders):
 
 
 class Samples(object):
-    """While it stands, the command lines of all hosts and of this machine, about three times a second, into one file for each."""
+    """While this context is active, record the command lines on all hosts and on this machine about three times a second, in one file for each."""
 
     LOOP = "while ps -eo args; do sleep 0.3; done"
 

@@ -1,4 +1,4 @@
-"""A client that tries one node and no other: whenever that node lets it write, the log has a line.
+"""A client that writes to one node only, and logs each commit.
 
     pinned.py DSN NODE LOG
 

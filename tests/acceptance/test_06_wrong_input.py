@@ -109,7 +109,7 @@ WORDS = [
     ("switchover", dict(TARGET, target=lab.OTHER_STANDBY), ["one of the two"]),
     ("failover", {"target": "typo"}, ["target is 'typo'", lab.STANDBY]),
     ("failover", {"repmgr_accept_loss": "ture"}, ["repmgr_accept_loss is 'ture'", "true or false"]),
-    ("failover", {"repmgr_primary_is_dead": "typo"}, ["typo: is no node of this cluster", lab.PRIMARY]),
+    ("failover", {"repmgr_primary_is_dead": "typo"}, ["typo: is not a node of this cluster", lab.PRIMARY]),
     ("rejoin", dict(TARGET, repmgr_rejoin="rewnd"), ["repmgr_rejoin is 'rewnd'", "attach, rewind, reclone"]),
     ("rejoin", {}, ["repmgr_target is not set"]),
     ("add_node", {"repmgr_target": ""}, ["repmgr_target is ''", lab.STANDBY]),

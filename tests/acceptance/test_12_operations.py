@@ -127,7 +127,7 @@ def test_the_primary_dies_while_repmgrd_is_paused(writers, figure, tmp_path):
         assert run.rc != 0 and "its priority is 0" in run.message and lab.primaries() == [], str(run)
         run = books("failover", inventory=never_inventory)
         assert run.rc != 0 and lab.primaries() == [], str(run)
-        assert re.search("has [1-9][0-9]* bytes less than %s, which cannot be promoted .its priority is 0" % lab.STANDBY, run.message), run.message
+        assert re.search("has received [1-9][0-9]* bytes less than %s, which cannot be promoted .its priority is 0" % lab.STANDBY, run.message), run.message
         accept = ["-e", "repmgr_target=" + lab.OTHER_STANDBY, "-e", "repmgr_accept_loss=true"]
         lab.killed("playbooks/failover.yml", "Wait for elections that began before the pause", *accept)
         assert lab.primaries() == []
@@ -206,7 +206,7 @@ def test_the_ladder_ends_with_a_new_copy_only_when_asked():
     assert lab.ssh(host, "pgrep -u postgres -x postgres || true") == ""
     reclone = ["-e", "repmgr_target=" + host, "-e", "repmgr_rejoin=reclone", "-e", "repmgr_clone_from=standby"]
     run = books("rejoin", "--check", *reclone).assert_ok()
-    assert re.search(r"move the data directory aside, keeping it \(\d+[.]\d MB in %s\); .* clone .*\(\d+[.]\d MB from %s\)" % (
+    assert re.search(r"move the data directory aside and keep it \(\d+[.]\d MB in %s\); .* clone .*\(\d+[.]\d MB from %s\)" % (
         lab.DATA, re.escape(lab.ADDRESS[lab.OTHER_STANDBY])), run.text), run.text
     assert lab.ssh(host, DATA_LEFT) == "" and lab.primaries() == [lab.PRIMARY]
     # The copy comes from the other standby, which goes on keeping for it what it keeps for every member.

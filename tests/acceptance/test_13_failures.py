@@ -1,12 +1,12 @@
-"""What a cluster must live through: rows of failures with clients that write, and the figures of each.
+"""The failure scenarios that a cluster must survive while clients write, with figures for each. In names and options they are called rows.
 
-    make chaos             every row, three times
-    make chaos ROW=5       one row
-    make chaos LAYOUT=2w   on two data nodes and a witness, whose vote counts there
+    make chaos             every scenario, three times
+    make chaos ROW=5       one scenario
+    make chaos LAYOUT=2w   on two data nodes and a witness, which has a vote there
 
-`make test` runs a few of them once. Between rows the cluster heals by itself, by repmgr-guard's own rejoin; what does not is a failure.
-Each row prints: acknowledged rows that were lost, seconds in which two nodes took writes, the longest time without an acknowledged row,
-and how long after the end of the fault the cluster was whole again.
+`make test` runs a few of them once. Between scenarios the cluster must recover by itself, by the rejoin of repmgr-guard; if it does not, the test fails.
+Each scenario prints: acknowledged table rows that were lost, seconds in which two nodes accepted writes, the longest time without an acknowledged write,
+and how long after the end of the fault the cluster was healthy again.
 """
 import json
 import os
@@ -34,7 +34,7 @@ POSTGRES = "pgrep -u postgres -x postgres"
 
 
 def row(number, more=True, layouts=("3w", "2w"), why=""):
-    """A test for one row of failures: in `make test` only where more is False. why: what the row needs that another layout does not have."""
+    """Mark a test as a scenario. more: not part of `make test`. why: the reason to skip it in a layout that it does not support."""
     def decorate(function):
         function = pytest.mark.parametrize("attempt", range(1, REPEAT + 1))(function)
         skip = (ROW and ROW != number) or (more and not MORE)
@@ -66,7 +66,7 @@ def make_pinned():
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request):
-    """A row that went wrong spoils neither the next one nor the lab."""
+    """Clean up, so that a failed scenario does not affect the next one or the lab."""
     failed = request.session.testsfailed
     yield
     if request.session.testsfailed == failed:
@@ -129,7 +129,7 @@ class Clients:
 
 
 def settled():
-    """Every repmgrd watches the primary, which it may come to seconds after a switchover."""
+    """Wait until every repmgrd monitors the primary, which may be some seconds after a switchover."""
     watches = "select repmgr.get_upstream_node_id() = %s and repmgr.get_upstream_last_seen() between 0 and 10" % lab.nodes(lab.PRIMARY)[lab.PRIMARY]["id"]
     for host in lab.HOSTS:
         if host != lab.PRIMARY:
@@ -154,7 +154,7 @@ def another_primary(seconds=PATIENCE, besides=lab.PRIMARY):
 
 
 def story(name, clients, figure, primary, healed, lost=None, back=None):
-    """The figures of one row, and what has to be so at the end of every one."""
+    """Collect the figures of one scenario, and check what must be true at the end of each."""
     took = lab.healthy(primary=primary, within=PATIENCE + 30)
     whole = time.time() - healed
     lab.replayed(primary, [host for host in lab.DATA_HOSTS if host != primary])
@@ -197,7 +197,9 @@ def journal(host, unit="repmgr-guard", last=200):
 
 
 class Cut:
-    """While it stands, no packet goes between a host and any of the others; clients are not among them. on: the hosts that drop them; all without it."""
+    """While this context is active, all packets between a host and the other hosts are dropped, but not those of clients. on: the hosts that drop them,
+    by default all.
+    """
 
     def __init__(self, *sides, on=()):
         self.pairs = [(host, peer) for side in sides for host in side for other in sides if other is not side for peer in other if not on or host in on]
@@ -219,7 +221,7 @@ class Cut:
 
 @row("1", more=False)
 def test_row_1_the_postmaster_is_killed(clients, figure, attempt):
-    """It is started again in its place, faster than any election. What dies again within a minute is left to one."""
+    """The guard restarts it, faster than any election. If it dies again within a minute, an election takes place."""
     lab.wait_until("the server has run for a minute", 70, lambda: lab.sql(
         lab.PRIMARY, "select now() - pg_postmaster_start_time() > '61 seconds'") == [["t"]], pause=2)
     with clients:
@@ -245,7 +247,7 @@ def test_row_1b_and_cannot_start_again(clients, figure, attempt):
 
 @row("1l")
 def test_row_1l_during_a_bulk_load(clients, figure, attempt):
-    """The standbys have the beginning of a record: repmgr lets none of them follow the one that is promoted."""
+    """The standbys have only the beginning of a WAL record: `repmgr standby follow` would refuse the promoted one."""
     with clients:
         lab.load_in_bulk(lab.PRIMARY)
         lab.kill_for_good(lab.PRIMARY)
@@ -280,7 +282,7 @@ def test_row_2s_a_standby_is_killed(clients, figure, attempt):
 
 @row("3", more=False)
 def test_row_3_the_server_is_frozen(clients, figure, attempt):
-    """Its guard ends it before the others may elect, and starts it again in its place; or they elect, and it comes back as a standby."""
+    """Its guard kills and restarts it before the others may elect; or they elect, and it comes back as a standby."""
     with clients:
         frozen = lab.ssh(lab.PRIMARY, POSTGRES).split()
         lab.ssh(lab.PRIMARY, "kill -STOP " + " ".join(frozen))
@@ -296,7 +298,7 @@ def test_row_3_the_server_is_frozen(clients, figure, attempt):
 # --- the primary's host ------------------------------------------------------------------------------
 
 def away_and_back(name, clients, figure, leave, come):
-    """The primary's host leaves, another is promoted, and it comes back as a standby: the new primary and the write gap."""
+    """The host of the primary fails, a standby is promoted, and the old primary comes back as a standby. Return the new primary and the write gap."""
     with clients:
         leave()
         new = another_primary()
@@ -327,7 +329,7 @@ def test_row_4_the_host_is_off_and_on_again(clients, figure, attempt):
 
 @row("4p")
 def test_row_4p_and_its_servers_number_is_anothers(clients, figure, attempt):
-    """After a boot postmaster.pid may name any process, and PostgreSQL does not start beside one of its own user."""
+    """After a reboot postmaster.pid may contain the id of any process. If that belongs to the same user, PostgreSQL does not start."""
     def come():
         lab.docker("start", lab.PRIMARY)
         lab.wait_until("it has booted", PATIENCE, lambda: lab.ssh(lab.PRIMARY, "systemctl is-system-running", check=False).stdout.strip() in (
@@ -344,7 +346,7 @@ def test_row_4p_and_its_servers_number_is_anothers(clients, figure, attempt):
 
 @row("4w")
 def test_row_4w_right_after_a_switchover(clients, figure, attempt):
-    """A repmgrd that has not reached the new primary yet ends, and ends again whenever it is started: the guards elect."""
+    """A repmgrd that has not connected to the new primary yet exits at each start, so the guards hold the election."""
     lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=" + lab.STANDBY).assert_ok()
     home()
     away_and_back("4w ... right after a switchover", clients, figure, lambda: lab.docker("kill", lab.PRIMARY), lambda: lab.docker("start", lab.PRIMARY))
@@ -354,7 +356,7 @@ def test_row_4w_right_after_a_switchover(clients, figure, attempt):
 # --- a vote that was given -----------------------------------------------------------------------------
 
 def replaced(clients):
-    """The primary's host dies, another is promoted, the others follow it, and it has taken a row: its name."""
+    """Power off the host of the primary; wait until a standby is promoted, the others follow it, and it has accepted a write. Return its name."""
     lab.docker("kill", lab.PRIMARY)
     new = another_primary()
     clients.writers.progress(seconds=60)
@@ -419,7 +421,7 @@ def test_row_4b_the_old_primary_boots_while_the_new_one_is_off(clients, figure, 
 
 @row("4t", layouts=("3w",), why="needs a standby that has followed another")
 def test_row_4t_a_standby_knows_the_newer_timeline(clients, figure, attempt):
-    """By its history file, from which its control data are minutes away. `failover` promotes it, and nothing is lost."""
+    """It has the history file, but its control file will have the new timeline only minutes later. `failover` promotes it, and nothing is lost."""
     with clients:
         new = replaced(clients)
         other, = set(lab.DATA_HOSTS) - {lab.PRIMARY, new}
@@ -472,7 +474,7 @@ def test_row_5n_the_primary_is_unplugged(clients, figure, attempt):
 
 @row("5p")
 def test_row_5p_cut_off_while_repmgrd_is_paused(clients, figure, attempt):
-    """Where the primary is out of reach nobody lifts the pause for the others alone: it would go on beside the one that they elect."""
+    """Unpause refuses while the primary is unreachable: it would stay paused and keep running when the others elect a new primary."""
     others = [host for host in lab.HOSTS if host != lab.PRIMARY]
     with clients:
         lab.playbook("playbooks/maintenance.yml", "-e", "repmgrd=pause", "-e", json.dumps({"reason": "work on the network"})).assert_ok()
@@ -518,7 +520,7 @@ def test_row_5o_nobody_reaches_the_primary_but_it_reaches_them(clients, figure, 
 
 @row("5k")
 def test_row_5k_and_a_standby_has_just_been_killed(clients, figure, attempt):
-    """Its server knows neither whom repmgrd watches nor when it saw it: nobody is promoted before the primary has stopped all the same."""
+    """After a restart its server does not know when repmgrd last saw the primary. Still no standby is promoted before the primary has stopped."""
     with clients:
         lab.ssh(lab.STANDBY, "systemctl kill -s KILL %s" % lab.UNIT)
         lab.wait_until("its server is back", 30, lambda: lab.value(lab.STANDBY, "select 1") == "1", pause=0.1)
@@ -538,7 +540,7 @@ def test_row_5k_and_a_standby_has_just_been_killed(clients, figure, attempt):
 
 @row("6")
 def test_row_6_primary_and_witness_against_two_standbys(clients, figure, attempt):
-    """Three nodes with data have three votes, and the witness has none: the two standbys go on. Where it has one, the primary does."""
+    """With three data nodes the witness has no vote, so the two standbys go on. With two, it has one, and the primary goes on."""
     standbys = [host for host in lab.DATA_HOSTS if host != lab.PRIMARY]
     with clients:
         with Cut([lab.PRIMARY, lab.WITNESS], standbys):
@@ -557,7 +559,7 @@ def test_row_6_primary_and_witness_against_two_standbys(clients, figure, attempt
 
 @row("7")
 def test_row_7_a_standby_is_cut_off_while_the_other_is_stopped(clients, figure, attempt):
-    """It never promotes itself; the primary, who sees no vote any more, stops until one is back."""
+    """It never promotes itself; the primary, which cannot reach any vote, stops until one is back."""
     with clients:
         lab.ssh(lab.OTHER_VOTER, "systemctl stop %s" % lab.UNIT)
         with Cut([lab.STANDBY], [host for host in lab.HOSTS if host != lab.STANDBY]):
@@ -585,7 +587,7 @@ def test_row_8_one_standby_does_not_see_the_primary(clients, figure, attempt):
 
 @row("8c", layouts=("3w",), why="needs a standby below another")
 def test_row_8c_a_standby_below_the_one_that_is_cut_off(clients, figure, attempt):
-    """It is seen by both sides, and only one may count on it: the primary, which asks it; so nobody is promoted."""
+    """Both sides can reach it, but only one may count its vote: the primary, which queries it. So no standby is promoted."""
     def follow(upstream):
         number = lab.value(lab.PRIMARY, "select node_id from repmgr.nodes where node_name = '%s'" % upstream, "repmgr")
         lab.as_postgres(lab.OTHER_STANDBY, lab.REPMGR + " standby follow --upstream-node-id " + number)
@@ -638,7 +640,7 @@ def test_row_10_both_standbys_are_lost(clients, figure, attempt):
 
 @row("11")
 def test_row_11_the_primary_a_standby_and_the_witness_are_lost(clients, figure, attempt):
-    """One vote of three promotes nobody. When the others come back, the primary is what it was."""
+    """One vote of three is not enough for a promotion. When the others come back, the old primary is primary again."""
     left = lab.DATA_HOSTS[-1]
     gone = [host for host in lab.HOSTS if host != left]
     with clients:
@@ -712,7 +714,7 @@ def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt
 
 @row("12a", layouts=("3w",), why="needs a second standby")
 def test_row_12a_another_was_promoted_with_less(clients, figure, attempt):
-    """A standby that has received what the new primary never had cannot follow it: it is rewound, where somebody asks for it."""
+    """A standby that has received WAL that the new primary never had cannot follow it: it is rewound on request."""
     with clients:
         lab.playbook("playbooks/maintenance.yml", "-e", "repmgr_maintenance=pause", "-e", json.dumps({"repmgr_reason": "a promotion by hand"})).assert_ok()
         with_less, rule = lab.OTHER_STANDBY, "INPUT -s {0} -j DROP; iptables {1} OUTPUT -d {0} -j DROP"
@@ -738,7 +740,7 @@ def test_row_12a_another_was_promoted_with_less(clients, figure, attempt):
 
 
 def rejoined_as_said(standby, run):
-    """site.yml leaves a standby that is ahead as it is, and says what brings it back."""
+    """site.yml does not change a standby that is ahead, and its message names the playbook that brings it back."""
     assert run.rc != 0 and "playbooks/rejoin.yml --check -e repmgr_target=" + standby in run.text, str(run)
     look = lab.playbook("playbooks/rejoin.yml", "--check", "-e", "repmgr_target=" + standby)
     assert look.rc == 0 and "would stop the server; repmgr node rejoin --force-rewind" in look.text, str(look)
@@ -764,7 +766,7 @@ def test_row_12g_and_is_started_again(clients, figure, attempt):
 
 @row("12r")
 def test_row_12r_a_promotion_is_not_registered(clients, figure, attempt):
-    """Somebody promotes a standby by hand, or repmgr dies between the two: the others follow nobody until its guard has registered it."""
+    """A standby is promoted by hand, or repmgr dies before it registers the promotion: the others follow it only after its guard has registered it."""
     with clients:
         lab.docker("kill", lab.PRIMARY)
         assert lab.value(lab.STANDBY, "select pg_promote()") == "t"
@@ -782,7 +784,7 @@ def test_row_12r_a_promotion_is_not_registered(clients, figure, attempt):
 
 @row("15")
 def test_row_15_no_space_for_wal(clients, figure, attempt):
-    """The primary cannot write, nor start again: somebody else does. With space it comes back as a standby."""
+    """The primary can neither write nor restart, so a standby is promoted. When there is space, the old primary comes back as a standby."""
     # The volume has room for the new primary's WAL, which a rewind copies.
     wal, volume = lab.DATA + "/pg_wal", "/mnt/wal"
     lab.sql(lab.PRIMARY, "drop table if exists filler; create table filler (number int)", "app")
@@ -825,7 +827,7 @@ def test_row_16_a_standbys_daemon_and_the_guard_are_killed(clients, figure, atte
 
 @row("16m", layouts=("3w",), why="needs a second standby")
 def test_row_16m_a_standbys_daemons_miss_a_failover(clients, figure, attempt):
-    """Its repmgrd ends as soon as it starts, because the old primary is its upstream and gone: the guard lets it follow the new one."""
+    """Its repmgrd exits at each start, because its upstream, the old primary, is gone: the guard makes it follow the new one."""
     with clients:
         lab.ssh(lab.STANDBY, "systemctl stop repmgrd repmgr-guard")
         lab.docker("kill", lab.PRIMARY)
@@ -904,7 +906,7 @@ def test_row_17_all_connections_are_taken(clients, figure, attempt):
 
 @row("27")
 def test_row_27_a_network_that_flaps(clients, figure, attempt):
-    """Cuts of two seconds, or of one where a primary stops after two: nobody is promoted, and nobody stops."""
+    """Cuts of two seconds, or of one with an isolation limit of two: no standby is promoted, and no server is stopped."""
     with clients:
         started = lab.lives(lab.PRIMARY)["server"]
         for dummy in range(6):

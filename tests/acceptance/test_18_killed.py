@@ -1,8 +1,8 @@
-"""Every playbook that changes a cluster, killed after its tasks: one part of the tasks a day, KILL_DAY=n for another, KILL_ALL=1 for all.
+"""Every playbook that changes a cluster is killed after its tasks: after one part of the tasks per day, KILL_DAY=n for another part, KILL_ALL=1 for all.
 
-After each kill one daemon and one host, drawn at random (SEED=n draws the same), restart while clients write. Whatever was left half done: at no
-time are there two primaries, no acknowledged row is missing, the primary takes writes within the time of a failover, and the same command again
-finishes the job.
+After each kill one daemon and one host, chosen at random (SEED=n repeats a choice), are restarted while clients write. At no time may there be two
+primaries, no acknowledged row may be missing, the primary must accept writes within the time of a failover, and the same command, run again, must
+complete.
 """
 import json
 import os
@@ -41,7 +41,7 @@ def cluster():
 
 
 class Watch:
-    """Looks all the time who accepts writes, while it is entered."""
+    """While this context is active, check continuously which nodes accept writes."""
 
     def __init__(self, hosts):
         self.hosts, self.end, self.seen = hosts, threading.Event(), []

@@ -1,4 +1,4 @@
-"""Clients that write while something is done to the cluster, and what became of their rows."""
+"""Clients that write while the cluster is changed, and what became of their rows."""
 import pathlib
 import signal
 import subprocess

@@ -28,7 +28,7 @@ if os.path.isdir(_COLLECTIONS):
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
-    """Suggested commands read as where the collection is installed, be the tests run in a checkout or by ansible-test."""
+    """Suggested commands have the form for an installed collection, also if the tests run in a checkout."""
     try:
         from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
     except ImportError:

@@ -3,11 +3,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""repmgr-metrics: what this node sees of its cluster, as text for node_exporter's textfile collector.
+"""repmgr-metrics: the state of the cluster as seen from this node, for the textfile collector of node_exporter.
 
-Looks once with the collection's own eyes (plugins/module_utils), writes one file, ends; a systemd timer calls it. It changes nothing else.
-Started as root it looks as the server's user and writes as root. Exit code 0: the file is new. Otherwise it is as it was, and its
-repmgr_observed_timestamp_seconds says how old.
+Observes once, with plugins/module_utils of the collection, writes one file, and ends; a systemd timer runs it. It changes nothing else. Started as root,
+it observes as the postgres OS user and writes the file as root. Exit code 0: the file was written. Otherwise the file is unchanged, and
+repmgr_observed_timestamp_seconds in it says how old it is.
 
 Standard library only, Python 2.7 and 3.
 """
@@ -31,29 +31,29 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 
 ROLES = ('primary', 'standby', 'witness')
 
-# name: (type, help). The order is that of the file.
+# (name, help), in the order of the output.
 FAMILIES = (
     ('repmgr_up', 'Whether the PostgreSQL server of this node answers'),
-    ('repmgr_role', 'What this node is right now, by its own word: 1 for its role, 0 for the others'),
+    ('repmgr_role', 'Current role of this node, as the node itself reports it: 1 for its role, 0 for the others'),
     ('repmgr_timeline', 'Timeline that this node writes or receives'),
     ('repmgr_streaming', 'Whether this standby receives WAL'),
-    ('repmgr_receive_lag_bytes', 'What the primary has written and this standby has not received: lost if it were promoted now'),
-    ('repmgr_replay_lag_bytes', 'What this standby has received and not replayed'),
-    ('repmgr_replay_lag_seconds', 'Age of the last transaction that this standby has replayed; 0 where all that was received is replayed'),
+    ('repmgr_receive_lag_bytes', 'WAL that the primary has written and this standby has not received: lost if it were promoted now'),
+    ('repmgr_replay_lag_bytes', 'WAL that this standby has received and not replayed'),
+    ('repmgr_replay_lag_seconds', 'Age of the last transaction that this standby has replayed; 0 if everything received has been replayed'),
     ('repmgr_repmgrd_running', 'Whether repmgrd runs on this node'),
     ('repmgr_repmgrd_paused', 'Whether repmgrd is paused on this node'),
     ('repmgr_guard_running', 'Whether repmgr-guard runs on this node'),
     ('repmgr_guard_fuse_running', 'Whether repmgr-guard-fuse runs on this node'),
-    ('repmgr_nodes_registered', 'Nodes of the cluster on record'),
-    ('repmgr_nodes_answering', 'Those of them whose server answers this node'),
-    ('repmgr_primaries', 'Nodes that run as primary, as this node sees them; two are one too many'),
+    ('repmgr_nodes_registered', 'Registered nodes of the cluster'),
+    ('repmgr_nodes_answering', 'Registered nodes whose server answers this node'),
+    ('repmgr_primaries', 'Nodes that run as primary, as this node sees them; there must not be more than one'),
     ('repmgr_failover_ready', 'Whether an automatic failover would succeed now, as this node sees it'),
-    ('repmgr_slot_active', 'Whether somebody reads from this replication slot'),
-    ('repmgr_slot_retained_bytes', 'WAL that is kept for this replication slot'),
+    ('repmgr_slot_active', 'Whether this replication slot is in use'),
+    ('repmgr_slot_retained_bytes', 'WAL that is retained for this replication slot'),
     ('repmgr_certificate_valid', "Whether peers would accept the server's certificate"),
-    ('repmgr_certificate_remaining_seconds', "How long the server's certificate and its authority are valid, in whole days"),
-    ('repmgr_observation_duration_seconds', 'How long it took to find all this out'),
-    ('repmgr_observed_timestamp_seconds', 'When that was: time() - repmgr_observed_timestamp_seconds is the age of this file'),
+    ('repmgr_certificate_remaining_seconds', "How long the server's certificate and its CA are still valid, in whole days"),
+    ('repmgr_observation_duration_seconds', 'Duration of the observation'),
+    ('repmgr_observed_timestamp_seconds', 'Time of the observation: time() - repmgr_observed_timestamp_seconds is the age of this file'),
 )
 
 
@@ -69,7 +69,7 @@ class Programs:
 
 
 def observe(options):
-    """The node's own observation, with those of its peers."""
+    """The observation of this node, including its peers."""
     runner = Runner(Programs())
     psql = Psql(runner, options.bin_dir, options.passfile, options.connect_timeout)
     place = _observe.Place('', options.config, options.bin_dir, options.data_directory, options.port, None, options.user)
@@ -85,7 +85,7 @@ def observe(options):
 # -- PURE: an observation -> text
 
 def samples(observed, verdict):
-    """[(family, labels, value)]; what is not known is left out, for 0 would be a lie."""
+    """[(family, labels, value)]. Unknown values are left out, because 0 would be wrong."""
     found = []
 
     def add(family, value, **labels):
@@ -136,7 +136,7 @@ def samples(observed, verdict):
 
 
 def text(found, **labels):
-    """The text format of Prometheus; labels: those of every sample."""
+    """The text format of Prometheus. labels: added to every sample."""
     lines = []
     for name, what in FAMILIES:
         mine = [(more, value) for family, more, value in found if family == name]
@@ -176,7 +176,7 @@ def become(user):
 
 
 def look_as(user, options):
-    """What a child says that gives root up for good before it looks. Without sudo or runuser, which log each call."""
+    """Observe in a child process that gives up root privileges for good; return its output. sudo and runuser would log each call."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -190,7 +190,7 @@ def look_as(user, options):
         except Exception as exc:  # pylint: disable=broad-except
             sys.stderr.write('repmgr-metrics: %s: %s\n' % (type(exc).__name__, exc))
         finally:
-            # Not back into the parent's code.
+            # Do not return into the parent's code.
             os._exit(code)
     os.close(writing)
     with os.fdopen(reading, 'rb') as handle:
@@ -199,7 +199,7 @@ def look_as(user, options):
 
 
 def write(path, content):
-    """All of it or nothing: whoever reads meanwhile sees the old file. The directory may be another user's."""
+    """Write atomically: a concurrent reader sees the old file. The directory may belong to another user."""
     aside = path + '.tmp'
     try:
         os.unlink(aside)
@@ -214,19 +214,19 @@ def write(path, content):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='repmgr-metrics', description='What this node sees of its cluster, for node_exporter.')
-    parser.add_argument('--cluster', required=True, help='its name, a label of every sample')
+    parser = argparse.ArgumentParser(prog='repmgr-metrics', description='Metrics of the cluster as seen from this node, for node_exporter.')
+    parser.add_argument('--cluster', required=True, help='name of the cluster, a label of every sample')
     parser.add_argument('--config', required=True, help='repmgr.conf')
-    parser.add_argument('--bin-dir', required=True, help='folder of psql and pg_controldata')
+    parser.add_argument('--bin-dir', required=True, help='directory of psql and pg_controldata')
     parser.add_argument('--data-directory', required=True)
     parser.add_argument('--port', type=int, default=5432)
     parser.add_argument('--passfile', required=True)
-    parser.add_argument('--user', default='postgres', help="the server's user")
+    parser.add_argument('--user', default='postgres', help='the user that the server runs as')
     parser.add_argument('--connect-timeout', type=int, default=3, help='seconds')
-    parser.add_argument('--certificate', help='with --key and --root: also say how long it is good')
+    parser.add_argument('--certificate', help='with --key and --root: also export its validity')
     parser.add_argument('--key')
     parser.add_argument('--root')
-    parser.add_argument('--output', help='the file to write; without it the text is printed')
+    parser.add_argument('--output', help='the file to write (default: stdout)')
     options = parser.parse_args()
     content = look_as(options.user, options) if os.geteuid() == 0 else look(options).encode('utf-8')
     if content is None:

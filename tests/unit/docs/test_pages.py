@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the site says of the code: nothing is left out of the rendered pages, and what is written by hand names what there is."""
+"""The documentation agrees with the code: the rendered pages are complete, and everything that hand-written pages name exists."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -41,7 +41,7 @@ def test_a_row_says_when_why_and_what():
     row = [row for row in rows(pages.rules()) if row[0] == '505'][0]
     assert row[1:] == [
         'standby', 'data: partial<br>identity: none<br>recovery: none<br>server: stopped<br>upstream: none',
-        'a clone was begun and never finished; a partial directory is never started',
+        'a clone was not finished, and a partial data directory is never started',
         '`check_space` → `move_aside` → `clone` → `start` → `register`']
 
 
@@ -49,7 +49,7 @@ def test_a_refusal_says_what_was_expected():
     row = [row for row in rows(pages.rules()) if row[0] == '207'][0]
     assert row[-1] == '**refused**, expected a primary. Set role to standby.'
     row = [row for row in rows(pages.rules()) if row[0] == '512'][0]
-    assert row[-1] == ('**refused**, expected a standby, because another primary lives. '
+    assert row[-1] == ('**refused**, expected a standby, because another primary is running. '
                        'Bring it back by: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=*node_name*')
 
 
@@ -128,7 +128,7 @@ def test_the_recordings_are_those_of_the_readme():
 
 
 def test_the_platforms_are_those_of_the_readme():
-    """Who runs another platform moves its row, too."""
+    """The tables of platforms in the README and in docs/platforms.md have to be changed together."""
     readme = read('README.md')
     tried = readme[readme.index('## What was tried'):readme.index('## How fast')]
     ran, not_run = tried.split('\nNot run: ')

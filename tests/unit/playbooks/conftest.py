@@ -39,7 +39,7 @@ def playbook_run(folder, path, options):
 
 @pytest.fixture
 def original(tmp_path):
-    """original(playbook, *options, variables={}) -> (rc, output): the playbook as it is, on hosts that nothing can connect to."""
+    """original(playbook, *options, variables={}) -> (rc, output): run the unchanged playbook on hosts that cannot be connected to."""
     def runs(playbook, *options, variables=None):
         inventory(tmp_path, dict({'ansible_connection': 'ssh', 'ansible_ssh_executable': '/bin/false'}, **(variables or {})))
         return playbook_run(tmp_path, os.path.join(PLAYBOOKS, playbook + '.yml'), options)
@@ -50,7 +50,7 @@ def original(tmp_path):
 def run(tmp_path):
     """run(playbook, *options, fails=regex, variables={}, serial=number, cluster=name of a) -> (rc, output, [hosts that worked, batch by batch])
 
-    The playbook's plays, with a look at the inventory and a task that fails on some hosts instead of their work.
+    Runs the plays of the playbook, with their tasks replaced by one that fails on some hosts.
     """
     if os.path.isdir(os.path.join(PLAYBOOKS, 'callback_plugins')):
         (tmp_path / 'callback_plugins').symlink_to(os.path.join(PLAYBOOKS, 'callback_plugins'))

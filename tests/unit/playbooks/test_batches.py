@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""-e repmgr_batch: the plays of the playbooks, with a look at the inventory and a task that fails instead of their work."""
+"""-e repmgr_batch: the plays of the playbooks, with their tasks replaced by one that may fail."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -67,7 +67,7 @@ def test_from_the_inventory_it_would_come_too_late(run):
     code, said, worked = run('site', variables={'repmgr_batch': 2})
     assert (code, worked) == (2, []), said
     said = ' '.join(said.split())
-    assert 'repmgr_batch is 2, and this run takes 3 clusters at once; expected it by -e' in said
+    assert 'repmgr_batch is 2, but this run works on 3 clusters at once; expected repmgr_batch as an extra variable (-e)' in said
     assert 'Cluster b stops here; b1 says why.' in said
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an operator passes is checked by the first task of each playbook, on hosts that nothing can connect to."""
+"""The first task of each playbook checks the extra variables, without any connection to hosts."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -51,7 +51,7 @@ def test_a_misspelt_cluster_ends_the_run(original, path):
     ('switchover', 'repmgr_target=typo', "repmgr_target is 'typo', expected one of a1, a2, b1, b2, b3, c1, c2."),
     ('failover', 'target=typo', "target is 'typo', expected one of a1, a2, b1, b2, b3, c1, c2."),
     ('remove_node', '', 'repmgr_target is not set, expected one of a1, a2, b1, b2, b3, c1, c2.'),
-    ('site', 'repmgr_failover_profil=fast', 'repmgr_failover_profil is no variable of this collection, expected repmgr_failover_profile.'),
+    ('site', 'repmgr_failover_profil=fast', 'repmgr_failover_profil is not a variable of this collection, expected repmgr_failover_profile.'),
 ])
 def test_other_words(original, playbook, options, words):
     code, said = original(playbook, *(['-e', options] if options else []))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a handler has not done, because its host failed or the run was ended before: the next run finds the file as it should be."""
+"""A handler that did not run, because its host failed or the run was interrupted, is made up for by the next run, which finds the file up to date."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -58,7 +58,7 @@ def test_no_host_walks_over_the_hosts_of_all_clusters(path):
 
 @pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(ROOT, 'playbooks', '*.yml'))))
 def test_no_playbook_asks_a_host_before_all_are_on_record(path):
-    """Whoever does not answer would be gone from its cluster, where Ansible gathers facts by itself."""
+    """If Ansible gathered facts first, a host that does not answer would be missing from its cluster."""
     with open(path) as handle:
         assert all(play.get('gather_facts') is False for play in yaml.safe_load(handle))
 
@@ -77,7 +77,7 @@ def test_a_serial_of_somebody_else_does_not_make_small_clusters(run):
 
 @pytest.mark.parametrize('playbook', ['add_node', 'remove_node'])
 def test_the_firewalls_change_with_the_pg_hba_rules(playbook):
-    """Where the collection manages them: a node that pg_hba.conf lets in does not get there otherwise, and the reverse."""
+    """If the collection manages firewalls, they and pg_hba.conf must allow the same nodes at the same time."""
     with open(os.path.join(ROOT, 'playbooks', playbook + '.yml')) as handle:
         play, = yaml.safe_load(handle)
     included = dict((name, task['when']) for task in play['tasks'] if task.get('ansible.builtin.include_role', {}).get('name') == 'pgfleet.repmgr.server'

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A run that changes TLS settings or addresses may end after any of its tasks, and the nodes still connect: the order that this needs."""
+"""A run that changes TLS settings or addresses may be interrupted after any task, and the nodes can still connect: the order of tasks for that."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -77,7 +77,7 @@ def test_nobody_connects_in_a_new_way_before_all_servers_take_it():
 
 
 def test_the_servers_change_last_after_a_new_look():
-    """By what is observed then: a WAL receiver that waits for a restart still asks for TLS."""
+    """They depend on a new observation: a WAL receiver that has not been restarted still requires TLS."""
     observe, record, dummy, write = load('roles', 'server', 'tasks', 'tls_last.yml')
     assert observe['ansible.builtin.include_role']['tasks_from'] == 'observe_again'
     assert 'pgfleet.repmgr.changeover' in record['ansible.builtin.set_fact']['__repmgr_changeover'] and 'when' not in record
@@ -98,7 +98,7 @@ def test_what_changes_is_known_before_the_settings_are_compared():
 @pytest.mark.parametrize('playbook, before', [
     ('remove_node', 'Remove the target from the facts of the other nodes'), ('rotate_credentials', 'Choose the next password')])
 def test_others_leave_it_to_site(playbook, before):
-    """Before they change anything: by the rules, certificates and keys that they write nobody would get in who still connects as before."""
+    """They refuse before any change: the rules, certificates and keys that they write would lock out nodes that still use the former addresses."""
     names = [task['name'] for task in load('playbooks', playbook + '.yml')[-1]['tasks']]
     task = load('playbooks', playbook + '.yml')[-1]['tasks'][names.index('Check that no TLS or address change is pending')]
     assert task['ansible.builtin.include_role']['tasks_from'] == 'settled'

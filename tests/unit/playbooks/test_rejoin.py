@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What rejoin.yml leaves behind where it fails: its own block, with tasks that only say what they would do to the host."""
+"""The state that rejoin.yml leaves when it fails: its own block runs, with tasks that only record what they would do."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -22,7 +22,7 @@ ENABLE, GUARD, GUARD_STOP = 'postgresql@15-main enabled=True', 'repmgr-guard sta
 
 
 def stub(task):
-    """The task with a word in the place of what would change a host. It fails where its step is in `failing`."""
+    """The task with its module replaced by one that records the step. It fails if the step is in `failing`."""
     made = dict((key, value) for key, value in task.items() if key in ('name', 'when', 'vars', 'register'))
     for part in ('block', 'rescue', 'always'):
         if part in task:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is done on one node after the other, in an order that counts, whatever the user's ansible.cfg says."""
+"""Tasks that must run on one node after the other do so, in the right order, regardless of the user's ansible.cfg."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -22,7 +22,7 @@ from conftest import PLAYBOOKS, ROOT, inventory, playbook_run
 
 @pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(PLAYBOOKS, '*.yml'))), ids=os.path.basename)
 def test_no_play_leaves_its_strategy_to_the_configuration(path):
-    """With `free` each host goes on by itself: it would decide before the others are observed, and all nodes would restart at once."""
+    """With strategy `free`, a host would decide before the others are observed, and all nodes would restart at the same time."""
     with open(path) as handle:
         assert set(play.get('strategy') for play in yaml.safe_load(handle)) == set(['linear'])
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registered node that the inventory does not list stops whatever would change the access, the keys or the votes of all nodes."""
+"""A registered node that is not in the inventory stops every playbook that would change the access, the keys or the votes of all nodes."""
 
 from __future__ import absolute_import, division, print_function
 

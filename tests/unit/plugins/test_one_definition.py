@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One fact, one definition: what would be a second one is found by how such code looks, and where a fact has to be repeated, the copies are compared."""
+"""One fact, one definition: patterns find code that would define a fact a second time, and copies that are unavoidable are compared."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Books:
         return (found or [play.get('vars', {}).get(name)])[0]
 
     def tolerated(self, playbook, arguments, members=('target', 'other'), removal=None):
-        """['NODE CODE']"""
+        """The tolerated problems, as ['NODE CODE']."""
         text = self._variable(self.play(playbook), '__repmgr_tolerated') or []
         target = arguments.get('repmgr_target') or members[0]
         return self.host.rendered(
@@ -98,7 +98,7 @@ class Books:
             __repmgr_removal=removal or {'tolerated': []}, repmgr_manage_firewall=False)
 
     def whole(self, playbook):
-        """Codes that are in nobody's way where a playbook wants a whole cluster; None where it does not."""
+        """The codes that a playbook tolerates if it needs a healthy cluster; None if it does not need one."""
         if playbook not in ('rolling_restart', 'minor_upgrade', 'rotate_credentials'):
             return None
         own = self._variable(self.play(playbook), '__repmgr_no_hindrance')
@@ -163,7 +163,7 @@ def waits_for(books):
 
 
 def circles(graph):
-    """Codes that are left when whoever waits for nobody is taken away, again and again."""
+    """The codes that form cycles: those that remain after codes without dependencies are removed, repeatedly."""
     left = {code: set(others) & set(graph) for code, others in graph.items()}
     while True:
         free = [code for code, others in left.items() if not others]
@@ -249,7 +249,7 @@ def refused_by(books, hosts, answer, step):
 @hypothesis.settings(max_examples=150, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(hosts=clusters())
 def test_whoever_does_what_is_printed_does_not_go_in_circles(books, hosts):
-    """As an operator would: the first command of the first problem; where its playbook stops, the first command of what stopped it."""
+    """Follow the messages as an operator would: run the first command of the first problem; if its playbook stops, the first command of what stopped it."""
     answer = _verdict.from_inventory(hosts)
     for problem in answer['problems']:
         way, step = [], _steps.first_command(problem['steps'])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the controller makes of a lock that another run has. The nodes are made up."""
+"""What the controller does if another run has the lock. The answers of the nodes are fake."""
 
 from __future__ import annotations
 

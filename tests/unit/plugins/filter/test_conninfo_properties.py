@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Connection strings, whatever is in them. Beside the filters because hypothesis is not on Python 2.7."""
+"""Connection strings with arbitrary contents. These tests are in the folder of the filters, because hypothesis is not available on Python 2.7."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""pg_hba.conf, whatever is in it. Beside the filters because hypothesis is not on Python 2.7."""
+"""pg_hba.conf with arbitrary contents. These tests are in the folder of the filters, because hypothesis is not available on Python 2.7."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_nothing_is_written_below_the_block_nor_sorted(present, hba, reach, step
 @quickly
 @hypothesis.given(FILE, HBA, REACH, HBA, REACH)
 def test_whoever_had_a_line_has_it_until_the_end(present, before, reach_before, after, reach_after):
-    """Whatever changes in the inventory, and wherever the run is ended before the last step."""
+    """For any change of the inventory, and wherever the run is interrupted before its last step, access is kept until the end."""
     first = _hba.text(present, before, reach_before, "add")
     second = _hba.text(_hba.text(first, after, reach_after, "socket"), after, reach_after, "add")
 
@@ -130,7 +130,7 @@ CONNECTION = st.tuples(st.sampled_from(["local", "hostssl", "hostnossl"]), st.sa
 @quickly
 @hypothesis.given(st.lists(RULE, max_size=12), HBA, REACH, STEP, CONNECTION)
 def test_for_everybody_else_the_same_line_decides(lines, hba, reach, step, connection):
-    """For all but the repmgr role, and the postgres OS user on the socket; and but for rules that the inventory has for them."""
+    """For everyone except the repmgr role and the postgres OS user on the local socket, the first rule that matches is the same as before."""
     present = "\n".join(lines)
     after = _hba.text(present, dict(hba, extra=[]), reach, step)
     assert decides(after, *connection) == decides(present, *connection)

@@ -276,7 +276,7 @@ def test_strict_fails_where_a_node_is_silent(world, read):
 
 def test_nobody_answers(world, read):
     world.servers = {}
-    with pytest.raises(AnsibleParserError, match="orders: no node could be asked for its records: db1:5432: .*; expected one that answers") as caught:
+    with pytest.raises(AnsibleParserError, match="orders: repmgr.nodes could not be read from any node: db1:5432: .*; expected a node that answers") as caught:
         read()
     assert SECRET not in str(caught.value)
 

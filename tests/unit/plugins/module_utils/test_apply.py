@@ -164,7 +164,7 @@ def test_commands(context, actions, commands):
     assert [step['action'] for step in context.done] == actions
 
 
-OLDER = 'the primary is on timeline %d, which is older than %d, the one of b'
+OLDER = 'the primary is on timeline %d, which is older than timeline %d of b'
 
 
 @pytest.mark.parametrize('theirs, control, history, refused', [
@@ -472,13 +472,13 @@ def test_copies_that_pile_up_are_named_with_their_size(context, tmpdir):
     result = context.done[0]['result']
     assert [copy['path'] for copy in result['kept']] == [result['to'], data + '.partial-20260101T000000Z']
     assert result['kept'][1]['bytes'] >= 2048
-    assert '2 copies of %s that were moved aside take 2.' % data in context.warnings[0] and result['to'] in context.warnings[0]
+    assert '2 copies of %s that were moved aside use 2.' % data in context.warnings[0] and result['to'] in context.warnings[0]
     # And where they are what takes the room.
     context.psql.space = [{'name': 'pg_default', 'location': '', 'bytes': 2 ** 62}]
     with pytest.raises(_apply.ApplyError) as found:
         _apply.apply(context, ['check_space', 'stop'])
     assert '2 earlier copies take 2.' in found.value.text and context.runner.calls == []
-    assert 'Make room' in _apply.next_step(found.value, 'b')
+    assert 'Free some space' in _apply.next_step(found.value, 'b')
 
 
 def test_one_copy_is_no_reason_to_warn(context):
@@ -526,7 +526,7 @@ def test_the_address_of_a_stream_is_changed_where_the_upstream_has_another(conte
     _apply.apply(context, ['set_address'])
     assert context.psql.streams_by.startswith('host=a ') and context.psql.streams_by.endswith('user=repmgr application_name=b')
     context.psql.refuses = True
-    with pytest.raises(_apply.ApplyError, match='does not let it in') as caught:
+    with pytest.raises(_apply.ApplyError, match='cannot connect to its upstream') as caught:
         _apply.apply(context, ['set_address'])
     assert caught.value.action == 'set_address'
 
@@ -534,7 +534,7 @@ def test_the_address_of_a_stream_is_changed_where_the_upstream_has_another(conte
 def test_a_stream_is_changed_only_to_what_its_upstream_lets_in(context):
     context.psql.streams_by, context.psql.refuses = 'user=repmgr host=ox hostaddr=192.0.2.9', True
     context.desired.conninfo = 'host=b sslmode=verify-full sslrootcert=/etc/root.crt'
-    with pytest.raises(_apply.ApplyError, match='does not let it in with host=a user=repmgr .*: connection refused'):
+    with pytest.raises(_apply.ApplyError, match='cannot connect to its upstream with host=a user=repmgr .*: connection refused'):
         _apply.apply(context, ['set_tls'])
     assert context.psql.streams_by == 'user=repmgr host=ox hostaddr=192.0.2.9'
     context.psql.refuses = False
@@ -701,7 +701,7 @@ def test_slots(context):
     assert context.psql.dropped == [(PRIMARY, 'repmgr_slot_2')] and context.warnings == []
     context.psql.in_use = True
     _apply.apply(context, ['drop_slot'])
-    assert 'Slot repmgr_slot_2 was left' in context.warnings[0]
+    assert 'Slot repmgr_slot_2 was not dropped' in context.warnings[0]
     context.desired = context.desired.replace(slot_name='')
     _apply.apply(context, ['drop_slot'])
     assert len(context.psql.dropped) == 2
@@ -732,9 +732,9 @@ def test_actions_without_a_dry_run_are_not_run(context):
 
 @pytest.mark.parametrize('action, stderr, words', [
     ('follow', 'ERROR: this node cannot attach to follow target node "a" (ID 1)', 'ansible-playbook pgfleet.repmgr.rejoin --check -e repmgr_target=b'),
-    ('follow', 'ERROR: unable to connect', 'See actions'),
-    ('follow', None, 'See actions'),
-    ('start', 'cannot attach', 'See actions'),
+    ('follow', 'ERROR: unable to connect', 'See `actions`'),
+    ('follow', None, 'See `actions`'),
+    ('start', 'cannot attach', 'See `actions`'),
 ])
 def test_what_to_type_after_a_failure(action, stderr, words):
     result = None if stderr is None else Result(['repmgr'], 1, '', stderr).to_dict()

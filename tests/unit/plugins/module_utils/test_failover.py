@@ -55,7 +55,7 @@ def primary(timeline=2):
 
 
 def cluster(**changes):
-    """a is dead and its server seen stopped; None for who cannot be reached."""
+    """Primary a is dead, and its server was observed to be stopped. None stands for a host that cannot be reached."""
     found = {'a': stopped(), 'b': standby(), 'c': standby(), 'w': witness()}
     found.update(changes)
     return [Host(name=name, node_id=number, node_name=name, initial_role=role, observed=found[name], unreachable=found[name] is None)
@@ -163,19 +163,19 @@ def test_only_registered_nodes_vote():
     (dict(a=silent()), {}, 'its server is running and does not answer (timeout expired)'),
     (dict(a=None), dict(dead='b'), 'a: is the registered primary, and cannot be reached'),
     ({}, dict(dead='b'), 'b: is not the registered primary'),
-    (dict(a=None), dict(dead='typo'), 'typo: is no node of this cluster; expected one of a, b, c, w.'),
+    (dict(a=None), dict(dead='typo'), 'typo: is not a node of this cluster; expected one of a, b, c, w.'),
     # Also where a primary lives and nothing is left to do.
-    (dict(a=primary()), dict(dead='typo'), 'typo: is no node of this cluster; expected one of a, b, c, w.'),
+    (dict(a=primary()), dict(dead='typo'), 'typo: is not a node of this cluster; expected one of a, b, c, w.'),
     (dict(a=primary(1), b=primary(2)), {}, 'runs as primary on timeline'),
     (dict(a=None, w=None, c=None), dict(dead='a'), 'only 1 of 4 hosts'),
     (dict(b=standby(nodes=rows(b={'priority': 0}))), dict(target='b'), 'b: cannot be promoted (b: its priority is 0); expected one of c'),
     ({}, dict(target='w'), 'w: cannot be promoted'),
-    (dict(c=standby('0/5000060')), dict(target='b'), 'b: has 96 bytes less than c'),
+    (dict(c=standby('0/5000060')), dict(target='b'), 'b: has received 96 bytes less than c'),
     (dict(c=standby('0/1', timeline=2)), dict(target='b'), 'b: is on an older timeline than c'),
     # Only one that may not be promoted has it: the others would be rewound, and what it has would be gone.
-    (dict(b=standby('0/5000060', nodes=rows(b={'priority': 0}))), {}, 'c: has 96 bytes less than b, which cannot be promoted (its priority is 0)'),
+    (dict(b=standby('0/5000060', nodes=rows(b={'priority': 0}))), {}, 'c: has received 96 bytes less than b, which cannot be promoted (its priority is 0)'),
     (dict(b=standby('0/5000060', nodes=rows(b={'priority': 0}))), {}, 'repmgr_accept_loss=true -e repmgr_target=c'),
-    (dict(b=stopped(), c=stopped()), {}, 'no standby could be promoted: b: its server is stopped; c: its server is stopped'),
+    (dict(b=stopped(), c=stopped()), {}, 'no standby can be promoted: b: its server is stopped; c: its server is stopped'),
 ])
 def test_refused(changes, options, words):
     found = plan(cluster(**changes), **options)
@@ -207,7 +207,7 @@ def test_a_commit_that_only_a_standby_out_of_sight_has_confirmed(missing):
         return plan([host.replace(synchronous=number) for host in cluster(c=c)], **options)
 
     refused = found(1, missing)
-    assert refused['target'] is None and 'c: not seen, and may hold commits that were acknowledged (repmgr_synchronous is 1)' in refused['refuse']
+    assert refused['target'] is None and 'c: cannot be observed, and may hold acknowledged commits (repmgr_synchronous is 1)' in refused['refuse']
     assert 'repmgr_accept_loss=true -e repmgr_target=b' in refused['refuse']
     accepted = found(1, missing, accept_loss=True)
     assert (accepted['refuse'], accepted['target'], accepted['unseen']) == ('', 'b', ['c'])
@@ -222,15 +222,15 @@ def test_a_commit_that_only_a_standby_out_of_sight_has_confirmed(missing):
 
 
 def test_a_standby_that_has_yet_to_replay_what_it_has():
-    """It tells less than it has received, and may be the only one that has confirmed a commit."""
+    """It reports less than it has received, and may be the only one that has confirmed a commit."""
     def found(number, changes, **options):
         return plan([host.replace(synchronous=number) for host in cluster(**changes)], **options)
 
     behind = standby(None, replayed_lsn='0/4000000')
     refused = found(1, {'c': behind})
     assert refused['target'] is None and refused['unseen'] == ['c']
-    assert 'c: started, and still to replay what had been received, and may hold commits that were acknowledged' in refused['refuse']
-    assert 'Wait until c has replayed it, and run again' in refused['refuse'] and 'Bring them back' not in refused['refuse']
+    assert 'c: started, and is still replaying WAL that it had received, and may hold acknowledged commits' in refused['refuse']
+    assert 'Wait until c has replayed it and run again' in refused['refuse'] and 'Bring them back' not in refused['refuse']
     accepted = found(1, {'c': behind}, accept_loss=True)
     assert (accepted['refuse'], accepted['target'], accepted['unseen']) == ('', 'b', ['c'])
     # Where commits wait for nobody, the most is taken of what they tell, and who may have more is named.
@@ -240,7 +240,7 @@ def test_a_standby_that_has_yet_to_replay_what_it_has():
     assert (both['target'], both['unseen']) == ('c', ['b'])
     three = [host.replace(synchronous=2) for host in cluster(b=None)] + [Host(
         name='d', node_id=5, node_name='d', initial_role='standby', synchronous=2, observed=behind.replace(repmgr={'nodes': rows(), 'repmgrd': {}}))]
-    assert 'b: not seen; d started, and still to replay' in plan(three)['refuse']
+    assert 'b: cannot be observed; d started, and is still replaying WAL' in plan(three)['refuse']
     # It replays what it has before it takes writes.
     ahead = standby(None, replayed_lsn='0/6000000')
     assert (found(1, {'c': ahead})['target'], found(1, {'c': ahead})['unseen']) == ('c', [])
@@ -274,7 +274,7 @@ def test_a_registered_primary_that_is_in_no_inventory():
 
 
 def test_other_nodes_that_are_in_no_inventory():
-    """No reason to leave a cluster without a primary; but they may have more, or be the primary of a majority that was not seen."""
+    """They do not prevent a promotion, but they may have received more, or be the primary of a majority that was not observed."""
     found = plan(without('c'))
     assert (found['refuse'], found['target'], found['unseen']) == ('', 'b', ['c'])
     assert plan(without('w'))['unseen'] == []
@@ -282,7 +282,7 @@ def test_other_nodes_that_are_in_no_inventory():
 
 
 def test_nobody_is_ever_promoted_beside_a_primary_that_may_live():
-    """The product of what each host may look like: a target only where a's death is seen or vouched for, and it is the best."""
+    """For all combinations of host states: a standby is promoted only if a is observed or declared to be dead, and if it is the best candidate."""
     looks = {'a': [stopped(), silent(), None, primary(1)], 'b': [standby(), standby('0/6000000'), stopped(), silent(), None, primary(2)],
              'c': [standby(), None, silent()], 'w': [witness(), None]}
     count = 0

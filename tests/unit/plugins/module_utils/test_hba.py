@@ -151,7 +151,7 @@ def test_what_is_due():
 
 
 @pytest.mark.parametrize('rule, said', [
-    ('host all all all md5', 'is no dictionary'),
+    ('host all all all md5', 'is not a dictionary'),
     (dict(APP, adress='x'), 'has adress'),
     ({'users': 'app'}, 'has contype ""'), (dict(APP, contype='hots'), 'has contype "hots"'), (dict(APP, method='scram'), 'has method "scram"'),
     # What PostgreSQL takes for an error of the whole file.

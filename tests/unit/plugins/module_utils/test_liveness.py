@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Does a server run on this data directory? The modules and the guard, which cannot import one another, have to answer the same."""
+"""Whether a server runs with a data directory: the modules and the guard cannot share code for this, so they must give the same answers."""
 
 from __future__ import absolute_import, division, print_function
 

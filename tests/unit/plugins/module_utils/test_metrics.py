@@ -143,10 +143,10 @@ def test_text():
 # HELP repmgr_up Whether the PostgreSQL server of this node answers.
 # TYPE repmgr_up gauge
 repmgr_up{cluster="c",node="n\u00e9"} 1
-# HELP repmgr_replay_lag_seconds Age of the last transaction that this standby has replayed; 0 where all that was received is replayed.
+# HELP repmgr_replay_lag_seconds Age of the last transaction that this standby has replayed; 0 if everything received has been replayed.
 # TYPE repmgr_replay_lag_seconds gauge
 repmgr_replay_lag_seconds{cluster="c",node="n\u00e9"} 0.25
-# HELP repmgr_slot_retained_bytes WAL that is kept for this replication slot.
+# HELP repmgr_slot_retained_bytes WAL that is retained for this replication slot.
 # TYPE repmgr_slot_retained_bytes gauge
 repmgr_slot_retained_bytes{cluster="c",node="n\u00e9",slot="b\\"\\\\\\n"} 1099511627776
 repmgr_slot_retained_bytes{cluster="c",node="n\u00e9",slot="a"} 0

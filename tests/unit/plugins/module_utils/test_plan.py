@@ -187,7 +187,7 @@ def situations(role, state):
 @pytest.mark.parametrize('state', ['present', 'absent'])
 @pytest.mark.parametrize('role', ['primary', 'standby', 'witness'])
 def test_full_product(role, state):
-    """Every situation has a rule, one that can occur has a real one, and nothing is replaced where anything is unknown."""
+    """Every situation matches a rule, every possible situation one other than 900, and no data are replaced while anything is unknown."""
     for words, situation in situations(role, state):
         rule = _plan.match(situation)
         assert rule is not None, words

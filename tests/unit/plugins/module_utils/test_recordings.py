@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The parsers over what repmgr really said, see tests/recordings/record.py, and over formats of old versions from their documentation."""
+"""The parsers with recorded output of repmgr, see tests/recordings/record.py, and with formats of old versions from their documentation."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -90,7 +90,7 @@ def test_two_of_them_leave_one_after_the_other():
 def test_a_server_that_this_run_cannot_stop_is_not_cut_off():
     said = Cluster('abcdw').unlist('d').plan('d')['refuse']
     assert said == ('d: still streams from a, and this run cannot stop its server; expected a node whose server is stopped. '
-                    'Put it into the inventory and make it reachable, or stop its server and repmgrd.')
+                    'Add it to the inventory and make it reachable, or stop its server and repmgrd.')
     cluster = Cluster('abcw').hide('c')
     cluster.down = []
     assert 'c: still streams from a' in cluster.plan('c')['refuse']
@@ -107,7 +107,7 @@ def test_without_a_majority_the_rest_has_to_have_one():
 
 
 @pytest.mark.parametrize('target, said', [
-    ('a', 'a: is the primary; expected a standby without standbys of its own, or the witness. First: ansible-playbook pgfleet.repmgr.switchover '
+    ('a', 'a: is the primary; expected a standby that is not an upstream, or the witness. First: ansible-playbook pgfleet.repmgr.switchover '
           '-e repmgr_target=HOST'),
     ('typo', 'typo: is neither in this inventory nor registered in its cluster; expected one of a, b, c, w. Run again with one of them.'),
 ])
@@ -119,10 +119,10 @@ def test_a_node_with_standbys_of_its_own():
     cluster = Cluster('abcdw')
     cluster.rows['c']['upstream_node_id'] = 5
     assert cluster.plan('d')['refuse'] == (
-        'd: is the upstream of c; expected a standby without standbys of its own, or the witness. First set another repmgr_upstream for them. '
+        'd: is the upstream of c; expected a standby that is not an upstream, or the witness. First set another repmgr_upstream for them. '
         'Then type: ansible-playbook pgfleet.repmgr.site')
     # The main job would refuse while it is registered and not listed.
-    assert 'First put it into the inventory again, and set another' in cluster.hide('d').unlist('d').plan('d')['refuse']
+    assert 'First add it to the inventory again and set another' in cluster.hide('d').unlist('d').plan('d')['refuse']
 
 
 def test_without_a_primary():
@@ -143,7 +143,7 @@ def test_one_name_for_two_nodes():
     cluster.rows['c']['node_name'] = 'pg3'
     records = cluster.records()
     [record for record in records if record['name'] == 'c'][0].update(name='d', node_name='pg3')
-    assert 'd: is a host of this inventory, and node 5' in _removal.removal_plan(records, 'd')['refuse']
+    assert 'd: is a host of this inventory, but node 5' in _removal.removal_plan(records, 'd')['refuse']
 
 
 # -- what stays has to be right without it
@@ -153,8 +153,8 @@ def test_fewer_standbys_than_have_to_confirm_a_commit():
     cluster.host = {'synchronous': '2'}
     said = cluster.plan('c')['refuse'].splitlines()
     assert said == [
-        'c: cannot leave yet, because of what follows; expected an inventory that is right without it. Change it. '
-        'Then type: ansible-playbook pgfleet.repmgr.site; and again: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c',
+        'c: cannot be removed yet, because of the problems below; expected an inventory that is valid without it. Correct it. '
+        'Then type: ansible-playbook pgfleet.repmgr.site; and then again: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c',
         'a: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.',
         'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.']
     cluster.host = {'synchronous': '1'}
@@ -173,8 +173,8 @@ def test_two_nodes_that_would_elect_nobody(names, target, words):
 
 @pytest.mark.parametrize('setting, down, target, words', [
     ('ANY 1 ("a", "b", "c")', [], 'c', ''),
-    ('ANY 1 ("a", "b", "c")', ['b'], 'c', 'c: a commit on a waits for 1 standby, and without it none would stream; expected as many standbys that stay '
-                                          'and stream. Bring the others back, or lower repmgr_synchronous. Then type: '),
+    ('ANY 1 ("a", "b", "c")', ['b'], 'c', 'c: a commit on a waits for 1 standby, and without it none would stream; expected as many other standbys '
+                                          'that stream. Bring the others back, or lower repmgr_synchronous. Then type: '),
     # What the server runs with counts, whatever the inventory says by now.
     ('ANY 2 ("a", "b", "c")', [], 'c', 'waits for 2 standbys, and without it only b would stream'),
     ('FIRST 2 (b, c)', [], 'c', 'waits for 2 standbys'), ('2 (b, c)', [], 'c', 'waits for 2 standbys'), ('*', ['b'], 'c', 'waits for 1 standby,'),

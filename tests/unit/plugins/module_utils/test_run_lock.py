@@ -233,7 +233,7 @@ def test_something_else_in_its_place(node):
 def test_a_folder_of_others(node, tmpdir):
     os.mkdir(node.folder)
     os.chmod(node.folder, 0o777)
-    assert 'pgfleet is not a folder that only' in node.take('r1')['reason']
+    assert 'pgfleet is not a directory that only' in node.take('r1')['reason']
     os.rmdir(node.folder)
     os.symlink(str(tmpdir), node.folder)
     assert node.take('r1')['state'] == 'unavailable'

@@ -206,14 +206,14 @@ def test_ours_beside_one_that_lacks_what_is_needed(tmpdir):
 @pytest.mark.parametrize('files, keys, seen, expected, step', [
     ({LIST: '\n' + WIKI.replace('bookworm', 'bullseye')}, [WIKI_KEY],
      'the package source https://apt.postgresql.org/pub/repos/apt in /etc/apt/sources.list.d/pgdg.list, line 2, has bullseye-pgdg',
-     'suite bookworm-pgdg', 'Correct it. Or delete it'),
-    ({LIST: WIKI.replace('main', '15 16')}, [WIKI_KEY], 'has component 15, 16', 'component main', 'Correct it.'),
-    ({LIST: 'deb [arch=arm64] https://m/ bookworm-pgdg main\n'}, [], 'is for arm64', 'architecture amd64', 'Correct it.'),
-    ({LIST: '# ' + WIKI}, [WIKI_KEY], 'is disabled', 'an enabled source', 'Correct it.'),
-    ({LIST: WIKI}, [], 'is signed by %s, which is not there' % WIKI_KEY, 'its key', 'curl -fsS https://www.postgresql.org/media/keys/ACCC4CF8.asc -o '),
-    ({SOURCES: SCRIPT}, [], 'is signed by %s, which is not there' % SCRIPT_KEY, 'its key', 'ACCC4CF8.asc | gpg --dearmor -o ' + SCRIPT_KEY),
+     'suite bookworm-pgdg', 'Correct the source, or delete it'),
+    ({LIST: WIKI.replace('main', '15 16')}, [WIKI_KEY], 'has component 15, 16', 'component main', 'Correct the source'),
+    ({LIST: 'deb [arch=arm64] https://m/ bookworm-pgdg main\n'}, [], 'is for arm64', 'architecture amd64', 'Correct the source'),
+    ({LIST: '# ' + WIKI}, [WIKI_KEY], 'is disabled', 'an enabled source', 'Correct the source'),
+    ({LIST: WIKI}, [], 'is signed by %s, which does not exist' % WIKI_KEY, 'its key', 'curl -fsS https://www.postgresql.org/media/keys/ACCC4CF8.asc -o '),
+    ({SOURCES: SCRIPT}, [], 'is signed by %s, which does not exist' % SCRIPT_KEY, 'its key', 'ACCC4CF8.asc | gpg --dearmor -o ' + SCRIPT_KEY),
     # Of several the one that is nearest to what is needed.
-    ({LIST: WIKI.replace('bookworm', 'bullseye') + '# ' + WIKI}, [WIKI_KEY], 'line 2, is disabled', 'an enabled source', 'Correct it.'),
+    ({LIST: WIKI.replace('bookworm', 'bullseye') + '# ' + WIKI}, [WIKI_KEY], 'line 2, is disabled', 'an enabled source', 'Correct the source'),
 ])
 def test_a_source_that_lacks_something_is_refused_before_any_change(tmpdir, files, keys, seen, expected, step):
     sources = read(tmpdir, files, keys)

@@ -340,13 +340,13 @@ REFUSALS = [
         'sudo on standby c does not let postgres run service_start_command: sudo -u root /opt/its "the start"']),
     (backlog, ['17 WAL files wait to be archived on primary a, more than max_archive_ready, 16; see pg_stat_archiver there']),
     (little_room, [
-        'max_wal_senders of the node is 1, 1 free, and 2 nodes shall stream from it',
-        'max_replication_slots of the node is 3, 1 free, and 2 nodes shall stream from it']),
+        'max_wal_senders of the node is 1, 1 free, but 2 nodes are going to stream from it',
+        'max_replication_slots of the node is 3, 1 free, but 2 nodes are going to stream from it']),
     (silent_primary, ['primary a does not answer (connection refused)']),
     (silent_sibling, ['standby c does not answer (refused)', 'witness w does not answer (refused)']),
     (detached_target, ['the node does not stream from primary a']),
-    (behind, ['the node is 1025 bytes behind']),
-    (paused, ['repmgrd is paused already on c, by somebody or by another switchover']),
+    (behind, ['the node lags 1025 bytes behind']),
+    (paused, ['repmgrd is already paused on c, by an operator or by another switchover']),
     (daemon_missing, ['repmgrd is not running on w']),
     (second, ['another switchover is under way']),
 ]
@@ -421,7 +421,7 @@ def test_a_backlog_that_may_not_be_counted(cluster):
     switchover.run(check_mode=True)
     assert switchover.result()['preflight']['archive_ready'] is None
     assert switchover.notes == [
-        'primary a does not let us count the WAL files that wait to be archived; a long backlog makes its shutdown long']
+        'the WAL files that wait to be archived on primary a could not be counted; a long backlog makes its shutdown slow']
 
 
 def test_without_slots(cluster):
@@ -553,6 +553,6 @@ def test_slots_that_are_left_are_named(cluster):
         {'node_name': 'a', 'slot_name': 'slot_b', 'retained_bytes': 16777216},
         {'node_name': 'c', 'slot_name': 'slot_a', 'retained_bytes': 1}]
     assert switchover.notes == [
-        "%s: slot %s is left from before the switchover and keeps WAL for nobody; expected no such slot. "
+        "%s: slot %s is left from before the switchover and retains WAL that nobody needs; expected no such slot. "
         "Type on %s: psql -c \"select pg_drop_replication_slot('%s')\"" % (name, slot, name, slot)
         for name, slot in (('a', 'slot_b'), ('c', 'slot_a'))]

@@ -74,7 +74,7 @@ def test_a_certificate_that_will_do(folder):
     (dict(root='other.crt'), ['unable to get local issuer certificate', 'CERTIFICATE_VERIFY_FAILED']),
     (dict(key='ca.key'), ['KEY_VALUES_MISMATCH']),
     (dict(certificate='names'), ['NO_START_LINE', 'PEM', 'pem']),
-    (dict(names=['b.example', '192.168.56.102', '192.168.56.101']), ['is not made out to b.example, 192.168.56.102']),
+    (dict(names=['b.example', '192.168.56.102', '192.168.56.101']), ['is not valid for b.example, 192.168.56.102']),
     (dict(runner=Runner(rc=1)), ['server.key cannot be read by %s' % USER]),
 ])
 def test_a_certificate_that_will_not_do(folder, changes, said):

@@ -180,4 +180,4 @@ def test_versions_between_which_the_library_has_other_functions(old, new, restar
     # And before anything is installed.
     hosts = with_versions(old, old)
     refuse = _upgrade.upgrade_plan(_verdict.hosts_from(hosts), judge(hosts), {'b': APT % (new + '.1-1', new + '.1-1')})['refuse']
-    assert bool(refuse) is restart and ('b: would get repmgr %s, and the extension in its database is %s' % (new, old) in refuse) is restart
+    assert bool(refuse) is restart and ('b: would be upgraded to repmgr %s, and the extension in its database is %s' % (new, old) in refuse) is restart

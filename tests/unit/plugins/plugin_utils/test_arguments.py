@@ -54,7 +54,7 @@ def test_the_target(playbook):
     assert values(playbook, repmgr_target='o2', repmgr_only='orders,billing')['only'] == ['orders']
     assert problem(playbook, repmgr_target='typo') == (
         "repmgr_target is 'typo', expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST." if playbook != 'remove_node' else
-        "repmgr_target is 'typo', expected one of b1, n1, o1, o2, x, or the name of a registered node that is in no inventory, and its cluster. "
+        "repmgr_target is 'typo', expected one of b1, n1, o1, o2, x, or the name of a registered node that is not in the inventory, together with its cluster. "
         'Run again with one of them, or with -e repmgr_only=NAME.')
     assert problem(playbook, target='') == "target is '', expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST."
     assert problem(playbook, repmgr_target='o1', cluster='billing') == (
@@ -68,16 +68,16 @@ def test_a_run_that_is_dead():
         assert values('site', repmgr_override_run=value)['override_run'] == ['r0123456789']
     assert values('failover', override_run='r0123456789,rabcdef0123')['override_run'] == ['r0123456789', 'rabcdef0123']
     for value in ('true', True, '', 'r012', 'r0123456789,x', None):
-        assert 'expected the run that the refusal names' in problem('site', repmgr_override_run=value)
+        assert 'expected the id of the run in the message of the refusal' in problem('site', repmgr_override_run=value)
     # They neither take nor mind the lock.
     for playbook in ('status', 'preflight'):
-        assert 'repmgr_override_run is set, expected one of what %s takes' % playbook in problem(playbook, repmgr_override_run='r0123456789')
+        assert 'repmgr_override_run is set, expected one of the arguments of %s:' % playbook in problem(playbook, repmgr_override_run='r0123456789')
 
 
 def test_a_node_that_is_in_no_inventory():
     """The playbook itself looks whether it is registered in the cluster that was named, or in the only one."""
     assert values('remove_node', repmgr_target='gone', repmgr_only='orders') == dict(target='gone', only=['orders'], override_run=[])
-    assert 'and its cluster' in problem('remove_node', target='gone', repmgr_only='orders,billing')
+    assert 'together with its cluster' in problem('remove_node', target='gone', repmgr_only='orders,billing')
     hosts = {'o1': 'orders', 'o2': 'orders'}
     assert _arguments.check('remove_node', {}, {'target': 'gone'}, hosts, ())[1] == []
     assert 'expected one of o1, o2.' in _arguments.check('switchover', {}, {'target': 'gone'}, hosts, ())[1][0]
@@ -133,11 +133,11 @@ def test_values(playbook, extra, name, value):
     ('status', {'format': 'json', 'repmgr_format': 'text'}, "repmgr_format is 'text' and format is 'json', expected one of the two."),
     ('status', {'cluster': 'orders', 'repmgr_only': 'billing'}, "repmgr_only is 'billing' and cluster is 'orders', expected one of the two."),
     # All nodes would restart, where one was meant.
-    ('rolling_restart', {'target': 'o1'}, 'target is set, expected one of what rolling_restart takes: repmgr_all, repmgr_batch, repmgr_hosts, repmgr_max_fail'),
-    ('site', {'repmgr_rejoin': 'reclone'}, 'repmgr_rejoin is set, expected one of what site takes:'),
-    ('site', {'repmgr_passwort': 'x'}, 'repmgr_passwort is no variable of this collection, expected repmgr_password.'),
-    ('switchover', {'target': 'o1', 'repmgr_onyl': 'x'}, 'repmgr_onyl is no variable of this collection, expected repmgr_only.'),
-    ('site', {'repmgr_whatsoever': 'x'}, 'repmgr_whatsoever is no variable of this collection, expected a variable of the roles or one of repmgr_batch, '),
+    ('rolling_restart', {'target': 'o1'}, 'target is set, expected one of the arguments of rolling_restart: repmgr_all, repmgr_batch, repmgr_hosts, repmgr_max_fail'),
+    ('site', {'repmgr_rejoin': 'reclone'}, 'repmgr_rejoin is set, expected one of the arguments of site:'),
+    ('site', {'repmgr_passwort': 'x'}, 'repmgr_passwort is not a variable of this collection, expected repmgr_password.'),
+    ('switchover', {'target': 'o1', 'repmgr_onyl': 'x'}, 'repmgr_onyl is not a variable of this collection, expected repmgr_only.'),
+    ('site', {'repmgr_whatsoever': 'x'}, 'repmgr_whatsoever is not a variable of this collection, expected a variable of the roles or one of repmgr_batch, '),
 ])
 def test_refused(playbook, extra, said):
     assert said in problem(playbook, **extra)
