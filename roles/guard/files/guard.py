@@ -1554,9 +1554,9 @@ def word_of(text):
         found = json.loads(text or '{}')
     except ValueError:
         return {}
-    understood = {'lease': lambda value: value is None or is_number(value), 'timeline': lambda value: value is None or is_number(value),
-                  'votes': lambda value: isinstance(value, list) and all(is_number(number) for number in value)}
-    return dict((key, found[key]) for key in understood if key in found and understood[key](found[key])) if isinstance(found, dict) else {}
+    expected = {'lease': lambda value: value is None or is_number(value), 'timeline': lambda value: value is None or is_number(value),
+                'votes': lambda value: isinstance(value, list) and all(is_number(number) for number in value)}
+    return dict((key, found[key]) for key in expected if key in found and expected[key](found[key])) if isinstance(found, dict) else {}
 
 
 def is_number(value):
