@@ -877,9 +877,14 @@ def is_old_word(reign, timeline, peer, number):
 
     A witness has no timeline, nor has a notification. So the guard of a primary keeps whom it has replaced, and which peers have followed it since.
     """
-    if not reign or reign.get('timeline') != timeline or peer.node_id in reign.get('followed', []):
+    if not reign or reign.get('timeline') != timeline:
         return False
-    return reign.get('replaced') in (None, number)
+    followed, replaced = reign.get('followed', []), reign.get('replaced')
+    # Who was replaced, and has not followed this node since, was nobody's standby that could have been promoted: it is the old primary, which goes on after
+    # a pause. A witness that decides something is not taken at that: its vote may be what that node was promoted with.
+    if peer.witness and not peer.vote and number == replaced and number not in followed:
+        return True
+    return False if peer.node_id in followed else replaced in (None, number)
 
 
 def can_take_over(peers, seen, daemon=True):

@@ -143,6 +143,23 @@ def test_start_where_a_witness_may_know_less(reign, named):
     assert (start(silent('b'), witness('d', vote=True, upstream=2, primary_id=2), reign=reign) is not None) is named
 
 
+@pytest.mark.parametrize('reign, vote, named', [
+    # An old primary that goes on after a pause, and has never followed this node: nobody can have promoted it since.
+    ({'timeline': 1, 'replaced': 2, 'followed': [3, 4], 'limited': []}, False, False),
+    # It was a standby of this node, and may have been promoted again, by hand and by nobody else's vote.
+    ({'timeline': 1, 'replaced': 2, 'followed': [2, 3, 4], 'limited': []}, False, True),
+    # Another one than was replaced.
+    ({'timeline': 1, 'replaced': 3, 'followed': [3, 4], 'limited': []}, False, True),
+    ({'timeline': 1, 'replaced': None, 'followed': [3, 4], 'limited': []}, False, True),
+    ({'timeline': 7, 'replaced': 2, 'followed': [4], 'limited': []}, False, True),
+    # A witness that decides something may have given its vote.
+    ({'timeline': 1, 'replaced': 2, 'followed': [3, 4], 'limited': []}, True, True),
+])
+def test_start_where_a_witness_names_the_old_primary_again(reign, vote, named):
+    for words in ({'upstream': 2}, {'primary_id': 2}, {'notified': 2}):
+        assert (start(silent('b'), standby('c'), witness('d', vote=vote, **words), reign=reign) is not None) is named
+
+
 def test_start_of_two_and_of_one():
     assert start(silent('b'), votes=2) is None
     assert start(votes=1) is None
@@ -1546,6 +1563,9 @@ def test_a_job_that_takes_long_says_so(tmpdir, monkeypatch):
     ((silent('b'), witness('d', vote=True, upstream=9, primary_id=9, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, None),
     # A majority follows this node all the same.
     ((silent('b'), standby('c', receiving=True), witness('d', upstream=2)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, None),
+    # One without a vote that follows again whom this node has replaced, and who has never been its standby.
+    ((silent('b'), standby('c'), witness('d', upstream=2)), {'timeline': 1, 'replaced': 2, 'followed': [3, 4], 'limited': []}, None),
+    ((silent('b'), standby('c'), witness('d', upstream=2)), {'timeline': 1, 'replaced': 2, 'followed': [2, 3, 4], 'limited': []}, 'named'),
     # A standby that has been on a newer timeline, streams from nobody, and knows whose it was.
     ((silent('b'), standby('c', timeline=2, primary_id=2)), None, 'named'),
     ((silent('b'), standby('c', timeline=2, primary_id=1)), None, None),
