@@ -410,7 +410,8 @@ observed:
       description:
         - Whether repmgr-guard is C(running) and C(enabled), and C(stopped), a dictionary where it has stopped the server, with C(code), C(peers) that
           were the reason and C(since) as far as it wrote them down, V(none) where it has not. C(peers) have a C(node_id) and a C(conninfo).
-        - C(fuse) is C(running) and C(enabled) of its fuse, V(none) where that is not installed.
+        - C(fuse) is C(running) and C(enabled) of its fuse, V(none) where that is not installed; with C(limit), how many seconds after the guard's last
+          sight of enough votes it ends a primary (V(none) where it would not), and C(sight_age), how many seconds ago that was.
       type: dict
       returned: where it is installed
     run_lock:

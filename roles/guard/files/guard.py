@@ -78,6 +78,8 @@ FUSE = 2
 # How long a guard that starts gives its peers to answer, however long nobody has looked.
 LOOK = 1.5
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
+# As fuse.py writes it.
+FUSE_PID_FILE = '/run/postgresql/repmgr-guard-fuse.pid'
 # Exists while the server is down because the guard has stopped it; says why, see stop_now.
 STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
 # The names of the slots that this guard keeps for the other members.
@@ -1240,6 +1242,7 @@ def status(config):
     problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control),
                             reign=reign_on(state, own_timeline(control))) if kind == 'primary' else None
     say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
+    say('fuse: ' + fuse_text(fuse_runs(), read_stamp(config), clock()))
     say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + kind))
     memory = Memory(config, state)
     memory.learn([local] + peers, peers)
@@ -1252,6 +1255,28 @@ def status(config):
     for server in [local] + peers:
         server.close()
     return 0
+
+
+def fuse_runs():
+    try:
+        with open(FUSE_PID_FILE) as handle:
+            with open('/proc/%d/cmdline' % int(handle.read()), 'rb') as command:
+                # The number may be another process's by now.
+                return any(os.path.basename(word) == b'repmgr-guard-fuse' for word in command.read().split(b'\0'))
+    except (IOError, OSError, ValueError):
+        return False
+
+
+def fuse_text(runs, stamp, now):
+    """What the fuse would do now. stamp: what it was told last in this boot, or None."""
+    if stamp is None:
+        told = 'was told nothing since the boot, so it stops nothing'
+    elif stamp['limit'] is None:
+        told = 'no limit: %s; last sight %.1f s ago' % (
+            'somebody has ended the guard' if stamp.get('fences') else 'the guard would not stop this server for being alone', now - stamp['sight'])
+    else:
+        told = 'limit %d s, last sight %.1f s ago' % (stamp['limit'], now - stamp['sight'])
+    return ('runs, ' if runs else 'DOES NOT RUN, ') + told
 
 
 # -- what is kept for the other members ---------------------------------------------------------------

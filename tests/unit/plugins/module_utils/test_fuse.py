@@ -78,7 +78,7 @@ def test_both_programs_have_the_same_clock_and_boot():
     with open('/proc/uptime') as handle:
         assert abs(fuse.clock() - float(handle.read().split()[0])) < 1
     assert fuse.boot() == guard.boot()
-    assert (fuse.SIGHT_FILE, fuse.STOPPED_FILE) == (guard.SIGHT_FILE, guard.STOPPED_FILE)
+    assert (fuse.SIGHT_FILE, fuse.STOPPED_FILE, fuse.PID_FILE) == (guard.SIGHT_FILE, guard.STOPPED_FILE, guard.FUSE_PID_FILE)
 
 
 # -- with processes

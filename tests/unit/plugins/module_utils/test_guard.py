@@ -1749,7 +1749,39 @@ def test_status_goes_by_the_same_rule(monkeypatch, priority, said):
     for name in ('become_user', 'ask_all'):
         monkeypatch.setattr(guard, name, lambda *dummy: None)
     assert guard.status(config) == 0 and done[-1] == said
+    assert [line for line in done if line.startswith('fuse: ')] == ['fuse: DOES NOT RUN, was told nothing since the boot, so it stops nothing']
 
+
+@pytest.mark.parametrize('runs, stamp, said', [
+    (True, {'limit': 7, 'sight': 99.4, 'fences': True}, 'runs, limit 7 s, last sight 0.6 s ago'),
+    (False, {'limit': 7, 'sight': 99.4, 'fences': True}, 'DOES NOT RUN, limit 7 s, last sight 0.6 s ago'),
+    (True, {'limit': None, 'sight': 90, 'fences': True}, 'runs, no limit: somebody has ended the guard; last sight 10.0 s ago'),
+    (True, {'limit': None, 'sight': 90, 'fences': False}, 'runs, no limit: the guard would not stop this server for being alone; last sight 10.0 s ago'),
+    (True, None, 'runs, was told nothing since the boot, so it stops nothing'),
+])
+def test_what_status_says_of_the_fuse(runs, stamp, said):
+    assert guard.fuse_text(runs, stamp, 100) == said
+
+
+def test_whether_the_fuse_runs(monkeypatch, tmpdir):
+    """Its number may be another process's: here, that of this test."""
+    pid = tmpdir.join('pid')
+    monkeypatch.setattr(guard, 'FUSE_PID_FILE', str(pid))
+    assert guard.fuse_runs() is False
+    pid.write('%d\n' % os.getpid())
+    assert guard.fuse_runs() is False
+    program = tmpdir.join('repmgr-guard-fuse')
+    program.write('import time\ntime.sleep(60)\n')
+    process = subprocess.Popen([sys.executable, str(program)])
+    try:
+        pid.write('%d\n' % process.pid)
+        deadline = time.time() + 5
+        while not guard.fuse_runs() and time.time() < deadline:
+            time.sleep(0.01)
+        assert guard.fuse_runs() is True
+    finally:
+        process.kill()
+        process.wait()
 
 @pytest.mark.parametrize('peers, answered, refused, paused, done', [
     # A standby below b knows nothing of the primary, so the two that have lost sight of it are no majority.
