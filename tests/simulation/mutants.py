@@ -128,7 +128,7 @@ MUTANTS = [
     ('a stop leaves no word', "    try:\n        with open(STOPPED_FILE, 'w') as handle:", "    try:\n        with open('/run/nothing', 'w') as handle:"),
     ('the fuse waits far too long', 'FUSE = 2\n', 'FUSE = 30\n'),
     ('the fuse waits for nobody', 'FUSE = 2\n', 'FUSE = -1\n'),
-    ('a guard that is ended leaves its limit', 'write_stamp(dict(self.stamped[0], limit=None))', 'write_stamp(self.stamped[0])'),
+    ('a guard that is ended leaves its limit', 'write_stamp(dict(self.stamped[0], limit=None, ended=clock()))', 'write_stamp(self.stamped[0])'),
     ('a guard that starts grants a new period', "if first and kind == 'primary' and pid:", 'if False:'),
     ('a guard that starts has no time to look', 'self.sight = max(self.sight, now + LOOK - limit - FUSE)', 'pass'),
     ('a guard whose file is lost is not armed', "if self.before and self.before.get('fences') and not self.state['armed']:", 'if False:'),

@@ -1761,9 +1761,13 @@ class Watch:
                 self.stamped = (told, clock())
 
     def stand_down(self):
-        """Somebody ends this program: the fuse lets the server be."""
+        """Somebody ends this program: the fuse lets the server be. A restart says so, too, and the next guard for how long (predecessor)."""
         if self.stamped:
-            write_stamp(dict(self.stamped[0], limit=None))
+            write_stamp(dict(self.stamped[0], limit=None, ended=clock()))
+        kind, pid = self.detected or (None, None)
+        say('ends, because somebody stops or restarts it. Until the line "watches over" follows, %s. If nobody restarts it: systemctl start repmgr-guard' % (
+            'NOTHING STOPS THIS PRIMARY when it is cut off or replaced' if kind == 'primary' and pid else
+            'nobody starts this node again, lets it rejoin or holds an election here'))
 
     def replaceable(self):
         """Where nobody can be elected, nobody has to make way."""
@@ -2314,6 +2318,15 @@ def tell_systemd(text):
         notify.close()
 
 
+def predecessor(stamp, now):
+    """What is known of the guard before this one. stamp: what it told the fuse last, in this boot."""
+    if not stamp:
+        return 'the first guard since the boot'
+    if is_number(stamp.get('ended')):
+        return 'the guard before it was ended %d s ago' % (now - stamp['ended'])
+    return 'the guard before it was killed or has crashed'
+
+
 def watch(config):
     become_user(config)
 
@@ -2323,9 +2336,9 @@ def watch(config):
     signal.signal(signal.SIGTERM, end)
     changed = os.stat(CONFIG).st_mtime
     watching = Watch(config)
-    say('watches over %s: %d votes, %s a primary that is alone for %d s, auto_rejoin %s' % (
+    say('watches over %s: %d votes, %s a primary that is alone for %d s, auto_rejoin %s; %s' % (
         config['name'], watching.votes, 'stops' if watching.state['armed'] else 'is not armed yet, and once it is stops', config['isolation'],
-        config['auto_rejoin']))
+        config['auto_rejoin'], predecessor(watching.before, clock())))
     try:
         with open(PID_FILE, 'w') as handle:
             handle.write('%d\n' % os.getpid())
