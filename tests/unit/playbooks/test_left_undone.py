@@ -14,7 +14,7 @@ import os
 import pytest
 import yaml
 
-from conftest import ROOT, inventory, playbook_run
+from playbook_runs import ROOT, inventory, playbook_run
 
 
 def load(*path):
