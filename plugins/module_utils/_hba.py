@@ -87,6 +87,10 @@ def _bits(address):
     return None
 
 
+def is_address(text):
+    return _bits(text) is not None
+
+
 def _network(address, mask):
     """address/prefix, where a mask says how long the prefix is; else the address as it is."""
     bits = _bits(mask) if mask else None
@@ -139,6 +143,10 @@ def _address_problem(values):
     return '' if fits else 'has address "%s"' % ' '.join(word for word in (address, mask) if word)
 
 
+def _host_network(address):
+    return address + ('/128' if ':' in address else '/32')
+
+
 def _rules(hba, reach):
     """hba: what the inventory asks for; reach: the members with the addresses that this node has for them -> [_Rule], the one for the socket first."""
     found = [_Rule({'contype': 'local', 'users': hba['os_user'], 'method': 'peer'})]
@@ -147,14 +155,14 @@ def _rules(hba, reach):
             for database in (hba['database'], 'replication'):
                 found.append(_Rule({
                     'contype': 'hostssl' if hba['tls'] else 'host', 'databases': database, 'users': hba['user'],
-                    'address': address + ('/128' if ':' in address else '/32'), 'method': 'trust' if hba['trust'] else 'scram-sha-256'}))
+                    'address': _host_network(address), 'method': 'trust' if hba['trust'] else 'scram-sha-256'}))
     return found + [_Rule(values) for values in hba['extra'] or [] if not problem(values)]
 
 
 # -- the file
 
-def text(present, hba, reach, step):
-    """The new text of pg_hba.conf, as the step of STEPS leaves it.
+def text(present, hba, reach, step, leaving=()):
+    """The new text of pg_hba.conf, as the step of STEPS leaves it. leaving: the addresses of a node that leaves the cluster.
 
     Below the block every line stays as it is, but for those that an earlier version has written there, which are in the block now, and, with
     `remove`, rules for the repmgr role that the inventory does not ask for. These are removed last: a node may still log in by one.
@@ -169,6 +177,7 @@ def text(present, hba, reach, step):
         gone = set(rule.subject for rule in rules if rule.absent)
         # A member that does not resolve at the moment has rules as well, and only the file knows for which addresses.
         complete = all(entry.get('addresses') for entry in reach or [])
+        theirs = set(_host_network(address) for address in leaving)
 
         def stays(line, in_block):
             found = _fields(line)
@@ -177,7 +186,9 @@ def text(present, hba, reach, step):
             if found[:3 if found[0] == 'local' else 4] in gone or in_block and found == _FORMER:
                 return False
             # Who refuses the role by a line of his own lets nobody in by it.
-            return not complete or not _is_for_role(found, hba) or not in_block and found[4:5] == ('reject',)
+            if not _is_for_role(found, hba) or not in_block and found[4:5] == ('reject',):
+                return True
+            return not complete and found[3] not in theirs
 
         block, rest = [line for line in block if stays(line, True)], [line for line in rest if stays(line, False)]
     own = []
