@@ -393,6 +393,7 @@ def _service(context, verb):
 
 
 def _start(context):
+    put_signals_back(context.place.data_directory)
     result = _service(context, 'start')
     wait_for_sql(context)
     return result.to_dict()
@@ -537,7 +538,8 @@ def _prepare_rewind(context):
     has to be rewound.
     """
     data, bin_dir = context.place.data_directory, context.place.bin_dir
-    signals = [path for path in (os.path.join(data, name) for name in ('standby.signal', 'recovery.signal', 'recovery.conf')) if os.path.exists(path)]
+    put_signals_back(data)
+    signals = _signals(data)
     if signals:
         if _control_data(context).get('Database cluster state') == 'in archive recovery':
             # It was killed, and after a start and a stop its control data say how far it had come.
@@ -592,13 +594,29 @@ def _can_be_rewound(control, version):
     return state == 'shut down'
 
 
+def _signals(data):
+    return [path for path in (os.path.join(data, name) for name in _observe.SIGNALS) if os.path.exists(path)]
+
+
+def put_signals_back(data):
+    """What a run that was ended meanwhile has left aside. The same as in roles/guard/files/guard.py."""
+    left = [path for path in (os.path.join(data, name) for name in _observe.SIGNALS) if os.path.exists(path + _observe.ASIDE)]
+    is_standby = bool(_signals(data))
+    for path in left:
+        if is_standby:
+            os.unlink(path + _observe.ASIDE)
+        else:
+            os.rename(path + _observe.ASIDE, path)
+
+
 class _Aside:
     """The files that make a server a standby, which one for a single user refuses to be. They are back before anything else is done: whatever
-    becomes of the rejoin, nobody starts this node as a primary.
+    becomes of the rejoin, nobody starts this node as a primary. Where this process is killed, or the host goes off, they are put back before the server's
+    next start, by the start hook of the guard or by the next run.
     """
 
     def __init__(self, paths):
-        self.moved = [(path, path + '.aside') for path in paths]
+        self.moved = [(path, path + _observe.ASIDE) for path in paths]
 
     def __enter__(self):
         for path, aside in self.moved:
@@ -606,7 +624,9 @@ class _Aside:
 
     def __exit__(self, *dummy):
         for path, aside in self.moved:
-            os.rename(aside, path)
+            # A start that was asked for meanwhile has put it back.
+            if os.path.exists(aside):
+                os.rename(aside, path)
 
 
 def _rejoin(context, rewind):

@@ -29,6 +29,9 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 
 # The directory of a file system's own is no data.
 _NO_DATA = frozenset(['lost+found'])
+# What makes a server a standby, and what is appended to its name for as long as it is recovered by a server for a single user.
+SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
+ASIDE = '.aside'
 
 
 class Place:
@@ -291,7 +294,9 @@ def observe_data(runner, place):
             data.reason = 'process %d is still working on it' % busy
             return data
     data.state = 'valid'
-    data.standby_signal = 'standby.signal' in names or 'recovery.conf' in names
+    # One that a killed rejoin has left aside is back before the next start.
+    alive = _alive(os.path.join(path, 'postmaster.pid'), path)
+    data.standby_signal = any(name in names or name + ASIDE in names and not alive for name in ('standby.signal', 'recovery.conf'))
     data.started = 'postmaster.opts' in names
     values = _read_control(runner, place, control, data)
     # It was started, and did not come to where the backup ended.

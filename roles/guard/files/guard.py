@@ -90,6 +90,8 @@ SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # {primary: when an operator has said that it does not run}, see primary_is_dead.
 DEAD_FILE = '/run/postgresql/repmgr-guard.dead'
+# What makes a server a standby.
+SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 # Read by units whose main process is the server; see start-hook.conf.j2.
 ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 
@@ -520,8 +522,22 @@ def data_is(directory):
     """What the server would start as: 'nothing', 'standby' or 'primary'."""
     if not os.path.exists(os.path.join(directory, 'PG_VERSION')):
         return 'nothing'
-    names = ('standby.signal', 'recovery.signal', 'recovery.conf')
-    return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in names) else 'primary'
+    return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS) else 'primary'
+
+
+def put_signals_back(directory):
+    """A run of the collection that recovers a standby as a single user has moved its signal file aside, and may have been ended before it put it back. The
+    same as in plugins/module_utils/_apply.py.
+    """
+    left = [path for path in (os.path.join(directory, name) for name in SIGNALS) if os.path.exists(path + '.aside')]
+    is_standby = data_is(directory) == 'standby'
+    for path in left:
+        if is_standby:
+            # Of an earlier rejoin, which has made it a standby since.
+            os.unlink(path + '.aside')
+        else:
+            os.rename(path + '.aside', path)
+            say('%s was moved aside by a rejoin that did not come to its end: is a standby again' % path)
 
 
 def named_pid(directory):
@@ -1089,6 +1105,11 @@ def start(config):
     """Exit code 0: it may start."""
     become_user(config)
     write_environment(config)
+    try:
+        put_signals_back(config['data_directory'])
+    except OSError as exc:
+        say('does not start: a rejoin has moved a signal file aside, and it cannot be put back: %s' % exc)
+        return 1
     kind = data_is(config['data_directory'])
     if kind != 'primary':
         return 0

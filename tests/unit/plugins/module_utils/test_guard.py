@@ -371,6 +371,35 @@ def test_a_number_that_is_not_stale(tmpdir, run_server):
     assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
 
 
+@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.signal', 'recovery.conf'])
+def test_a_start_puts_a_signal_file_back_that_a_killed_rejoin_has_moved_aside(tmpdir, monkeypatch, signal):
+    """Without it the server would come up as a primary, and with standbys in sight it might."""
+    data, said = tmpdir.mkdir('data'), []
+    data.join('PG_VERSION').write('15')
+    data.join(signal + '.aside').write('x')
+    monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(tmpdir.join('environment')))
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'say', said.append)
+    config = dict(CONFIG, data_directory=str(data))
+    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'is a standby again' in said[0]
+    # One that is left of an earlier rejoin must not make a standby of it after its promotion.
+    data.join(signal + '.aside').write('x')
+    assert guard.start(config) == 0 and not data.join(signal + '.aside').check() and len(said) == 1
+
+
+def test_a_signal_file_that_cannot_be_put_back_is_no_start(tmpdir, monkeypatch):
+    def fails(path, target):
+        raise OSError(30, 'Read-only file system')
+    data, said = tmpdir.mkdir('data'), []
+    data.join('PG_VERSION').write('15')
+    data.join('standby.signal.aside').write('x')
+    monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(tmpdir.join('environment')))
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'say', said.append)
+    monkeypatch.setattr(guard.os, 'rename', fails)
+    assert guard.start(dict(CONFIG, data_directory=str(data))) == 1 and 'cannot be put back' in said[-1]
+
+
 def test_a_unit_that_starts_postgres_itself_is_told_of_a_stale_number(tmpdir, monkeypatch, run_server):
     file, config = tmpdir.join('environment'), dict(CONFIG, data_directory=str(tmpdir.join('data')))
     monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(file))

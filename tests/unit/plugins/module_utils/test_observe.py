@@ -73,6 +73,14 @@ def test_identifier_without_any_program(place):
     assert (data.system_identifier, data.major, data.standby_signal) == ('7711470008436045090', '15', True)
 
 
+@pytest.mark.parametrize('alive', [False, True])
+def test_a_standby_whose_signal_file_a_killed_rejoin_has_left_aside(place, monkeypatch, alive):
+    make(place, 'PG_VERSION', 'global/pg_control', 'standby.signal.aside')
+    monkeypatch.setattr(_observe, '_alive', lambda path, directory: alive)
+    # A server that runs says itself what it is.
+    assert observe(place).standby_signal is not alive
+
+
 @pytest.mark.parametrize('bin_dir, control', [
     ('usr/lib/postgresql/15/bin', 'usr/share/postgresql/15/extension'),
     ('usr/pgsql-15/bin', 'usr/pgsql-15/share/extension'),
