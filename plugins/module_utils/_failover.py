@@ -9,6 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import posixpath
+
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
@@ -25,12 +27,13 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     dead: the name of the host whose death the operator vouches for. accept_loss: whether the new primary may lack what another standby has, or
     could have where commits wait for standbys.
 
-    {refuse, done, target, old, fence, loss_bytes, unseen, alone}: refuse is the reason why not, done means that a primary lives, fence are
+    {refuse, done, target, old, fence, loss_bytes, unseen, alone, left}: refuse is the reason why not, done means that a primary lives, fence are
     the hosts whose server must be stopped and kept from starting first, unseen are the standbys that could hold more and do not say how far they
     have come. alone are the votes out of sight, where they are a majority: repmgr-guard would stop the new primary as soon as an election were
-    possible.
+    possible. left is for a run that fails after it has stopped the old primary: {text, steps}, what that node is now and what brings it back.
     """
-    plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': []}
+    plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': [],
+            'left': {'text': '', 'steps': []}}
     by_name = dict((host.name, host) for host in hosts)
     others = [problem['message'] for problem in answer['problems'] if problem['code'] == 'other_run']
     if others:
@@ -65,7 +68,34 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
             return dict(plan, refuse=problem['message'])
     # Reachable, so nobody's word is needed for it, and nobody shall start it behind the new primary's back.
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
-    return _choose(plan, hosts, answer, target, accept_loss)
+    plan = _choose(plan, hosts, answer, target, accept_loss)
+    again = dict((name, value) for name, value in (
+        ('repmgr_target', target), ('repmgr_primary_is_dead', dead), ('repmgr_accept_loss', accept_loss)) if value)
+    return dict(plan, left=_left([by_name[name] for name in plan['fence']], plan['target'], again)) if plan['fence'] and not plan['refuse'] else plan
+
+
+def _left(fenced, target, again):
+    """Where the promotion fails, the old primary is what there was before, and does not start any more. What of it may be started again depends on who lives
+    then, which the next look says.
+    """
+    steps = [_steps.playbook('failover', reason='Mend what the error says, and run the same again', **again)]
+    for host in fenced:
+        steps.append(_steps.playbook('rejoin', repmgr_target=host.name, only_if='%s has become primary after all' % target))
+        unit = _unit(host.observed.config)
+        if unit:
+            steps.append(_steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=host.name,
+                                      only_if='nobody has become primary and %s is to be it again' % host.name))
+    # It lifts the pause of a run that has failed, once a primary lives.
+    steps.append(_steps.playbook('failover', reason='After that, to let repmgrd go on'))
+    names = ', '.join(host.name for host in fenced)
+    return {'text': message(names, 'this run has stopped its server, and masked it, so that it does not start at boot either; repmgrd is paused',
+                            '%s as primary in its place' % target, steps), 'steps': _steps.shown(steps)}
+
+
+def _unit(config):
+    """The unit of the server, by the command of repmgr.conf; '' where that says none."""
+    words = ((config or {}).get('service_start_command') or '').strip().strip("'").split()
+    return words[-1] if len(words) > 2 and words[-2] == 'start' and posixpath.basename(words[-3]) == 'systemctl' else ''
 
 
 def _names(hosts):
