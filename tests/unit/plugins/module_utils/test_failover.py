@@ -81,8 +81,9 @@ def test_the_most_advanced_standby():
 def test_what_a_run_that_fails_says_of_the_old_primary(command, by_hand):
     found = plan(cluster(a=stopped().replace(config={'service_start_command': command} if command else None)), target='b')['left']
     commands = [step['command'] for step in found['steps']]
-    assert commands == ['ansible-playbook pgfleet.repmgr.failover -e repmgr_target=b', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a'] + by_hand + [
-        'ansible-playbook pgfleet.repmgr.failover']
+    assert commands == [
+        'ansible-playbook pgfleet.repmgr.failover -e repmgr_target=b', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a'] + by_hand + [
+            'ansible-playbook pgfleet.repmgr.failover']
     assert found['text'].startswith('a: this run has stopped its server, and masked it') and all(text in found['text'] for text in commands)
 
 
