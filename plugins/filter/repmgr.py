@@ -105,7 +105,7 @@ def server_settings(hosts, name, own, inventory=None):
 def hba_text(present, record, step):
     if step not in _hba.STEPS:
         raise AnsibleFilterError("hba_text needs one of %s, not '%s'" % (', '.join(_hba.STEPS), step))
-    return _hba.text(present, record['hba'], record['observed']['reach'], step)
+    return _hba.text(present, record['hba'], record['observed']['reach'], step, record.get('gone') or ())
 
 
 def cluster_status(hosts, now=None):

@@ -399,6 +399,7 @@ def _service(context, verb):
 
 
 def _start(context):
+    put_signals_back(context.place.data_directory)
     result = _service(context, 'start')
     wait_for_sql(context)
     return result.to_dict()
@@ -546,7 +547,8 @@ def _prepare_rewind(context):
     rewind is needed.
     """
     data, bin_dir = context.place.data_directory, context.place.bin_dir
-    signals = [path for path in (os.path.join(data, name) for name in ('standby.signal', 'recovery.signal', 'recovery.conf')) if os.path.exists(path)]
+    put_signals_back(data)
+    signals = _signals(data)
     if signals:
         if _control_data(context).get('Database cluster state') == 'in archive recovery':
             # The standby was killed. After a start and a clean stop its control file says how far it had replayed.
@@ -603,13 +605,29 @@ def _can_be_rewound(control, version):
     return state == 'shut down'
 
 
+def _signals(data):
+    return [path for path in (os.path.join(data, name) for name in _observe.SIGNALS) if os.path.exists(path)]
+
+
+def put_signals_back(data):
+    """What a run that was ended meanwhile has left aside. The same as in roles/guard/files/guard.py."""
+    left = [path for path in (os.path.join(data, name) for name in _observe.SIGNALS) if os.path.exists(path + _observe.ASIDE)]
+    is_standby = bool(_signals(data))
+    for path in left:
+        if is_standby:
+            os.unlink(path + _observe.ASIDE)
+        else:
+            os.rename(path + _observe.ASIDE, path)
+
+
 class _Aside:
     """Move the signal files of a standby aside, because `postgres --single` refuses to start with them. They are restored before anything else is done, so
-    that this node is never started as a primary, even if the rejoin fails.
+    that this node is never started as a primary, even if the rejoin fails. If this process is killed or the host goes down, they are restored before the
+    next start of the server, by the start hook of the guard or by the next run.
     """
 
     def __init__(self, paths):
-        self.moved = [(path, path + '.aside') for path in paths]
+        self.moved = [(path, path + _observe.ASIDE) for path in paths]
 
     def __enter__(self):
         for path, aside in self.moved:
@@ -617,7 +635,9 @@ class _Aside:
 
     def __exit__(self, *dummy):
         for path, aside in self.moved:
-            os.rename(aside, path)
+            # A start that was asked for meanwhile has put it back.
+            if os.path.exists(aside):
+                os.rename(aside, path)
 
 
 def _rejoin(context, rewind):

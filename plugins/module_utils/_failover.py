@@ -9,6 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import posixpath
+
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
@@ -20,16 +22,18 @@ _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unkn
 
 
 def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
-    """Return {refuse, done, target, old, fence, loss_bytes, unseen, alone}.
+    """Return {refuse, done, target, old, fence, loss_bytes, unseen, alone, left}.
 
     hosts: [Host] of one cluster. answer: their verdict. target: the host to promote, '' for the most advanced standby. dead: the name of the host that
     the operator declares dead. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous replication, might have.
 
     refuse: why no standby may be promoted, or ''. done: a primary is running already. old: the hosts of the registered primary. fence: the hosts whose
     server must be stopped and kept from starting first. unseen: the standbys that could have received more, but whose position is unknown. alone: the
-    unreachable nodes with a vote, if they are a majority: then repmgr-guard would stop the new primary, because they could elect another one.
+    unreachable nodes with a vote, if they are a majority: then repmgr-guard would stop the new primary, because they could elect another one. left: for a
+    run that fails after it has stopped the old primary, {text, steps}: the state of that node, and what brings it back.
     """
-    plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': []}
+    plan = {'refuse': '', 'done': False, 'target': None, 'old': [], 'fence': [], 'loss_bytes': 0, 'unseen': [], 'alone': [],
+            'left': {'text': '', 'steps': []}}
     by_name = dict((host.name, host) for host in hosts)
     others = [problem['message'] for problem in answer['problems'] if problem['code'] == 'other_run']
     if others:
@@ -64,7 +68,34 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
             return dict(plan, refuse=problem['message'])
     # These are reachable, so they can be fenced: nobody shall start the old primary beside the new one.
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
-    return _choose(plan, hosts, answer, target, accept_loss)
+    plan = _choose(plan, hosts, answer, target, accept_loss)
+    again = dict((name, value) for name, value in (
+        ('repmgr_target', target), ('repmgr_primary_is_dead', dead), ('repmgr_accept_loss', accept_loss)) if value)
+    return dict(plan, left=_left([by_name[name] for name in plan['fence']], plan['target'], again)) if plan['fence'] and not plan['refuse'] else plan
+
+
+def _left(fenced, target, again):
+    """What a failed promotion leaves behind: the old primary, stopped and kept from starting. Which server may be started again depends on whether there is a
+    primary by then, so each step has its condition.
+    """
+    steps = [_steps.playbook('failover', reason='Fix the error reported there, and run the same again', **again)]
+    for host in fenced:
+        steps.append(_steps.playbook('rejoin', repmgr_target=host.name, only_if='%s has become primary after all' % target))
+        unit = _unit(host.observed.config)
+        if unit:
+            steps.append(_steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=host.name,
+                                      only_if='there is no primary and %s is to be it again' % host.name))
+    # This lifts the pause that a failed run leaves, once there is a primary.
+    steps.append(_steps.playbook('failover', reason='After that, to let repmgrd go on'))
+    names = ', '.join(host.name for host in fenced)
+    return {'text': message(names, 'this run has stopped its server, and masked it, so that it does not start at boot either; repmgrd is paused',
+                            '%s as primary in its place' % target, steps), 'steps': _steps.shown(steps)}
+
+
+def _unit(config):
+    """The systemd unit of the server, from repmgr.conf, or ''."""
+    words = ((config or {}).get('service_start_command') or '').strip().strip("'").split()
+    return words[-1] if len(words) > 2 and words[-2] == 'start' and posixpath.basename(words[-3]) == 'systemctl' else ''
 
 
 def _names(hosts):

@@ -87,6 +87,10 @@ def _bits(address):
     return None
 
 
+def is_address(text):
+    return _bits(text) is not None
+
+
 def _network(address, mask):
     """address/prefix if there is a netmask, otherwise the address unchanged."""
     bits = _bits(mask) if mask else None
@@ -139,6 +143,10 @@ def _address_problem(values):
     return '' if fits else 'has address "%s"' % ' '.join(word for word in (address, mask) if word)
 
 
+def _host_network(address):
+    return address + ('/128' if ':' in address else '/32')
+
+
 def _rules(hba, reach):
     """The rules of the collection, the one for the local socket first.
 
@@ -150,14 +158,14 @@ def _rules(hba, reach):
             for database in (hba['database'], 'replication'):
                 found.append(_Rule({
                     'contype': 'hostssl' if hba['tls'] else 'host', 'databases': database, 'users': hba['user'],
-                    'address': address + ('/128' if ':' in address else '/32'), 'method': 'trust' if hba['trust'] else 'scram-sha-256'}))
+                    'address': _host_network(address), 'method': 'trust' if hba['trust'] else 'scram-sha-256'}))
     return found + [_Rule(values) for values in hba['extra'] or [] if not problem(values)]
 
 
 # -- the file
 
-def text(present, hba, reach, step):
-    """The new text of pg_hba.conf after `step`, one of STEPS.
+def text(present, hba, reach, step, leaving=()):
+    """The new text of pg_hba.conf after `step`, one of STEPS. leaving: the addresses of a node that leaves the cluster.
 
     Lines below the block are left unchanged, except for lines that an earlier version of the collection wrote there (they are in the block now) and, with
     `remove`, rules for the repmgr role that are not in the inventory. Those are removed last because a node may still need one to log in.
@@ -172,6 +180,7 @@ def text(present, hba, reach, step):
         gone = set(rule.subject for rule in rules if rule.absent)
         # If a member does not resolve at the moment, the addresses in its rules are known only from the file.
         complete = all(entry.get('addresses') for entry in reach or [])
+        theirs = set(_host_network(address) for address in leaving)
 
         def stays(line, in_block):
             found = _fields(line)
@@ -180,7 +189,9 @@ def text(present, hba, reach, step):
             if found[:3 if found[0] == 'local' else 4] in gone or in_block and found == _FORMER:
                 return False
             # An operator's `reject` rule for the role grants nothing and may stay.
-            return not complete or not _is_for_role(found, hba) or not in_block and found[4:5] == ('reject',)
+            if not _is_for_role(found, hba) or not in_block and found[4:5] == ('reject',):
+                return True
+            return not complete and found[3] not in theirs
 
         block, rest = [line for line in block if stays(line, True)], [line for line in rest if stays(line, False)]
     own = []

@@ -20,6 +20,7 @@ import pwd
 import re
 import struct
 import threading
+import time
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _reach, _repmgr, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
@@ -28,6 +29,9 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 
 # The directory of a file system's own is no data.
 _NO_DATA = frozenset(['lost+found'])
+# What makes a server a standby, and what is appended to its name for as long as it is recovered by a server for a single user.
+SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
+ASIDE = '.aside'
 
 
 class Place:
@@ -290,7 +294,9 @@ def observe_data(runner, place):
             data.reason = 'process %d is still working on it' % busy
             return data
     data.state = 'valid'
-    data.standby_signal = 'standby.signal' in names or 'recovery.conf' in names
+    # One that a killed rejoin has left aside is back before the next start.
+    alive = _alive(os.path.join(path, 'postmaster.pid'), path)
+    data.standby_signal = any(name in names or name + ASIDE in names and not alive for name in ('standby.signal', 'recovery.conf'))
     data.started = 'postmaster.opts' in names
     values = _read_control(runner, place, control, data)
     # It was started, and did not come to where the backup ended.
@@ -712,9 +718,11 @@ def read_guard(root='/'):
     """{running, enabled, stopped, peers, fuse} of repmgr-guard as role guard installs it, or None.
 
     stopped: {code, peers, since} as the guard wrote them down when it stopped the server, as much of it as it did; None where it has not.
-    peers: [{node_id, conninfo}], whom it connects to and how. fuse: {running, enabled} of its fuse, or None where that is not installed.
+    peers: [{node_id, conninfo}], whom it connects to and how. fuse: {running, enabled, limit, sight_age} of its fuse, or None where that is not installed; see
+    _read_sight.
     """
     guard, fuse = _guard_unit(root, 'repmgr-guard'), _guard_unit(root, 'repmgr-guard-fuse')
+    fuse = fuse and dict(fuse, **_read_sight(os.path.join(root, 'run/postgresql/repmgr-guard.sight'), _since_boot()))
     return guard and dict(guard, stopped=_read_stop(os.path.join(root, 'run/postgresql/repmgr-guard.stopped')), fuse=fuse,
                           peers=_guard_peers(os.path.join(root, 'etc/pgfleet/guard.json')))
 
@@ -731,6 +739,25 @@ def _guard_unit(root, name):
     except (IOError, OSError, ValueError):
         running = False
     return {'running': running, 'enabled': os.path.lexists(os.path.join(root, 'etc/systemd/system/multi-user.target.wants/%s.service' % name))}
+
+
+def _read_sight(path, now):
+    """{limit, sight_age}: how many seconds after its guard's last sight of enough votes the fuse ends a primary (None: it would not), and how long ago that
+    was (None: nobody has told it)."""
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            found = json.load(handle)
+        return {'limit': found['limit'], 'sight_age': round(max(0, now - found['sight']), 1)}
+    except (IOError, OSError, ValueError, KeyError, TypeError):
+        return {'limit': None, 'sight_age': None}
+
+
+def _since_boot():
+    """Seconds, by the clock of the guard (clock in guard.py)."""
+    if hasattr(time, 'clock_gettime'):
+        return time.clock_gettime(7)  # CLOCK_BOOTTIME
+    with open('/proc/uptime') as handle:
+        return float(handle.read().split()[0])
 
 
 def _guard_peers(path):

@@ -11,7 +11,7 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _hba, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority
 
@@ -19,11 +19,12 @@ _MAY_LEAVE = 'a standby that is not an upstream, or the witness'
 
 
 def removal_plan(records, target):
-    """Return {refuse, node_id, listed, unlisted, tolerated}.
+    """Return {refuse, node_id, listed, unlisted, tolerated, gone, left}.
 
     records: one dictionary for each host of one cluster, as the filter cluster_verdict takes them. target: the name of one of them, or of a registered
     node that is not in the inventory. refuse: why it may not be removed, or ''. listed: whether it is in the inventory. unlisted: the other registered
     nodes that are not in the inventory, whose access must be kept. tolerated: the problems of the verdict that do not prevent the removal, as 'NODE CODE'.
+    gone: {node: [addresses that only the target has there]}. left: messages about nodes that cannot tell its pg_hba rules from those of other nodes.
     """
     hosts = _verdict.hosts_from(records)
     answer = _verdict.verdict(hosts)
@@ -31,7 +32,7 @@ def removal_plan(records, target):
     unlisted = [row for row in answer['unlisted'] if row['node_name'] == target]
     plan = {
         'refuse': '', 'node_id': None, 'listed': bool(listed), 'tolerated': _tolerated(hosts, answer, target),
-        'unlisted': [row['node_name'] for row in answer['unlisted'] if row not in unlisted]}
+        'unlisted': [row['node_name'] for row in answer['unlisted'] if row not in unlisted], 'gone': {}, 'left': []}
     if listed and unlisted:
         return dict(plan, refuse=message(
             target, 'is a host of this inventory, but node %d, which is not in it, is registered under the same name' % unlisted[0]['node_id'],
@@ -47,8 +48,30 @@ def removal_plan(records, target):
     else:
         plan.update(node_id=unlisted[0]['node_id'])
         row, name, reachable = unlisted[0], target, False
+    plan.update(_rules_of(hosts, target, row))
     return dict(plan, refuse=_leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable)
                 or _commits(hosts, answer, target, name) or _remaining(records, target))
+
+
+def _rules_of(hosts, target, row):
+    """{gone, left} of removal_plan."""
+    gone, unknown = {}, {}
+    registered = _conninfo.address(_conninfo.parse_or_empty((row or {}).get('conninfo') or ''))
+    for host in [host for host in hosts if _seen(host) and host.name != target]:
+        entries = host.observed.reach or []
+        addresses = dict((entry['name'], entry.get('addresses') or []) for entry in entries)
+        # A name in the registry is no address of a rule.
+        found = addresses.pop(target, []) + ([registered] if registered and _hba.is_address(registered) else [])
+        gone[host.name] = sorted(set(found) - set(address for others in addresses.values() for address in others))
+        unresolved = sorted(name for name in addresses if not addresses[name])
+        if unresolved and not found:
+            unknown[host.name] = unresolved
+    if not unknown:
+        return {'gone': gone, 'left': []}
+    names = sorted(set(name for found in unknown.values() for name in found))
+    return {'gone': gone, 'left': [message(
+        ', '.join(sorted(unknown)), 'keeps the pg_hba rules of %s, because neither its address nor that of %s is known there now' % (target, ', '.join(names)),
+        'names that resolve', ['Mend the name of %s.' % ', '.join(names), _steps.playbook('site', reason='Then type')])]}
 
 
 def _seen(host):

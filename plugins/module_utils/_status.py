@@ -101,6 +101,14 @@ def _runs(hosts):
             for run, names, others in _verdict.other_runs([host for host in hosts if _seen(host)], 'seen')]
 
 
+def _unit(found):
+    return 'not installed' if not found else 'not running' if not found.get('running') else 'running' if found.get('enabled') else 'not enabled'
+
+
+def _fuse(found):
+    return {'state': _unit(found), 'limit': (found or {}).get('limit'), 'sight_age': (found or {}).get('sight_age')}
+
+
 def _node(cluster, host):
     row = cluster.row(host)
     node = {
@@ -109,8 +117,8 @@ def _node(cluster, host):
             'role': row.type, 'active': row.active, 'upstream': cluster.name_of(row.upstream_node_id), 'priority': row.priority,
             'location': row.location},
         'timeline': None, 'current_lsn': None, 'received_lsn': None, 'replayed_lsn': None, 'lag_bytes': None, 'lag_seconds': None,
-        'sync_state': None, 'upstream': None, 'repmgrd': None, 'guard': None, 'guard_stopped': None, 'pause': None, 'version': None, 'certificate_days': None,
-        'disks': [],
+        'sync_state': None, 'upstream': None, 'repmgrd': None, 'guard': None, 'guard_stopped': None, 'fuse': None, 'pause': None, 'version': None,
+        'certificate_days': None, 'disks': [],
     }
     if not _seen(host):
         return node
@@ -120,8 +128,7 @@ def _node(cluster, host):
     node.update(
         pause=observed.pause, version=server.version, disks=observed.disks or [],
         certificate_days=_verdict.certificate_days(observed.tls), guard_stopped=_verdict.guard_stop(host),
-        guard='not installed' if not guard else 'not running' if not guard.get('running') else
-              'running' if guard.get('enabled') else 'not enabled')
+        guard=_unit(guard), fuse=_fuse((guard or {}).get('fuse')))
     if server.state != 'running':
         node['timeline'] = None if cluster.is_witness(host) else observed.data.timeline
         return node

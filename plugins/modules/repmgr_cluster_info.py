@@ -410,7 +410,8 @@ observed:
       description:
         - Whether repmgr-guard is C(running) and C(enabled). If it has stopped the server, C(stopped) is a dictionary with C(code), the C(peers) that
           were the reason, and C(since), as far as it recorded them, otherwise V(none). C(peers) have a C(node_id) and a C(conninfo).
-        - C(fuse) has C(running) and C(enabled) of its fuse, V(none) if that is not installed.
+        - C(fuse) has C(running) and C(enabled) of its fuse, V(none) if that is not installed; C(limit), the seconds after the guard's last sight of enough
+          votes after which the fuse stops a primary (V(none) if it would not), and C(sight_age), how many seconds ago that sight was.
       type: dict
       returned: if it is installed
     run_lock:

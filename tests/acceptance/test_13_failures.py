@@ -538,6 +538,67 @@ def test_row_5k_and_a_standby_has_just_been_killed(clients, figure, attempt):
     home()
 
 
+# --- the fuse: a primary that is cut off, and whose guard is not at work --------------------------------
+
+def without_guard(name, clients, figure, fault, undo, stopped_by=("repmgr-guard-fuse",)):
+    """The guard of the primary is put out of action, and the primary cut off; its clients reach it. It ends before the other side promotes (no two writers,
+    and no write of its own after the first of its successor), by one of stopped_by, stays down while its guard is not at work, and comes back as a standby.
+    """
+    others = [host for host in lab.HOSTS if host != lab.PRIMARY]
+    began = time.time()
+    with clients:
+        try:
+            fault()
+            with Cut([lab.PRIMARY], others):
+                new = another_primary()
+                clients.writers.progress(seconds=60)
+                stopped = clients.last_write(lab.PRIMARY)
+                time.sleep(5)
+                assert clients.last_write(lab.PRIMARY) == stopped and min(clients.times(new)) > stopped
+                assert lab.ssh(lab.PRIMARY, POSTGRES + " || true") == ""
+        finally:
+            undo()
+        healed = time.time()
+        back = streams_again(lab.PRIMARY, healed)
+        lab.healthy(primary=new, within=PATIENCE)
+    story(name, clients, figure, new, healed, back=back)
+    said = "".join(lab.ssh(lab.PRIMARY, "journalctl -u %s -o cat --no-pager --since @%d" % (unit, began)) for unit in stopped_by)
+    assert "stopped the server: " in said, said
+    home()
+
+
+@row("5f")
+def test_row_5f_the_guard_of_the_primary_is_frozen(clients, figure, attempt):
+    """It stops nobody, and systemd's watchdog ends it after two minutes only."""
+    guard = lab.ssh(lab.PRIMARY, "systemctl show -p MainPID --value repmgr-guard").strip()
+    assert int(guard) > 1
+    without_guard("5f the primary's guard is frozen, then the primary is cut off", clients, figure,
+                  lambda: lab.ssh(lab.PRIMARY, "kill -STOP " + guard), lambda: lab.ssh(lab.PRIMARY, "kill -CONT %s 2>/dev/null || true" % guard))
+
+
+@row("5g")
+def test_row_5g_the_guard_of_the_primary_is_killed_again_and_again(clients, figure, attempt):
+    """Each one counts from what the one before it has seen: which of the two comes first is left to chance. Nobody starts the server meanwhile."""
+    def fault():
+        lab.ssh(lab.PRIMARY, "systemd-run -q --collect --unit guard-killer sh -c "
+                             "'while :; do systemctl kill -s KILL --kill-who=main repmgr-guard; sleep 0.3; done'")
+
+    without_guard("5g the primary's guard is killed again and again, and the primary is cut off", clients, figure, fault,
+                  lambda: lab.ssh(lab.PRIMARY, "systemctl -q stop guard-killer; systemctl reset-failed repmgr-guard 2>/dev/null; systemctl start repmgr-guard"),
+                  stopped_by=("repmgr-guard-fuse", "repmgr-guard"))
+
+
+@row("5m")
+def test_row_5m_the_guard_of_the_primary_cannot_start(clients, figure, attempt):
+    """It has been killed, and whatever systemd tries comes to nothing. Its unit is in /etc, so that it cannot be masked; a drop-in has the same effect."""
+    drop_in = "/run/systemd/system/repmgr-guard.service.d"
+    without_guard("5m the primary's guard is killed and cannot start, and the primary is cut off", clients, figure,
+                  lambda: lab.ssh(lab.PRIMARY, "mkdir -p {0} && printf '[Service]\\nExecStartPre=/bin/false\\n' >{0}/fault.conf && systemctl daemon-reload && "
+                                               "systemctl kill -s KILL --kill-who=main repmgr-guard".format(drop_in)),
+                  lambda: lab.ssh(lab.PRIMARY, "rm -rf %s; systemctl daemon-reload; systemctl reset-failed repmgr-guard 2>/dev/null; "
+                                               "systemctl restart repmgr-guard" % drop_in))
+
+
 @row("6")
 def test_row_6_primary_and_witness_against_two_standbys(clients, figure, attempt):
     """With three data nodes the witness has no vote, so the two standbys go on. With two, it has one, and the primary goes on."""

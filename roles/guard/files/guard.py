@@ -78,6 +78,8 @@ FUSE = 2
 # How long a guard that starts gives its peers to answer, however long nobody has looked.
 LOOK = 1.5
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
+# As fuse.py writes it.
+FUSE_PID_FILE = '/run/postgresql/repmgr-guard-fuse.pid'
 # Exists while the server is down because the guard has stopped it; says why, see stop_now.
 STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
 # The names of the slots that this guard keeps for the other members.
@@ -88,6 +90,8 @@ SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # {primary: when an operator has said that it does not run}, see primary_is_dead.
 DEAD_FILE = '/run/postgresql/repmgr-guard.dead'
+# What makes a server a standby.
+SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 # Read by units whose main process is the server; see start-hook.conf.j2.
 ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
 
@@ -520,8 +524,22 @@ def data_is(directory):
     """What the server would start as: 'nothing', 'standby' or 'primary'."""
     if not os.path.exists(os.path.join(directory, 'PG_VERSION')):
         return 'nothing'
-    names = ('standby.signal', 'recovery.signal', 'recovery.conf')
-    return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in names) else 'primary'
+    return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS) else 'primary'
+
+
+def put_signals_back(directory):
+    """A run of the collection that recovers a standby as a single user has moved its signal file aside, and may have been ended before it put it back. The
+    same as in plugins/module_utils/_apply.py.
+    """
+    left = [path for path in (os.path.join(directory, name) for name in SIGNALS) if os.path.exists(path + '.aside')]
+    is_standby = data_is(directory) == 'standby'
+    for path in left:
+        if is_standby:
+            # Of an earlier rejoin, which has made it a standby since.
+            os.unlink(path + '.aside')
+        else:
+            os.rename(path + '.aside', path)
+            say('%s was moved aside by a rejoin that did not come to its end: is a standby again' % path)
 
 
 def named_pid(directory):
@@ -879,9 +897,14 @@ def is_old_word(reign, timeline, peer, number):
 
     A witness has no timeline, nor has a notification. So the guard of a primary keeps whom it has replaced, and which peers have followed it since.
     """
-    if not reign or reign.get('timeline') != timeline or peer.node_id in reign.get('followed', []):
+    if not reign or reign.get('timeline') != timeline:
         return False
-    return reign.get('replaced') in (None, number)
+    followed, replaced = reign.get('followed', []), reign.get('replaced')
+    # Who was replaced, and has not followed this node since, was nobody's standby that could have been promoted: it is the old primary, which goes on after
+    # a pause. A witness that decides something is not taken at that: its vote may be what that node was promoted with.
+    if peer.witness and not peer.vote and number == replaced and number not in followed:
+        return True
+    return False if peer.node_id in followed else replaced in (None, number)
 
 
 def can_take_over(peers, seen, daemon=True):
@@ -1084,6 +1107,11 @@ def start(config):
     """Exit code 0: it may start."""
     become_user(config)
     write_environment(config)
+    try:
+        put_signals_back(config['data_directory'])
+    except OSError as exc:
+        say('does not start: a rejoin has moved a signal file aside, and it cannot be put back: %s' % exc)
+        return 1
     kind = data_is(config['data_directory'])
     if kind != 'primary':
         return 0
@@ -1237,6 +1265,7 @@ def status(config):
     problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control),
                             reign=reign_on(state, own_timeline(control))) if kind == 'primary' else None
     say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
+    say('fuse: ' + fuse_text(fuse_runs(), read_stamp(config), clock()))
     say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + kind))
     memory = Memory(config, state)
     memory.learn([local] + peers, peers)
@@ -1249,6 +1278,28 @@ def status(config):
     for server in [local] + peers:
         server.close()
     return 0
+
+
+def fuse_runs():
+    try:
+        with open(FUSE_PID_FILE) as handle:
+            with open('/proc/%d/cmdline' % int(handle.read()), 'rb') as command:
+                # The number may be another process's by now.
+                return any(os.path.basename(word) == b'repmgr-guard-fuse' for word in command.read().split(b'\0'))
+    except (IOError, OSError, ValueError):
+        return False
+
+
+def fuse_text(runs, stamp, now):
+    """What the fuse would do now. stamp: what it was told last in this boot, or None."""
+    if stamp is None:
+        told = 'was told nothing since the boot, so it stops nothing'
+    elif stamp['limit'] is None:
+        told = 'no limit: %s; last sight %.1f s ago' % (
+            'somebody has ended the guard' if stamp.get('fences') else 'the guard would not stop this server for being alone', now - stamp['sight'])
+    else:
+        told = 'limit %d s, last sight %.1f s ago' % (stamp['limit'], now - stamp['sight'])
+    return ('runs, ' if runs else 'DOES NOT RUN, ') + told
 
 
 # -- what is kept for the other members ---------------------------------------------------------------
@@ -1556,9 +1607,9 @@ def word_of(text):
         found = json.loads(text or '{}')
     except ValueError:
         return {}
-    understood = {'lease': lambda value: value is None or is_number(value), 'timeline': lambda value: value is None or is_number(value),
-                  'votes': lambda value: isinstance(value, list) and all(is_number(number) for number in value)}
-    return dict((key, found[key]) for key in understood if key in found and understood[key](found[key])) if isinstance(found, dict) else {}
+    expected = {'lease': lambda value: value is None or is_number(value), 'timeline': lambda value: value is None or is_number(value),
+                'votes': lambda value: isinstance(value, list) and all(is_number(number) for number in value)}
+    return dict((key, found[key]) for key in expected if key in found and expected[key](found[key])) if isinstance(found, dict) else {}
 
 
 def is_number(value):
@@ -1733,9 +1784,13 @@ class Watch:
                 self.stamped = (told, clock())
 
     def stand_down(self):
-        """Somebody ends this program: the fuse lets the server be."""
+        """Somebody ends this program: the fuse lets the server be. A restart says so, too, and the next guard for how long (predecessor)."""
         if self.stamped:
-            write_stamp(dict(self.stamped[0], limit=None))
+            write_stamp(dict(self.stamped[0], limit=None, ended=clock()))
+        kind, pid = self.detected or (None, None)
+        say('ends, because somebody stops or restarts it. Until the line "watches over" follows, %s. If nobody restarts it: systemctl start repmgr-guard' % (
+            'NOTHING STOPS THIS PRIMARY when it is cut off or replaced' if kind == 'primary' and pid else
+            'nobody starts this node again, lets it rejoin or holds an election here'))
 
     def replaceable(self):
         """Where nobody can be elected, nobody has to make way."""
@@ -2286,6 +2341,15 @@ def tell_systemd(text):
         notify.close()
 
 
+def predecessor(stamp, now):
+    """What is known of the guard before this one. stamp: what it told the fuse last, in this boot."""
+    if not stamp:
+        return 'the first guard since the boot'
+    if is_number(stamp.get('ended')):
+        return 'the guard before it was ended %d s ago' % (now - stamp['ended'])
+    return 'the guard before it was killed or has crashed'
+
+
 def watch(config):
     become_user(config)
 
@@ -2295,9 +2359,9 @@ def watch(config):
     signal.signal(signal.SIGTERM, end)
     changed = os.stat(CONFIG).st_mtime
     watching = Watch(config)
-    say('watches over %s: %d votes, %s a primary that is alone for %d s, auto_rejoin %s' % (
+    say('watches over %s: %d votes, %s a primary that is alone for %d s, auto_rejoin %s; %s' % (
         config['name'], watching.votes, 'stops' if watching.state['armed'] else 'is not armed yet, and once it is stops', config['isolation'],
-        config['auto_rejoin']))
+        config['auto_rejoin'], predecessor(watching.before, clock())))
     try:
         with open(PID_FILE, 'w') as handle:
             handle.write('%d\n' % os.getpid())

@@ -13,7 +13,7 @@ import os
 import pytest
 import yaml
 
-from conftest import PLAYBOOKS, ROOT, inventory, playbook_run
+from playbook_runs import PLAYBOOKS, ROOT, inventory, playbook_run
 
 BLOCK = '# BEGIN pgfleet.repmgr a\na1:5432:repmgr:repmgr:%s\n# END pgfleet.repmgr a\n'
 REFUSED = 'repmgr_password is not the password that the nodes log in with'

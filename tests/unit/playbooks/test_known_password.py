@@ -13,7 +13,7 @@ import os
 import pytest
 import yaml
 
-from conftest import PLAYBOOKS, inventory, playbook_run
+from playbook_runs import PLAYBOOKS, inventory, playbook_run
 
 BLOCK = '# BEGIN pgfleet.repmgr a\na1:5432:repmgr:repmgr:%s\n# END pgfleet.repmgr a\n'
 

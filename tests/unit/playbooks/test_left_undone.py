@@ -14,7 +14,7 @@ import os
 import pytest
 import yaml
 
-from conftest import ROOT, inventory, playbook_run
+from playbook_runs import ROOT, inventory, playbook_run
 
 
 def load(*path):
@@ -32,10 +32,23 @@ def of_the_guard():
     for name in ('owner', 'group'):
         install[0]['ansible.builtin.copy'].pop(name)
     handlers = [handler for handler in load('guard', 'handlers', 'main.yml') if 'fuse' not in handler['name']]
-    return install + load('guard', 'tasks', 'main.yml')[-1:], install[1], handlers
+    return install + noted('guard'), install[1], handlers
 
 
-@pytest.fixture(params=[of_repmgrd, of_the_guard], ids=['repmgrd', 'guard'])
+def of_the_fuse():
+    install = [task for task in load('guard', 'tasks', 'watch.yml') if task['name'] in (
+        'Record that the fuse runs an earlier program', 'Install the fuse')]
+    for name in ('owner', 'group'):
+        install[0]['ansible.builtin.copy'].pop(name)
+    handlers = [handler for handler in load('guard', 'handlers', 'main.yml') if 'fuse' in handler['name']]
+    return install + noted('fuse'), install[1], handlers
+
+
+def noted(program):
+    return [task for task in load('guard', 'tasks', 'main.yml') if task['name'] == 'Report that the %s runs an earlier program' % program]
+
+
+@pytest.fixture(params=[of_repmgrd, of_the_guard, of_the_fuse], ids=['repmgrd', 'guard', 'fuse'])
 def parts(request):
     return request.param
 
@@ -52,7 +65,9 @@ def run(folder, parts, stale, fails=False):
     inventory(folder, {
         'ansible_connection': 'local', 'ansible_python_interpreter': '{{ ansible_playbook_python }}', '__repmgr_changes_over': False, '__repmgr_stale': stale,
         '__repmgr_os_user': getpass.getuser(), '__repmgr_conf': str(folder / 'repmgr.conf'), '__repmgr_watched': {
-            'repmgrd to reload': str(marker), 'guard to restart': str(marker)}, '__repmgr_guard_is_old': bool(stale), '__repmgr_guard_seen': {'running': True},
+            'repmgrd to reload': str(marker), 'guard to restart': str(marker), 'fuse to restart': str(marker)},
+        '__repmgr_guard_is_old': bool(stale), '__repmgr_guard_seen': {'running': True},
+        '__repmgr_fuse_is_old': bool(stale), '__repmgr_fuse_seen': {'running': True},
         '__repmgr_record': {'observed': {'files': {str(marker): 'x'} if marker.exists() else {}, 'repmgr': {'repmgrd': {'running': True}}}}})
     (folder / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1', 'gather_facts': False, 'handlers': handlers, 'tasks': tasks + (
         [{'ansible.builtin.fail': {'msg': 'broken'}}] if fails else [])}]))

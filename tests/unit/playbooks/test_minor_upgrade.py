@@ -13,7 +13,7 @@ import os
 import pytest
 import yaml
 
-from conftest import PLAYBOOKS, ROOT, inventory, playbook_run
+from playbook_runs import PLAYBOOKS, ROOT, inventory, playbook_run
 
 
 def load(*path):

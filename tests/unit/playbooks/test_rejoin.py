@@ -14,7 +14,7 @@ import re
 import pytest
 import yaml
 
-from conftest import PLAYBOOKS, inventory, playbook_run
+from playbook_runs import PLAYBOOKS, inventory, playbook_run
 
 SYSTEMD, NODE = 'ansible.builtin.systemd', 'pgfleet.repmgr.repmgr_node'
 UNMASK, MASK, STOP = 'postgresql@15-main masked=False', 'postgresql@15-main masked=True', 'postgresql@15-main enabled=False state=stopped'

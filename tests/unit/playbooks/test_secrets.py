@@ -14,7 +14,7 @@ import os
 import pytest
 import yaml
 
-from conftest import inventory, playbook_run
+from playbook_runs import inventory, playbook_run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 SECRET = 'S3cret:of\\mine'

@@ -17,7 +17,7 @@ import shutil
 import pytest
 import yaml
 
-from conftest import PLAYBOOKS, ROOT, inventory, playbook_run
+from playbook_runs import PLAYBOOKS, ROOT, inventory, playbook_run
 
 
 @pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(PLAYBOOKS, '*.yml'))), ids=os.path.basename)

@@ -37,15 +37,19 @@ def record(path, exists=True, due=()):
 
 @pytest.fixture
 def write(host, tmp_path):
-    """write(step, *options, exists=True, errors=None, fails=False) -> what Ansible said, of a run on tmp_path/pg_hba.conf
+    """write(step, *options, exists=True, errors=None, fails=False, killed=False) -> what Ansible said, of a run on tmp_path/pg_hba.conf
 
-    errors: what a server that runs cannot read; None for one that is stopped.
+    errors: what a server that runs cannot read; None for one that is stopped. killed: between the file and its check. A step None is the look after such a
+    run.
     """
-    def runs(step, *options, exists=True, errors=None, fails=False):
+    def runs(step, *options, exists=True, errors=None, fails=False, killed=False):
         (tmp_path / 'ansible.cfg').write_text('')
-        tasks = host.load('server', 'tasks', 'access_write.yml')
+        tasks = host.load('server', 'tasks', 'access_left.yml' if step is None else 'access_write.yml')
+        if killed:
+            place = [task['name'] for task in tasks].index('Check that the server can read the rules')
+            tasks.insert(place, {'ansible.builtin.fail': {'msg': 'killed'}})
         if errors is not None:
-            tasks.pop()
+            tasks = [task for task in tasks if 'ansible.builtin.systemd' not in task]
             task, = host.load('server', 'tasks', 'access_check.yml')
             for name in ('environment', 'become', 'become_user', 'register', 'community.postgresql.postgresql_query'):
                 task['block'][0].pop(name)
@@ -55,7 +59,9 @@ def write(host, tmp_path):
             'hosts': 'localhost', 'connection': 'local', 'gather_facts': False, 'tasks': (
                 [] if errors is None else [{'ansible.builtin.set_fact': {'__repmgr_record': dict(record(tmp_path / 'pg_hba.conf', exists), observed=dict(
                     record(tmp_path / 'pg_hba.conf', exists)['observed'], server={'state': 'running'})), '__repmgr_cluster': {'exists': True}}}]) + tasks,
-            'vars': {'__repmgr_record': record(tmp_path / 'pg_hba.conf', exists), '__repmgr_hba_step': step, '__repmgr_os_user': getpass.getuser(),
+            'vars': {'__repmgr_record': record(tmp_path / 'pg_hba.conf', exists), '__repmgr_hba_step': step,
+                     '__repmgr_hba_checked': host.load('server', 'vars', 'main.yml')['__repmgr_hba_checked'],
+                     '__repmgr_watched': {'pg_hba.conf to check': str(tmp_path / 'note')}, '__repmgr_os_user': getpass.getuser(),
                      '__repmgr_looks': True, '__repmgr_service': 'none'}}]))
         done = subprocess.run(
             ['ansible-playbook', '-i', 'localhost,', 'play.yml', '-e', 'ansible_python_interpreter=' + sys.executable] + list(options), cwd=str(tmp_path),
@@ -125,6 +131,33 @@ def test_what_the_server_cannot_read_is_taken_back(write, tmp_path):
     path.write_bytes(BELOW)
     write('socket', errors=['line 7'])
     assert path.read_bytes() == block(SOCKET) + BELOW
+
+
+def test_what_an_ended_run_has_not_checked_is_checked_by_the_next(write, tmp_path):
+    path, note = tmp_path / 'pg_hba.conf', tmp_path / 'note'
+    path.write_bytes(OLD.encode() + BELOW)
+    write('add', errors=[], killed=True, fails=True)
+    assert path.read_bytes() == block(SOCKET + NODE) + OLD.encode() + BELOW and note.read_bytes() == OLD.encode() + BELOW
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    said = write(None, errors=['line 7: invalid authentication method "oauth"'], fails=True)
+    assert 'line 7: invalid authentication method' in said and 'what was there before is in %s' % note in ' '.join(said.split()), said
+    assert path.read_bytes() == block(SOCKET + NODE) + OLD.encode() + BELOW and note.exists()
+    write(None, errors=[])
+    assert path.read_bytes() == block(SOCKET + NODE) + OLD.encode() + BELOW and not note.exists()
+
+
+@pytest.mark.parametrize('errors', [[], ['line 7']])
+def test_a_run_that_checks_leaves_no_note(write, tmp_path, errors):
+    (tmp_path / 'pg_hba.conf').write_bytes(OLD.encode() + BELOW)
+    write('add', errors=errors, fails=bool(errors))
+    assert not (tmp_path / 'note').exists()
+    write('remove', errors=[])
+    assert not (tmp_path / 'note').exists()
+
+
+def test_what_was_left_is_checked_before_anything_is_written(host):
+    names = [task['ansible.builtin.include_tasks'] for task in host.load('server', 'tasks', 'access.yml')]
+    assert names == ['access_left.yml', 'access_changes.yml']
 
 
 def test_who_lacks_rules(host):

@@ -656,6 +656,34 @@ def test_a_standby_is_attached_or_made_ready_for_pg_rewind(context, tmp_path, ve
     assert sorted(path.name for path in data.iterdir()) == sorted(['PG_VERSION', signal])
 
 
+@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.signal', 'recovery.conf'])
+def test_a_run_that_was_killed_during_the_recovery_leaves_a_standby(context, tmp_path, monkeypatch, signal):
+    """Whatever comes next, the server's start or another rejoin, puts the file back first."""
+    data = tmp_path / 'data'
+    (data / 'PG_VERSION').write_text(u'15')
+    (data / signal).write_text(u'x')
+    aside = _apply._Aside([str(data / signal)])
+    aside.__enter__()
+    names = set(path.name for path in data.iterdir())
+    assert signal not in names and signal + '.aside' in names
+    started = []
+    monkeypatch.setattr(_apply, '_service', lambda context, action: started.append((data / signal).exists()) or Result([action], 0, '', ''))
+    monkeypatch.setattr(_apply, 'wait_for_sql', lambda context: None)
+    _apply._start(context)
+    assert started == [True] and not (data / (signal + '.aside')).exists()
+    # The one that has moved it finds it back.
+    aside.__exit__()
+    assert (data / signal).exists()
+
+
+def test_what_an_earlier_rejoin_has_left_aside_does_not_come_back_later(context, tmp_path):
+    data = tmp_path / 'data'
+    (data / 'standby.signal.aside').write_text(u'x')
+    (data / 'standby.signal').write_text(u'x')
+    _apply.put_signals_back(str(data))
+    assert sorted(path.name for path in data.iterdir()) == ['PG_VERSION', 'standby.signal']
+
+
 def test_a_primary_that_was_promoted_a_moment_ago_gets_a_checkpoint_before_a_rewind(context):
     context.psql.needed = 1
     _apply.apply(context, ['rejoin_rewind'])

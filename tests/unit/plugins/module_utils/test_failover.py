@@ -68,7 +68,27 @@ def plan(hosts, **options):
 
 def test_the_most_advanced_standby():
     found = plan(cluster(c=standby('0/5000060')))
+    assert found.pop('left')['steps']
     assert found == {'refuse': '', 'done': False, 'target': 'c', 'old': ['a'], 'fence': ['a'], 'loss_bytes': 0, 'unseen': [], 'alone': []}
+
+
+@pytest.mark.parametrize('command, by_hand', [
+    ('sudo systemctl start postgresql@15-main', ['systemctl unmask postgresql@15-main && systemctl enable --now postgresql@15-main']),
+    ('/usr/bin/systemctl start postgresql-15', ['systemctl unmask postgresql-15 && systemctl enable --now postgresql-15']),
+    ('pg_ctlcluster 15 main start', []),
+    (None, []),
+])
+def test_what_a_run_that_fails_says_of_the_old_primary(command, by_hand):
+    found = plan(cluster(a=stopped().replace(config={'service_start_command': command} if command else None)), target='b')['left']
+    commands = [step['command'] for step in found['steps']]
+    assert commands == [
+        'ansible-playbook pgfleet.repmgr.failover -e repmgr_target=b', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a'] + by_hand + [
+            'ansible-playbook pgfleet.repmgr.failover']
+    assert found['text'].startswith('a: this run has stopped its server, and masked it') and all(text in found['text'] for text in commands)
+
+
+def test_nothing_is_said_of_an_old_primary_that_was_not_touched():
+    assert plan(cluster(a=None), dead='a')['left'] == plan(cluster(a=primary()))['left'] == {'text': '', 'steps': []}
 
 
 def test_a_primary_that_its_guard_has_stopped_can_be_replaced_on_request():

@@ -78,7 +78,7 @@ def test_both_programs_have_the_same_clock_and_boot():
     with open('/proc/uptime') as handle:
         assert abs(fuse.clock() - float(handle.read().split()[0])) < 1
     assert fuse.boot() == guard.boot()
-    assert (fuse.SIGHT_FILE, fuse.STOPPED_FILE) == (guard.SIGHT_FILE, guard.STOPPED_FILE)
+    assert (fuse.SIGHT_FILE, fuse.STOPPED_FILE, fuse.PID_FILE) == (guard.SIGHT_FILE, guard.STOPPED_FILE, guard.FUSE_PID_FILE)
 
 
 # -- with processes
@@ -602,4 +602,9 @@ def test_how_a_guard_ends(host, monkeypatch, tmpdir, end, limit):
     with pytest.raises(type(end)):
         guard.watch(host.config)
     assert host.told['limit'] == limit and host.told['fences']
+    ended = [text for text in host.said if text.startswith('ends, because somebody stops or restarts it.')]
+    assert [('NOTHING STOPS THIS PRIMARY' in text) for text in ended] == ([True] if limit is None else [])
+    assert guard.predecessor(guard.read_stamp(host.config), host.now + 3) == (
+        'the guard before it was ended 3 s ago' if limit is None else 'the guard before it was killed or has crashed')
+    assert [text for text in host.said if text.startswith('watches over')][0].endswith('; the first guard since the boot')
     assert told == ['READY=1'] + ['WATCHDOG=1'] * 3

@@ -143,6 +143,23 @@ def test_start_where_a_witness_may_know_less(reign, named):
     assert (start(silent('b'), witness('d', vote=True, upstream=2, primary_id=2), reign=reign) is not None) is named
 
 
+@pytest.mark.parametrize('reign, vote, named', [
+    # An old primary that goes on after a pause, and has never followed this node: nobody can have promoted it since.
+    ({'timeline': 1, 'replaced': 2, 'followed': [3, 4], 'limited': []}, False, False),
+    # It was a standby of this node, and may have been promoted again, by hand and by nobody else's vote.
+    ({'timeline': 1, 'replaced': 2, 'followed': [2, 3, 4], 'limited': []}, False, True),
+    # Another one than was replaced.
+    ({'timeline': 1, 'replaced': 3, 'followed': [3, 4], 'limited': []}, False, True),
+    ({'timeline': 1, 'replaced': None, 'followed': [3, 4], 'limited': []}, False, True),
+    ({'timeline': 7, 'replaced': 2, 'followed': [4], 'limited': []}, False, True),
+    # A witness that decides something may have given its vote.
+    ({'timeline': 1, 'replaced': 2, 'followed': [3, 4], 'limited': []}, True, True),
+])
+def test_start_where_a_witness_names_the_old_primary_again(reign, vote, named):
+    for words in ({'upstream': 2}, {'primary_id': 2}, {'notified': 2}):
+        assert (start(silent('b'), standby('c'), witness('d', vote=vote, **words), reign=reign) is not None) is named
+
+
 def test_start_of_two_and_of_one():
     assert start(silent('b'), votes=2) is None
     assert start(votes=1) is None
@@ -352,6 +369,35 @@ def test_a_number_that_is_not_stale(tmpdir, run_server):
     assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
     run_server()
     assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
+
+
+@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.signal', 'recovery.conf'])
+def test_a_start_puts_a_signal_file_back_that_a_killed_rejoin_has_moved_aside(tmpdir, monkeypatch, signal):
+    """Without it the server would come up as a primary, and with standbys in sight it might."""
+    data, said = tmpdir.mkdir('data'), []
+    data.join('PG_VERSION').write('15')
+    data.join(signal + '.aside').write('x')
+    monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(tmpdir.join('environment')))
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'say', said.append)
+    config = dict(CONFIG, data_directory=str(data))
+    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'is a standby again' in said[0]
+    # One that is left of an earlier rejoin must not make a standby of it after its promotion.
+    data.join(signal + '.aside').write('x')
+    assert guard.start(config) == 0 and not data.join(signal + '.aside').check() and len(said) == 1
+
+
+def test_a_signal_file_that_cannot_be_put_back_is_no_start(tmpdir, monkeypatch):
+    def fails(path, target):
+        raise OSError(30, 'Read-only file system')
+    data, said = tmpdir.mkdir('data'), []
+    data.join('PG_VERSION').write('15')
+    data.join('standby.signal.aside').write('x')
+    monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(tmpdir.join('environment')))
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'say', said.append)
+    monkeypatch.setattr(guard.os, 'rename', fails)
+    assert guard.start(dict(CONFIG, data_directory=str(data))) == 1 and 'cannot be put back' in said[-1]
 
 
 def test_a_unit_that_starts_postgres_itself_is_told_of_a_stale_number(tmpdir, monkeypatch, run_server):
@@ -1546,6 +1592,9 @@ def test_a_job_that_takes_long_says_so(tmpdir, monkeypatch):
     ((silent('b'), witness('d', vote=True, upstream=9, primary_id=9, last_seen=0)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, None),
     # A majority follows this node all the same.
     ((silent('b'), standby('c', receiving=True), witness('d', upstream=2)), {'timeline': 1, 'replaced': None, 'followed': [4], 'limited': []}, None),
+    # One without a vote that follows again whom this node has replaced, and who has never been its standby.
+    ((silent('b'), standby('c'), witness('d', upstream=2)), {'timeline': 1, 'replaced': 2, 'followed': [3, 4], 'limited': []}, None),
+    ((silent('b'), standby('c'), witness('d', upstream=2)), {'timeline': 1, 'replaced': 2, 'followed': [2, 3, 4], 'limited': []}, 'named'),
     # A standby that has been on a newer timeline, streams from nobody, and knows whose it was.
     ((silent('b'), standby('c', timeline=2, primary_id=2)), None, 'named'),
     ((silent('b'), standby('c', timeline=2, primary_id=1)), None, None),
@@ -1729,7 +1778,39 @@ def test_status_goes_by_the_same_rule(monkeypatch, priority, said):
     for name in ('become_user', 'ask_all'):
         monkeypatch.setattr(guard, name, lambda *dummy: None)
     assert guard.status(config) == 0 and done[-1] == said
+    assert [line for line in done if line.startswith('fuse: ')] == ['fuse: DOES NOT RUN, was told nothing since the boot, so it stops nothing']
 
+
+@pytest.mark.parametrize('runs, stamp, said', [
+    (True, {'limit': 7, 'sight': 99.4, 'fences': True}, 'runs, limit 7 s, last sight 0.6 s ago'),
+    (False, {'limit': 7, 'sight': 99.4, 'fences': True}, 'DOES NOT RUN, limit 7 s, last sight 0.6 s ago'),
+    (True, {'limit': None, 'sight': 90, 'fences': True}, 'runs, no limit: somebody has ended the guard; last sight 10.0 s ago'),
+    (True, {'limit': None, 'sight': 90, 'fences': False}, 'runs, no limit: the guard would not stop this server for being alone; last sight 10.0 s ago'),
+    (True, None, 'runs, was told nothing since the boot, so it stops nothing'),
+])
+def test_what_status_says_of_the_fuse(runs, stamp, said):
+    assert guard.fuse_text(runs, stamp, 100) == said
+
+
+def test_whether_the_fuse_runs(monkeypatch, tmpdir):
+    """Its number may be another process's: here, that of this test."""
+    pid = tmpdir.join('pid')
+    monkeypatch.setattr(guard, 'FUSE_PID_FILE', str(pid))
+    assert guard.fuse_runs() is False
+    pid.write('%d\n' % os.getpid())
+    assert guard.fuse_runs() is False
+    program = tmpdir.join('repmgr-guard-fuse')
+    program.write('import time\ntime.sleep(60)\n')
+    process = subprocess.Popen([sys.executable, str(program)])
+    try:
+        pid.write('%d\n' % process.pid)
+        deadline = time.time() + 5
+        while not guard.fuse_runs() and time.time() < deadline:
+            time.sleep(0.01)
+        assert guard.fuse_runs() is True
+    finally:
+        process.kill()
+        process.wait()
 
 @pytest.mark.parametrize('peers, answered, refused, paused, done', [
     # A standby below b knows nothing of the primary, so the two that have lost sight of it are no majority.

@@ -98,6 +98,22 @@ def test_lines_of_an_earlier_version_are_moved():
 OLD = 'hostssl repmgr repmgr 10.0.0.9/32 scram-sha-256\n'
 
 
+def test_the_rules_of_a_node_that_leaves_go_while_another_one_does_not_resolve():
+    """Who cannot be resolved keeps the rules for whatever address it had."""
+    theirs = ''.join('hostssl %s repmgr %s scram-sha-256\n' % (database, address) for address in ('10.0.0.8/32', 'fd00::8/128')
+                     for database in ('repmgr', 'replication'))
+    unresolved = 'hostssl repmgr repmgr 10.0.0.9/32 scram-sha-256\n'
+    reach = REACH + [{'name': 'c', 'addresses': []}]
+    present = block(SOCKET + NODES + theirs + unresolved) + 'host repmgr repmgr 10.0.0.8/32 reject\n'
+
+    def after(leaving):
+        return _hba.text(present, hba(), reach, 'remove', leaving)
+    assert after([]) == present
+    assert after(['10.0.0.8', 'fd00::8']) == block(SOCKET + NODES + unresolved) + 'host repmgr repmgr 10.0.0.8/32 reject\n'
+    # What a node that stays needs is never taken away.
+    assert after(['10.0.0.1']) == present
+
+
 def test_rules_of_the_role_are_removed_last():
     for line in (OLD, OLD.replace('hostssl', 'host'), OLD.replace(' ', '\t'), OLD.replace('scram-sha-256', 'trust # old'), 'host replication repmgr all md5\n',
                  OLD.replace('/32', ' 255.255.255.255'), 'host \\\n repmgr repmgr 10.0.0.9/32 \\\r\n trust\n',

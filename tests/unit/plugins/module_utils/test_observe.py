@@ -73,6 +73,14 @@ def test_identifier_without_any_program(place):
     assert (data.system_identifier, data.major, data.standby_signal) == ('7711470008436045090', '15', True)
 
 
+@pytest.mark.parametrize('alive', [False, True])
+def test_a_standby_whose_signal_file_a_killed_rejoin_has_left_aside(place, monkeypatch, alive):
+    make(place, 'PG_VERSION', 'global/pg_control', 'standby.signal.aside')
+    monkeypatch.setattr(_observe, '_alive', lambda path, directory: alive)
+    # A server that runs says itself what it is.
+    assert observe(place).standby_signal is not alive
+
+
 @pytest.mark.parametrize('bin_dir, control', [
     ('usr/lib/postgresql/15/bin', 'usr/share/postgresql/15/extension'),
     ('usr/pgsql-15/bin', 'usr/pgsql-15/share/extension'),
@@ -603,12 +611,28 @@ def test_the_guard(tmpdir):
     assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None, 'peers': [], 'fuse': None}
     # The fuse has a unit of its own, and may have got a number that was the guard's.
     unit.join('repmgr-guard-fuse.service').write('')
-    assert _observe.read_guard(str(tmpdir))['fuse'] == {'running': False, 'enabled': False}
+    assert _observe.read_guard(str(tmpdir))['fuse'] == {'running': False, 'enabled': False, 'limit': None, 'sight_age': None}
     tmpdir.join('run', 'postgresql', 'repmgr-guard-fuse.pid').write('7\n')
     assert _observe.read_guard(str(tmpdir))['fuse']['running'] is False
     tmpdir.join('proc', '7', 'cmdline').write('python3\0/usr/local/sbin/repmgr-guard-fuse\0')
     found = _observe.read_guard(str(tmpdir))
-    assert (found['running'], found['fuse']) == (False, {'running': True, 'enabled': False})
+    assert (found['running'], found['fuse']['running'], found['fuse']['enabled']) == (False, True, False)
+
+
+@pytest.mark.parametrize('text, found', [
+    ('{"limit": 7, "sight": 99.45}', {'limit': 7, 'sight_age': 0.6}),
+    ('{"limit": null, "sight": 40}', {'limit': None, 'sight_age': 60.0}),
+    ('{"limit": 7, "sight": 100.2}', {'limit': 7, 'sight_age': 0}),
+    ('{"limit": 7, "si', {'limit': None, 'sight_age': None}),
+    ('{"limit": 7}', {'limit': None, 'sight_age': None}),
+    ('[]', {'limit': None, 'sight_age': None}),
+])
+def test_what_the_fuse_was_told(tmpdir, monkeypatch, text, found):
+    monkeypatch.setattr(_observe, '_since_boot', lambda: 100.05)
+    for name in ('repmgr-guard', 'repmgr-guard-fuse'):
+        tmpdir.ensure('etc', 'systemd', 'system', name + '.service')
+    tmpdir.ensure('run', 'postgresql', 'repmgr-guard.sight').write(text)
+    assert _observe.read_guard(str(tmpdir))['fuse'] == dict({'running': False, 'enabled': False}, **found)
 
 
 @pytest.mark.parametrize('text, found', [

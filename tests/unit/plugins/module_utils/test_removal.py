@@ -70,10 +70,44 @@ def test_a_host_of_the_inventory(cluster, target, node_id):
 
 def test_a_registered_node_that_the_inventory_does_not_list():
     cluster = Cluster('abcdw').hide('d').unlist('d')
-    assert cluster.plan('d') == {'refuse': '', 'node_id': 5, 'listed': False, 'unlisted': [], 'tolerated': ['d unlisted_node']}
+    assert cluster.plan('d') == {'refuse': '', 'node_id': 5, 'listed': False, 'unlisted': [], 'tolerated': ['d unlisted_node'],
+                                 'gone': dict((name, ['10.0.0.5']) for name in 'abcw'), 'left': []}
     # What is left of it is refused by its id where the name says nothing.
     assert cluster.plan('5')['refuse'] == (
         '5: is neither in this inventory nor registered in its cluster; expected one of a, b, c, w, d. Run again with one of them.')
+
+
+def reach(**addresses):
+    return [{'name': name, 'addresses': addresses[name]} for name in sorted(addresses)]
+
+
+@pytest.mark.parametrize('listed, host, seen, gone, left', [
+    ('abcw', 'host=c', reach(a=['10.0.0.1'], b=['10.0.0.2'], c=['10.0.0.3', 'fd00::3'], w=['10.0.0.4']), ['10.0.0.3', 'fd00::3'], False),
+    # Its own name does not resolve, and that of b neither: what the registry says is as good.
+    ('abcw', 'host=10.0.0.3', reach(a=['10.0.0.1'], b=[], c=[], w=['10.0.0.4']), ['10.0.0.3'], False),
+    ('abcw', 'host=c', reach(a=['10.0.0.1'], b=[], c=[], w=['10.0.0.4']), [], True),
+    ('abcw', 'no conninfo', reach(a=['10.0.0.1'], b=[], c=[], w=['10.0.0.4']), [], True),
+    # All others resolve, so whatever else is there is nobody's.
+    ('abcw', 'host=c', reach(a=['10.0.0.1'], b=['10.0.0.2'], c=[], w=['10.0.0.4']), [], False),
+    # An address that another node has, too.
+    ('abcw', 'host=10.0.0.3', reach(a=['10.0.0.1'], b=['10.0.0.2', '10.0.0.3'], c=['10.0.0.3'], w=[]), [], False),
+    ('abw', 'host=10.0.0.3', reach(a=['10.0.0.1'], b=[], w=['10.0.0.4']), ['10.0.0.3'], False),
+    ('abw', 'host=c', reach(a=['10.0.0.1'], b=[], w=['10.0.0.4']), [], True),
+], ids=['resolved', 'by the registry', 'unknown', 'no registry', 'all others known', 'shared', 'unlisted', 'unlisted unknown'])
+def test_by_what_its_rules_are_known(listed, host, seen, gone, left):
+    cluster = Cluster('abcw').hide('c')
+    cluster.rows['c']['conninfo'] = host
+    if 'c' not in listed:
+        cluster.unlist('c')
+    records = cluster.records()
+    for record in records:
+        if record['observed']:
+            record['observed']['reach'] = seen
+    found = _removal.removal_plan(records, 'c')
+    assert found['gone'] == dict((name, gone) for name in 'abw')
+    assert found['left'] == ([
+        'a, b, w: keeps the pg_hba rules of c, because neither its address nor that of b is known there now; expected names that resolve. Mend the name of b. '
+        'Then type: ansible-playbook pgfleet.repmgr.site'] if left else [])
 
 
 def test_two_of_them_leave_one_after_the_other():

@@ -159,6 +159,16 @@ def test_the_same_problem_of_two_nodes_has_the_step_of_each():
     assert problem['command'].splitlines() == ['Type on %s: systemctl enable --now repmgr-guard' % host for host in ('db2', 'db3')]
 
 
+def test_the_fuse_of_each_node():
+    cluster = cases.healthy()
+    cluster.observed[1].guard = {'running': True, 'enabled': True, 'fuse': {'running': True, 'enabled': True, 'limit': 7, 'sight_age': 0.6}}
+    cluster.observed[2].guard = {'running': True, 'enabled': True, 'fuse': {'running': False, 'enabled': True, 'limit': None, 'sight_age': 4.0}}
+    cluster.observed[3].guard = {'running': True, 'enabled': True, 'fuse': None}
+    assert [node['fuse'] for node in seen(cluster)['clusters'][0]['nodes']][:3] == [
+        {'state': 'running', 'limit': 7, 'sight_age': 0.6}, {'state': 'not running', 'limit': None, 'sight_age': 4.0},
+        {'state': 'not installed', 'limit': None, 'sight_age': None}]
+
+
 def test_a_step_that_has_a_condition_is_not_the_next_one():
     cluster = cases.healthy()
     cluster.observed[1].slots[0].update(slot_name='repmgr_slot_9', active=False, retained_bytes=3 * cases.GB)
