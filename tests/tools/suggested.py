@@ -34,7 +34,7 @@ def in_python(path):
                 isinstance(node.func.value, ast.Name) and node.func.value.id == "_steps"):
             name = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
             arguments = {word.arg: word.value.value if isinstance(word.value, ast.Constant) else None
-                         for word in node.keywords if word.arg not in NO_ARGUMENTS}
+                         for word in node.keywords if word.arg and word.arg not in NO_ARGUMENTS}
             found.append((name, arguments, node.lineno))
     return found
 
