@@ -11,8 +11,9 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _contract, _failover, _hba, _rejoin, _removal, _repmgr
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _routing, _settings, _sources, _status, _steps, _topology, _upgrade, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _rejoin, _removal
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _routing, _settings, _sources, _status, _steps, _topology, _upgrade
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -57,7 +58,7 @@ def guard_peers(records, name, registry=(), joined=(), keywords=None):
 
 
 def routing_timing(profile):
-    return _routing.timing(profile)
+    return _check_timing.timing(profile)
 
 
 def proxy_addresses(hosts):

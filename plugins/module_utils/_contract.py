@@ -75,8 +75,8 @@ def contract_problems(hosts):
     found = []
     for host in hosts:
         for check in (_cluster_name, _node_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin,
-                      _clone, _names, _location, _data_directory, _ssh_port, _metrics, _routing, _archive, _libraries, _password, _repmgr_settings, _server_settings,
-                      _rules, _witness_upstream):
+                      _clone, _names, _location, _data_directory, _ssh_port, _metrics, _routing, _archive, _libraries, _password, _repmgr_settings,
+                      _server_settings, _rules, _witness_upstream):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
@@ -404,7 +404,8 @@ def _routing(host):
     if not _SIZE.match('%s' % (routing.get('ro_lag'),)):
         found += _say(host, 'repmgr_ro_lag is "%s"' % (routing.get('ro_lag'),), 'a number of bytes, or one with kB, MB, GB or TB', 'Correct repmgr_ro_lag.')
     if not _ADDRESS.match('%s' % (routing.get('stats_address'),)):
-        found += _say(host, 'repmgr_proxy_stats_address is "%s"' % (routing.get('stats_address'),), 'an IP address, or *', 'Correct repmgr_proxy_stats_address.')
+        found += _say(host, 'repmgr_proxy_stats_address is "%s"' % (routing.get('stats_address'),), 'an IP address, or *',
+                      'Correct repmgr_proxy_stats_address.')
     if (_integer(routing.get('connections')) or 0) < 1:
         found += _say(host, 'repmgr_proxy_connections is "%s"' % (routing.get('connections'),), 'a number of 1 or more', 'Correct repmgr_proxy_connections.')
     return found

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: how applications are led to the primary: when a primary is in doubt, how often a proxy asks, and what a proxy serves."""
+"""PURE: how applications are led to the primary: what a proxy serves, and what is wrong with that."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -11,31 +11,8 @@ __metaclass__ = type
 
 import re
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._check_timing import timing
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer, message
-
-# What the guard waits between two questions, at most; what one of its looks takes; see Watch.tick in roles/guard/files/guard.py.
-QUESTION, LOOK = 1.0, 0.45
-# Nobody is promoted before the isolation limit and this (STOP_MARGIN there).
-STOP_MARGIN = 3
-# A second answer makes it certain; the first one brings a new primary into use.
-FALL, RISE = 2, 1
-# hard-stop-after, `option httpchk` with master-worker mode, and a folder of files.
-OLDEST = (1, 8)
-
-
-def timing(profile):
-    """profile: one of __repmgr_profiles. {doubt, inter, fastinter, timeout, fall, rise}: seconds for the health endpoints, milliseconds for HAProxy.
-
-    doubt: how old the guard's word may be. In the middle between the oldest that a guard at work leaves, and the age at which it stops the server. What
-    is left from there to the first promotion is divided so that a proxy has dropped the old primary by then, even where that answers nothing any more:
-    the pause before a check and the one after it (half of it), and two checks that wait for as long as they may.
-    """
-    isolation = float(profile['isolation'])
-    normal = min(QUESTION, isolation / 4) + LOOK + isolation / 8
-    doubt = round((normal + isolation) / 2, 2)
-    unit = (isolation + STOP_MARGIN - doubt) / 5
-    inter, timeout = int(unit * 10) * 100, int(unit * 17.5) * 100
-    return {'doubt': doubt, 'inter': inter, 'fastinter': inter // 2, 'timeout': timeout, 'fall': FALL, 'rise': RISE}
 
 
 def served(records):
@@ -110,8 +87,10 @@ def proxy_problems(plan, proxy, listening, installed):
             take(port, '%s of cluster %s, which has a node here' % (variable, cluster['cluster']))
     stats = sorted(set((cluster['stats_address'], cluster['stats_port'], cluster['connections']) for cluster in plan))
     if len(stats) > 1:
-        found.append(message(proxy, 'its clusters have different repmgr_proxy_stats_address, repmgr_proxy_stats_port or repmgr_proxy_connections: %s' % '; '.join(
-            '%s, %s, %s' % row for row in stats), 'the same for all clusters of a proxy', 'Correct them, and run again.'))
+        seen = '; '.join('%s, %s, %s' % row for row in stats)
+        found.append(message(
+            proxy, 'its clusters have different repmgr_proxy_stats_address, repmgr_proxy_stats_port or repmgr_proxy_connections: ' + seen,
+            'the same for all clusters of a proxy', 'Correct them, and run again.'))
     for cluster in plan:
         take(cluster['rw_port'], 'repmgr_rw_port of cluster %s' % cluster['cluster'])
         take(cluster['ro_port'], 'repmgr_ro_port of cluster %s' % cluster['cluster'])

@@ -102,7 +102,8 @@ def test_the_codes_of_a_replica():
     replica = ('replica', '')
     assert codes(REPLICA, replica) == only('/replica', '/read-only', '/async', '/asynchronous', '/health', '/readiness')
     sync = dict(REPLICA, synchronous='ANY 1 ("n1", "n2")')
-    assert codes(sync, replica) == only('/replica', '/read-only', '/sync', '/synchronous', '/read-only-sync', '/read-only-synchronous', '/health', '/readiness')
+    assert codes(sync, replica) == only('/replica', '/read-only', '/sync', '/synchronous', '/read-only-sync', '/read-only-synchronous', '/health',
+                                        '/readiness')
     quorum = dict(REPLICA, synchronous='ANY 1 ("n1", "n2", "n3")')
     assert codes(quorum, replica) == only('/replica', '/read-only', '/quorum', '/read-only-quorum', '/health', '/readiness')
 
@@ -111,7 +112,8 @@ def test_the_codes_of_a_server_that_does_not_answer():
     assert codes({}, ('not_running', ''), 'stopped') == only()
 
 
-@pytest.mark.parametrize('lag, code', [('200', 200), ('199', 503), ('1kB', 200), ('16MB', 200), ('0', 503), ('1 MB', 200), ('16XB', 400), ('', 400), ('-1', 400)])
+@pytest.mark.parametrize('lag, code', [
+    ('200', 200), ('199', 503), ('1kB', 200), ('16MB', 200), ('0', 503), ('1 MB', 200), ('16XB', 400), ('', 400), ('-1', 400)])
 def test_how_far_behind(lag, code):
     assert codes(REPLICA, ('replica', ''), lag=lag)['/replica'] == code
     assert codes(REPLICA, ('replica', ''), lag=lag)['/async'] == code
@@ -185,7 +187,8 @@ def test_the_members():
     (b'HEAD /replica?lag=16MB&replication_state=streaming HTTP/1.1\r\n', ('HEAD', '/replica', {'lag': ['16MB'], 'replication_state': ['streaming']})),
     (b'GET http://n1:8008/cluster/ HTTP/1.1\r\n', ('GET', '/cluster', {})), (b'GET //primary HTTP/1.0\r\n', ('GET', '/primary', {})),
     (b'POST /restart HTTP/1.1\r\n', 501), (b'GET /config HTTP/1.1\r\n', 404), (b'GET /metrics HTTP/1.1\r\n', 404), (b'GET /\r\n', 400), (b'\r\n', 400),
-    (b'\x16\x03\x01\x02\x00\r\n', 400), (b'get / HTTP/1.1\r\n', 400), (b'GET * HTTP/1.1\r\n', 400), (b'GET / HTTP/x\r\n', 400), (b'GET http://[ HTTP/1.0\r\n', 400)])
+    (b'\x16\x03\x01\x02\x00\r\n', 400), (b'get / HTTP/1.1\r\n', 400), (b'GET * HTTP/1.1\r\n', 400), (b'GET / HTTP/x\r\n', 400),
+    (b'GET http://[ HTTP/1.0\r\n', 400)])
 def test_what_is_asked(data, found):
     assert health.parse(data + b'\r\n') == found
 
