@@ -93,5 +93,6 @@ def test_add_node_tolerates_what_it_repairs():
     tolerated = {}
     for playbook in ('add_node', 'site', 'preflight'):
         with open(os.path.join(ROOT, 'playbooks', playbook + '.yml')) as handle:
-            tolerated[playbook] = yaml.safe_load(handle)[-1]['vars']['__repmgr_tolerated']
+            plays = [play for play in yaml.safe_load(handle) if play['name'] != 'Configure the proxies']
+            tolerated[playbook] = plays[-1]['vars']['__repmgr_tolerated']
     assert tolerated == {'add_node': '{{ __repmgr_repaired }}', 'site': '{{ __repmgr_applied }}', 'preflight': '{{ __repmgr_applied }}'}
