@@ -79,7 +79,7 @@ def test_a_serial_of_somebody_else_does_not_make_small_clusters(run):
 def test_the_firewalls_change_with_the_pg_hba_rules(playbook):
     """Where the collection manages them: a node that pg_hba.conf lets in does not get there otherwise, and the reverse."""
     with open(os.path.join(ROOT, 'playbooks', playbook + '.yml')) as handle:
-        play, = yaml.safe_load(handle)
+        play, = [play for play in yaml.safe_load(handle) if play['name'] != 'Configure the proxies']
     included = dict((name, task['when']) for task in play['tasks'] if task.get('ansible.builtin.include_role', {}).get('name') == 'pgfleet.repmgr.server'
                     for name in task.get('loop') or [task['ansible.builtin.include_role']['tasks_from']])
     assert included['access'] in ('inventory_hostname != __repmgr_given.target', '__repmgr_renewed')

@@ -38,7 +38,7 @@ def test_the_margins_are_those_of_the_guard():
 
 
 def record(name, groups=('standby',), cluster='c', **more):
-    routing = dict(wanted=True, port='8008', tls=True, proxies=['p'], addresses=[], rw_port='5000', ro_port=5001, ro_lag='16MB', ro_fallback=False,
+    routing = dict(wanted=True, port='8008', tls=True, proxies=['p'], rw_port='5000', ro_port=5001, ro_lag='16MB', ro_fallback=False,
                    connections=1000, stats_address='127.0.0.1', stats_port=8404)
     routing.update(more.pop('routing', {}))
     return dict(dict(name=name, node_name=name, cluster=cluster, address='10.0.0.1', port='5432', groups=list(groups), tls='managed', tls_files={},
