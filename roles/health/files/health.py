@@ -37,8 +37,10 @@ except ImportError:  # Python 2.7
 CONFIG = '/etc/pgfleet/health.json'
 # For how long an answer of the server is good for whoever asks next.
 FRESH = 0.5
-# How long the server is given to answer; who checks gives up soon after that.
+# How long who asks waits for the server; who checks gives up soon after that.
 PATIENCE = 0.8
+# How long the server is given to answer, and how long what it has said last counts meanwhile: a primary does not become a replica but by a new start.
+HANGS = 2
 # How long a server that does not answer is not asked again.
 PAUSE = 0.5
 # From the connection to the last byte of the answer.
@@ -364,6 +366,12 @@ class Session:
     def late(self):
         return self.asked is not None and self.clock() - self.asked > PATIENCE
 
+    def hangs(self):
+        return self.asked is not None and self.clock() - self.asked > HANGS
+
+    def counts(self):
+        return bool(self.core) and self.clock() - self.answered <= HANGS + FRESH
+
     def forget(self):
         self.core, self.more, self.answered = {}, {}, None
 
@@ -396,7 +404,7 @@ class Node:
             state = 'stopped'
         elif server[2] in ('starting', 'stopping'):
             state = server[2]
-        elif session.core and session.pid == server[0]:
+        elif session.counts() and session.pid == server[0]:
             state = 'running'
         else:
             state = 'unknown'
@@ -648,7 +656,7 @@ class Service:
         for number, connection in list(self.connections.items()):
             if connection.request is not None and connection.output is None:
                 # One that asks for everything waits for the next answer where this one was about less.
-                less = connection.request[1] in EVERYTHING and session.core and not session.with_more
+                less = connection.request[1] in EVERYTHING and session.core and not session.with_more and not session.late()
                 self.answer(number, connection, final=not less)
 
     def turn(self, seconds=0.25):
@@ -669,9 +677,11 @@ class Service:
                 self.step(number)
         if any(number == self.listener.fileno() for number, dummy in events):
             self.accept()
-        if session.late():
+        if session.hangs():
             session.fail()
             self.hear()
+            self.serve_waiting()
+        elif session.late():
             self.serve_waiting()
         now = fuse.clock()
         for number, connection in list(self.connections.items()):

@@ -256,6 +256,9 @@ class Session:
     def late(self):
         return self.asked is not None and fuse.clock() - self.asked > health.PATIENCE
 
+    def hangs(self):
+        return False
+
     def fail(self):
         self.asked = None
 
@@ -478,8 +481,10 @@ def test_a_session_that_ends_or_says_nothing_is_no_answer(session):
     session.again = 0
     session.says('hang')
     assert session.ask(False) and not session.late()
+    session.asked -= 1
+    assert session.late() and not session.hangs()
     session.asked -= 2
-    assert session.late()
+    assert session.hangs()
 
 
 def test_another_server_is_asked_anew(session, monkeypatch):
@@ -513,7 +518,7 @@ def test_what_changes_between_two_answers_of_the_server_is_seen(tmpdir, monkeypa
     monkeypatch.setattr(fuse, 'boot', lambda: 'b')
     monkeypatch.setattr(health, 'postmaster', lambda directory: word[0])
     node = health.Node(CONFIG)
-    node.session.core, node.session.pid = dict(CORE), 7
+    node.session.core, node.session.pid, node.session.answered, node.session.clock = dict(CORE), 7, 1007.0, lambda: now[0]
 
     def code():
         return node.answer('/primary', {})[0]
@@ -544,3 +549,8 @@ def test_what_changes_between_two_answers_of_the_server_is_seen(tmpdir, monkeypa
     tmpdir.join('sight').write(json.dumps(stamp(1, None)))
     assert code() == 200
     assert node.answer('/replica', {'lag': ['x']}) == (400, None)
+    # What the server said counts for a while, and no longer.
+    now[0] = 1007.0 + health.HANGS + health.FRESH
+    assert code() == 200
+    now[0] += 0.1
+    assert code() == 503 and node.answer('/health', {})[0] == 503
