@@ -13,8 +13,9 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _contract, _failover, _hba, _rejoin, _removal, _repmgr
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings, _sources, _status, _steps, _topology, _upgrade, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _rejoin, _removal
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _routing, _settings, _sources, _status, _steps, _topology, _upgrade
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -56,6 +57,44 @@ def guard_peers(records, name, registry=(), joined=(), keywords=None):
     records = _listed(records, 'guard_peers')
     rows = [Node.from_dict(row) for row in _rows(registry, 'guard_peers')]
     return _votes.peers(_votes.registered(rows, records, list(joined)), records, name, keywords)
+
+
+def routing_timing(profile):
+    return _check_timing.timing(profile)
+
+
+def proxy_addresses(hosts):
+    return _routing.proxy_addresses(_listed(hosts, 'proxy_addresses'))
+
+
+def proxy_hosts(hostvars):
+    """hostvars: all of them; those that this run has read the inventory of have a record."""
+    found = []
+    for name in hostvars:
+        record = hostvars[name].get('__repmgr_record')
+        for proxy in record['routing']['proxies'] if record else []:
+            if proxy not in found:
+                found.append(proxy)
+    return sorted(found)
+
+
+def proxy_plan(hostvars, proxy):
+    """Of the clusters that this run has not refused: their hosts know who is primary."""
+    members = {}
+    for name in hostvars:
+        host = hostvars[name]
+        record = host.get('__repmgr_record')
+        if record is None or host.get('__repmgr_primary') is None or proxy not in record['routing']['proxies']:
+            continue
+        speaker = host['__repmgr_primary']['name']
+        if record['cluster'] not in members:
+            # As the primary has it: a node that this run has removed is no member of its any more.
+            members['%s' % record['cluster']] = (speaker, [hostvars[member]['__repmgr_record'] for member in hostvars[speaker]['__repmgr_members']])
+    return _routing.proxy_plan(members, proxy)
+
+
+def proxy_problems(plan, proxy, listening, installed):
+    return _routing.proxy_problems(plan, proxy, _routing.listeners(listening), _routing.bound(installed))
 
 
 def play_hosts(pattern, groups):
@@ -224,6 +263,11 @@ class FilterModule(object):
             'passfile_lines': passfile_lines,
             'guard_peers': guard_peers,
             'play_hosts': play_hosts,
+            'routing_timing': routing_timing,
+            'proxy_addresses': proxy_addresses,
+            'proxy_hosts': proxy_hosts,
+            'proxy_plan': proxy_plan,
+            'proxy_problems': proxy_problems,
             'repmgr_service': repmgr_service,
             'contract_problems': contract_problems,
             'cluster_verdict': cluster_verdict,

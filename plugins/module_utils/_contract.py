@@ -35,6 +35,8 @@ NODE_NAME_LENGTH = 63
 CLUSTER_NAME_LENGTH = 64 - len('repmgr cluster ')
 # Without what means something to systemd, a shell, SQL, or whoever takes a line apart.
 _NAME = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*\\Z')
+_SIZE = re.compile('[0-9]{1,15}([kMGT]?B)?\\Z')
+_ADDRESS = re.compile('([*]|[0-9]+([.][0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\\Z')
 _LOCATION = re.compile('[A-Za-z0-9][A-Za-z0-9 ._:/+-]*\\Z')
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
 OLDEST_EL = 7
@@ -73,8 +75,8 @@ def contract_problems(hosts):
     found = []
     for host in hosts:
         for check in (_cluster_name, _node_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin,
-                      _clone, _names, _location, _data_directory, _ssh_port, _metrics, _archive, _libraries, _password, _repmgr_settings, _server_settings,
-                      _rules, _witness_upstream):
+                      _clone, _names, _location, _data_directory, _ssh_port, _metrics, _routing, _archive, _libraries, _password, _repmgr_settings,
+                      _server_settings, _rules, _witness_upstream):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
         if not host.get('unreachable'):
@@ -372,6 +374,40 @@ def _metrics(host):
                       'a folder of its own, because a new copy replaces all of the data directory', 'Correct repmgr_metrics_directory.')
     if interval is None or interval < 1:
         found += _say(host, 'repmgr_metrics_interval is "%s"' % (metrics.get('interval'),), 'a number of 1 or more', 'Correct repmgr_metrics_interval.')
+    return found
+
+
+def _routing(host):
+    """Health endpoints, and what proxies serve; what several clusters have on one proxy is compared there (_routing.proxy_problems)."""
+    routing, found, used = host.get('routing') or {}, [], {}
+    if not routing:
+        return []
+    proxies = routing.get('proxies') or []
+    names = [('repmgr_port', host.get('port')), ('repmgr_ssh_port', (host.get('peer') or {}).get('ssh_port'))]
+    names += [('repmgr_health_port', routing.get('port'))] if routing.get('wanted') else []
+    names += [('repmgr_rw_port', routing.get('rw_port')), ('repmgr_ro_port', routing.get('ro_port')),
+              ('repmgr_proxy_stats_port', routing.get('stats_port'))] if proxies else []
+    for variable, value in names:
+        number = _integer(value)
+        if number is not None and number in used:
+            # Those two are compared above.
+            if used[number] != 'repmgr_port' or variable != 'repmgr_ssh_port':
+                found += _say(host, '%s and %s are %d' % (used[number], variable, number), 'a port for each', 'Correct one of them.')
+        elif variable not in ('repmgr_port', 'repmgr_ssh_port'):
+            found += _port_number(host, 0 if _empty(value) else value, variable)
+        used.setdefault(number, variable)
+    if not proxies:
+        return found
+    if not routing.get('wanted') and 'witness' not in (host.get('groups') or []):
+        found += _say(host, 'repmgr_health is false, and the group of proxies has %s' % ', '.join(proxies),
+                      'repmgr_health true, because a proxy finds the primary by it', 'Correct repmgr_health, or take the hosts out of that group.')
+    if not _SIZE.match('%s' % (routing.get('ro_lag'),)):
+        found += _say(host, 'repmgr_ro_lag is "%s"' % (routing.get('ro_lag'),), 'a number of bytes, or one with kB, MB, GB or TB', 'Correct repmgr_ro_lag.')
+    if not _ADDRESS.match('%s' % (routing.get('stats_address'),)):
+        found += _say(host, 'repmgr_proxy_stats_address is "%s"' % (routing.get('stats_address'),), 'an IP address, or *',
+                      'Correct repmgr_proxy_stats_address.')
+    if (_integer(routing.get('connections')) or 0) < 1:
+        found += _say(host, 'repmgr_proxy_connections is "%s"' % (routing.get('connections'),), 'a number of 1 or more', 'Correct repmgr_proxy_connections.')
     return found
 
 

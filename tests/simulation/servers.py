@@ -163,6 +163,7 @@ class Server:
 
     # -- replication
     def promote(self):
+        self.world.endpoints.promoted(self.host)
         self.settle()
         end = self.position
         timeline = max(self.branch.timeline, self.newest_history) + 1

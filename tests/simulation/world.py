@@ -1,5 +1,6 @@
 """A cluster in virtual time."""
 from simulation import adapter
+from simulation import endpoints
 from simulation import hosts
 from simulation import ledger
 from simulation import network
@@ -40,6 +41,7 @@ class World(scheduler.Scheduler):
         for number, name in enumerate(names, 1):
             self.hosts[name] = hosts.Host(self, name, number, name == shape['witness'])
         self._ids = dict((host.node_id, host) for host in self.hosts.values())
+        self.endpoints = endpoints.Endpoints(self)
         self._begin(shape.get('below') or {})
 
     def _begin(self, below):

@@ -36,7 +36,7 @@ def run(tmp_path):
     def runs(playbook, *options, fails='-', variables=None, serial=None, cluster=None):
         inventory(tmp_path, dict({'ansible_connection': 'local', 'ansible_become': False}, **(variables or {})), cluster)
         with open(os.path.join(PLAYBOOKS, playbook + '.yml')) as handle:
-            plays = yaml.safe_load(handle)
+            plays = [play for play in yaml.safe_load(handle) if play['name'] != 'Configure the proxies']
         play = plays[-1]
         for part in ('roles', 'post_tasks'):
             play.pop(part, None)

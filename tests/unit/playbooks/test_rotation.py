@@ -22,7 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 def included():
     """[(role, file, condition)] of what the playbook includes, in its order."""
     with open(os.path.join(ROOT, 'playbooks', 'rotate_credentials.yml')) as handle:
-        tasks = yaml.safe_load(handle)[-1]['tasks']
+        tasks = [play for play in yaml.safe_load(handle) if play['name'] != 'Configure the proxies'][-1]['tasks']
     found = [(task.get('ansible.builtin.include_role'), task.get('when')) for task in tasks]
     return [(role['name'].rpartition('.')[2], role['tasks_from'], when) for role, when in found if role]
 

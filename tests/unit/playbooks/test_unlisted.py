@@ -38,7 +38,7 @@ def test_a_node_leaves_after_everything_was_checked():
 
 def test_what_was_never_deployed_is_only_unregistered():
     """On a cluster that was built by hand the rules of remove_node would come before what site does for them."""
-    play, = yaml.safe_load(read('remove_node'))
+    play, = [play for play in yaml.safe_load(read('remove_node')) if play['name'] != 'Configure the proxies']
     assert "__repmgr_files['settings.conf'] in __repmgr_record.observed.files" in play['vars']['__repmgr_renewed']
     when = dict((task['name'], task.get('when', '')) for task in play['tasks'])
     for name in ('Update the SSH keys and host keys on the other nodes', 'Update the passfile on the other nodes',

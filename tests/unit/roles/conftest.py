@@ -33,6 +33,10 @@ class Host:
     def load(self, *path):
         return yaml.safe_load(self.file(*path))
 
+    def play(self, playbook):
+        """Of the cluster; the one of its proxies comes after it."""
+        return [play for play in self.load('..', 'playbooks', playbook + '.yml') if play['name'] != 'Configure the proxies'][-1]
+
     def variables(self, given):
         variables = dict(self.load('common', 'defaults', 'main.yml'), **self.load('common', 'vars', 'RedHat.yml'))
         variables.update(self.load('common', 'vars', 'main.yml'), **self.load('server', 'vars', 'main.yml'))

@@ -178,7 +178,7 @@ def test_when_there_is_something_to_remove(host, due, content, stale):
 
 
 def test_old_rules_go_after_everything_else(host):
-    names = [task['name'] for task in host.load('..', 'playbooks', 'site.yml')[-1]['post_tasks']]
+    names = [task['name'] for task in host.play('site')['post_tasks']]
     assert names.index('Verify logins between all nodes') < names.index('Remove obsolete pg_hba rules and reload PostgreSQL')
     steps = [task['vars']['__repmgr_hba_step'] for name in ('access_changes.yml', 'access_stale.yml') for task in host.load('server', 'tasks', name)
              if task['ansible.builtin.include_tasks'] == 'access_write.yml']

@@ -30,3 +30,13 @@ def test_who_is_shut_out_at_the_end(host):
     once = ['10.0.0.1 5432', '10.0.0.9 5432']
     assert wanted(host, {'a': ['10.0.0.1'], 'b': ['10.0.0.2']}, ['a', 'b'], once, '__repmgr_shut_out') == ['10.0.0.9 5432']
     assert wanted(host, {'a': ['10.0.0.1'], 'b': []}, ['a'], once, '__repmgr_shut_out') == []
+
+
+def test_proxies_are_let_in_to_the_server_and_its_endpoints(host):
+    def by_proxies(groups=('standby',), **routing):
+        return host.value('__repmgr_wanted_by_proxies', repmgr_port='5432', __repmgr_record={
+            'groups': list(groups), 'routing': dict({'wanted': True, 'port': 8008, 'proxies': ['p', 'q']}, **routing)},
+            hostvars={'p': {'ansible_host': '10.0.0.8'}, 'q': {'ansible_host': 'proxy.example.org'}})
+
+    assert by_proxies() == ['10.0.0.8 5432', '10.0.0.8 8008']
+    assert by_proxies(wanted=False) == by_proxies(proxies=[]) == by_proxies(['witness']) == []

@@ -25,7 +25,7 @@ LOCK = {'run': 'r2', 'playbook': 'site.yml', 'user': 'alice', 'controller': 'ops
 
 
 def tasks(host, playbook):
-    play = host.load('..', 'playbooks', playbook + '.yml')[-1]
+    play = host.play(playbook)
     return play['tasks'] + play.get('post_tasks', [])
 
 
@@ -49,7 +49,7 @@ def test_what_an_observation_asks_for(host, observed, given, lock):
 
 
 def test_who_changes_nothing_takes_none(host):
-    taking = [name for name in _arguments.PLAYBOOKS if host.load('..', 'playbooks', name + '.yml')[-1].get('vars', {}).get('__repmgr_takes_lock', True)]
+    taking = [name for name in _arguments.PLAYBOOKS if host.play(name).get('vars', {}).get('__repmgr_takes_lock', True)]
     assert sorted(set(taking) - set(CHANGING)) == ['status']
     assert not set(map(part_of_common, tasks(host, 'status'))) & set(['look', 'observe', 'observe_again'])
 

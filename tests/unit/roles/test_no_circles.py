@@ -83,7 +83,7 @@ class Books:
         self.host = host
 
     def play(self, playbook):
-        return self.host.load('..', 'playbooks', playbook + '.yml')[-1]
+        return self.host.play(playbook)
 
     def _variable(self, play, name):
         found = [task['vars'][name] for task in play.get('tasks', []) if name in task.get('vars', {})]

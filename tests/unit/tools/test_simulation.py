@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from simulation import adapter, faults, files, known, mutants, report, scenario, schedules, shrink, waits, world  # noqa: E402
+from simulation import adapter, endpoints, faults, files, known, mutants, report, scenario, schedules, shrink, waits, world  # noqa: E402
 
 SCENARIOS = files.all_of()
 
@@ -75,6 +75,31 @@ def test_who_is_writable_is_known_after_every_event(seed, monkeypatch):
         assert self.ledger.writable == set(host.name for host in self.hosts.values() if host.server.is_writable())
     monkeypatch.setattr(world.World, "check", check)
     scenario.play(schedules.scenario(seed))
+
+
+CUT = {"topology": "3w", "profile": "fast", "seed": 1, "faults": [{"at": 11, "do": "cut", "one": "a", "two": "bcw", "for": 60}]}
+
+
+def test_a_primary_that_is_cut_off_says_no_before_it_is_stopped(monkeypatch):
+    """By the program of role health, at every tenth of a second."""
+    answers, note = [], endpoints.Endpoints.note
+
+    def noted(self, host):
+        note(self, host)
+        problem = self.problem(host)
+        if host.name == "a" and self.world.now > 11 and (not answers or answers[-1][1] != (problem and problem[0])):
+            answers.append((self.world.now, problem and problem[0]))
+
+    monkeypatch.setattr(endpoints.Endpoints, "note", noted)
+    assert not scenario.play(CUT).problems
+    (first, yes), (doubts, why), (stopped, then) = answers[:3]
+    assert (yes, why, then) == (None, "doubt", "not_running")
+    assert doubts - 11 < 1.6 + 0.2 and stopped - doubts > 0.2
+
+
+def test_an_endpoint_that_goes_on_saying_yes_is_found(monkeypatch):
+    monkeypatch.setattr(endpoints.Endpoints, "problem", lambda self, host: None if host.server.kind == "primary" else ("replica", ""))
+    assert "primary" in scenario.kinds(scenario.play(CUT).problems)
 
 
 def test_nothing_is_stopped_where_nothing_happens():
