@@ -11,7 +11,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _contract, _failover, _hba, _rejoin, _removal, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _conninfo, _contract, _failover, _hba, _rejoin, _removal, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings, _sources, _status, _steps, _topology, _upgrade, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
@@ -211,6 +211,16 @@ def reason(result, secrets=()):
     return _reason.reason(result, secrets)
 
 
+def backup_repository(repository):
+    return _backup.without_secrets(repository)
+
+
+def backup_files(settings):
+    if not isinstance(settings, dict):
+        raise AnsibleFilterError('backup_files needs a dictionary')
+    return _backup.files(settings)
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -243,4 +253,6 @@ class FilterModule(object):
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
             'reason': reason,
+            'backup_repository': backup_repository,
+            'backup_files': backup_files,
         }

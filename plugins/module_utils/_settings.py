@@ -131,6 +131,8 @@ def merged(name, own, theirs):
         names = libraries(theirs)
         return ','.join(names + [each for each in libraries(own) if each not in names])
     if name == 'archive_command':
+        if archives(own) and archives(theirs):
+            return own if same(name, own, theirs) else None
         return theirs if archives(theirs) else own
     if name == 'listen_addresses' and set(libraries(theirs)) & set(['*', '0.0.0.0']) and libraries(own) == ['*']:
         return own
@@ -146,8 +148,9 @@ def named(host):
     for variable, settings in _VARIABLES.items():
         if variable in (host.named or []):
             names.update(settings)
-    # Another value than the default is the inventory's, too, wherever it is defined.
-    if archives(own.get('archive_command')):
+    # Another value than the default is the inventory's, too, wherever it is defined. An archive for backups is the collection's: it does not say that
+    # the one that was there may end.
+    if archives(own.get('archive_command')) and not host.backup:
         names.add('archive_command')
     if libraries(own.get('shared_preload_libraries', 'repmgr')) != ['repmgr']:
         names.add('shared_preload_libraries')
@@ -193,7 +196,8 @@ def replaced(host, hosts):
     server = host.observed.server
     if server.kept is not None:
         command = server.kept.get('archive_command')
-        if not archives(command) or 'archive_command' in named(host) or _common_archive(_data_nodes(hosts)):
+        wanted = (host.settings or {}).get('archive_command')
+        if not archives(command) or 'archive_command' in named(host) or _common_archive(_data_nodes(hosts)) and not archives(wanted):
             return []
         # Somebody has changed it on one of the nodes, and neither of the two is that of all.
         return [('archive_command', command, 'conf.d/repmgr.conf', '%s' % ((host.settings or {}).get('archive_command'),))]

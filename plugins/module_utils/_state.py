@@ -144,6 +144,7 @@ class Server(Record):
         ('restart_for', list),      # why only a restart would bring it up to date
         ('lowered', dict),          # of what a standby needs no less than its primary has, what the next start gives less of: {name: value}
         ('unread', list),           # files of its configuration that were written after it last read them
+        ('archiver', dict),         # what archive_command has done: {last_archived_wal, last_failed_wal, failing, failing_since}
         ('settings', dict),
         ('configured', dict),       # of what the collection sets, what its files say: {name: {setting, unit, default, file}}
         ('kept', None),             # of its settings before the collection, what the collection's file keeps: {name: value}; None without such a file
@@ -177,6 +178,7 @@ class Observed(Record):
         ('pause', None),            # who paused repmgrd, and why, as he wrote it down
         ('run_lock', None),         # of the run that works on this node, as _run_lock has it
         ('tls', None),
+        ('backup', None),           # of a primary whose WAL is archived for backups: what its repository says, as _backup.problems takes it
         ('disks', list),            # the file systems of its data and of its WAL
         ('reach', list),
         ('logins', dict),
@@ -221,6 +223,7 @@ class Host(Record):
         ('database', ''),
         ('settings', dict),         # what the collection sets in PostgreSQL
         ('server_settings', dict),  # what repmgr_postgresql_settings does
+        ('backup', dict),           # what it says of backups; empty where there are none
         ('named', list),            # variables of settings that the inventory itself defines
         ('other_password', False),  # whether repmgr_password is another than the one that the node logs in with
         ('unreachable', False),
