@@ -173,10 +173,6 @@ def _repository_problems(backup):
 # settings: tool, cluster, os_user, port, socket_directory, data_directory, repository, cipher_pass, retention, processes, archive_queue, max_age, paths
 # (of the programs and files), repository_address, repository_ssh_port; nodes: [{name, address, ssh_port, port, data_directory}].
 
-def archive_command(conf, cluster):
-    return 'pgbackrest --config=%s --stanza=%s archive-push %%p' % (conf, cluster)
-
-
 def _ini(sections):
     lines = ['# Ansible managed']
     for name, options in sections:
