@@ -13,8 +13,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _rejoin, _removal
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _routing, _settings, _sources, _status, _steps, _topology, _upgrade
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _rejoin
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _removal, _repmgr, _routing, _settings, _sources, _status, _steps, _topology, _upgrade
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
@@ -253,6 +253,16 @@ def reason(result, secrets=()):
     return _reason.reason(result, secrets)
 
 
+def backup_repository(repository):
+    return _backup.without_secrets(repository)
+
+
+def backup_files(settings):
+    if not isinstance(settings, dict):
+        raise AnsibleFilterError('backup_files needs a dictionary')
+    return _backup.files(settings)
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -290,4 +300,6 @@ class FilterModule(object):
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
             'reason': reason,
+            'backup_repository': backup_repository,
+            'backup_files': backup_files,
         }

@@ -13,7 +13,7 @@ import posixpath
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer as _integer, message
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _hba, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _hba, _settings, _steps
 
 PROFILES = ('fast', 'safe', 'wan')
 # Empty is off.
@@ -75,7 +75,7 @@ def contract_problems(hosts):
     found = []
     for host in hosts:
         for check in (_cluster_name, _node_name, _node_id, _group, _profile, _package_source, _port, _priority, _tls, _insecure, _timing, _auto_rejoin,
-                      _clone, _names, _location, _data_directory, _ssh_port, _metrics, _routing, _archive, _libraries, _password, _repmgr_settings,
+                      _clone, _names, _location, _data_directory, _ssh_port, _metrics, _routing, _backups, _archive, _libraries, _password, _repmgr_settings,
                       _server_settings, _rules, _witness_upstream):
             found += check(host)
         # A host that could not be reached has no facts to judge; its absence is judged elsewhere.
@@ -92,6 +92,7 @@ def contract_problems(hosts):
     found += _same(hosts, 'user', 'repmgr_user')
     found += _same(hosts, 'database', 'repmgr_database')
     found += _same(hosts, 'tls', 'repmgr_tls')
+    found += _same_backup(hosts)
     found += _synchronous(hosts)
     found += _one_lease(hosts)
     found += _upstreams(hosts)
@@ -411,6 +412,20 @@ def _routing(host):
     return found
 
 
+def _backups(host):
+    """What the inventory says of backups; a server has one archive."""
+    backup = host.get('backup')
+    if not backup:
+        return []
+    settings = _lower(host.get('server_settings'))
+    taken = sorted(name for name in ('archive_command', 'archive_library', 'archive_mode') if name in settings)
+    found = _backup.input_problems(dict(backup, archive_command_named=_settings.archives(backup.get('archive_command'))))
+    if taken:
+        found.append(('repmgr_postgresql_settings has %s beside repmgr_backup' % ', '.join(taken), 'one of the two, because a server has one archive',
+                      'Leave it out of repmgr_postgresql_settings.'))
+    return [problem for each in found for problem in _say(host, *each)]
+
+
 def _archive(host):
     settings = _lower(host.get('server_settings'))
     command = settings.get('archive_command', host.get('archive_command'))
@@ -545,6 +560,17 @@ def _same(hosts, key, variable):
         return []
     return [message(', '.join('%s' % host.get('name') for host in hosts), '%s is %s' % (variable, ' and '.join(value or 'off' for value in values)),
                     'the same on all nodes', 'Set %s once for the cluster.' % variable)]
+
+
+def _same_backup(hosts):
+    """One cluster has one repository, whoever is primary."""
+    found = []
+    for key in ('tool', 'repository', 'group'):
+        values = sorted(set('%s' % (host.get('backup') or {}).get(key, 'none') for host in hosts if host.get('backup') is not None))
+        if len(values) > 1 and not found:
+            found.append(message(', '.join('%s' % host.get('name') for host in hosts), 'repmgr_backup%s is not the same' % (
+                '' if key == 'tool' else '_' + key), 'the same on all nodes', 'Set it once for the cluster.'))
+    return found
 
 
 def _one_lease(hosts):

@@ -22,7 +22,7 @@ import struct
 import threading
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _reach, _repmgr, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _conninfo, _hba, _reach, _repmgr, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server
@@ -513,6 +513,7 @@ def take_sql(observed, tags, database=None):
     for name in ('current_lsn', 'received_lsn', 'replayed_lsn', 'replay_paused', 'lag_bytes', 'lag_seconds'):
         setattr(server, name, position.get(name))
     server.oldest_wal = tags.get('oldest_wal')
+    server.archiver = tags.get('archiver') or {}
     server.settings = settings
     server.configured = tags.get('configured') or {}
     receiver = tags.get('receiver')
@@ -593,6 +594,26 @@ def observe_local(runner, psql, place, events=0):
     elif observed.server.state == 'running':
         observed.server.error = 'there is no psql in %s' % place.bin_dir
     return observed
+
+
+# What the role backup writes on a data node, and the seconds that the repository has to answer.
+_BACKUP = 'etc/pgfleet/backup/*/node.json'
+_BACKUP_LIMIT = 10
+
+
+def observe_backup(runner, observed, user='postgres', root='/'):
+    """What the repository says of the cluster, asked by the primary alone; None where there are no backups."""
+    paths = sorted(glob.glob(os.path.join(root, _BACKUP)))
+    if not paths or not observed.server.sql or observed.server.in_recovery is not False or (observed.config or {}).get('node_id') is None:
+        return None
+    try:
+        with io.open(paths[0], encoding='utf-8') as handle:
+            settings = json.load(handle)
+        done = runner.run(_backup.command(settings, 'info', 'output=json', 'log-level-console=error'), accept=None, timeout=_BACKUP_LIMIT, run_as=user)
+        judged = _backup.answered(done.rc, done.stdout, done.stderr, settings['cluster'])
+    except (CommandError, IOError, OSError, ValueError, KeyError) as exc:
+        settings, judged = {'max_age': 0}, _backup.answered(1, '', '%s' % exc, '')
+    return {'settings': {'max_age': settings.get('max_age') or 0}, 'judged': judged, 'archiver': observed.server.archiver, 'now': int(time.time())}
 
 
 # https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-ADMIN

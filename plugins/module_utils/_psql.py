@@ -98,6 +98,8 @@ SELECT 'recovery_timeline', to_jsonb(max(('x' || substr(f.name, 1, 8))::bit(32):
     greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()), '0/1')::bigint AS reached FROM pg_catalog.pg_control_init()) i
   WHERE pg_catalog.pg_is_in_recovery() AND CASE WHEN f.name ~ '^[0-9A-F]{24}$' THEN reached / segment
     = ('x' || substr(f.name, 9, 8))::bit(32)::bigint * (4294967296 / segment) + ('x' || substr(f.name, 17, 8))::bit(32)::bigint END;
+SELECT 'archiver', to_jsonb(a) FROM (SELECT last_archived_wal, last_failed_wal, last_failed_time::timestamptz(0) AS failing_since,
+  coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS failing FROM pg_catalog.pg_stat_archiver) a;
 SELECT 'databases', coalesce(jsonb_agg(datname), '[]') FROM pg_catalog.pg_database;
 SELECT 'role', to_jsonb(t) FROM (SELECT rolname, rolsuper, rolreplication FROM pg_catalog.pg_roles
   WHERE rolname = current_user) t;

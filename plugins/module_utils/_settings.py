@@ -132,6 +132,8 @@ def merged(name, own, theirs):
         names = libraries(theirs)
         return ','.join(names + [each for each in libraries(own) if each not in names])
     if name == 'archive_command':
+        if archives(own) and archives(theirs):
+            return own if same(name, own, theirs) else None
         return theirs if archives(theirs) else own
     if name == 'listen_addresses' and set(libraries(theirs)) & set(['*', '0.0.0.0']) and libraries(own) == ['*']:
         return own
@@ -147,8 +149,9 @@ def named(host):
     for variable, settings in _VARIABLES.items():
         if variable in (host.named or []):
             names.update(settings)
-    # A value other than the default comes from the inventory, wherever it is defined.
-    if archives(own.get('archive_command')):
+    # A value other than the default comes from the inventory, wherever it is defined. An archive for backups is set by the collection: it does not mean that
+    # an archive that was there before may end.
+    if archives(own.get('archive_command')) and not host.backup:
         names.add('archive_command')
     if libraries(own.get('shared_preload_libraries', 'repmgr')) != ['repmgr']:
         names.add('shared_preload_libraries')
@@ -194,7 +197,8 @@ def replaced(host, hosts):
     server = host.observed.server
     if server.kept is not None:
         command = server.kept.get('archive_command')
-        if not archives(command) or 'archive_command' in named(host) or _common_archive(_data_nodes(hosts)):
+        wanted = (host.settings or {}).get('archive_command')
+        if not archives(command) or 'archive_command' in named(host) or _common_archive(_data_nodes(hosts)) and not archives(wanted):
             return []
         # It was changed on one of the nodes, so the nodes have no common archive_command any more.
         return [('archive_command', command, 'conf.d/repmgr.conf', '%s' % ((host.settings or {}).get('archive_command'),))]

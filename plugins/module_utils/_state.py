@@ -144,6 +144,7 @@ class Server(Record):
         ('restart_for', list),      # the reasons why it needs a restart
         ('lowered', dict),          # settings that must not be lower on a standby than on its primary, and will be after a restart: {name: value}
         ('unread', list),           # configuration files that were written after it last read them
+        ('archiver', dict),         # what archive_command has done: {last_archived_wal, last_failed_wal, failing, failing_since}
         ('settings', dict),
         ('configured', dict),       # settings of the collection that configuration files define: {name: {setting, unit, default, file}}
         ('kept', None),             # earlier settings that the collection's file keeps: {name: value}; None without such a file
@@ -177,6 +178,7 @@ class Observed(Record):
         ('pause', None),            # the note of who paused repmgrd, and why
         ('run_lock', None),         # of the run that is at work on this node, see _run_lock
         ('tls', None),
+        ('backup', None),           # of a primary whose WAL is archived for backups: what its repository reports, for _backup.problems
         ('disks', list),            # the file systems of the data directory and of the WAL
         ('reach', list),
         ('logins', dict),
@@ -221,6 +223,7 @@ class Host(Record):
         ('database', ''),
         ('settings', dict),         # the PostgreSQL settings of the collection
         ('server_settings', dict),  # repmgr_postgresql_settings
+        ('backup', dict),           # the settings for backups; empty if there are none
         ('named', list),            # variables for PostgreSQL settings that the inventory defines
         ('other_password', False),  # whether repmgr_password differs from the password that the node logs in with
         ('unreachable', False),

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _conninfo, _repmgr, _settings, _sources, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _conninfo, _repmgr, _settings, _sources, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS, span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, lsn, position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
@@ -92,6 +92,7 @@ def verdict(hosts, deploying=True):
     if cluster.exists:
         _check_replication(cluster)
         _check_repmgrd(cluster)
+        _check_backup(cluster)
     return _answer(cluster, deploying)
 
 
@@ -1193,6 +1194,24 @@ def _rewind_reasons(primary):
             primary.name, 'full_page_writes is off, so it could not be rewound after a failover', 'full_page_writes = on',
             'Set it on every node and reload.'))
     return reasons
+
+
+def _check_backup(cluster):
+    """What the repository is to the cluster, by the primary, and what archiving is to the primary. None of it is a reason to touch no node."""
+    primary = cluster.primary
+    for code, seen, expected in _backup.problems(primary.observed.backup) if primary is not None and primary.observed.backup else []:
+        if code == 'backup_repository':
+            cluster.problem('backup_repository', primary.name, seen, expected, [
+                'Look at its host and its disk. WAL waits on the primary until then, and commits do not.'], stop=False)
+        elif code == 'backup_stanza':
+            cluster.problem('backup_stanza', primary.name, seen, expected, _steps.playbook('site'), stop=False)
+        elif code == 'backup_missing':
+            cluster.problem('backup_missing', primary.name, seen, expected, _steps.playbook('backup', repmgr_backup_type='full'), stop=False)
+        elif code == 'backup_old':
+            cluster.problem('backup_old', primary.name, seen, expected, _steps.playbook('backup'), stop=False)
+        elif code == 'archive_failing':
+            cluster.problem('archive_failing', primary.name, seen, expected, [
+                'What it says is in the log of PostgreSQL and in /var/log/pgbackrest.'], stop=False)
 
 
 # -- the answer

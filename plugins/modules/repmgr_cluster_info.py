@@ -422,6 +422,13 @@ observed:
           there, C(for_seconds) since it began, C(renewed_seconds) since it last renewed the lock, and C(connected), whether its SSH connection is open.
       type: dict
       returned: always
+    backup:
+      description:
+        - Of a primary whose backups this collection has set up, what their repository says. C(judged) has C(state), V(ok), V(no_backup), V(no_stanza) or
+          V(unreachable), the C(reason), and the C(last) and C(oldest) backup; C(archiver) what C(pg_stat_archiver) says. V(none) elsewhere. It is waited
+          for ten seconds at most.
+      type: dict
+      returned: always
     disks:
       description:
         - The file systems of the data directory and, if it is a different one, of the WAL, each with C(path), C(total_bytes) and
@@ -692,6 +699,7 @@ def main():
         observed.logins = _login.log_in(
             runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], place.bin_dir or '',
             params['run_as'])
+    observed.backup = _observe.observe_backup(runner, observed, params['run_as'])
     if params['tls']:
         observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
     if params['observe_peers']:

@@ -116,6 +116,8 @@ ARGUMENTS = {
     'repmgr_override_run': Argument('override_run', _runs, [], 'RUN', False),
     'repmgr_all': Argument('all', _boolean, False, 'true', False),
     'repmgr_credentials': Argument('credentials', _some_of(*CREDENTIALS), list(CREDENTIALS), ','.join(CREDENTIALS), False),
+    'repmgr_backup_type': Argument('backup_type', _one_of('full', 'differential', 'incremental'), 'incremental', 'full', False),
+    'repmgr_backup_wait': Argument('backup_wait', _seconds, 3600, 'SECONDS', False),
     'repmgr_format': Argument('format', _one_of('text', 'json'), 'text', 'json', False),
     'repmgr_output': Argument('output', _not_empty('the path of a file on the controller'), '', 'FILE', False),
     'repmgr_report': Argument('report', _not_empty('the path of a file on the controller'), '', 'FILE', False),
@@ -129,6 +131,7 @@ _CHANGES = _ALL + ('repmgr_override_run',)
 # {playbook: (accepted arguments, required arguments)}
 PLAYBOOKS = {
     'add_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
+    'backup': (_ALL + ('repmgr_backup_type', 'repmgr_backup_wait'), ()),
     'failover': (_CHANGES + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
     'maintenance': (_CHANGES + ('repmgr_maintenance', 'repmgr_reason', 'repmgr_primary_is_dead'), ('repmgr_maintenance',)),
     'minor_upgrade': (_CHANGES, ()),

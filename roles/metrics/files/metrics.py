@@ -52,6 +52,11 @@ FAMILIES = (
     ('repmgr_slot_retained_bytes', 'WAL that is retained for this replication slot'),
     ('repmgr_certificate_valid', "Whether peers would accept the server's certificate"),
     ('repmgr_certificate_remaining_seconds', "How long the server's certificate and its CA are still valid, in whole days"),
+    ('repmgr_backup_repository_up', 'Whether the backup repository answers this primary and has the cluster'),
+    ('repmgr_backup_last_timestamp_seconds', 'When the last good backup of the cluster ended; 0 if there is none'),
+    ('repmgr_backup_last_size_bytes', 'Size of the data in the last good backup'),
+    ('repmgr_backup_max_age_seconds', 'How old the last backup may be, from the inventory'),
+    ('repmgr_archive_failing', 'Whether this primary failed to archive the last WAL segment that it tried'),
     ('repmgr_observation_duration_seconds', 'Duration of the observation'),
     ('repmgr_observed_timestamp_seconds', 'Time of the observation: time() - repmgr_observed_timestamp_seconds is the age of this file'),
 )
@@ -75,6 +80,7 @@ def observe(options):
     place = _observe.Place('', options.config, options.bin_dir, options.data_directory, options.port, None, options.user)
     observed = _observe.observe_local(runner, psql, place)
     observed.name = place.name = (observed.config or {}).get('node_name') or ''
+    observed.backup = _observe.observe_backup(runner, observed, options.user)
     if options.certificate:
         observed.tls = _tls.examine(options.certificate, options.key, options.root, [], options.user, runner)
     observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(
@@ -129,6 +135,14 @@ def samples(observed, verdict):
         add('repmgr_nodes_answering', len(answering))
         add('repmgr_primaries', len([row for row, node in answering if row.type != 'witness' and node.server.in_recovery is False]))
         add('repmgr_failover_ready', verdict['failover_ready']['ready'])
+    if observed.backup:
+        judged, last = observed.backup['judged'], observed.backup['judged']['last']
+        add('repmgr_backup_repository_up', judged['state'] in ('ok', 'no_backup'))
+        if judged['state'] in ('ok', 'no_backup'):
+            add('repmgr_backup_last_timestamp_seconds', last['ended'] if last else 0)
+            add('repmgr_backup_last_size_bytes', last['bytes'] if last else None)
+        add('repmgr_backup_max_age_seconds', observed.backup['settings']['max_age'] * 3600)
+        add('repmgr_archive_failing', (observed.backup.get('archiver') or {}).get('failing'))
     for slot in observed.slots or []:
         add('repmgr_slot_active', slot.get('active'), slot=slot.get('slot_name'))
         add('repmgr_slot_retained_bytes', slot.get('retained_bytes'), slot=slot.get('slot_name'))

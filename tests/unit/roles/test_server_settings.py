@@ -59,6 +59,13 @@ def test_what_the_inventory_adds(host):
         "synchronous_standby_names = 'ANY 1 (\"base-centos-1\", \"base-centos-2\")'\njit = 'off'\nsearch_path = 'it''s'\n")
 
 
+def test_an_archive_for_backups_on_data_nodes_alone(host):
+    ours = "archive_command = 'pgbackrest --config=/etc/pgfleet/backup/lab/node.conf --stanza=lab archive-push %p'\n"
+    assert written(host, repmgr_backup='pgbackrest', repmgr_cluster_name='lab') == WRITTEN.replace("archive_command = '/bin/true'\n", ours)
+    assert "archive_command = '/bin/true'\n" in written(host, repmgr_backup='pgbackrest', repmgr_cluster_name='lab',
+                                                        __repmgr_cluster={'roles': dict((name, 'witness') for name in NAMES)})
+
+
 def test_what_the_server_had(host):
     had = {'archive_command': {'setting': "cp %p '/srv/%f'", 'default': '', 'file': '/p.conf'}, 'wal_level': {'setting': 'logical', 'default': 'replica'}}
     text = written(host, {'configured': had})

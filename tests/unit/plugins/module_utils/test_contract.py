@@ -60,6 +60,7 @@ def host(name, number, **changes):
     dict(data_directory='/tmpfs/runs'),
     dict(metrics={'wanted': False, 'directory': 'x', 'interval': 0}),
     dict(peer={'ssh_port': '2222'}),
+    dict(backup={}),
     dict(archive_command='', server_settings={'archive_mode': False}),
     dict(server_settings={'pg_stat_statements.max': 100, 'log_line_prefix': "%m 'x' \\t"}, repmgr_settings={'log_level': 'DEBUG'}),
     dict(libraries=['pg_stat_statements', 'repmgr'], password_lines='1', archive_command='/bin/true'),
@@ -333,3 +334,29 @@ def test_connections_for_all_data_nodes():
 def test_other_spellings_that_postgresql_takes(settings):
     more = {'archive_command': ''} if 'archive_library' in settings or 'archive_command' in settings else {}
     assert contract_problems([host('a', 1, server_settings=settings, **more)]) == []
+
+
+BACKUP = {'tool': 'pgbackrest', 'group': 'backup', 'hosts': ['r'], 'data_hosts': ['a', 'b'], 'repository': {'type': 'host'}, 'schedule': {'full': 'daily'},
+          'retention': {'full': 2}, 'processes': 2, 'archive_queue': '8GB', 'max_age': 48, 'archive_command': '/bin/true'}
+
+
+def test_backups():
+    assert contract_problems([host('a', 1, backup=BACKUP), host('b', 2, backup=BACKUP)]) == []
+
+
+@pytest.mark.parametrize('changes, more, seen', [
+    ({'archive_command': 'cp %p /srv/%f'}, {}, 'repmgr_archive_command is set beside repmgr_backup'),
+    ({}, {'server_settings': {'Archive_Command': 'x'}}, 'repmgr_postgresql_settings has archive_command beside repmgr_backup'),
+    ({'schedule': {'full': 'sometimes'}}, {}, 'repmgr_backup_schedule.full is "sometimes"'),
+])
+def test_backups_that_are_refused(changes, more, seen):
+    hosts = [host(name, number, backup=dict(BACKUP, **changes), **more) for number, name in enumerate('ab', 1)]
+    found = contract_problems(hosts)
+    assert len(found) == 2 and all(text.startswith('%s: %s' % (name, seen)) for name, text in zip('ab', found)), found
+
+
+@pytest.mark.parametrize('other, seen', [
+    ({}, 'repmgr_backup is not'), (dict(BACKUP, repository={'type': 'host', 'path': '/srv'}), 'repmgr_backup_repository is not')])
+def test_backups_are_those_of_the_cluster(other, seen):
+    found = contract_problems([host('a', 1, backup=BACKUP), host('b', 2, backup=other)])
+    assert len(found) == 1 and found[0].startswith('a, b: %s the same' % seen), found

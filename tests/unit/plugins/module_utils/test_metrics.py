@@ -48,6 +48,10 @@ def node(name, number, recovers=False, config=False, **more):
     return Observed(**values)
 
 
+BACKUP = {'settings': {'max_age': 2}, 'archiver': {'failing': False}, 'now': 5000,
+          'judged': {'state': 'ok', 'reason': '', 'last': {'label': 'l', 'ended': 4000, 'bytes': 9}, 'oldest': None, 'count': 1}}
+
+
 def primary(**more):
     return node('n1', 1, **more)
 
@@ -109,6 +113,17 @@ def test_two_primaries():
     assert found['repmgr_primaries'] == 2 and found['repmgr_failover_ready'] is False
 
 
+@pytest.mark.parametrize('changes, expected', [
+    ({}, {'repository_up': True, 'last_timestamp_seconds': 4000, 'last_size_bytes': 9}),
+    ({'state': 'no_backup', 'last': None}, {'repository_up': True, 'last_timestamp_seconds': 0}),
+    ({'state': 'unreachable', 'last': None}, {'repository_up': False}), ({'state': 'no_stanza', 'last': None}, {'repository_up': False})])
+def test_backups(changes, expected):
+    found = said(primary(config=True, backup=dict(BACKUP, judged=dict(BACKUP['judged'], **changes))))
+    assert dict((name[len('repmgr_backup_'):], value) for name, value in found.items() if name.startswith('repmgr_backup')) == dict(
+        expected, max_age_seconds=7200)
+    assert found['repmgr_archive_failing'] is False and 'repmgr_archive_failing' not in said(primary(config=True))
+
+
 @pytest.mark.parametrize('repmgrd, running, paused', [({'running': False, 'paused': None}, False, None), ({'running': True, 'paused': True}, True, True)])
 def test_repmgrd(repmgrd, running, paused):
     observed = standby(config=True, peers={'n1': primary(), 'w': witness()})
@@ -127,7 +142,8 @@ def test_every_sample_has_a_family_and_every_family_says_what_it_is():
     names = [name for name, dummy in metrics.FAMILIES]
     assert len(names) == len(set(names))
     everything = [standby(config=True, peers={'n1': primary(), 'w': witness()}, slots=[{'slot_name': 'a', 'active': False, 'retained_bytes': 1}],
-                          guard={'running': True, 'fuse': {'running': True}}, tls={'error': '', 'days': 1})]
+                          guard={'running': True, 'fuse': {'running': True}}, tls={'error': '', 'days': 1}),
+                  primary(config=True, backup=BACKUP)]
     found = set(key.split()[0] for observed in everything for key in said(observed))
     assert set(names) - found == set(['repmgr_observation_duration_seconds', 'repmgr_observed_timestamp_seconds'])
     assert found <= set(names)

@@ -194,6 +194,18 @@ def test_what_the_inventory_says_is_done(values, answer):
     assert (lost(host), kept(host)) == ([], {})
 
 
+@pytest.mark.parametrize('more', [{}, {'kept': {'archive_command': 'cp %p /srv/%f'}}])
+def test_an_archive_of_their_own_is_not_replaced_by_that_of_backups(more):
+    own = dict(settings=dict(OWN, archive_command='pgbackrest archive-push %p'), backup={'tool': 'pgbackrest'})
+    host = node(values={'archive_command': 'cp %p /srv/%f'}, **dict(own, **more))
+    assert (lost(host), kept(host)) == (['archive_command'], {})
+    host.named = ['repmgr_archive_command']
+    assert lost(host) == []
+    # Neither where they archive nothing, nor where the collection archives already.
+    assert lost(node(values={'archive_command': '/bin/true'}, **own)) == []
+    assert lost(node(values={'archive_command': 'pgbackrest archive-push %p'}, kept={}, **own)) == []
+
+
 def test_text():
     assert _settings.text({'a': "it's"}, {'b': True}, {}) in [
         "%s\n%s" % (_settings.OURS, '\n'.join(lines)) for lines in (["a = 'it''s'", "b = 'on'"], ["b = 'on'", "a = 'it''s'"])]

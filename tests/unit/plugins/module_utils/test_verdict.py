@@ -971,6 +971,22 @@ def test_only_the_primary_says_which_password_is_in_use():
     assert deploy_problems(hosts) == []
 
 
+@pytest.mark.parametrize('judged, archiver, code, step', [
+    ({'state': 'ok', 'last': {'label': 'l', 'ended': 1000000}}, {}, None, None),
+    ({'state': 'ok', 'last': {'label': 'l', 'ended': 1}}, {}, 'backup_old', 'pgfleet.repmgr.backup'),
+    ({'state': 'no_backup', 'last': None}, {}, 'backup_missing', 'repmgr_backup_type=full'),
+    ({'state': 'no_stanza', 'last': None}, {}, 'backup_stanza', 'pgfleet.repmgr.site'),
+    ({'state': 'unreachable', 'reason': 'no route', 'last': None}, {}, 'backup_repository', 'Look at its host'),
+    ({'state': 'ok', 'last': {'label': 'l', 'ended': 1000000}}, {'failing': True, 'last_failed_wal': 'X'}, 'archive_failing', '/var/log/pgbackrest'),
+])
+def test_backups(judged, archiver, code, step):
+    """Said of the primary; it stops nothing, because what it touches is no node."""
+    answer = judge(healthy(a=running(False).replace(backup={'settings': {'max_age': 48}, 'judged': judged, 'archiver': archiver, 'now': 1000001})))
+    assert [(problem['code'], problem['node'], problem['stop']) for problem in answer['problems']] == ([(code, 'a', False)] if code else [])
+    assert not code or step in answer['problems'][0]['message'], answer['problems']
+    assert answer['status'] == ('degraded' if code else 'healthy')
+
+
 # -- codes that no other case names
 
 def with_roles(*roles):

@@ -1,0 +1,218 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""repmgr-backup: makes the backups of a cluster, and lets its peers in for that and nothing else.
+
+It runs on the host of the repository, or, where data nodes write to a repository that all of them reach, on each data node. Who is primary, and
+whether there is a standby to read from, it asks the nodes each time. As the server's user. Decisions are in _backup.py.
+
+    repmgr-backup FILE full|differential|incremental   make a backup; on a standby: nothing
+    repmgr-backup FILE watch                            make the one that is due after a change of primary, or the first one
+    repmgr-backup FILE create                           make the repository ready for the cluster
+    repmgr-backup FILE info                             what the repository has, as JSON
+    repmgr-backup FILE state                            what this node says of itself, as JSON
+    repmgr-backup FILE remote                           what sshd starts for a peer (command= in authorized_keys)
+
+FILE: node.json or repository.json. Exit code 75: another backup is being made.
+
+Standard library only, Python 2.7 and 3.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import argparse
+import errno
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup
+
+# Seconds. A node that does not answer is not waited for; a backup is, but not for ever.
+LOOK = 30
+LIMIT = 24 * 3600
+BUSY = 75
+# Two of them: a function that does not work in recovery must not even be in the statement there.
+_STANDBY = """
+SELECT pg_catalog.json_build_object('in_recovery', true, 'timeline', (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver),
+  'streaming', EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming'),
+  'delay', (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'recovery_min_apply_delay'), 'paused', pg_catalog.pg_is_wal_replay_paused())
+"""
+_PRIMARY = """
+SELECT pg_catalog.json_build_object('in_recovery', false, 'timeline',
+  ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int)
+"""
+
+
+class Failed(Exception):
+    """What is said, and the exit code."""
+
+    def __init__(self, message, code=1):
+        super(Failed, self).__init__(message)
+        self.code = code
+
+
+def run(words, limit):
+    """(exit code, standard output, standard error)"""
+    try:
+        process = subprocess.Popen(['timeout', '-k', '10', str(limit)] + words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   close_fds=True, cwd='/', env=dict(os.environ, LC_ALL='C'))
+    except EnvironmentError as exc:
+        return 127, '', '%s' % exc
+    out, err = process.communicate()
+    return process.returncode, out.decode('utf-8', 'replace'), err.decode('utf-8', 'replace')
+
+
+def last_line(*texts):
+    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    wrong = [line for line in lines if 'ERROR: ' in line]
+    return (wrong or lines or ['no output'])[-1]
+
+
+def own_state(settings):
+    """What the server of this host says of itself, or None where it does not answer."""
+    psql = [settings['psql'], '-XAtq', '-d', 'postgres', '-p', '%s' % settings['port'], '-h', settings['socket_directory'], '-v', 'ON_ERROR_STOP=1', '-c']
+    code, out, dummy = run(psql + ['SELECT pg_catalog.pg_is_in_recovery()'], LOOK)
+    if code != 0:
+        return None
+    code, out, dummy = run(psql + [_STANDBY if out.strip() == 't' else _PRIMARY], LOOK)
+    try:
+        return json.loads(out) if code == 0 else None
+    except ValueError:
+        return None
+
+
+def states(settings):
+    """{node: state}. All at once: those that are gone cost what one of them does."""
+    nodes = settings.get('nodes') or {}
+    if not nodes:
+        return {settings['name']: own_state(settings)}
+    found = {}
+
+    def ask(name):
+        node = nodes[name]
+        code, out, dummy = run([settings['ssh'], '-p', '%s' % node['ssh_port'], '%s@%s' % (settings['os_user'], node['address']), 'repmgr-backup-state'], LOOK)
+        try:
+            found[name] = json.loads(out) if code == 0 else None
+        except ValueError:
+            found[name] = None
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def info(settings):
+    code, out, err = run(_backup.command(settings, 'info', 'output=json', 'log-level-console=error'), LOOK)
+    return _backup.answered(code, out, err, settings['cluster'])
+
+
+class Lock:
+    """One at a time of each cluster on a host; it ends with the process."""
+
+    def __init__(self, settings):
+        self._path = settings['lock']
+        self._handle = None
+
+    def __enter__(self):
+        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except EnvironmentError as exc:
+            if exc.errno in (errno.EAGAIN, errno.EACCES):
+                raise Failed('another backup of the cluster is being made on this host', BUSY)
+            raise
+        return self
+
+    def __exit__(self, *dummy):
+        os.close(self._handle)
+
+
+def chosen(settings):
+    """Who is primary, and who is read from; None where the program runs on a node that is not primary."""
+    seen = states(settings)
+    decision = _backup.choose(seen)
+    if not settings.get('nodes') and decision['refused']:
+        if seen[settings['name']] is None:
+            raise Failed('the server of this host does not answer')
+        return None, None
+    if decision['refused']:
+        raise Failed('no backup is made: %s' % decision['refused'])
+    return decision, seen[decision['primary']]['timeline']
+
+
+def pgbackrest(words):
+    code, out, err = run(words, LIMIT)
+    for text in (out, err):
+        sys.stderr.write(text)
+    if code != 0:
+        raise Failed('%s ended with exit code %d: %s' % (words[-1], code, last_line(out, err)))
+
+
+def make(settings, kind):
+    with Lock(settings):
+        decision, dummy = chosen(settings)
+        if decision is None:
+            return {'made': False, 'why': 'this node is no primary'}
+        pgbackrest(_backup.backup_command(settings, settings.get('nodes') or {}, decision, kind))
+    last = info(settings)['last']
+    return {'made': True, 'from': decision['standby'] or decision['primary'], 'backup': last}
+
+
+def watch(settings):
+    judged = info(settings)
+    decision, timeline = chosen(settings)
+    kind = decision and _backup.due(judged, timeline)
+    return make(settings, kind) if kind else {'made': False, 'why': 'none is due'}
+
+
+def create(settings):
+    """The repository knows the cluster. pgBackRest does nothing where that is so already."""
+    decision, dummy = chosen(settings)
+    if decision is None:
+        return {'created': False, 'lacks_backup': False}
+    judged = info(settings)
+    if judged['state'] == 'unreachable':
+        raise Failed(judged['reason'])
+    if judged['state'] == 'no_stanza':
+        pgbackrest(_backup.create_command(settings, settings.get('nodes') or {}, decision))
+    return {'created': judged['state'] == 'no_stanza', 'lacks_backup': not judged['count']}
+
+
+def remote(settings):
+    """In place of a shell. What is asked for is taken apart as a shell would, and given to none."""
+    asked = os.environ.get('SSH_ORIGINAL_COMMAND', '')
+    if asked == 'repmgr-backup-state' and settings['side'] == 'pg':
+        return own_state(settings)
+    words = shlex.split(asked)
+    if not _backup.is_allowed(words, settings['side'], settings):
+        raise Failed('repmgr-backup: refused: %s' % asked)
+    os.execvp('pgbackrest', words)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='repmgr-backup', description='Makes the backups of a cluster.')
+    parser.add_argument('file', help='node.json or repository.json')
+    parser.add_argument('command', choices=list(_backup.TYPES) + ['watch', 'create', 'info', 'state', 'remote'])
+    options = parser.parse_args()
+    with open(options.file) as handle:
+        settings = json.load(handle)
+    others = {'watch': watch, 'create': create, 'info': info, 'state': own_state, 'remote': remote}
+    try:
+        said = others[options.command](settings) if options.command in others else make(settings, options.command)
+    except Failed as exc:
+        sys.stderr.write('%s\n' % exc)
+        return exc.code
+    sys.stdout.write(json.dumps(said, sort_keys=True) + '\n')
+    return 0

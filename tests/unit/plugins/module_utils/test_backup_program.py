@@ -1,0 +1,136 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The program of role backup. It stands here because this folder's tests run on Python 2.7 and 3.6, too, as the program does."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+import types
+
+import pytest
+
+PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/backup/files/backup.py'.split('/')))
+program = types.ModuleType('backup')
+with open(PATH) as handle:
+    exec(compile(handle.read(), PATH, 'exec', 0, True), program.__dict__)  # pylint: disable=exec-used
+
+NODE = {'address': '10.0.0.1', 'ssh_port': 22, 'port': 5432, 'data_directory': '/data', 'socket_directory': '/run/postgresql'}
+PRIMARY = {'in_recovery': False, 'timeline': 2}
+STANDBY = {'in_recovery': True, 'timeline': 2, 'streaming': True, 'delay': 0, 'paused': False}
+BACKUP = {'label': 'l', 'type': 'full', 'error': False, 'timestamp': {'start': 1, 'stop': 2}, 'archive': {'start': '000000020000000000000004'}, 'info': {}}
+
+
+class Hosts:
+    """What programs say: ssh by address, psql, and pgbackrest by its command."""
+
+    def __init__(self, states, backups=(), code=0, failing=None):
+        self.states, self.backups, self.code, self.failing, self.ran = states, list(backups), code, failing, []
+
+    def run(self, words, limit):
+        assert limit
+        if words[-1] == 'repmgr-backup-state':
+            state = self.states[words[-2].split('@')[1]]
+            return (255, '', 'no route') if state is None else (0, json.dumps(state), '')
+        if words[0] == 'psql':
+            state = self.states['here']
+            if state is None:
+                return 2, '', 'refused'
+            return 0, ('t' if state['in_recovery'] else 'f') if words[-1].endswith('recovery()') else json.dumps(state), ''
+        if words[-1] == 'info':
+            return 0, json.dumps([{'name': 'main', 'status': {'code': self.code if self.backups or self.code else 2}, 'backup': self.backups}]), ''
+        self.ran.append(words)
+        if words[-1] == self.failing:
+            return 82, '', 'P00  ERROR: [082]: not archived\n   HINT: look'
+        self.backups.append(BACKUP)
+        return 0, '', ''
+
+
+@pytest.fixture
+def hosts(monkeypatch, tmpdir):
+    def make(states, central=True, **more):
+        found = Hosts(states, **more)
+        monkeypatch.setattr(program, 'run', found.run)
+        found.settings = {'cluster': 'main', 'conf': '/c', 'node_conf': '/n', 'os_user': 'postgres', 'ssh': 'ssh', 'lock': str(tmpdir.join('lock')),
+                          'side': 'repo' if central else 'pg', 'name': 'here', 'psql': 'psql', 'port': 5432, 'socket_directory': '/run/postgresql'}
+        if central:
+            found.settings['nodes'] = dict((name, dict(NODE, address=name)) for name in states)
+        return found
+    return make
+
+
+def test_a_backup_is_made_from_a_standby(hosts):
+    found = hosts({'a': STANDBY, 'b': PRIMARY, 'c': None})
+    said = program.make(found.settings, 'full')
+    assert (said['made'], said['from'], said['backup']['label']) == (True, 'a', 'l')
+    assert len(found.ran) == 1 and '--pg1-host=b' in found.ran[0] and '--pg2-host=a' in found.ran[0] and '--pg3-host=c' not in found.ran[0]
+
+
+@pytest.mark.parametrize('states', [{'a': STANDBY, 'b': None}, {'a': PRIMARY, 'b': PRIMARY}])
+def test_without_one_primary_there_is_none(hosts, states):
+    found = hosts(states)
+    with pytest.raises(program.Failed) as failed:
+        program.make(found.settings, 'full')
+    assert 'expected one' in '%s' % failed.value and found.ran == []
+
+
+@pytest.mark.parametrize('state, made', [(PRIMARY, True), (STANDBY, False)])
+def test_where_each_node_has_the_timers_the_primary_makes_it(hosts, state, made):
+    found = hosts({'here': state}, central=False)
+    assert program.make(found.settings, 'full')['made'] is made and len(found.ran) == made
+
+
+def test_a_server_that_does_not_answer_is_no_standby(hosts):
+    with pytest.raises(program.Failed):
+        program.make(hosts({'here': None}, central=False).settings, 'full')
+
+
+def test_one_at_a_time(hosts):
+    found = hosts({'a': PRIMARY})
+    with program.Lock(found.settings):
+        with pytest.raises(program.Failed) as failed:
+            program.make(found.settings, 'full')
+    assert failed.value.code == program.BUSY and found.ran == []
+    assert program.make(found.settings, 'full')['made'] is True
+
+
+@pytest.mark.parametrize('backups, timeline, kind', [([], 2, '--type=full'), ([BACKUP], 2, None), ([BACKUP], 3, '--type=incr')])
+def test_what_the_watch_makes(hosts, backups, timeline, kind):
+    found = hosts({'a': dict(PRIMARY, timeline=timeline)}, backups=backups)
+    assert program.watch(found.settings)['made'] is bool(kind)
+    assert [words[3] for words in found.ran] == ([kind] if kind else [])
+
+
+@pytest.mark.parametrize('code, created', [(1, True), (2, False), (0, False)])
+def test_the_repository_learns_of_the_cluster_once(hosts, code, created):
+    found = hosts({'a': PRIMARY}, code=code, backups=[BACKUP] if code == 0 else [])
+    assert program.create(found.settings) == {'created': created, 'lacks_backup': code != 0}
+    assert [words[-1] for words in found.ran] == (['stanza-create'] if created else [])
+
+
+def test_a_failure_says_the_error_and_not_the_last_hint(hosts, capsys):
+    with pytest.raises(program.Failed) as failed:
+        program.make(hosts({'a': PRIMARY}, failing='backup').settings, 'full')
+    assert '%s' % failed.value == 'backup ended with exit code 82: P00  ERROR: [082]: not archived' and 'HINT' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('asked', ['', 'id', 'pgbackrest --config=/c --stanza=other --remote-type=repo info:remote', 'repmgr-backup-state',
+                                   'pgbackrest --config=/c --stanza=main --remote-type=repo info:remote; id'])
+def test_a_peer_gets_no_shell(hosts, monkeypatch, asked):
+    monkeypatch.setenv('SSH_ORIGINAL_COMMAND', asked)
+    monkeypatch.setattr(os, 'execvp', lambda *words: pytest.fail('%s' % (words,)))
+    with pytest.raises(program.Failed):
+        program.remote(hosts({'a': PRIMARY}).settings)
+
+
+def test_a_peer_gets_the_other_half(hosts, monkeypatch):
+    started = []
+    monkeypatch.setenv('SSH_ORIGINAL_COMMAND', 'pgbackrest --config=/c --stanza=main --remote-type=repo archive-push:remote')
+    monkeypatch.setattr(os, 'execvp', lambda name, words: started.append((name, words[-1])))
+    program.remote(hosts({'a': PRIMARY}).settings)
+    assert started == [('pgbackrest', 'archive-push:remote')]
