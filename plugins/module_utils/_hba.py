@@ -197,6 +197,11 @@ def due(present, hba, reach):
     ) if changes]
 
 
+def rules(content):
+    """The fields of each rule of a file, in its order."""
+    return [fields for fields in (_fields(line) for line in _lines(content)) if fields]
+
+
 def _lines(content):
     """The lines as PostgreSQL 14 and later reads them: one that ends in a backslash goes on in the next, in comments too. With their line ends."""
     found, goes_on = [], False
