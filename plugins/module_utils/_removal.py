@@ -107,7 +107,7 @@ def _streams_on(hosts, target, name, reachable):
                    'Put it into the inventory and make it reachable, or stop its server and repmgrd.')
 
 
-def _confirmations(names):
+def confirmations(names):
     """For how many standbys a commit waits, by the value of synchronous_standby_names."""
     found = re.match(r'\s*(?:any\s+|first\s+)?(\d+)\s*\(', names or '', re.I)
     return int(found.group(1)) if found else int(bool((names or '').strip()))
@@ -116,7 +116,7 @@ def _confirmations(names):
 def _commits(hosts, answer, target, name):
     """Whether the standbys that stay are enough for every commit to be confirmed."""
     primary = [host for host in hosts if host.name == answer['primary']][0]
-    needed = _confirmations((primary.observed.server.settings or {}).get('synchronous_standby_names'))
+    needed = confirmations((primary.observed.server.settings or {}).get('synchronous_standby_names'))
     registered = set(row['node_name'] for row in answer['registry'])
     streaming = set(entry.get('application_name') for entry in primary.observed.replication or [] if entry.get('state') == 'streaming')
     left = sorted((streaming & registered) - set([name]))

@@ -32,6 +32,7 @@ options:
     required: true
     choices:
       - add_node
+      - adopt
       - failover
       - maintenance
       - minor_upgrade

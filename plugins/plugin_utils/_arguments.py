@@ -120,6 +120,8 @@ ARGUMENTS = {
     'repmgr_output': Argument('output', _not_empty('the path of a file on the controller'), '', 'FILE', False),
     'repmgr_report': Argument('report', _not_empty('the path of a file on the controller'), '', 'FILE', False),
     'repmgr_logins': Argument('logins', _boolean, False, 'true', False),
+    'repmgr_adopt_to': Argument('adopt_to', _not_empty('the path of a file on the controller'), '', 'FILE', False),
+    'repmgr_adopt_overwrite': Argument('adopt_overwrite', _boolean, False, 'true', False),
     'repmgr_connect_timeout': Argument('connect_timeout', _seconds, 0, 'SECONDS', False),
 }
 
@@ -129,6 +131,7 @@ _CHANGES = _ALL + ('repmgr_override_run',)
 # {playbook: (what it takes, what it cannot do without)}
 PLAYBOOKS = {
     'add_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
+    'adopt': (('repmgr_adopt_to', 'repmgr_adopt_overwrite'), ()),
     'failover': (_CHANGES + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
     'maintenance': (_CHANGES + ('repmgr_maintenance', 'repmgr_reason', 'repmgr_primary_is_dead'), ('repmgr_maintenance',)),
     'minor_upgrade': (_CHANGES, ()),
@@ -239,6 +242,8 @@ def _not_taken(playbook, takes, extra, variables):
 
 def _one_cluster(values, names, hosts):
     """Who names a host means its cluster, and no other takes part."""
+    if 'repmgr_only' not in values:
+        return []
     only = values['repmgr_only']
     for name in ('repmgr_target', 'repmgr_primary_is_dead'):
         host = values.get(name)

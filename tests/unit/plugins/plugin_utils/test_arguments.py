@@ -35,7 +35,8 @@ def problem(playbook, **extra):
     return problems[0]
 
 
-@pytest.mark.parametrize('playbook', sorted(_arguments.PLAYBOOKS))
+# It looks at hosts that are in no cluster yet.
+@pytest.mark.parametrize('playbook', sorted(set(_arguments.PLAYBOOKS) - set(['adopt'])))
 def test_every_playbook_refuses_a_cluster_that_is_not_there(playbook):
     needed = {'repmgr_target': 'o1', 'repmgr_maintenance': 'unpause'}
     takes = dict((name, needed[name]) for name in _arguments.PLAYBOOKS[playbook][1])
@@ -61,6 +62,14 @@ def test_the_target(playbook):
         "repmgr_target is 'o1', which is in cluster orders, expected a host of billing. Run again with one of b1.")
     # The contract says what is wrong with a host that is in no cluster.
     assert values(playbook, repmgr_target='x')['only'] == ['']
+
+
+def test_who_adopts_names_no_cluster():
+    assert values('adopt', repmgr_adopt_to='hosts.yml', repmgr_adopt_overwrite='yes') == {'adopt_to': 'hosts.yml', 'adopt_overwrite': True}
+    assert values('adopt') == {'adopt_to': '', 'adopt_overwrite': False}
+    assert problem('adopt', repmgr_only='orders').startswith('repmgr_only is set, expected one of what adopt takes')
+    assert 'expected the path of a file on the controller' in problem('adopt', repmgr_adopt_to='')
+    assert 'expected true or false' in problem('adopt', repmgr_adopt_overwrite='perhaps')
 
 
 def test_a_run_that_is_dead():
