@@ -34,6 +34,7 @@ options:
       - add_node
       - adopt
       - failover
+      - leave
       - maintenance
       - minor_upgrade
       - preflight
