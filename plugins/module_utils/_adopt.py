@@ -35,7 +35,8 @@ PROBLEMS = {
         'Register it, or start its repmgrd with -f and the path of its repmgr.conf, or take it out of the list of hosts.'], True),
     'no_answer': ('its server runs and did not answer: {reason}', 'an answer over {conninfo}, or over its socket as postgres', [
         'Look at its log and at pg_hba.conf.'], True),
-    'stopped': ('its server is stopped', 'a server that runs', ['site.yml starts a standby; what only a running server says is not in the inventory.'], False),
+    'stopped': ('its server is stopped', 'a server that runs', [
+        'What only a running server says is not in the inventory. site.yml starts a standby; a former primary is brought back by rejoin.'], False),
     'several_nodes': ('has the configuration of several nodes: {files}', 'one node on each host', [
         'This collection deploys one. The inventory has the node of the first file.'], True),
     'not_registered': ('node {node_id} is not in repmgr.nodes of any cluster here', 'a registered node', [
