@@ -13,10 +13,10 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _rejoin
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _removal, _repmgr, _routing, _settings, _sources, _status, _steps, _topology, _upgrade
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict, _votes
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _repmgr, _routing, _settings, _sources, _status, _steps, _topology
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _upgrade, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
 
@@ -247,6 +247,16 @@ def playbook_command(name, **arguments):
     return _steps.render(_steps.playbook(name, **arguments))
 
 
+def plain_conf(text, guard, unit):
+    return _leave.plain_conf(text, guard, unit)
+
+
+def spare_slots(observed, node_id):
+    if not isinstance(observed, dict):
+        raise AnsibleFilterError('spare_slots needs a dictionary')
+    return _leave.spare_slots(observed, integer(node_id))
+
+
 def reason(result, secrets=()):
     if not isinstance(result, dict):
         raise AnsibleFilterError('reason needs the result of a task')
@@ -299,6 +309,8 @@ class FilterModule(object):
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
+            'plain_conf': plain_conf,
+            'spare_slots': spare_slots,
             'reason': reason,
             'backup_repository': backup_repository,
             'backup_files': backup_files,

@@ -211,6 +211,11 @@ def due(present, hba, reach):
     ) if changes]
 
 
+def rules(content):
+    """The fields of each rule of a file, in its order."""
+    return [fields for fields in (_fields(line) for line in _lines(content)) if fields]
+
+
 def _lines(content):
     """The lines as PostgreSQL 14 and later reads them, with line ends: after a backslash at its end a line, even a comment, is continued in the next."""
     found, goes_on = [], False

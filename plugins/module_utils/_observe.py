@@ -106,7 +106,7 @@ def elsewhere(place, root='/'):
     found = []
     for path, directory, node_id, version in named:
         if place.data_directory and directory and os.path.realpath(directory) != os.path.realpath(place.data_directory):
-            found.append({'file': path, 'data_directory': directory, 'major': _major(directory), 'node_id': node_id, 'version': version})
+            found.append({'file': path, 'data_directory': directory, 'major': major_of(directory), 'node_id': node_id, 'version': version})
     return found
 
 
@@ -120,7 +120,8 @@ def _setting(path, name):
     return lines[-1].replace("''", "'") if lines else None
 
 
-def _major(directory):
+def major_of(directory):
+    """The major version of the data in a directory as PG_VERSION has it, or None."""
     try:
         with open(os.path.join(directory, 'PG_VERSION')) as handle:
             return handle.read().strip() or None
@@ -679,6 +680,20 @@ def daemons(data_directory, root='/'):
     return found
 
 
+def config_of_daemon(folder, root='/'):
+    """The configuration file that the command line of a repmgrd of this host names, by the process's folder in /proc; None for any other process."""
+    words = _words(os.path.join(folder, 'cmdline'))
+    if not words or os.path.basename(words[0]) != 'repmgrd' or not _same_namespace(folder, root):
+        return None
+    path = _option(words, '-f', '--config-file')
+    if path and not path.startswith('/'):
+        try:
+            path = os.path.join(os.readlink(os.path.join(folder, 'cwd')), path)
+        except OSError:
+            return None
+    return path
+
+
 def _of_another_node(words, data_directory):
     """Whether a command line of repmgr or repmgrd names a configuration file with another data directory."""
     theirs = (read_config(_option(words, '-f', '--config-file')) or {}).get('data_directory')
@@ -726,8 +741,12 @@ def _unit(path):
             parts = parts[len(parts) - parts[::-1].index('system.slice'):]
         units = [part for part in parts if part.endswith('.service')]
         if units and not any(part.startswith('user@') for part in parts):
-            return units[-1]
+            return None if _STARTERS.match(units[-1]) else units[-1]
     return None
+
+
+# They have started a repmgrd that stays in their service, and are not to be stopped with it.
+_STARTERS = re.compile(r'(cron|crond|anacron|atd|ssh|sshd|ssh@.*|sshd@.*|postgresql.*|rc-local)\.service\Z')
 
 
 def is_deployed(root='/'):

@@ -131,7 +131,7 @@ def _streams_on(hosts, target, name, reachable):
                    'Add it to the inventory and make it reachable, or stop its server and repmgrd.')
 
 
-def _confirmations(names):
+def confirmations(names):
     """The number of standbys that a commit waits for with this value of synchronous_standby_names."""
     found = re.match(r'\s*(?:any\s+|first\s+)?(\d+)\s*\(', names or '', re.I)
     return int(found.group(1)) if found else int(bool((names or '').strip()))
@@ -140,7 +140,7 @@ def _confirmations(names):
 def _commits(hosts, answer, target, name):
     """Refuse if too few standbys would remain to confirm commits."""
     primary = [host for host in hosts if host.name == answer['primary']][0]
-    needed = _confirmations((primary.observed.server.settings or {}).get('synchronous_standby_names'))
+    needed = confirmations((primary.observed.server.settings or {}).get('synchronous_standby_names'))
     registered = set(row['node_name'] for row in answer['registry'])
     streaming = set(entry.get('application_name') for entry in primary.observed.replication or [] if entry.get('state') == 'streaming')
     left = sorted((streaming & registered) - set([name]))

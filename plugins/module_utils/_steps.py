@@ -24,7 +24,7 @@ import re
 _COLLECTION = os.path.join('', 'ansible_collections', 'pgfleet', 'repmgr', '')
 _PLAIN = re.compile(r'^[A-Za-z0-9_@%+=:,./-]+$')
 # The placeholders of arguments that the operator has to choose.
-_CHOSEN = {'repmgr_only': 'CLUSTER', 'repmgr_reason': 'REASON'}
+_CHOSEN = {'repmgr_only': 'CLUSTER', 'repmgr_leave': 'CLUSTER', 'repmgr_reason': 'REASON'}
 
 
 def is_installed(path):
@@ -62,6 +62,8 @@ def unpause(by):
         return playbook('failover', only_if='the run of failover that paused it has ended')
     if by == 'restart':
         return playbook('rolling_restart', only_if='the run of rolling_restart that paused it has ended')
+    if by == 'leave':
+        return playbook('leave', repmgr_leave=None, only_if='the run of leave that paused it has ended')
     # During a switchover repmgr itself pauses repmgrd, without a note.
     return playbook('maintenance', repmgr_maintenance='unpause', only_if='' if by else 'no switchover is at work')
 

@@ -32,7 +32,9 @@ options:
     required: true
     choices:
       - add_node
+      - adopt
       - failover
+      - leave
       - maintenance
       - minor_upgrade
       - preflight

@@ -34,6 +34,12 @@ options:
         install it, the others according to it or in the usual places - so that no facts of the host are needed.
     type: bool
     default: false
+  by_hand:
+    description:
+      - Whether to look also for what counts only before this collection takes a node over, returned as C(by_hand).
+      - C(repmgr.conf) is then looked for in more places, the first of them the command line of a C(repmgrd) that runs.
+    type: bool
+    default: false
   config_file:
     description:
       - The path of C(repmgr.conf). It need not exist.
@@ -513,6 +519,15 @@ cluster:
       description: A summary in one line.
       type: str
       returned: always
+by_hand:
+  description:
+    - What the playbook C(adopt) asks for. C(config_file), C(bin_dir), C(data_directory) and C(config_directory) are where they were found;
+      C(settings) is what C(repmgr.conf) says, without passwords; C(other_configs) are configuration files for other data directories.
+    - C(cron) has the lines of crontabs that start C(repmgrd), each with C(file) and C(line), and C(trust) the rules of C(pg_hba.conf) by which other
+      hosts log in without a password.
+    - C(password) tells where there is one - C(in_conninfo), C(in_conf) the names of settings, and C(in_passfile) the path of the file.
+  returned: when O(by_hand) is true
+  type: dict
 status_text:
   description: The output of repmgr for each of O(show).
   returned: when O(show) is not empty
@@ -530,7 +545,7 @@ import threading
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _login, _observe, _reach, _run_lock, _settings, _tls, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _login, _observe, _reach, _run_lock, _settings, _tls, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, warnings
@@ -539,6 +554,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Obser
 ARGUMENTS = dict(
     name=dict(type='str'),
     find=dict(type='bool', default=False),
+    by_hand=dict(type='bool', default=False),
     config_file=dict(type='path'),
     bin_dir=dict(type='path'),
     data_directory=dict(type='path'),
@@ -638,9 +654,11 @@ def run_lock(module):
     return found
 
 
-def asked(module, runner, place):
-    """The output of repmgr for `show` and `ask`."""
+def asked(module, runner, place, observed=None):
+    """What is only returned on request: the output of repmgr for `show` and `ask`, and what counts before a node is taken over."""
     result = {}
+    if module.params['by_hand'] and observed is not None:
+        result['by_hand'] = _by_hand.look(place, observed, module.params['passfile'])
     repmgr = Repmgr(runner, place.bin_dir or '', place.config_file or '', module.params['passfile'], module.params['run_as'])
     if module.params['show']:
         result['status_text'] = status_texts(module, repmgr)
@@ -656,6 +674,8 @@ def main():
     place = _observe.Place(
         params['name'] or '', params['config_file'], params['bin_dir'], params['data_directory'], params['port'],
         params['conninfo'], params['run_as'])
+    if params['by_hand']:
+        _by_hand.locate(place)
     if params['find']:
         _observe.find(place)
     psql = Psql(runner, place.bin_dir or '', params['passfile'], params['connect_timeout'])
@@ -707,7 +727,7 @@ def main():
             psql, observed, place, params['peers'], params['connect_timeout']).items())
 
     module.exit_json(
-        changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed), **asked(module, runner, place))
+        changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed), **asked(module, runner, place, observed))
 
 
 if __name__ == '__main__':

@@ -122,6 +122,9 @@ ARGUMENTS = {
     'repmgr_output': Argument('output', _not_empty('the path of a file on the controller'), '', 'FILE', False),
     'repmgr_report': Argument('report', _not_empty('the path of a file on the controller'), '', 'FILE', False),
     'repmgr_logins': Argument('logins', _boolean, False, 'true', False),
+    'repmgr_adopt_to': Argument('adopt_to', _not_empty('the path of a file on the controller'), '', 'FILE', False),
+    'repmgr_adopt_overwrite': Argument('adopt_overwrite', _boolean, False, 'true', False),
+    'repmgr_leave': Argument('leave', _clusters, [], 'CLUSTER', True),
     'repmgr_connect_timeout': Argument('connect_timeout', _seconds, 0, 'SECONDS', False),
 }
 
@@ -132,7 +135,9 @@ _CHANGES = _ALL + ('repmgr_override_run',)
 PLAYBOOKS = {
     'add_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
     'backup': (_ALL + ('repmgr_backup_type', 'repmgr_backup_wait'), ()),
+    'adopt': (('repmgr_adopt_to', 'repmgr_adopt_overwrite'), ()),
     'failover': (_CHANGES + ('repmgr_target', 'repmgr_primary_is_dead', 'repmgr_accept_loss'), ()),
+    'leave': (_CHANGES + ('repmgr_leave',), ('repmgr_leave',)),
     'maintenance': (_CHANGES + ('repmgr_maintenance', 'repmgr_reason', 'repmgr_primary_is_dead'), ('repmgr_maintenance',)),
     'minor_upgrade': (_CHANGES, ()),
     'preflight': (_ALL, ()),
@@ -242,7 +247,16 @@ def _not_taken(playbook, takes, extra, variables):
 
 def _one_cluster(values, names, hosts):
     """A host as an argument limits the run to its cluster."""
+    if 'repmgr_only' not in values:
+        return []
     only = values['repmgr_only']
+    leaves = values.get('repmgr_leave')
+    if leaves:
+        # Consent is for one cluster, by its name.
+        if len(leaves) > 1 or only not in ([], leaves):
+            return ['%s is %s, expected the name of the one cluster that shall leave%s. Run again with -e repmgr_leave=%s.' % (
+                names['repmgr_leave'], ','.join(leaves), ', the same as repmgr_only' if only else '', ARGUMENTS['repmgr_leave'].example)]
+        only = leaves
     for name in ('repmgr_target', 'repmgr_primary_is_dead'):
         host = values.get(name)
         if host and host not in hosts and name == 'repmgr_target' and len(only or set(hosts.values())) != 1:

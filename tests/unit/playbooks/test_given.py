@@ -18,7 +18,7 @@ from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 PLAYBOOKS = sorted(glob.glob(os.path.join(ROOT, 'playbooks', '*.yml')))
-NEEDED = {'repmgr_target': 'a1', 'repmgr_maintenance': 'unpause'}
+NEEDED = {'repmgr_target': 'a1', 'repmgr_maintenance': 'unpause', 'repmgr_leave': 'a'}
 
 
 def name_of(path):
@@ -39,7 +39,7 @@ def test_it_is_the_first_task(path):
     assert 'pre_tasks' in play or 'roles' not in play
 
 
-@pytest.mark.parametrize('path', PLAYBOOKS, ids=name_of)
+@pytest.mark.parametrize('path', [path for path in PLAYBOOKS if name_of(path) != 'adopt'], ids=name_of)
 def test_a_misspelt_cluster_ends_the_run(original, path):
     code, said = original(name_of(path), '-e', 'repmgr_only=b,x%s' % needed(name_of(path)))
     assert code == 2, said
@@ -56,6 +56,19 @@ def test_a_misspelt_cluster_ends_the_run(original, path):
 def test_other_words(original, playbook, options, words):
     code, said = original(playbook, *(['-e', options] if options else []))
     assert code == 2 and words in said and 'UNREACHABLE' not in said, said
+
+
+def test_no_file_is_overwritten_and_no_host_is_asked(original, tmp_path):
+    (tmp_path / 'there.yml').write_text('old')
+    code, said = original('adopt', '-e', 'repmgr_adopt_to=there.yml')
+    assert code == 2 and 'which is there already; expected a new file' in ' '.join(said.split()) and 'UNREACHABLE' not in said, said
+    assert (tmp_path / 'there.yml').read_text() == 'old'
+
+
+def test_hosts_that_nobody_reaches_are_no_inventory(original, tmp_path):
+    code, said = original('adopt', '-e', 'repmgr_adopt_to=new.yml')
+    assert code == 2 and ' '.join(said.split()).count('could not be looked at') >= 7 and 'Traceback' not in said, said
+    assert not (tmp_path / 'new.yml').exists()
 
 
 def test_an_inventory_variable_with_a_short_name_has_no_effect(run, original):

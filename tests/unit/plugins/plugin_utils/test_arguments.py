@@ -35,9 +35,10 @@ def problem(playbook, **extra):
     return problems[0]
 
 
-@pytest.mark.parametrize('playbook', sorted(_arguments.PLAYBOOKS))
+# It looks at hosts that are in no cluster yet.
+@pytest.mark.parametrize('playbook', sorted(set(_arguments.PLAYBOOKS) - set(['adopt'])))
 def test_every_playbook_refuses_a_cluster_that_is_not_there(playbook):
-    needed = {'repmgr_target': 'o1', 'repmgr_maintenance': 'unpause'}
+    needed = {'repmgr_target': 'o1', 'repmgr_maintenance': 'unpause', 'repmgr_leave': 'orders'}
     takes = dict((name, needed[name]) for name in _arguments.PLAYBOOKS[playbook][1])
     for name in ('repmgr_only', 'cluster'):
         for value in ('ordres', 'orders,ordres', ['ordres'], '', None):
@@ -61,6 +62,24 @@ def test_the_target(playbook):
         "repmgr_target is 'o1', which is in cluster orders, expected a host of billing. Run again with one of b1.")
     # The contract says what is wrong with a host that is in no cluster.
     assert values(playbook, repmgr_target='x')['only'] == ['']
+
+
+def test_who_adopts_names_no_cluster():
+    assert values('adopt', repmgr_adopt_to='hosts.yml', repmgr_adopt_overwrite='yes') == {'adopt_to': 'hosts.yml', 'adopt_overwrite': True}
+    assert values('adopt') == {'adopt_to': '', 'adopt_overwrite': False}
+    assert problem('adopt', repmgr_only='orders').startswith('repmgr_only is set, expected one of what adopt takes')
+    assert 'expected the path of a file on the controller' in problem('adopt', repmgr_adopt_to='')
+    assert 'expected true or false' in problem('adopt', repmgr_adopt_overwrite='perhaps')
+
+
+def test_one_cluster_leaves_and_by_its_name():
+    assert values('leave', repmgr_leave='orders') == {'leave': ['orders'], 'only': ['orders'], 'override_run': []}
+    assert values('leave', repmgr_leave='orders', repmgr_only='orders')['only'] == ['orders']
+    assert problem('leave').startswith('repmgr_leave is not set, expected one or more of 15, billing, orders')
+    for extra in ({'repmgr_leave': 'orders,billing'}, {'repmgr_leave': 'orders', 'repmgr_only': 'billing'},
+                  {'repmgr_leave': 'orders', 'repmgr_only': 'orders,billing'}):
+        assert 'expected the name of the one cluster that shall leave' in problem('leave', **extra)
+    assert 'expected one or more of 15, billing, orders' in problem('leave', repmgr_leave='true')
 
 
 def test_a_run_that_is_dead():
