@@ -195,3 +195,16 @@ def test_failover_and_rejoin(writers, record, tmp_path):
     record(kills)
     books("maintenance", "-e", "repmgr_maintenance=unpause").assert_ok()
     whole()
+
+
+def test_leave_and_be_taken_over_again(writers, record):
+    """The host of a node without a guard starts its server at boot: no other is promoted meanwhile, because repmgrd is paused."""
+    operations.home()
+    # A paused cluster has no failover, so the primary's host is not restarted: its standbys' and the witness's are.
+    record(until_it_is_done(writers, "leave", "-e", "repmgr_leave=lab", hosts=[host for host in lab.HOSTS if host != the_primary()]))
+    for host in lab.HOSTS:
+        assert lab.ssh(host, "systemctl is-active repmgrd-plain", check=False).stdout.strip() == "active", host
+        assert lab.ssh(host, "test ! -e /usr/local/sbin/repmgr-guard && test ! -e /usr/local/sbin/repmgr-health", check=False).returncode == 0, host
+    operations.site().assert_ok()
+    whole()
+    operations.site().assert_nothing_changed()
