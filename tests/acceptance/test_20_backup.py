@@ -23,7 +23,7 @@ def cluster():
 def repository():
     """What pgBackRest itself says of the repository."""
     command = "pgbackrest --config=%s/repository.conf --stanza=lab info --output=json" % PLACE
-    return json.loads(lab.as_postgres(lab.WITNESS, command).stdout)[0]
+    return json.loads(lab.as_postgres(lab.WITNESS, command))[0]
 
 
 def backups():
