@@ -92,6 +92,7 @@ PARAMETERS = {
                 "repmgr_settings": {"log_level": "DEBUG", "log_status_interval": 5}},
     },
     "libraries": {"repmgr": {}, "more": {"repmgr_shared_preload_libraries": ["pg_stat_statements", "repmgr"]}},
+    "health": {"https": {}, "plain": {"repmgr_health_tls": False, "repmgr_health_port": 8009}, "off": {"repmgr_health": False}},
     "restart": {"never": {}, "allowed": {"repmgr_allow_restart": True}},
     "firewall": {"own": {}, "managed": {"repmgr_manage_firewall": True}},
     "groups": {
@@ -102,11 +103,17 @@ PARAMETERS = {
     "version": {"distribution's": {}, "named": {"repmgr_postgresql_version": 15}},
 }
 
+_OF_A_PROXY = "a set has no host for a proxy; tests/acceptance/test_19_routing.py"
+_OF_BACKUPS = "a set has no host for a repository; tests/acceptance/test_20_backup.py"
 FIXED = {
     "repmgr_package_source": "the lab's image has Debian's packages and reaches no archive; molecule/ has pgdg and none",
     "repmgr_apt_cache_valid_time": "the package lists are part of the image",
     "repmgr_ssh_port": "sshd of the lab's image listens on 22",
 }
+FIXED.update(("repmgr_" + name, _OF_A_PROXY) for name in (
+    "proxy_group", "rw_port", "ro_port", "ro_lag", "ro_fallback", "proxy_connections", "proxy_stats_address", "proxy_stats_port"))
+FIXED.update(("repmgr_backup" + name, _OF_BACKUPS) for name in (
+    "", "_group", "_repository", "_cipher_pass", "_schedule", "_retention", "_processes", "_archive_queue", "_max_age"))
 
 
 def _yaml(path):
@@ -171,8 +178,8 @@ class Records:
                       if "__repmgr_record" in task.get("ansible.builtin.set_fact", {}))
         if not isinstance(record, dict):
             return {"": (record, given)}
-        # A filter of the collection would want its loader, and hostvars a run; the contract asks for nothing that is made of them.
-        return {name: value for name, value in record.items() if not re.search(r"pgfleet\.repmgr\.|\bhostvars\b", "%s" % (value,))}
+        # A filter of the collection would want its loader, and hostvars a run; the contract asks for nothing that is made of them in a set.
+        return {name: value for name, value in record.items() if not re.search(r"pgfleet\.repmgr\.|\bhostvars\b|__repmgr_backup_record", "%s" % (value,))}
 
     def depends_on(self, value):
         """Names of all variables that come into a template."""

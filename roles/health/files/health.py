@@ -119,7 +119,7 @@ def primary_problem(state, in_recovery, stamp, here, now, doubt, stopped=None, s
 
 
 def size(text):
-    """Bytes, of '16MB' as of '16777216'; None where it is no size."""
+    """The number of bytes in '1kB' or '1024'; None if the text is not a size."""
     found = re.match(r'\s*(\d{1,15})\s*([kmgt]?b)?\s*\Z', text, re.I)
     return int(found.group(1)) * UNITS[(found.group(2) or 'b').lower()] if found else None
 

@@ -18,7 +18,8 @@ import pytest
 import yaml
 from ansible.parsing.splitter import parse_kv
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _conninfo, _contract, _limits, _lsn, _observe, _psql, _repmgr, _steps, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _backup, _check_timing, _conninfo, _contract, _limits, _lsn, _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _psql, _repmgr, _steps, _votes
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UTILS = "plugins/module_utils/"
@@ -60,7 +61,8 @@ FACTS = (
     ("how far behind is too far", r"16 *\* *1024|16777216", {
         UTILS + "_limits.py": "", "plugins/modules/repmgr_switchover.py": "its documentation; a test compares it"}),
     ("after how long a primary that is cut off has stopped", r"isolation *\+ *[0-9]|STOP_MARGIN *= *[0-9]", {
-        GUARD: "", "playbooks/preflight.yml": "YAML cannot import; a test compares it"}),
+        GUARD: "", "playbooks/preflight.yml": "YAML cannot import; a test compares it",
+        UTILS + "_check_timing.py": "the guard is a program of its own; a test compares it"}),
     ("how long an isolation is", r"isolation: *[0-9]", {"roles/common/vars/main.yml": ""}),
     ("a number as inventories have it", r"def _?integer\(", {UTILS + "_state.py": ""}),
     ("what an operator can type next", r"ansible-playbook(', '| )pgfleet\.repmgr\.%s", {
@@ -224,6 +226,10 @@ def test_what_a_promotion_waits_beyond_the_isolation():
     assert "the guard promotes nobody before isolation + %d." % guard.STOP_MARGIN in SOURCES["roles/common/vars/main.yml"]
 
 
+def test_margin_of_the_checks():
+    assert _check_timing.STOP_MARGIN == guard.STOP_MARGIN
+
+
 def test_lag_in_the_documentation():
     assert "default: %d\n" % _limits.MAX_LAG in SOURCES["plugins/modules/repmgr_switchover.py"]
     assert "> %d" % _limits.MAX_LAG in SOURCES["plugins/inventory/repmgr.py"]
@@ -233,6 +239,7 @@ def test_lag_in_the_documentation():
     ("repmgr_failover_profile", _contract.PROFILES), ("repmgr_package_source", _contract.PACKAGE_SOURCES), ("repmgr_insecure", _contract.INSECURE),
     ("repmgr_tls", [value or "off" for value in _contract.TLS]), ("repmgr_auto_rejoin", _contract.AUTO_REJOIN),
     ("repmgr_clone_from", _contract.CLONE_FROM), ("repmgr_clone_compress", ("",) + _contract.CLONE_COMPRESS), ("repmgr_failover", _contract.FAILOVER),
+    ("repmgr_backup", _backup.TOOLS),
 ])
 def test_choices_of_a_variable(option, allowed):
     assert set(OPTIONS[option]["choices"]) == set(allowed)
@@ -240,7 +247,7 @@ def test_choices_of_a_variable(option, allowed):
 
 def test_choices_that_are_not_compared():
     compared = test_choices_of_a_variable.pytestmark[0].args[1]
-    # Of this one Ansible alone checks it.
+    # Ansible alone checks this one.
     assert {name for name, option in OPTIONS.items() if "choices" in option} - {option for option, dummy in compared} == {"repmgr_ssh_key_type"}
 
 

@@ -30,8 +30,8 @@ def test_whatever_fails_after_the_old_primary_was_fenced_says_so(host):
     ({'msg': 'non-zero return code', 'stderr': 'ERROR: no\n'}, 'base-centos-2', False, 'ERROR: no a: masked'),
     ({'msg': 'things have changed. Nobody was promoted; repmgrd is paused.'}, 'base-centos-1', False,
      'things have changed. Nobody was promoted; repmgrd is paused. a: masked'),
-    ({'msg': 'see there.'}, 'base-centos-3', False, 'see there. Mend what the error says, and run again.'),
-    ({'msg': 'no'}, 'base-centos-2', True, 'no Mend what the error says, and run again.'),
+    ({'msg': 'see there.'}, 'base-centos-3', False, 'see there. Fix the error reported there, and run again.'),
+    ({'msg': 'no'}, 'base-centos-2', True, 'no Fix the error reported there, and run again.'),
 ])
 def test_what_a_failover_that_fails_says(host, failed, name, check, said):
     task, = guarded(host)['rescue']

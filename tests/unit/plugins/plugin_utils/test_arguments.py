@@ -67,7 +67,7 @@ def test_the_target(playbook):
 def test_who_adopts_names_no_cluster():
     assert values('adopt', repmgr_adopt_to='hosts.yml', repmgr_adopt_overwrite='yes') == {'adopt_to': 'hosts.yml', 'adopt_overwrite': True}
     assert values('adopt') == {'adopt_to': '', 'adopt_overwrite': False}
-    assert problem('adopt', repmgr_only='orders').startswith('repmgr_only is set, expected one of what adopt takes')
+    assert problem('adopt', repmgr_only='orders').startswith('repmgr_only is set, expected one of the arguments of adopt')
     assert 'expected the path of a file on the controller' in problem('adopt', repmgr_adopt_to='')
     assert 'expected true or false' in problem('adopt', repmgr_adopt_overwrite='perhaps')
 
