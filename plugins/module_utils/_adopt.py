@@ -16,7 +16,7 @@ __metaclass__ = type
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _removal, _settings, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, Observed, Problem, integer
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Problem, integer
 
 # roles/common/defaults has them; a test compares the two.
 DEFAULTS = {
@@ -112,7 +112,7 @@ def adopt(records):
     problems += more
     names, clusters = [], []
     for members in groups:
-        cluster, more = _cluster(members, [name for name in names], len(groups) > 1)
+        cluster, more = _cluster(members, list(names), len(groups) > 1)
         names.append(cluster['name'])
         problems += more
         clusters.append(cluster)

@@ -227,8 +227,8 @@ def backup(label='20261130-010000F', stop=1000, start='000000020000000000000004'
 @pytest.mark.parametrize('text, state, reason', [
     ('[]', 'no_stanza', ''), ('', 'unreachable', 'the repository says nothing that can be read'), ('{"a": 1}', 'unreachable', None),
     (recorded(1, 'missing stanza path'), 'no_stanza', 'missing stanza path'), (recorded(3, 'missing stanza data'), 'no_stanza', None),
-    (recorded(2, 'no valid backups'), 'no_backup', ''), (recorded(99, 'other', repo={'code': 99, 'message': '[CipherError] x\n  y'}), 'unreachable',
-                                                        '[CipherError] x'),
+    (recorded(2, 'no valid backups'), 'no_backup', ''),
+    (recorded(99, 'other', repo={'code': 99, 'message': '[CipherError] x\n  y'}), 'unreachable', '[CipherError] x'),
     (recorded(0, backups=[backup(error=True)]), 'no_backup', ''),
 ])
 def test_a_repository_without_a_backup(text, state, reason):

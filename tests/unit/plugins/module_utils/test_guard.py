@@ -1812,6 +1812,7 @@ def test_whether_the_fuse_runs(monkeypatch, tmpdir):
         process.kill()
         process.wait()
 
+
 @pytest.mark.parametrize('peers, answered, refused, paused, done', [
     # A standby below b knows nothing of the primary, so the two that have lost sight of it are no majority.
     ((standby('b'), standby('c', upstream=2, receiving=True)), 8.1, None, False, ['stop']),

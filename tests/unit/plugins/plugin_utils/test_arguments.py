@@ -152,7 +152,8 @@ def test_values(playbook, extra, name, value):
     ('status', {'format': 'json', 'repmgr_format': 'text'}, "repmgr_format is 'text' and format is 'json', expected one of the two."),
     ('status', {'cluster': 'orders', 'repmgr_only': 'billing'}, "repmgr_only is 'billing' and cluster is 'orders', expected one of the two."),
     # All nodes would restart, where one was meant.
-    ('rolling_restart', {'target': 'o1'}, 'target is set, expected one of the arguments of rolling_restart: repmgr_all, repmgr_batch, repmgr_hosts, repmgr_max_fail'),
+    ('rolling_restart', {'target': 'o1'},
+     'target is set, expected one of the arguments of rolling_restart: repmgr_all, repmgr_batch, repmgr_hosts, repmgr_max_fail'),
     ('site', {'repmgr_rejoin': 'reclone'}, 'repmgr_rejoin is set, expected one of the arguments of site:'),
     ('site', {'repmgr_passwort': 'x'}, 'repmgr_passwort is not a variable of this collection, expected repmgr_password.'),
     ('switchover', {'target': 'o1', 'repmgr_onyl': 'x'}, 'repmgr_onyl is not a variable of this collection, expected repmgr_only.'),
