@@ -17,7 +17,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Obser
 def put(root, path, text):
     target = root / path.lstrip('/')
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text)
+    target.write_bytes(text.encode('utf-8'))
     return str(target)
 
 
