@@ -384,6 +384,9 @@ def _routing(host):
     if not routing:
         return []
     proxies = routing.get('proxies') or []
+    if routing.get('unknown_group'):
+        found += _say(host, 'repmgr_proxy_group is "%s"' % (routing['unknown_group'],), 'a group of the inventory, or nothing where there is no proxy',
+                      'Correct repmgr_proxy_group, or make that group.')
     names = [('repmgr_port', host.get('port')), ('repmgr_ssh_port', (host.get('peer') or {}).get('ssh_port'))]
     names += [('repmgr_health_port', routing.get('port'))] if routing.get('wanted') else []
     names += [('repmgr_rw_port', routing.get('rw_port')), ('repmgr_ro_port', routing.get('ro_port')),

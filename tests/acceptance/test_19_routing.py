@@ -23,7 +23,7 @@ OFF = ("systemctl disable --now repmgr-haproxy; rm -rf /etc/pgfleet/haproxy /etc
 def with_proxy(tmp_path_factory):
     path = tmp_path_factory.mktemp("routing") / "proxy.yml"
     path.write_text(json.dumps({"proxy": {"hosts": {lab.WITNESS: {}}}}))
-    return ["-i", str(path), "-e", json.dumps(lab.APP_ACCESS)]
+    return ["-i", str(path), "-e", json.dumps(dict(lab.APP_ACCESS, repmgr_proxy_group="proxy"))]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -127,6 +127,13 @@ def reads_from():
                                              connect_timeout=2)) as connection, connection.cursor() as cursor:
         cursor.execute("select host(inet_server_addr()), pg_is_in_recovery()")
         return cursor.fetchone()
+
+
+def test_a_group_of_that_name_alone_makes_no_proxy_and_an_unknown_one_is_refused(with_proxy):
+    lab.site(*with_proxy[:2], "-e", json.dumps(lab.APP_ACCESS)).assert_ok()
+    assert not lab.ssh(lab.WITNESS, "ls /etc/pgfleet/haproxy 2>/dev/null; true")
+    run = lab.site("-e", json.dumps(dict(lab.APP_ACCESS, repmgr_proxy_group="proxies")))
+    assert run.rc != 0 and 'repmgr_proxy_group is "proxies"' in run.message, run.message
 
 
 def test_it_is_deployed_and_a_second_run_changes_nothing(with_proxy, figure):

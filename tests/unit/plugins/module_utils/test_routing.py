@@ -115,7 +115,8 @@ def test_the_addresses_of_proxies():
 
 
 @pytest.mark.parametrize('more, seen', [
-    ({}, None), ({'wanted': False, 'proxies': []}, None), ({'port': 5432}, 'repmgr_port and repmgr_health_port are 5432'),
+    ({}, None), ({'wanted': False, 'proxies': []}, None), ({'proxies': [], 'unknown_group': 'proxies'}, 'repmgr_proxy_group is "proxies"'),
+    ({'port': 5432}, 'repmgr_port and repmgr_health_port are 5432'),
     ({'rw_port': 5001}, 'repmgr_rw_port and repmgr_ro_port are 5001'), ({'ro_port': 'x'}, 'repmgr_ro_port is "x"'), ({'port': ''}, 'repmgr_health_port is "0"'),
     ({'stats_port': 70000}, 'repmgr_proxy_stats_port is "70000"'), ({'rw_port': 'x', 'proxies': []}, None),
     ({'wanted': False}, 'repmgr_health is false, and the group of proxies has p'), ({'ro_lag': '16 apples'}, 'repmgr_ro_lag is "16 apples"'),
