@@ -376,8 +376,10 @@ class Session:
         self.core, self.more, self.answered = {}, {}, None
 
     def fail(self):
+        # One that has answered is replaced at once: a session that somebody has ended fails one check, and a proxy drops a node after two.
+        had_answered = self.answered is not None
         self.close()
-        self.again = self.clock() + PAUSE
+        self.again = 0 if had_answered else self.clock() + PAUSE
 
     def close(self):
         process, self.process, self.asked, self.pid = self.process, None, None, None

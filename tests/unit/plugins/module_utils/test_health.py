@@ -476,7 +476,7 @@ def test_a_session_is_kept_and_asked_again(session):
 def test_a_session_that_ends_or_says_nothing_is_no_answer(session):
     session.says('die')
     assert answered(session) == {} and session.process is None
-    # It is not tried again at once.
+    # It has never answered, and is not tried again at once.
     assert session.ask(False) is False
     session.again = 0
     session.says('hang')
@@ -485,6 +485,23 @@ def test_a_session_that_ends_or_says_nothing_is_no_answer(session):
     assert session.late() and not session.hangs()
     session.asked -= 2
     assert session.hangs()
+
+
+def test_a_session_that_has_answered_is_replaced_at_once_when_it_ends(session):
+    session.says('core\t%s\n' % json.dumps(CORE))
+    answered(session)
+    session.process.kill()
+    session.process.wait()
+    # Whether that is seen when it is asked or when it should answer.
+    if session.ask(False):
+        assert session.read()
+    assert session.process is None and not session.counts()
+    assert answered(session)['timeline'] == 2 and session.counts()
+    # Once: one that has not answered since is waited for.
+    session.says('die')
+    assert answered(session) == {} and session.again == 0
+    assert answered(session) == {}
+    assert session.ask(False) is False
 
 
 def test_another_server_is_asked_anew(session, monkeypatch):
