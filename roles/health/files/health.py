@@ -489,7 +489,11 @@ class Connection:
             if self.output is None:
                 return None
             while self.output:
-                self.output = self.output[self.handle.send(self.output):]
+                sent = self.handle.send(self.output)
+                if not sent:
+                    # TLS on Python 2, where another Python raises SSL_ERROR_WANT_WRITE.
+                    return select.POLLOUT
+                self.output = self.output[sent:]
         except ssl.SSLError as exc:
             if exc.args[0] == ssl.SSL_ERROR_WANT_READ:
                 return select.POLLIN

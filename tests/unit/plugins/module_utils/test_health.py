@@ -333,6 +333,23 @@ def test_methods_and_paths_over_a_connection(served):
     assert ask(port, b'\x00\xff garbage\r\n\r\n') == b'HTTP/1.0 400 Bad Request\r\n\r\n'
 
 
+def test_an_answer_that_cannot_be_sent_yet_is_waited_for():
+    """SSLSocket.send of Python 2 says 0 then."""
+    class Handle:
+        says = [0, 2, 0, 1]
+
+        def send(self, data):
+            return self.says.pop(0)
+
+    connection = health.Connection(Handle(), 0, False)
+    connection.request, connection.output = ('GET', '/', {}), b'abc'
+    assert connection.step() == health.select.POLLOUT and connection.output == b'abc'
+    assert connection.step() == health.select.POLLOUT and connection.output == b'c'
+    with pytest.raises(EOFError):
+        connection.step()
+    assert connection.output == b''
+
+
 def test_a_request_has_an_end(served):
     port, dummy = served()
     assert ask(port, b'GET / HTTP/1.0\r\nX: ' + b'x' * health.REQUEST).startswith(b'HTTP/1.0 431 ')
