@@ -25,6 +25,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections import OrderedDict
 
 import fuse
@@ -43,6 +44,8 @@ PATIENCE = 0.8
 HANGS = 2
 # How long a server that does not answer is not asked again.
 PAUSE = 0.5
+# How long it stays after it could not listen; systemd starts it again at once.
+TAKEN = 5
 # From the connection to the last byte of the answer.
 CONNECTION = 3
 # A request with all of its headers; in bytes.
@@ -712,7 +715,13 @@ def main():
     begun, looked = marks(*watched), fuse.clock()
     with open(CONFIG) as handle:
         config = json.load(handle)
-    service = Service(config, listen(config['listen_port']))
+    try:
+        listener = listen(config['listen_port'])
+    except (IOError, OSError) as exc:
+        say('cannot listen on port %d: %s; ends in %d s, and systemd starts it again' % (config['listen_port'], exc, TAKEN))
+        time.sleep(TAKEN)
+        return 1
+    service = Service(config, listener)
     say('answers on port %d, by %s' % (config['listen_port'], 'HTTPS' if config['tls'] else 'HTTP'))
     while True:
         service.turn()

@@ -444,6 +444,19 @@ def test_a_certificate_that_is_renewed_is_shown(served, tmpdir):
     silent.close()
 
 
+def test_a_port_that_is_taken_is_named_and_not_tried_many_times_a_second(tmpdir, monkeypatch, capsys):
+    taken = health.listen(0)
+    port, slept = taken.getsockname()[1], []
+    tmpdir.join('health.json').write(json.dumps(dict(CONFIG, listen_port=port)))
+    monkeypatch.setattr(health, 'CONFIG', str(tmpdir.join('health.json')))
+    monkeypatch.setattr(health.time, 'sleep', slept.append)
+    try:
+        assert health.main() == 1
+    finally:
+        taken.close()
+    assert slept == [5] and 'cannot listen on port %d: ' % port in capsys.readouterr()[0]
+
+
 # -- the session with the server
 
 PSQL = '''#!%s
