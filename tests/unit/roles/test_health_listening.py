@@ -1,0 +1,72 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether the process of the unit itself listens on the port, as the hosts find it out."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def looks(host, tmpdir):
+    """looks(port, pid): (code, output) where systemd says that the main process is pid."""
+    def run(port, pid):
+        cmd = host.rendered(host.load('health', 'tasks', 'listening.yml')[0]['ansible.builtin.shell']['cmd'], repmgr_health_port=port, __repmgr_health_looks=2)
+        for name, text in (('systemctl', '[ "$1" = show ] && echo MainPID=%d || echo "$@"' % pid), ('journalctl', 'echo said'), ('ss', 'echo head; echo java')):
+            tmpdir.join(name).write('#!/bin/sh\n%s\n' % text)
+            tmpdir.join(name).chmod(0o755)
+        process = subprocess.Popen(['/bin/sh', '-c', cmd], stdout=subprocess.PIPE, env=dict(os.environ, PATH='%s:%s' % (tmpdir, os.environ['PATH'])))
+        return process.communicate()[0].decode().split('\n')[:-1], process.returncode
+    return run
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/net/tcp'), reason='Linux only')
+@pytest.mark.parametrize('family, address', [(socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1')])
+def test_the_process_of_the_unit_listens_or_another(looks, family, address):
+    handle = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        handle.bind((address, 0))
+    except (IOError, OSError):
+        pytest.skip('no ' + address)
+    port = handle.getsockname()[1]
+    other = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, close_fds=True)
+    try:
+        assert looks(port, os.getpid()) == (['main process %d' % os.getpid(), 'java', 'said'], 1)
+        handle.listen(1)
+        assert looks(port, os.getpid()) == (['reset-failed repmgr-health'], 0)
+        for pid in (other.pid, 0):
+            assert looks(port, pid) == (['main process %d' % pid, 'java', 'said'], 1)
+    finally:
+        handle.close()
+        other.communicate(b'\n')
+
+
+def test_a_run_that_changes_nothing_does_not_look(host):
+    check = host.load('health', 'tasks', 'install.yml')[-1]
+    assert check['ansible.builtin.include_tasks'] == 'listening.yml'
+
+    def seen(check_mode=False, **more):
+        found = dict(__repmgr_health_written={'changed': False}, __repmgr_health_unit_written={'changed': False},
+                     __repmgr_health_started={'changed': False, 'status': {'NRestarts': '0'}}, ansible_check_mode=check_mode)
+        found.update(more)
+        return host.rendered('{{ %s }}' % check['when'], **found) in (True, 'True')
+
+    assert not seen() and not seen(__repmgr_health_started={'changed': False, 'status': {}}) and not seen(__repmgr_health_started={'skipped': True})
+    for name in ('__repmgr_health_written', '__repmgr_health_unit_written', '__repmgr_health_started'):
+        assert seen(**{name: {'changed': True}}) and not seen(True, **{name: {'changed': True}})
+    # Where a run has failed at that before.
+    assert seen(__repmgr_health_started={'changed': False, 'status': {'NRestarts': '3'}})
+
+
+def test_it_looks_for_longer_than_a_program_stays_that_cannot_listen(host):
+    taken, = [line for line in host.file('health', 'files', 'health.py').split('\n') if line.startswith('TAKEN = ')]
+    assert host.load('health', 'vars', 'main.yml')['__repmgr_health_looks'] * 0.25 >= int(taken.split()[-1]) + 5
