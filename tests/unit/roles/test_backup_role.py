@@ -36,3 +36,9 @@ def test_all_units_that_are_written_can_be_removed(value):
     schedule = dict((kind, 'daily') for kind in ('full', 'differential', 'incremental'))
     written = [path.rpartition('/')[2] for path in value('__repmgr_backup_units', repmgr_backup_schedule=schedule)]
     assert sorted(value('__repmgr_backup_unit_names')) == sorted(written) and len(written) == 5
+
+
+@pytest.mark.parametrize('said, changed', [({'stdout': ''}, False), ({}, False), ({'stdout': '{"created": true}'}, True), ({'stdout': '{"created": false}'}, False)])
+def test_a_repository_that_cannot_be_made_ready_is_reported_by_the_next_task(host, said, changed):
+    task = host.load('backup', 'tasks', 'create.yml')[0]
+    assert host.rendered('{{ %s }}' % task['changed_when'], __repmgr_backup_created=dict(said, rc=1)) is changed
