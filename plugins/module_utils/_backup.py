@@ -37,6 +37,8 @@ _OPTIONS = {
     'azure': {'account': 'azure-account', 'container': 'azure-container', 'key': 'azure-key'},
     'gcs': {'bucket': 'gcs-bucket', 'key_file': 'gcs-key'},
 }
+# The file that says, once the collection has made the stanza or was told to take it over, of which repository that is true.
+MARKER = 'ours'
 # What makes a repository another one: the type, and these.
 _PLACE = ('account', 'bucket', 'container', 'path')
 # The folder of a repository is given to the server's user, and closed to others. None of these may be.
@@ -76,6 +78,12 @@ def normalized(repository):
     if kind not in REPOSITORIES:
         return None
     return dict(REPOSITORIES[kind][0], **dict(given, type=kind))
+
+
+def place(repository):
+    """What tells a repository from another one."""
+    values = normalized(repository)
+    return ' '.join([values['type']] + ['%s' % values[key] for key in _PLACE if key in values])
 
 
 def without_secrets(repository):
@@ -274,7 +282,7 @@ def files(settings):
     directory, to_host = settings['directory'], normalized(settings['repository'])['type'] == 'host'
     common = dict((key, '%s' % settings[key]) for key in ('tool', 'cluster', 'os_user'))
     common.update(max_age=int(settings['max_age']), lock=posixpath.join(settings['spool_path'], 'repmgr-%s.lock' % settings['cluster']), ssh=settings['ssh'],
-                  node_conf=posixpath.join(directory, 'node.conf'))
+                  node_conf=posixpath.join(directory, 'node.conf'), marker=posixpath.join(directory, MARKER), place=place(settings['repository']))
     nodes = dict((node['name'], dict((key, node[key]) for key in ('address', 'ssh_port', 'port', 'data_directory', 'socket_directory')))
                  for node in settings['nodes'])
     found = {

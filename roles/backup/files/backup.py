@@ -10,7 +10,7 @@ whether there is a standby to read from, it asks the nodes each time. As the ser
 
     repmgr-backup FILE full|differential|incremental   make a backup; on a standby: nothing
     repmgr-backup FILE watch                            make the one that is due after a change of primary, or the first one
-    repmgr-backup FILE create                           make the repository ready for the cluster
+    repmgr-backup FILE create [--take-over]             make the repository ready for the cluster
     repmgr-backup FILE info                             what the repository has, as JSON
     repmgr-backup FILE state                            what this node says of itself, as JSON
     repmgr-backup FILE remote                           what sshd starts for a peer (command= in authorized_keys)
@@ -160,11 +160,23 @@ def pgbackrest(words):
         raise Failed('%s ended with exit code %d: %s' % (words[-1], code, last_line(out, err)))
 
 
+def is_ours(settings):
+    """Whether the role has recorded that the collection made the stanza of this repository, or was told to take it over."""
+    try:
+        with open(settings['marker']) as handle:
+            return handle.read().strip() == settings['place']
+    except EnvironmentError:
+        return False
+
+
 def make(settings, kind):
     with Lock(settings):
         decision, dummy = chosen(settings)
         if decision is None:
             return {'made': False, 'why': 'this node is no primary'}
+        # A backup also removes those that are older than the retention.
+        if not is_ours(settings):
+            raise Failed('no backup is made: it is not recorded in %s that this collection has set up the repository; run site' % settings['marker'])
         pgbackrest(_backup.backup_command(settings, settings.get('nodes') or {}, decision, kind))
     last = info(settings)['last']
     return {'made': True, 'from': decision['standby'] or decision['primary'], 'backup': last}
@@ -177,14 +189,21 @@ def watch(settings):
     return make(settings, kind) if kind else {'made': False, 'why': 'none is due'}
 
 
-def create(settings):
-    """The repository knows the cluster. pgBackRest does nothing where that is so already."""
+def create(settings, take_over=False):
+    """The repository knows the cluster. pgBackRest does nothing where that is so already.
+
+    Without a backup there is nothing to lose, and it may be what a run has left that was killed before it was recorded.
+    """
     decision, dummy = chosen(settings)
     if decision is None:
         return {'created': False, 'lacks_backup': False}
     judged = info(settings)
     if judged['state'] == 'unreachable':
         raise Failed(judged['reason'])
+    if judged['count'] and not take_over and not is_ours(settings):
+        raise Failed('the repository has %d backups of a cluster %s that this collection has not set up there, the last one %s; they would be removed by '
+                     'repmgr_backup_retention. Set another repmgr_backup_repository.path, or repmgr_backup_take_over: true if they are of this cluster' % (
+                         judged['count'], settings['cluster'], judged['last']['label']))
     if judged['state'] == 'no_stanza':
         pgbackrest(_backup.create_command(settings, settings.get('nodes') or {}, decision))
     return {'created': judged['state'] == 'no_stanza', 'lacks_backup': not judged['count']}
@@ -205,10 +224,11 @@ def main():
     parser = argparse.ArgumentParser(prog='repmgr-backup', description='Makes the backups of a cluster.')
     parser.add_argument('file', help='node.json or repository.json')
     parser.add_argument('command', choices=list(_backup.TYPES) + ['watch', 'create', 'info', 'state', 'remote'])
+    parser.add_argument('--take-over', action='store_true', help='create: even if the repository has backups that this collection has not made')
     options = parser.parse_args()
     with open(options.file) as handle:
         settings = json.load(handle)
-    others = {'watch': watch, 'create': create, 'info': info, 'state': own_state, 'remote': remote}
+    others = {'watch': watch, 'create': lambda given: create(given, options.take_over), 'info': info, 'state': own_state, 'remote': remote}
     try:
         said = others[options.command](settings) if options.command in others else make(settings, options.command)
     except Failed as exc:

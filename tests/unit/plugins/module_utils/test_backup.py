@@ -198,6 +198,14 @@ def test_a_repository_that_all_data_nodes_reach(repository, expected):
     assert json.loads(files['node.json'])['makes'] is True
 
 
+def test_what_tells_a_repository_from_another_one():
+    assert _backup.place({'type': 'host'}) == 'host /var/lib/pgbackrest' and _backup.place(S3) == 's3 b /pgbackrest'
+    for files in (_backup.files(SETTINGS), _backup.files(dict(SETTINGS, repository=S3))):
+        for name in [name for name in files if name.endswith('.json')]:
+            told = json.loads(files[name])
+            assert told['marker'] == '/etc/pgfleet/backup/main/ours' and told['place'] in ('host /var/lib/pgbackrest', 's3 b /pgbackrest')
+
+
 # -- who makes a backup
 
 @pytest.mark.parametrize('states, primary, standby', [
