@@ -38,7 +38,29 @@ def test_all_units_that_are_written_can_be_removed(value):
     assert sorted(value('__repmgr_backup_unit_names')) == sorted(written) and len(written) == 5
 
 
-@pytest.mark.parametrize('said, changed', [({'stdout': ''}, False), ({}, False), ({'stdout': '{"created": true}'}, True), ({'stdout': '{"created": false}'}, False)])
+@pytest.mark.parametrize('said, changed', [
+    ({'stdout': ''}, False), ({}, False), ({'stdout': '{"created": true}'}, True), ({'stdout': '{"created": false}'}, False),
+])
 def test_a_repository_that_cannot_be_made_ready_is_reported_by_the_next_task(host, said, changed):
     task = host.load('backup', 'tasks', 'create.yml')[0]
     assert host.rendered('{{ %s }}' % task['changed_when'], __repmgr_backup_created=dict(said, rc=1)) is changed
+
+
+@pytest.mark.parametrize('other, kept', [([], False), (['/etc/pgfleet/backup/lab/node.json'], False), (['/etc/pgfleet/backup/lab-eu/repository.json'], True)])
+def test_the_program_stays_as_long_as_another_cluster_needs_it(host, other, kept):
+    task, = [task for task in host.load('backup', 'tasks', 'remove.yml') if task['name'].startswith('Remove the backup program')]
+    given = of_the_role(host, __repmgr_backup_host='r', __repmgr_backup_found={'files': []},
+                        __repmgr_backup_configured={'files': [{'path': path} for path in other]})
+    files = host.rendered(task['loop'], **dict(given, **task['vars']))
+    assert ('/usr/local/sbin/repmgr-backup' not in files) is kept and files[-1] == '/etc/pgfleet/backup/lab/node.json'
+
+
+def test_a_node_is_removed_without_the_host_of_the_repository(host):
+    """Votes first; and the program stays on a witness that keeps the repository."""
+    tasks = host.play('remove_node')['tasks']
+    names = [task['name'] for task in tasks]
+    assert names.index('Update the votes on the primary') < names.index('Remove the target from the backup repository') < names.index('Show the cluster status')
+    task = tasks[names.index("Remove the collection's files from the target")]
+    places = dict.fromkeys(('__repmgr_conf', '__repmgr_config_dir', '__repmgr_service'), 'x')
+    files = host.rendered(task['loop'], **places)
+    assert '/usr/local/sbin/repmgr-backup' not in files and '/usr/local/sbin/repmgr-guard' in files
