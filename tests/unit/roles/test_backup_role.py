@@ -12,6 +12,8 @@ import fnmatch
 
 import pytest
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup
+
 
 def of_the_role(host, **given):
     return dict(host.load('backup', 'vars', 'main.yml'), **given)
@@ -64,3 +66,10 @@ def test_a_node_is_removed_without_the_host_of_the_repository(host):
     places = dict.fromkeys(('__repmgr_conf', '__repmgr_config_dir', '__repmgr_service'), 'x')
     files = host.rendered(task['loop'], **places)
     assert '/usr/local/sbin/repmgr-backup' not in files and '/usr/local/sbin/repmgr-guard' in files
+
+
+def test_the_schedule_is_understood_by_the_systemd_of_centos_7(host):
+    """Version 219 has no ranges of days."""
+    schedule = host.load('common', 'defaults', 'main.yml')['repmgr_backup_schedule']
+    assert schedule == host.load('common', 'meta', 'argument_specs.yml')['argument_specs']['main']['options']['repmgr_backup_schedule']['default']
+    assert not [value for value in schedule.values() if '..' in value or not _backup.is_calendar(value)]

@@ -104,7 +104,8 @@ def test_input_that_is_refused(changes, seen):
 
 
 @pytest.mark.parametrize('text, right', [
-    ('Sun 02:00', True), ('Mon..Sat 02:00', True), ('Mon,Wed 02:00:30', True), ('daily', True), ('*-*-* 0/6:30', True), ('2026-*-01 02:00 UTC', True),
+    ('Sun 02:00', True), ('Mon..Sat 02:00', True), ('Mon,Tue,Wed,Thu,Fri,Sat 02:00', True), ('Mon,Wed 02:00:30', True), ('daily', True),
+    ('*-*-* 0/6:30', True), ('2026-*-01 02:00 UTC', True),
     ('Sat 04:00 Europe/Berlin', True), ('', False), ('0 2 * * 0', False), ('tomorrow', False), ('02:00\nExecStart=/bin/sh', False), ('Sun 02:00; x', False),
     ('%i', False),
 ])
