@@ -15,7 +15,7 @@ whether there is a standby to read from, it asks the nodes each time. As the ser
     repmgr-backup FILE state                            what this node says of itself, as JSON
     repmgr-backup FILE remote                           what sshd starts for a peer (command= in authorized_keys)
 
-FILE: node.json or repository.json. Exit code 75: another backup is being made.
+FILE: node.json or repository.json. watch gives up with exit code 75 while another backup is being made; the others wait for it, for an hour.
 
 Standard library only, Python 2.7 and 3.
 """
@@ -33,12 +33,16 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup
 
 # Seconds. A node that does not answer is not waited for; a backup is, but not for ever.
 LOOK = 30
 LIMIT = 24 * 3600
+# A backup of the schedule waits for another one, or it would be missing until its next time, which may be a week away.
+WAIT = 3600
+POLL = 10
 BUSY = 75
 # Two of them: a function that does not work in recovery must not even be in the statement there.
 _STANDBY = """
@@ -121,19 +125,30 @@ def info(settings):
 class Lock:
     """One at a time of each cluster on a host; it ends with the process."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, wait=0):
         self._path = settings['lock']
+        self._wait = wait
         self._handle = None
 
     def __enter__(self):
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        waited = 0
+        while not self._taken():
+            if waited >= self._wait:
+                raise Failed('another backup of the cluster is being made on this host%s' % (', for more than %d s' % waited if waited else ''),
+                             1 if self._wait else BUSY)
+            time.sleep(POLL)
+            waited += POLL
+        return self
+
+    def _taken(self):
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except EnvironmentError as exc:
             if exc.errno in (errno.EAGAIN, errno.EACCES):
-                raise Failed('another backup of the cluster is being made on this host', BUSY)
+                return False
             raise
-        return self
+        return True
 
     def __exit__(self, *dummy):
         os.close(self._handle)
@@ -169,8 +184,8 @@ def is_ours(settings):
         return False
 
 
-def make(settings, kind):
-    with Lock(settings):
+def make(settings, kind, wait=0):
+    with Lock(settings, wait):
         decision, dummy = chosen(settings)
         if decision is None:
             return {'made': False, 'why': 'this node is no primary'}
@@ -230,7 +245,7 @@ def main():
         settings = json.load(handle)
     others = {'watch': watch, 'create': lambda given: create(given, options.take_over), 'info': info, 'state': own_state, 'remote': remote}
     try:
-        said = others[options.command](settings) if options.command in others else make(settings, options.command)
+        said = others[options.command](settings) if options.command in others else make(settings, options.command, WAIT)
     except Failed as exc:
         sys.stderr.write('%s\n' % exc)
         return exc.code

@@ -102,6 +102,32 @@ def test_one_at_a_time(hosts):
     assert program.make(found.settings, 'full')['made'] is True
 
 
+@pytest.mark.parametrize('ends_after, made', [(1, True), (1800, True), (7200, False)])
+def test_a_backup_of_the_schedule_waits_for_another_one(hosts, monkeypatch, ends_after, made):
+    found, slept = hosts({'a': PRIMARY}), []
+    held = program.Lock(found.settings)
+    held.__enter__()
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if sum(slept) >= ends_after and sum(slept) - seconds < ends_after:
+            held.__exit__()
+    monkeypatch.setattr(program.time, 'sleep', sleep)
+    monkeypatch.setattr(program.sys, 'argv', ['repmgr-backup', '/f', 'full'])
+    monkeypatch.setattr(program.json, 'load', lambda handle: found.settings)
+    monkeypatch.setitem(program.__dict__, 'open', lambda path: open(os.devnull if path == '/f' else path))
+    assert (program.main() == 0) is made and len(found.ran) == made and sum(slept) <= program.WAIT
+
+
+def test_the_watch_does_not_wait(hosts, monkeypatch):
+    found = hosts({'a': PRIMARY})
+    monkeypatch.setattr(program.time, 'sleep', lambda seconds: pytest.fail('it waited'))
+    with program.Lock(found.settings):
+        with pytest.raises(program.Failed) as failed:
+            program.watch(found.settings)
+    assert failed.value.code == program.BUSY
+
+
 @pytest.mark.parametrize('backups, timeline, kind', [([], 2, '--type=full'), ([BACKUP], 2, None), ([BACKUP], 3, '--type=incr')])
 def test_what_the_watch_makes(hosts, backups, timeline, kind):
     found = hosts({'a': dict(PRIMARY, timeline=timeline)}, backups=backups)
