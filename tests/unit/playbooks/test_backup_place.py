@@ -72,3 +72,20 @@ def test_a_folder_of_somebody_else_is_not_taken(tmp_path):
     (tmp_path / 'repository' / '.hidden').mkdir(parents=True)
     code, text = run(tmp_path, {}, os_user='nobody')
     assert code != 0 and 'belongs to %s and has .hidden' % getpass.getuser() in text and 'goes on: ' not in text, text
+
+
+@pytest.mark.parametrize('code, ready', [(0, True), (1, False)])
+def test_who_has_configured_the_repository_and_whether_it_is_ready(tmp_path, code, ready):
+    """Both are asked of all hosts, most of which have nothing to say."""
+    with open(os.path.join(ROOT, 'roles', 'backup', 'tasks', 'repository.yml')) as handle:
+        task, = [task for task in yaml.safe_load(handle) if '__repmgr_backup_made_ready' in task.get('vars', {})]
+    inventory(tmp_path, {'ansible_connection': 'local', '__repmgr_record': {'initial_role': 'standby', 'name': '{{ inventory_hostname }}'}})
+    with open(os.path.join(ROOT, 'roles', 'backup', 'vars', 'main.yml')) as handle:
+        given = dict(yaml.safe_load(handle), __repmgr_members=['a1', 'a2'])
+    (tmp_path / 'play.yml').write_text(yaml.safe_dump([{'name': 'Check', 'hosts': 'a1:a2', 'gather_facts': False, 'vars': given, 'tasks': [
+        {'name': 'Set what only one has', 'ansible.builtin.set_fact': {'__repmgr_backup_host_keys': {}, '__repmgr_backup_created': {'rc': code}},
+         'when': 'inventory_hostname == "a2"'},
+        {'name': 'Show both', 'vars': task['vars'],
+         'ansible.builtin.debug': {'msg': 'by {{ __repmgr_backup_spoke }}, ready {{ __repmgr_backup_made_ready | bool }}'}}]}]))
+    done, text = playbook_run(tmp_path, 'play.yml', [])
+    assert done == 0 and text.count('by a2, ready %s' % ready) == 2, text

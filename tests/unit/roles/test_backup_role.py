@@ -73,3 +73,18 @@ def test_the_schedule_is_understood_by_the_systemd_of_centos_7(host):
     schedule = host.load('common', 'defaults', 'main.yml')['repmgr_backup_schedule']
     assert schedule == host.load('common', 'meta', 'argument_specs.yml')['argument_specs']['main']['options']['repmgr_backup_schedule']['default']
     assert not [value for value in schedule.values() if '..' in value or not _backup.is_calendar(value)]
+
+
+@pytest.mark.parametrize('members, spoke, refused', [
+    ({'a': {}, 'b': {'__repmgr_backup_host_keys': {}, '__repmgr_backup_host_version': {'stdout': 'pgBackRest 2.45'}}}, 'b', False),
+    ({'a': {}, 'b': {'__repmgr_backup_host_keys': {}, '__repmgr_backup_host_version': {'stdout': 'pgBackRest 2.50'}}}, 'b', True),
+    ({'a': {}, 'b': {}}, '', None),
+])
+def test_every_data_node_compares_its_version(host, members, spoke, refused):
+    """Not only the one that has configured the host of the repository."""
+    given = of_the_role(host, __repmgr_members=['a', 'b'], hostvars=dict((name, dict(more, inventory_hostname=name)) for name, more in members.items()),
+                        __repmgr_backup_node_version={'stdout': 'pgBackRest 2.45'})
+    configured, same = [task['ansible.builtin.assert']['that'] for task in host.load('backup', 'tasks', 'access.yml')[:2]]
+    assert host.rendered(given['__repmgr_backup_spoke'], **given) == spoke
+    assert host.rendered('{{ %s }}' % configured, **given) is bool(spoke)
+    assert refused is None or host.rendered('{{ %s }}' % same, **given) is not refused
