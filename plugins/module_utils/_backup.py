@@ -63,7 +63,7 @@ _REMOTE = {
     'repo': ('archive-get', 'archive-push', 'check', 'info', 'restore', 'verify', 'manifest', 'repo-get', 'repo-ls'),
     'pg': ('backup', 'check', 'stanza-create', 'stanza-upgrade', 'stanza-delete'),
 }
-# Where it would write, what it would run, and where the rest of the configuration is read from, and so whatever a peer could turn it into.
+# Where it would write, what it would run, and where the rest of the configuration is read from.
 _NOT_FOR_PEERS = re.compile(
     '(?:no-|reset-)?(?:cmd|config-|log-path|lock-path|spool-path|tls-|repo[0-9]*-(?:path|type|host|cipher|s3|gcs|azure|storage))|(?:no-|reset-)config')
 _FIXED = ('config', 'config-path', 'config-include-path', 'stanza')
@@ -357,7 +357,10 @@ def command(settings, name, *options):
 
 
 def is_allowed(words, side, settings):
-    """Whether what a peer asks for over SSH is the other half of pgBackRest, with our configuration, for our cluster. side: what this host is, repo or pg."""
+    """Whether what a peer asks for over SSH is the other half of pgBackRest, with our configuration, for our cluster. side: what this host is, repo or pg.
+
+    That keeps other commands out, not a hostile peer: whichever command it is started for, the other half reads, writes and removes files, and runs SQL.
+    """
     if not words or words[0] not in ('pgbackrest', '/usr/bin/pgbackrest'):
         return False
     name, dummy, role = words[-1].partition(':')

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""repmgr-backup: makes the backups of a cluster, and lets its peers in for that and nothing else.
+"""repmgr-backup: makes the backups of a cluster, and starts the other half of pgBackRest for its peers.
 
 It runs on the host of the repository, or, where data nodes write to a repository that all of them reach, on each data node. Who is primary, and
 whether there is a standby to read from, it asks the nodes each time. As the server's user. Decisions are in _backup.py.
@@ -225,7 +225,7 @@ def create(settings, take_over=False):
 
 
 def remote(settings):
-    """In place of a shell. What is asked for is taken apart as a shell would, and given to none."""
+    """In place of a shell. What is asked for is taken apart as a shell would, and given to none. It is no fence: see _backup.is_allowed."""
     asked = os.environ.get('SSH_ORIGINAL_COMMAND', '')
     if asked == 'repmgr-backup-state' and settings['side'] == 'pg':
         return own_state(settings)
