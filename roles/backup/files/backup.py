@@ -211,7 +211,8 @@ def create(settings, take_over=False):
     """
     decision, dummy = chosen(settings)
     if decision is None:
-        return {'created': False, 'lacks_backup': False}
+        # What is not looked at must not be recorded as the cluster's.
+        raise Failed('the server of this host is no primary')
     judged = info(settings)
     if judged['state'] == 'unreachable':
         raise Failed(judged['reason'])

@@ -92,3 +92,13 @@ def test_who_has_configured_the_repository_and_whether_it_is_ready(tmp_path, cod
          'ansible.builtin.debug': {'msg': 'by {{ __repmgr_backup_spoke }}, ready {{ __repmgr_backup_made_ready | bool }}'}}]}]))
     done, text = playbook_run(tmp_path, 'play.yml', [])
     assert done == 0 and text.count('by a2, ready %s' % ready) == 2, text
+
+
+@pytest.mark.parametrize('conf, refused', [(SECRET, False), ('another', True)])
+def test_where_data_nodes_write_to_the_repository_each_looks_at_its_own_configuration(tmp_path, conf, refused):
+    (tmp_path / 'etc').mkdir()
+    (tmp_path / 'etc' / 'node.conf').write_text('[global]\nrepo1-path=/nfs/backup\nrepo1-cipher-pass=%s\n' % conf)
+    code, text = run(tmp_path, GONE, repository={'type': 'directory', 'path': '/nfs/backup'})
+    assert (code != 0) is refused and text.count('goes on: True') == 2 * (not refused), text
+    for name in ('a1', 'a2'):
+        assert ('%s: repmgr_backup_cipher_pass is another one' % name in text) is refused

@@ -159,6 +159,13 @@ def test_backups_that_somebody_else_made_are_not_taken_over(hosts, ours, code, b
         program.create(found.settings, take_over)
 
 
+def test_a_standby_does_not_say_whose_the_repository_is(hosts):
+    found = hosts({'here': STANDBY}, central=False, backups=[BACKUP], ours='')
+    with pytest.raises(program.Failed):
+        program.create(found.settings)
+    assert found.ran == []
+
+
 @pytest.mark.parametrize('ours', ['', 'host /srv/other'])
 def test_no_backup_is_made_before_it_is_recorded_whose_repository_it_is(hosts, ours):
     found = hosts({'a': PRIMARY}, ours=ours)
