@@ -273,6 +273,12 @@ def backup_files(settings):
     return _backup.files(settings)
 
 
+def backup_place_problems(seen, wanted):
+    if not isinstance(seen, dict) or not isinstance(wanted, dict):
+        raise AnsibleFilterError('backup_place_problems needs two dictionaries')
+    return [dict(zip(('seen', 'expected', 'next'), problem)) for problem in _backup.place_problems(seen, wanted)]
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -314,4 +320,5 @@ class FilterModule(object):
             'reason': reason,
             'backup_repository': backup_repository,
             'backup_files': backup_files,
+            'backup_place_problems': backup_place_problems,
         }

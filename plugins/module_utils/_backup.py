@@ -37,6 +37,14 @@ _OPTIONS = {
     'azure': {'account': 'azure-account', 'container': 'azure-container', 'key': 'azure-key'},
     'gcs': {'bucket': 'gcs-bucket', 'key_file': 'gcs-key'},
 }
+# The file that says, once the collection has made the stanza or was told to take it over, of which repository that is true.
+MARKER = 'ours'
+# What makes a repository another one: the type, and these.
+_PLACE = ('account', 'bucket', 'container', 'path')
+# The folder of a repository is given to the server's user, and closed to others. None of these may be.
+_NOT_TO_GIVE_AWAY = frozenset('/' + path for path in (
+    'bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr usr/bin usr/lib usr/local usr/sbin usr/share var var/backups var/cache '
+    'var/lib var/lib/pgsql var/lib/postgresql var/log var/mail var/opt var/run var/spool var/tmp').split())
 _PATH = re.compile(r'/[A-Za-z0-9_.,:@+=/-]+\Z')
 _SIZE = re.compile(r'([1-9][0-9]*)(MB|GB|TB)\Z')
 _DAYS = '(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*'
@@ -55,7 +63,7 @@ _REMOTE = {
     'repo': ('archive-get', 'archive-push', 'check', 'info', 'restore', 'verify', 'manifest', 'repo-get', 'repo-ls'),
     'pg': ('backup', 'check', 'stanza-create', 'stanza-upgrade', 'stanza-delete'),
 }
-# Where it would write, what it would run, and where the rest of the configuration is read from, and so whatever a peer could turn it into.
+# Where it would write, what it would run, and where the rest of the configuration is read from.
 _NOT_FOR_PEERS = re.compile(
     '(?:no-|reset-)?(?:cmd|config-|log-path|lock-path|spool-path|tls-|repo[0-9]*-(?:path|type|host|cipher|s3|gcs|azure|storage))|(?:no-|reset-)config')
 _FIXED = ('config', 'config-path', 'config-include-path', 'stanza')
@@ -70,6 +78,12 @@ def normalized(repository):
     if kind not in REPOSITORIES:
         return None
     return dict(REPOSITORIES[kind][0], **dict(given, type=kind))
+
+
+def place(repository):
+    """What tells a repository from another one."""
+    values = normalized(repository)
+    return ' '.join([values['type']] + ['%s' % values[key] for key in _PLACE if key in values])
 
 
 def without_secrets(repository):
@@ -152,6 +166,9 @@ def _repository_problems(backup):
     if 'path' not in missing and (not _PATH.match(path) or re.search(r'(^|/)\.\.(/|$)', path) or posixpath.normpath(path) == '/'):
         found.append(('repmgr_backup_repository.path is "%s"' % path, 'the absolute path of a folder, without blanks, quotes and ..',
                       'Correct repmgr_backup_repository.'))
+    elif kind in ('host', 'directory') and posixpath.normpath(path) in _NOT_TO_GIVE_AWAY:
+        found.append(('repmgr_backup_repository.path is "%s", which the system uses' % path, 'a folder of its own, because its owner and mode are changed',
+                      'Set repmgr_backup_repository.path to a folder below it.'))
     data = '%s' % (backup.get('data_directory') or '',)
     if data and (path + '/').startswith(data.rstrip('/') + '/'):
         found.append(('repmgr_backup_repository.path is "%s", which is in repmgr_data_directory' % path, 'a folder elsewhere', 'Correct one of them.'))
@@ -166,6 +183,41 @@ def _repository_problems(backup):
             found.append(('the repository is on %s, a data node' % hosts[0], 'another host, because it would be lost with that node',
                           'Put another host into group %s, which may be the witness.' % backup.get('group')))
     return found
+
+
+# -- the place of the repository, before anything is written there
+
+def place_problems(seen, wanted):
+    """[(seen, expected, what to do)] of what stands where the repository is to be.
+
+    seen: {conf: its configuration, '' where there is none; folder: {exists, directory, owner, entries}, {} where no host keeps it}; wanted: {repository,
+    cipher_pass, os_user}. The pass is in none of the texts.
+    """
+    found, folder, path = [], seen.get('folder') or {}, normalized(wanted['repository'])['path']
+    # A filesystem that was just made has lost+found.
+    entries = sorted(set(folder.get('entries') or []) - set(['lost+found']))
+    if folder.get('exists') and not folder.get('directory'):
+        found.append(('%s is no directory' % path, 'a directory, or nothing', 'Set another repmgr_backup_repository.path, or move it away.'))
+    elif folder.get('exists') and folder.get('owner') != wanted['os_user'] and entries:
+        found.append(('%s belongs to %s and has %s' % (path, folder.get('owner') or '?', ', '.join(entries[:3]) + (', ...' if entries[3:] else '')),
+                      'an empty directory, or one of %s' % wanted['os_user'],
+                      'Set another repmgr_backup_repository.path; if that is an earlier repository, give it to %s.' % wanted['os_user']))
+    before = _repository_options(line.partition('=')[::2] for line in seen.get('conf', '').splitlines())
+    after = _repository_options((key, '%s' % value) for key, value in _writes_to(wanted['repository'], wanted['cipher_pass']) if value not in (None, ''))
+    if before and before[0] == after[0] and before[1] != after[1]:
+        found.append(('%s than that with which the repository in %s was set up' % (
+            'repmgr_backup_cipher_pass is another one' if before[1] and after[1] else
+            'repmgr_backup_cipher_pass is empty, which is another one' if before[1] else 'repmgr_backup_cipher_pass is set, which is another one', path),
+            'the same, because with another one its backups cannot be read, and it cannot be changed',
+            'Restore the former value of repmgr_backup_cipher_pass, or set another repmgr_backup_repository.path for a new repository.'))
+    return found
+
+
+def _repository_options(options):
+    """(what makes it this repository, its pass) of the options of a configuration, or None where it has none."""
+    given = dict((key, value) for key, value in options if key.startswith('repo1-'))
+    place = tuple((key, value) for key, value in sorted(given.items()) if key == 'repo1-type' or key.rpartition('-')[2] in _PLACE)
+    return (place, given.get('repo1-cipher-pass', '')) if 'repo1-path' in given else None
 
 
 # -- configuration
@@ -185,17 +237,22 @@ def _common(settings):
             ('compress-type', 'gz'), ('compress-level', '3'), ('start-fast', 'y'), ('archive-timeout', BACKUP_TIMEOUT)]
 
 
-def _keeps(settings):
-    """The options of whoever writes to the repository itself."""
-    repository = normalized(settings['repository'])
+def _writes_to(repository, cipher_pass):
+    repository = normalized(repository)
     kind = repository['type']
     options = [] if kind in ('host', 'directory') else [('repo1-type', kind)]
     options += [('repo1-path', repository['path'])]
     options += [('repo1-%s' % option, repository.get(key)) for key, option in sorted(_OPTIONS.get(kind, {}).items())]
-    if settings.get('cipher_pass'):
-        options += [('repo1-cipher-type', 'aes-256-cbc'), ('repo1-cipher-pass', settings['cipher_pass'])]
+    if cipher_pass:
+        options += [('repo1-cipher-type', 'aes-256-cbc'), ('repo1-cipher-pass', cipher_pass)]
+    return options
+
+
+def _keeps(settings):
+    """The options of whoever writes to the repository itself."""
     retention = settings['retention']
-    return options + [('repo1-retention-full', retention['full']), ('repo1-retention-diff', retention.get('differential'))]
+    return _writes_to(settings['repository'], settings.get('cipher_pass')) + [
+        ('repo1-retention-full', retention['full']), ('repo1-retention-diff', retention.get('differential'))]
 
 
 def node_conf(settings):
@@ -225,7 +282,7 @@ def files(settings):
     directory, to_host = settings['directory'], normalized(settings['repository'])['type'] == 'host'
     common = dict((key, '%s' % settings[key]) for key in ('tool', 'cluster', 'os_user'))
     common.update(max_age=int(settings['max_age']), lock=posixpath.join(settings['spool_path'], 'repmgr-%s.lock' % settings['cluster']), ssh=settings['ssh'],
-                  node_conf=posixpath.join(directory, 'node.conf'))
+                  node_conf=posixpath.join(directory, 'node.conf'), marker=posixpath.join(directory, MARKER), place=place(settings['repository']))
     nodes = dict((node['name'], dict((key, node[key]) for key in ('address', 'ssh_port', 'port', 'data_directory', 'socket_directory')))
                  for node in settings['nodes'])
     found = {
@@ -300,7 +357,10 @@ def command(settings, name, *options):
 
 
 def is_allowed(words, side, settings):
-    """Whether what a peer asks for over SSH is the other half of pgBackRest, with our configuration, for our cluster. side: what this host is, repo or pg."""
+    """Whether what a peer asks for over SSH is the other half of pgBackRest, with our configuration, for our cluster. side: what this host is, repo or pg.
+
+    That keeps other commands out, not a hostile peer: whichever command it is started for, the other half reads, writes and removes files, and runs SQL.
+    """
     if not words or words[0] not in ('pgbackrest', '/usr/bin/pgbackrest'):
         return False
     name, dummy, role = words[-1].partition(':')

@@ -3,19 +3,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""repmgr-backup: makes the backups of a cluster, and lets its peers in for that and nothing else.
+"""repmgr-backup: makes the backups of a cluster, and starts the other half of pgBackRest for its peers.
 
 It runs on the host of the repository, or, where data nodes write to a repository that all of them reach, on each data node. Who is primary, and
 whether there is a standby to read from, it asks the nodes each time. As the server's user. Decisions are in _backup.py.
 
     repmgr-backup FILE full|differential|incremental   make a backup; on a standby: nothing
     repmgr-backup FILE watch                            make the one that is due after a change of primary, or the first one
-    repmgr-backup FILE create                           make the repository ready for the cluster
+    repmgr-backup FILE create [--take-over]             make the repository ready for the cluster
     repmgr-backup FILE info                             what the repository has, as JSON
     repmgr-backup FILE state                            what this node says of itself, as JSON
     repmgr-backup FILE remote                           what sshd starts for a peer (command= in authorized_keys)
 
-FILE: node.json or repository.json. Exit code 75: another backup is being made.
+FILE: node.json or repository.json. watch gives up with exit code 75 while another backup is being made; the others wait for it, for an hour.
 
 Standard library only, Python 2.7 and 3.
 """
@@ -33,12 +33,16 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup
 
 # Seconds. A node that does not answer is not waited for; a backup is, but not for ever.
 LOOK = 30
 LIMIT = 24 * 3600
+# A backup of the schedule waits for another one, or it would be missing until its next time, which may be a week away.
+WAIT = 3600
+POLL = 10
 BUSY = 75
 # Two of them: a function that does not work in recovery must not even be in the statement there.
 _STANDBY = """
@@ -121,19 +125,30 @@ def info(settings):
 class Lock:
     """One at a time of each cluster on a host; it ends with the process."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, wait=0):
         self._path = settings['lock']
+        self._wait = wait
         self._handle = None
 
     def __enter__(self):
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        waited = 0
+        while not self._taken():
+            if waited >= self._wait:
+                raise Failed('another backup of the cluster is being made on this host%s' % (', for more than %d s' % waited if waited else ''),
+                             1 if self._wait else BUSY)
+            time.sleep(POLL)
+            waited += POLL
+        return self
+
+    def _taken(self):
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except EnvironmentError as exc:
             if exc.errno in (errno.EAGAIN, errno.EACCES):
-                raise Failed('another backup of the cluster is being made on this host', BUSY)
+                return False
             raise
-        return self
+        return True
 
     def __exit__(self, *dummy):
         os.close(self._handle)
@@ -160,11 +175,23 @@ def pgbackrest(words):
         raise Failed('%s ended with exit code %d: %s' % (words[-1], code, last_line(out, err)))
 
 
-def make(settings, kind):
-    with Lock(settings):
+def is_ours(settings):
+    """Whether the role has recorded that the collection made the stanza of this repository, or was told to take it over."""
+    try:
+        with open(settings['marker']) as handle:
+            return handle.read().strip() == settings['place']
+    except EnvironmentError:
+        return False
+
+
+def make(settings, kind, wait=0):
+    with Lock(settings, wait):
         decision, dummy = chosen(settings)
         if decision is None:
             return {'made': False, 'why': 'this node is no primary'}
+        # A backup also removes those that are older than the retention.
+        if not is_ours(settings):
+            raise Failed('no backup is made: it is not recorded in %s that this collection has set up the repository; run site' % settings['marker'])
         pgbackrest(_backup.backup_command(settings, settings.get('nodes') or {}, decision, kind))
     last = info(settings)['last']
     return {'made': True, 'from': decision['standby'] or decision['primary'], 'backup': last}
@@ -177,21 +204,29 @@ def watch(settings):
     return make(settings, kind) if kind else {'made': False, 'why': 'none is due'}
 
 
-def create(settings):
-    """The repository knows the cluster. pgBackRest does nothing where that is so already."""
+def create(settings, take_over=False):
+    """The repository knows the cluster. pgBackRest does nothing where that is so already.
+
+    Without a backup there is nothing to lose, and it may be what a run has left that was killed before it was recorded.
+    """
     decision, dummy = chosen(settings)
     if decision is None:
-        return {'created': False, 'lacks_backup': False}
+        # What is not looked at must not be recorded as the cluster's.
+        raise Failed('the server of this host is no primary')
     judged = info(settings)
     if judged['state'] == 'unreachable':
         raise Failed(judged['reason'])
+    if judged['count'] and not take_over and not is_ours(settings):
+        raise Failed('the repository has %d backups of a cluster %s that this collection has not set up there, the last one %s; they would be removed by '
+                     'repmgr_backup_retention. Set another repmgr_backup_repository.path, or repmgr_backup_take_over: true if they are of this cluster' % (
+                         judged['count'], settings['cluster'], judged['last']['label']))
     if judged['state'] == 'no_stanza':
         pgbackrest(_backup.create_command(settings, settings.get('nodes') or {}, decision))
     return {'created': judged['state'] == 'no_stanza', 'lacks_backup': not judged['count']}
 
 
 def remote(settings):
-    """In place of a shell. What is asked for is taken apart as a shell would, and given to none."""
+    """In place of a shell. What is asked for is taken apart as a shell would, and given to none. It is no fence: see _backup.is_allowed."""
     asked = os.environ.get('SSH_ORIGINAL_COMMAND', '')
     if asked == 'repmgr-backup-state' and settings['side'] == 'pg':
         return own_state(settings)
@@ -205,12 +240,13 @@ def main():
     parser = argparse.ArgumentParser(prog='repmgr-backup', description='Makes the backups of a cluster.')
     parser.add_argument('file', help='node.json or repository.json')
     parser.add_argument('command', choices=list(_backup.TYPES) + ['watch', 'create', 'info', 'state', 'remote'])
+    parser.add_argument('--take-over', action='store_true', help='create: even if the repository has backups that this collection has not made')
     options = parser.parse_args()
     with open(options.file) as handle:
         settings = json.load(handle)
-    others = {'watch': watch, 'create': create, 'info': info, 'state': own_state, 'remote': remote}
+    others = {'watch': watch, 'create': lambda given: create(given, options.take_over), 'info': info, 'state': own_state, 'remote': remote}
     try:
-        said = others[options.command](settings) if options.command in others else make(settings, options.command)
+        said = others[options.command](settings) if options.command in others else make(settings, options.command, WAIT)
     except Failed as exc:
         sys.stderr.write('%s\n' % exc)
         return exc.code

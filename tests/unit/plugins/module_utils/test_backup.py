@@ -81,6 +81,8 @@ def test_input_that_is_right(changes):
     ({'repository': dict(S3, bucket='b\nrepo1-path=/')}, 'repmgr_backup_repository.bucket has more than one line'),
     ({'repository': {'path': '/a/../b'}}, 'repmgr_backup_repository.path is "/a/../b"'),
     ({'repository': {'path': '/data/x'}, 'data_directory': '/data'}, 'repmgr_backup_repository.path is "/data/x", which is in repmgr_data_directory'),
+    ({'repository': {'path': '/srv/'}}, 'repmgr_backup_repository.path is "/srv/", which the system uses'),
+    ({'repository': {'type': 'directory', 'path': '/var/lib/.'}, 'hosts': []}, 'repmgr_backup_repository.path is "/var/lib/.", which the system uses'),
     ({'hosts': []}, 'group backup has no host for this cluster'),
     ({'hosts': ['a', 'b']}, 'group backup has a and b for this cluster'),
     ({'hosts': ['n2']}, 'the repository is on n2, a data node'),
@@ -102,7 +104,8 @@ def test_input_that_is_refused(changes, seen):
 
 
 @pytest.mark.parametrize('text, right', [
-    ('Sun 02:00', True), ('Mon..Sat 02:00', True), ('Mon,Wed 02:00:30', True), ('daily', True), ('*-*-* 0/6:30', True), ('2026-*-01 02:00 UTC', True),
+    ('Sun 02:00', True), ('Mon..Sat 02:00', True), ('Mon,Tue,Wed,Thu,Fri,Sat 02:00', True), ('Mon,Wed 02:00:30', True), ('daily', True),
+    ('*-*-* 0/6:30', True), ('2026-*-01 02:00 UTC', True),
     ('Sat 04:00 Europe/Berlin', True), ('', False), ('0 2 * * 0', False), ('tomorrow', False), ('02:00\nExecStart=/bin/sh', False), ('Sun 02:00; x', False),
     ('%i', False),
 ])
@@ -115,6 +118,47 @@ def test_records_have_no_secrets():
     assert 'very secret' not in json.dumps(shown) and set(shown) == set(S3) and shown['bucket'] == 'b'
     assert S3['key_secret'] == 'very secret' and _backup.without_secrets('text') == 'text'
     assert _backup.input_problems(dict(INPUT, repository=shown)) == []
+
+
+# -- the place of the repository
+
+WANTED = {'repository': {'type': 'host', 'path': '/srv/backup'}, 'cipher_pass': 'very secret', 'os_user': 'postgres'}
+
+
+def configured(repository=WANTED['repository'], cipher_pass='very secret'):
+    files = _backup.files(dict(SETTINGS, repository=repository, cipher_pass=cipher_pass))
+    return files.get('repository.conf') or files['node.conf']
+
+
+@pytest.mark.parametrize('folder, seen', [
+    ({}, None), ({'exists': False}, None),
+    ({'exists': True, 'directory': True, 'owner': 'root', 'entries': []}, None),
+    ({'exists': True, 'directory': True, 'owner': 'root', 'entries': ['lost+found']}, None),
+    ({'exists': True, 'directory': True, 'owner': 'postgres', 'entries': ['archive', 'backup']}, None),
+    ({'exists': True, 'directory': True, 'owner': 'www', 'entries': ['d', 'c', 'b', 'a']}, '/srv/backup belongs to www and has a, b, c, ...'),
+    ({'exists': True, 'directory': False, 'owner': 'postgres'}, '/srv/backup is no directory'),
+])
+def test_a_folder_of_somebody_else_is_not_taken(folder, seen):
+    found = _backup.place_problems({'conf': '', 'folder': folder}, WANTED)
+    assert [problem[0] for problem in found] == ([seen] if seen else []) and all(all(problem) for problem in found)
+
+
+@pytest.mark.parametrize('conf, wanted, refused', [
+    ('', {}, False), (configured(), {}, False), (configured(cipher_pass=''), {'cipher_pass': ''}, False),
+    (configured(), {'cipher_pass': ''}, True), (configured(), {'cipher_pass': 'other'}, True), (configured(cipher_pass=''), {}, True),
+    (configured(cipher_pass='a=b'), {'cipher_pass': 'a=c'}, True), (configured(cipher_pass='123'), {'cipher_pass': 123}, False),
+    # Another repository may have another pass.
+    (configured(), {'cipher_pass': 'other', 'repository': {'path': '/srv/new'}}, False),
+    (configured(S3), {'cipher_pass': 'other', 'repository': S3}, True),
+    (configured(S3), {'cipher_pass': 'other', 'repository': dict(S3, key_secret='renewed', endpoint='e2')}, True),
+    (configured(S3), {'cipher_pass': 'other', 'repository': dict(S3, bucket='c')}, False),
+    # A data node of a repository on a host has neither a path nor a pass.
+    (_backup.files(SETTINGS)['node.conf'], {'cipher_pass': 'other', 'repository': {'type': 'directory', 'path': '/var/lib/pgbackrest'}}, False),
+])
+def test_another_cipher_pass_is_not_written_over_the_good_one(conf, wanted, refused):
+    found = _backup.place_problems({'conf': conf}, dict(WANTED, **wanted))
+    assert len(found) == refused and all(all(problem) for problem in found)
+    assert 'very secret' not in '%s' % found and 'other' not in '%s' % [problem[0].replace('another', '') for problem in found]
 
 
 # -- configuration
@@ -153,6 +197,14 @@ def test_a_repository_that_all_data_nodes_reach(repository, expected):
     assert dict((key, value) for key, value in common.items() if key.startswith('repo1-') and 'retention' not in key) == expected
     assert common['repo1-retention-full'] == '2' and sorted(files) == ['node.conf', 'node.json']
     assert json.loads(files['node.json'])['makes'] is True
+
+
+def test_what_tells_a_repository_from_another_one():
+    assert _backup.place({'type': 'host'}) == 'host /var/lib/pgbackrest' and _backup.place(S3) == 's3 b /pgbackrest'
+    for files in (_backup.files(SETTINGS), _backup.files(dict(SETTINGS, repository=S3))):
+        for name in [name for name in files if name.endswith('.json')]:
+            told = json.loads(files[name])
+            assert told['marker'] == '/etc/pgfleet/backup/main/ours' and told['place'] in ('host /var/lib/pgbackrest', 's3 b /pgbackrest')
 
 
 # -- who makes a backup

@@ -53,11 +53,14 @@ class Hosts:
 
 @pytest.fixture
 def hosts(monkeypatch, tmpdir):
-    def make(states, central=True, **more):
+    def make(states, central=True, ours='host /srv/backup', **more):
         found = Hosts(states, **more)
         monkeypatch.setattr(program, 'run', found.run)
         found.settings = {'cluster': 'main', 'conf': '/c', 'node_conf': '/n', 'os_user': 'postgres', 'ssh': 'ssh', 'lock': str(tmpdir.join('lock')),
+                          'marker': str(tmpdir.join('ours')), 'place': 'host /srv/backup',
                           'side': 'repo' if central else 'pg', 'name': 'here', 'psql': 'psql', 'port': 5432, 'socket_directory': '/run/postgresql'}
+        if ours:
+            tmpdir.join('ours').write(ours + '\n')
         if central:
             found.settings['nodes'] = dict((name, dict(NODE, address=name)) for name in states)
         return found
@@ -99,6 +102,32 @@ def test_one_at_a_time(hosts):
     assert program.make(found.settings, 'full')['made'] is True
 
 
+@pytest.mark.parametrize('ends_after, made', [(1, True), (1800, True), (7200, False)])
+def test_a_backup_of_the_schedule_waits_for_another_one(hosts, monkeypatch, ends_after, made):
+    found, slept = hosts({'a': PRIMARY}), []
+    held = program.Lock(found.settings)
+    held.__enter__()
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if sum(slept) >= ends_after and sum(slept) - seconds < ends_after:
+            held.__exit__()
+    monkeypatch.setattr(program.time, 'sleep', sleep)
+    monkeypatch.setattr(program.sys, 'argv', ['repmgr-backup', '/f', 'full'])
+    monkeypatch.setattr(program.json, 'load', lambda handle: found.settings)
+    monkeypatch.setitem(program.__dict__, 'open', lambda path: open(os.devnull if path == '/f' else path))
+    assert (program.main() == 0) is made and len(found.ran) == made and sum(slept) <= program.WAIT
+
+
+def test_the_watch_does_not_wait(hosts, monkeypatch):
+    found = hosts({'a': PRIMARY})
+    monkeypatch.setattr(program.time, 'sleep', lambda seconds: pytest.fail('it waited'))
+    with program.Lock(found.settings):
+        with pytest.raises(program.Failed) as failed:
+            program.watch(found.settings)
+    assert failed.value.code == program.BUSY
+
+
 @pytest.mark.parametrize('backups, timeline, kind', [([], 2, '--type=full'), ([BACKUP], 2, None), ([BACKUP], 3, '--type=incr')])
 def test_what_the_watch_makes(hosts, backups, timeline, kind):
     found = hosts({'a': dict(PRIMARY, timeline=timeline)}, backups=backups)
@@ -111,6 +140,39 @@ def test_the_repository_learns_of_the_cluster_once(hosts, code, created):
     found = hosts({'a': PRIMARY}, code=code, backups=[BACKUP] if code == 0 else [])
     assert program.create(found.settings) == {'created': created, 'lacks_backup': code != 0}
     assert [words[-1] for words in found.ran] == (['stanza-create'] if created else [])
+
+
+@pytest.mark.parametrize('ours, code, backups, take_over, refused', [
+    # Nothing to lose; a run that was killed before it was recorded leaves the second one.
+    ('', 1, [], False, False), ('', 2, [], False, False),
+    ('', 0, [BACKUP], False, True), ('', 0, [BACKUP], True, False), ('host /srv/backup', 0, [BACKUP], False, False),
+    # Another path, where somebody else has a repository.
+    ('host /srv/other', 0, [BACKUP], False, True),
+])
+def test_backups_that_somebody_else_made_are_not_taken_over(hosts, ours, code, backups, take_over, refused):
+    found = hosts({'a': PRIMARY}, code=code, backups=backups, ours=ours)
+    if refused:
+        with pytest.raises(program.Failed) as failed:
+            program.create(found.settings, take_over)
+        assert 'repmgr_backup_take_over: true' in '%s' % failed.value and found.ran == []
+    else:
+        program.create(found.settings, take_over)
+
+
+def test_a_standby_does_not_say_whose_the_repository_is(hosts):
+    found = hosts({'here': STANDBY}, central=False, backups=[BACKUP], ours='')
+    with pytest.raises(program.Failed):
+        program.create(found.settings)
+    assert found.ran == []
+
+
+@pytest.mark.parametrize('ours', ['', 'host /srv/other'])
+def test_no_backup_is_made_before_it_is_recorded_whose_repository_it_is(hosts, ours):
+    found = hosts({'a': PRIMARY}, ours=ours)
+    for made in (lambda: program.make(found.settings, 'full'), lambda: program.watch(found.settings)):
+        with pytest.raises(program.Failed) as failed:
+            made()
+        assert found.settings['marker'] in '%s' % failed.value and found.ran == []
 
 
 def test_a_failure_says_the_error_and_not_the_last_hint(hosts, capsys):

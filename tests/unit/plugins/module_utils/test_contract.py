@@ -356,7 +356,7 @@ def test_backups_that_are_refused(changes, more, seen):
 
 
 @pytest.mark.parametrize('other, seen', [
-    ({}, 'repmgr_backup is not'), (dict(BACKUP, repository={'type': 'host', 'path': '/srv'}), 'repmgr_backup_repository is not')])
+    ({}, 'repmgr_backup is not'), (dict(BACKUP, repository={'type': 'host', 'path': '/srv/backup'}), 'repmgr_backup_repository is not')])
 def test_backups_are_those_of_the_cluster(other, seen):
     found = contract_problems([host('a', 1, backup=BACKUP), host('b', 2, backup=other)])
     assert len(found) == 1 and found[0].startswith('a, b: %s the same' % seen), found
