@@ -35,10 +35,15 @@ def plain_conf(text, guard, unit):
 
 
 def spare_slots(observed, node_id):
-    """The slots of a standby for nodes that do not replicate from it. Those of a primary, and whatever is in use, stay."""
+    """The slots that only the guard moved on: its votes, and those for nodes that do not replicate from this one. What is in use stays.
+
+    A primary keeps the slot of a node that no record says anything of.
+    """
     seen = Observed.from_dict(observed)
-    if seen.server.in_recovery is not True or seen.nodes is None:
+    if seen.server.in_recovery is None or seen.nodes is None:
         return []
     below = [_repmgr.slot_name(row.node_id) for row in seen.nodes if row.upstream_node_id == node_id]
-    return sorted(slot['slot_name'] for slot in seen.slots or []
-                  if _repmgr.is_slot_of_a_node(slot['slot_name']) and not slot.get('active') and slot['slot_name'] not in below)
+    elsewhere = [_repmgr.slot_name(row.node_id) for row in seen.nodes if row.upstream_node_id not in (None, node_id)]
+    idle = [slot['slot_name'] for slot in seen.slots or [] if not slot.get('active')]
+    return sorted(name for name in idle if re.match('pgfleet_vote_[0-9]+_[0-9]+$', name) or (
+        _repmgr.is_slot_of_a_node(name) and name not in below and (seen.server.in_recovery or name in elsewhere)))
