@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import os
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps, _verdict
@@ -35,12 +36,10 @@ def is_ours(observed, files, unit):
     files: {name: path} as on the host that asks. unit: the unit that runs repmgrd from then on.
     """
     # The drop-ins and settings.conf are in directories that depend on the operating system of each host; the ends of their paths do not.
-    ends = dict((name, '/' + '/'.join(files[name].split('/')[-2 if name == 'settings.conf' else -1:])) for name in _ONLY_OURS + ('settings.conf',))
-
-    def has(name):
-        return any(path.endswith(ends[name]) for path in observed.files or {})
-
-    if any(has(name) for name in _ONLY_OURS) or files['repmgrd.service'] in (observed.files or {}) and has('settings.conf'):
+    found = list(observed.files or {})
+    names, only_ours = [os.path.basename(path) for path in found], [os.path.basename(files[name]) for name in _ONLY_OURS]
+    settings = '/conf.d/' + os.path.basename(files['settings.conf'])
+    if any(name in names for name in only_ours) or files['repmgrd.service'] in found and any(path.endswith(settings) for path in found):
         return True
     return _pause_by(observed) == 'leave' and any(entry.get('unit') == unit + '.service' for entry in observed.daemons or [])
 
