@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _observe, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Server
 
 
@@ -53,6 +53,19 @@ def test_where_people_put_it(tmp_path, path):
     put(tmp_path, '/etc/repmgr/README.conf', '# nothing\n')
     there = conf(tmp_path, path)
     assert _by_hand.configurations(str(tmp_path)) == [there]
+
+
+@pytest.mark.parametrize('text', ['10.0.0.1:5432:*:repmgr:se_cret\n', "password='se_cret\n"])
+def test_what_is_no_repmgr_conf_ends_no_run_and_is_not_told(tmp_path, text):
+    broken, path = put(tmp_path, '/etc/repmgr/a.conf', text), conf(tmp_path, '/etc/repmgr/b.conf')
+    assert _by_hand.configurations(str(tmp_path)) == [path]
+    place = _observe.Place()
+    _by_hand.locate(place, str(tmp_path))
+    assert place.config_file == path and 'se_cret' not in repr(_by_hand.look(place, Observed(), None, str(tmp_path)))
+    _by_hand.locate(_observe.Place(config_file=broken), str(tmp_path))
+    with pytest.raises(_repmgr.ConfigError) as raised:
+        _observe.read_config(broken)
+    assert 'se_cret' not in '%s' % raised.value and 'line 1 ' in '%s' % raised.value
 
 
 def test_the_programs_are_of_the_version_of_the_data(tmp_path):
