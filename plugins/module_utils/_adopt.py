@@ -17,6 +17,7 @@ import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _removal, _settings, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Problem, integer
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
 
 # roles/common/defaults has them; a test compares the two.
 DEFAULTS = {
@@ -154,9 +155,9 @@ def _registered(host, rows):
 
 
 def _registry(members):
-    """The rows of repmgr.nodes: what a primary has, or else any that answered."""
-    ordered = sorted(members, key=lambda host: (host.server.in_recovery is not False, -(host.server.timeline or 0)))
-    return ([host.rows for host in ordered if host.rows] or [[]])[0]
+    """The rows of repmgr.nodes that count."""
+    having = [host for host in members if host.rows]
+    return max(having, key=lambda host: trust(host.role == 'witness', host.server.in_recovery is False, host.server.timeline)).rows if having else []
 
 
 def _grouped(hosts):
@@ -167,6 +168,7 @@ def _grouped(hosts):
     for host in hosts:
         own = _registered(host, host.rows) or _registered(host, known)
         if own is not None and own.type == 'witness':
+            host.role = 'witness'
             witnesses.append(host)
         else:
             key = host.observed.system_identifier

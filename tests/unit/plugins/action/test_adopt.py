@@ -231,6 +231,15 @@ def test_every_problem_is_in_the_documentation():
     assert sorted(listed) == sorted(_adopt.PROBLEMS)
 
 
+@pytest.mark.parametrize('timeline', [1, 9])
+def test_the_copy_of_a_witness_counts_last(timeline):
+    """It is a server of its own, so its timeline says nothing, and it copies the rows only now and then."""
+    older = [entry for entry in ROWS if entry['node_id'] != 103] + [row(109)]
+    records = cluster(n104=dict(rows=older, server={'timeline': timeline}))
+    for order in (records, records[::-1]):
+        assert codes(_adopt.adopt(copy.deepcopy(order))) == []
+
+
 def test_an_unlisted_node_is_named_with_its_host():
     found = _adopt.adopt(cluster()[:3])
     assert 'its conninfo has host db-104' in found['problems'][0]['message'] and '104' in found['problems'][0]['seen']
