@@ -85,8 +85,14 @@ def look(place, observed, passfile=None, root='/'):
             'in_conninfo': bool(values.get('password')),
             'in_conf': sorted(name for name in config if 'password' in name),
             'in_passfile': passfile if passfile and _has_line(passfile, values.get('user')) else None,
+            'other_passfile': _other_passfile([values.get('passfile'), config.get('passfile')], passfile),
         },
     }
+
+
+def _other_passfile(named, passfile):
+    """The first path of a passfile that is not the one which the collection reads, or None. Nobody looks into it."""
+    return ([path for path in named if path and (not passfile or os.path.realpath(path) != os.path.realpath(passfile))] or [None])[0]
 
 
 def _others(place, config, root):

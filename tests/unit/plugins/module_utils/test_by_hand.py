@@ -88,7 +88,7 @@ def looked(root, more='', hba='', passfile=None, **settings):
 def test_no_password_is_told(tmp_path):
     found = looked(tmp_path, more="conninfo='host=a user=repmgr password=se_cret'\nreplication_password=se_cret\n")
     assert 'se_cret' not in repr(found)
-    assert found['password'] == {'in_conninfo': True, 'in_conf': ['replication_password'], 'in_passfile': None}
+    assert found['password'] == {'in_conninfo': True, 'in_conf': ['replication_password'], 'in_passfile': None, 'other_passfile': None}
 
 
 def test_a_passfile_counts_where_it_has_the_role(tmp_path):
@@ -96,6 +96,13 @@ def test_a_passfile_counts_where_it_has_the_role(tmp_path):
         path = put(tmp_path, '/pgpass', text)
         assert looked(tmp_path, passfile=path)['password']['in_passfile'] == (path if has else None)
     assert looked(tmp_path, passfile='/nowhere')['password']['in_passfile'] is None
+
+
+def test_another_passfile_is_named(tmp_path):
+    own, other = put(tmp_path, '/pgpass', ''), put(tmp_path, '/other', '*:*:*:repmgr:x\n')
+    for more, path in (("conninfo='host=a user=repmgr passfile=%s'" % other, other), ("passfile='%s'" % other, other),
+                       ("passfile='%s'" % own, None), ('', None)):
+        assert looked(tmp_path, more=more, passfile=own)['password']['other_passfile'] == path
 
 
 def test_who_logs_in_without_a_password(tmp_path):
