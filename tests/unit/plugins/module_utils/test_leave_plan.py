@@ -75,6 +75,13 @@ def test_the_server_counts_beside_the_problems(change):
     assert [text for text in plan({'b': change}, by='leave')['refuse'] if text.startswith('b: ') and 'every data node at work' in text]
 
 
+@pytest.mark.parametrize('server, said', [
+    (STOPPED, 'is in state stopped'), (Server(state='running', sql=False, in_recovery=True), 'does not answer'),
+    (Server(state='running', sql=True, in_recovery=None), 'is not in recovery'), (Server(state='running', sql=True, in_recovery=False), 'is not in recovery')])
+def test_what_is_wrong_with_a_server_is_said(server, said):
+    assert [text for text in plan({'b': {'server': server}}, by='leave')['refuse'] if text.startswith('b: its server %s; expected every data node' % said)]
+
+
 def test_a_healthy_cluster_leaves_with_its_primary_last():
     found = plan()
     assert found == {'refuse': [], 'begun': False, 'ours': ['a', 'b', 'c', 'w'], 'turns': ['b', 'c', 'w', 'a'], 'unpaused': ['a', 'b', 'c', 'w']}
