@@ -41,7 +41,8 @@ class ActionModule(ActionBase):
         text = _adopt_text.inventory(found) if found['clusters'] else ''
         lines = _adopt_text.report(found)
         if path and text and not self._task.check_mode:
-            write(path, text)
+            # Whoever adds a password to it need not think of that.
+            write(path, text, 0o600)
             lines += ['', 'written: %s' % path]
         elif text:
             lines += ['', text.rstrip('\n'), '']

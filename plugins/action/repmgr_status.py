@@ -61,7 +61,7 @@ def coloured(found):
         for line in _status.lines(found))
 
 
-def write(path, text):
+def write(path, text, rights=0o666):
     """Write atomically, so that a reader never sees a partial file. A pipe or a device is written to directly."""
     real, data = os.path.realpath(path), text.encode('utf-8')
     try:
@@ -75,7 +75,7 @@ def write(path, text):
                 stream.write(data)
             umask = os.umask(0)
             os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
+            os.chmod(name, rights & ~umask)
             os.rename(name, real)
         except (IOError, OSError):
             os.unlink(name)

@@ -247,6 +247,11 @@ def playbook_command(name, **arguments):
     return _steps.render(_steps.playbook(name, **arguments))
 
 
+def leave_plan(hosts, files, unit):
+    found = _verdict.hosts_from(_listed(hosts, 'leave_plan'))
+    return _leave.leave_plan(found, _verdict.verdict(found), files, unit)
+
+
 def plain_conf(text, guard, unit):
     return _leave.plain_conf(text, guard, unit)
 
@@ -315,6 +320,7 @@ class FilterModule(object):
             'topology_tree': topology_tree,
             'topology_mermaid': topology_mermaid,
             'login_matrix': login_matrix,
+            'leave_plan': leave_plan,
             'plain_conf': plain_conf,
             'spare_slots': spare_slots,
             'reason': reason,

@@ -16,7 +16,9 @@ __metaclass__ = type
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _removal, _settings, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import HIDDEN
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Problem, integer
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
 
 # roles/common/defaults has them; a test compares the two.
 DEFAULTS = {
@@ -58,6 +60,10 @@ PROBLEMS = {
         'Set repmgr_tls, to provided with its three files or to managed, in the inventory.'], True),
     'unknown_password': ('repmgr.conf has a password in {where}, which is not written anywhere here', 'the password in repmgr_password', [
         'Put it into the inventory as repmgr_password, from a vault.'], False),
+    'other_passfile': ('repmgr.conf names the passfile {path}, which is not read here', 'the password of the repmgr role in ~postgres/.pgpass', [
+        'Add its line there, or site.yml would make a new password.', 'Run again.'], True),
+    'hidden_setting': ('repmgr.conf has a password in {names}, which is left out of the inventory', 'settings without passwords', [
+        'Add {names} to repmgr_settings by hand, from a vault, or site.yml would write repmgr.conf without it.'], True),
     'refused_setting': ('{what}', 'what site.yml takes', ['Correct it in the inventory.'], True),
 }
 
@@ -154,9 +160,9 @@ def _registered(host, rows):
 
 
 def _registry(members):
-    """The rows of repmgr.nodes: what a primary has, or else any that answered."""
-    ordered = sorted(members, key=lambda host: (host.server.in_recovery is not False, -(host.server.timeline or 0)))
-    return ([host.rows for host in ordered if host.rows] or [[]])[0]
+    """The rows of repmgr.nodes that count."""
+    having = [host for host in members if host.rows]
+    return max(having, key=lambda host: trust(host.role == 'witness', host.server.in_recovery is False, host.server.timeline)).rows if having else []
 
 
 def _grouped(hosts):
@@ -167,6 +173,7 @@ def _grouped(hosts):
     for host in hosts:
         own = _registered(host, host.rows) or _registered(host, known)
         if own is not None and own.type == 'witness':
+            host.role = 'witness'
             witnesses.append(host)
         else:
             key = host.observed.system_identifier
@@ -380,6 +387,10 @@ def _node(host, members, primary, registry):
     upstream = _upstream(host, members, primary)
     differs('repmgr_upstream', upstream, 'repmgr.nodes: its upstream is node %s' % (host.row.upstream_node_id if host.row is not None else ''))
     settings = _kept_settings(conf)
+    hidden = sorted(name for name in settings if HIDDEN in '%s' % (settings[name],))
+    if hidden:
+        settings = dict((name, value) for name, value in settings.items() if name not in hidden)
+        problems.append(_problem('hidden_setting', host.given, names=', '.join(hidden)))
     if settings:
         variables['repmgr_settings'], comments['repmgr_settings'] = settings, 'repmgr.conf: %s' % ', '.join(sorted(settings))
     problems += _certificate(host, differs)
@@ -441,6 +452,8 @@ def _own_problems(host, directory):
     where = (['conninfo'] if password.get('in_conninfo') else []) + list(password.get('in_conf') or [])
     if where and not password.get('in_passfile'):
         problems.append(_problem('unknown_password', host.given, where=', '.join(where)))
+    if password.get('other_passfile') and not password.get('in_passfile'):
+        problems.append(_problem('other_passfile', host.given, path=password['other_passfile']))
     failover = (host.setting('failover') or 'manual').lower()
     if failover not in _contract.FAILOVER:
         problems.append(_problem('refused_setting', host.given, what='repmgr.conf has failover=%s' % failover))
@@ -479,7 +492,7 @@ def _report(host, members, primary):
         say('TLS', 'the server has it %s, and conninfo does not ask for it' % tls, 'certificates of an authority of its own, and sslmode=verify-full')
     password = host.found.get('password') or {}
     where = (['conninfo'] if password.get('in_conninfo') else []) + list(password.get('in_conf') or []) + (
-        [password['in_passfile']] if password.get('in_passfile') else [])
+        [password['in_passfile']] if password.get('in_passfile') else []) + ([password['other_passfile']] if password.get('other_passfile') else [])
     say('password', 'in %s' % ', '.join(where) if where else 'none', 'goes on' if password.get('in_passfile') else
         'set repmgr_password to keep it' if where else 'makes one, and every node gets it')
     for name, plain in (('promote_command', 'promote'), ('follow_command', 'follow'), ('failover_validation_command', None),
@@ -522,7 +535,7 @@ def _command(host, name, plain, say):
     if not value or re.match(_OURS, value) or (plain and re.match(_PLAIN_COMMAND % plain, value)):
         return
     site = {
-        'event_notification_command': 'goes on, as repmgr_settings',
+        'event_notification_command': 'goes on, as repmgr_settings' if HIDDEN not in value else 'goes on if it is added to repmgr_settings by hand',
         'failover_validation_command': 'replaces it: the guard has to be asked there',
     }.get(name, 'replaces it by repmgr\'s own command: what it does besides (a VIP, a proxy) has to move, for instance to event_notification_command')
     say(name, value, site)

@@ -14,7 +14,7 @@ import io
 import os
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _observe, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
 
 # Where packages look for it first, then where people put it.
@@ -35,6 +35,14 @@ def _found(patterns, root):
     return names
 
 
+def _config(path):
+    """repmgr.conf as {name: value}, or None. Where people put it, there are other files too."""
+    try:
+        return _observe.read_config(path)
+    except _repmgr.ConfigError:
+        return None
+
+
 def configurations(root='/'):
     """[path] of every repmgr.conf of a node, the one to go by first: that of a running repmgrd before those at the places of packages and of people."""
     named = []
@@ -46,14 +54,14 @@ def configurations(root='/'):
         if path and os.path.isfile(path) and path not in named:
             named.append(path)
     paths = named + [path for path in _found(CONFIGS, root) if path not in named]
-    return [path for path in paths if (_observe.read_config(path) or {}).get('node_id') is not None]
+    return [path for path in paths if (_config(path) or {}).get('node_id') is not None]
 
 
 def locate(place, root='/'):
     """Fill in the configuration file, and the programs of the version that its data directory has."""
     if not place.config_file:
         place.config_file = (configurations(root) or [None])[0]
-    config = _observe.read_config(place.config_file) or {}
+    config = _config(place.config_file) or {}
     directory = place.data_directory or config.get('data_directory')
     if not place.bin_dir and not config.get('pg_bindir') and directory:
         major = _observe.major_of(directory)
@@ -63,7 +71,7 @@ def locate(place, root='/'):
 
 def look(place, observed, passfile=None, root='/'):
     """The rest, beside an observation. No passwords."""
-    config = _observe.read_config(place.config_file) or {}
+    config = _config(place.config_file) or {}
     settings = observed.server.settings or {}
     values = _conninfo.parse_or_empty(config.get('conninfo'))
     return {
@@ -77,8 +85,14 @@ def look(place, observed, passfile=None, root='/'):
             'in_conninfo': bool(values.get('password')),
             'in_conf': sorted(name for name in config if 'password' in name),
             'in_passfile': passfile if passfile and _has_line(passfile, values.get('user')) else None,
+            'other_passfile': _other_passfile([values.get('passfile'), config.get('passfile')], passfile),
         },
     }
+
+
+def _other_passfile(named, passfile):
+    """The first path of a passfile that is not the one which the collection reads, or None. Nobody looks into it."""
+    return ([path for path in named if path and (not passfile or os.path.realpath(path) != os.path.realpath(passfile))] or [None])[0]
 
 
 def _others(place, config, root):
@@ -86,7 +100,7 @@ def _others(place, config, root):
     own = config.get('data_directory') or place.data_directory
     found = []
     for path in configurations(root):
-        directory = (_observe.read_config(path) or {}).get('data_directory')
+        directory = (_config(path) or {}).get('data_directory')
         if path != place.config_file and directory and own and os.path.realpath(directory) != os.path.realpath(own):
             found.append(path)
     return found

@@ -18,6 +18,8 @@ LIMIT = 600
 # The exit codes of timeout(1) if it ended the program by SIGTERM or by SIGKILL.
 _ENDED = (124, 137)
 
+# What stands in the place of a password.
+HIDDEN = '********'
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE)
 _URI_PASSWORD = re.compile(r"(postgres(?:ql)?://[^:/@\s]*):([^@\s]*)@", re.IGNORECASE)
 
@@ -26,7 +28,7 @@ def redacted(text):
     """The text without the passwords of any connection string in it."""
     if not text:
         return text
-    return _URI_PASSWORD.sub(r'\1:********@', _PASSWORD.sub(r'\1********', text))
+    return _URI_PASSWORD.sub(r'\1:%s@' % HIDDEN, _PASSWORD.sub(r'\1%s' % HIDDEN, text))
 
 
 class Result:

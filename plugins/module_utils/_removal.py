@@ -48,21 +48,27 @@ def removal_plan(records, target):
     else:
         plan.update(node_id=unlisted[0]['node_id'])
         row, name, reachable = unlisted[0], target, False
-    plan.update(_rules_of(hosts, target, row))
+    plan.update(_rules_of(hosts, target, row, [other for other in answer['registry'] if other['node_id'] != plan['node_id']]))
     return dict(plan, refuse=_leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable)
                 or _commits(hosts, answer, target, name) or _remaining(records, target))
 
 
-def _rules_of(hosts, target, row):
-    """{gone, left} of removal_plan."""
+def _registered_address(row):
+    """The address in the connection string of a row of repmgr.nodes, as a list. A name there is no address of a rule."""
+    address = _conninfo.address(_conninfo.parse_or_empty((row or {}).get('conninfo') or ''))
+    return [address] if address and _hba.is_address(address) else []
+
+
+def _rules_of(hosts, target, row, others):
+    """{gone, left} of removal_plan. others: the other rows of repmgr.nodes."""
     gone, unknown = {}, {}
-    registered = _conninfo.address(_conninfo.parse_or_empty((row or {}).get('conninfo') or ''))
+    # Also of a node whose name does not resolve now.
+    kept = [address for other in others for address in _registered_address(other)]
     for host in [host for host in hosts if _seen(host) and host.name != target]:
         entries = host.observed.reach or []
         addresses = dict((entry['name'], entry.get('addresses') or []) for entry in entries)
-        # A name in the registry is no address of a rule.
-        found = addresses.pop(target, []) + ([registered] if registered and _hba.is_address(registered) else [])
-        gone[host.name] = sorted(set(found) - set(address for others in addresses.values() for address in others))
+        found = addresses.pop(target, []) + _registered_address(row)
+        gone[host.name] = sorted(set(found) - set(address for known in addresses.values() for address in known) - set(kept))
         unresolved = sorted(name for name in addresses if not addresses[name])
         if unresolved and not found:
             unknown[host.name] = unresolved

@@ -81,7 +81,8 @@ def parse_config(text):
             continue
         match = _SETTING.match(line)
         if not match:
-            raise ConfigError('line %d is not a setting: %s' % (number, stripped))
+            # Not the line itself: it may be that of a file of passwords.
+            raise ConfigError('line %d is not a setting' % number)
         values[match.group(1).lower()] = _config_value(match.group(2), number)
     return values
 

@@ -35,6 +35,7 @@ options:
   to:
     description:
       - A file on the controller that gets the inventory. Relative to the current directory. Not written in check mode. Without it the inventory is printed.
+        Nobody but its owner may read it, because passwords may be added to it.
     type: path
   overwrite:
     description:

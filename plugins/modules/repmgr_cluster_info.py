@@ -526,6 +526,7 @@ by_hand:
     - C(cron) has the lines of crontabs that start C(repmgrd), each with C(file) and C(line), and C(trust) the rules of C(pg_hba.conf) by which other
       hosts log in without a password.
     - C(password) tells where there is one - C(in_conninfo), C(in_conf) the names of settings, and C(in_passfile) the path of the file.
+      C(other_passfile) is the path of another one that C(repmgr.conf) names, which is not read.
   returned: when O(by_hand) is true
   type: dict
 status_text:

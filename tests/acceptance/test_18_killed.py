@@ -77,8 +77,17 @@ def restart_a_daemon_and_a_host(hosts):
     return "%s of %s, host %s" % (daemon, host, boots)
 
 
-def until_it_is_done(writers, name, *options, writable=True, hosts=None, **keywords):
-    """The playbook, killed after the tasks of the day, and run to its end; how it went. writable: whether the cluster has a primary meanwhile."""
+def all_stream():
+    """For a playbook that refuses a cluster of which a server is down."""
+    primary = the_primary()
+    lab.wait_until("all standbys stream and the witness answers", 90, lambda: lab.primaries([lab.WITNESS]) and len(lab.sql(
+        primary, "select 1 from pg_stat_replication where state = 'streaming'")) == len(lab.DATA_HOSTS) - 1)
+
+
+def until_it_is_done(writers, name, *options, writable=True, hosts=None, settled=None, **keywords):
+    """The playbook, killed after the tasks of the day, and run to its end; how it went. writable: whether the cluster has a primary meanwhile. settled: what
+    an operator waits for before the same command runs again.
+    """
     draw, kills = OfTheDay(DAYS), []
     with writers, Watch(lab.DATA_HOSTS) as watch:
         while True:
@@ -90,6 +99,8 @@ def until_it_is_done(writers, name, *options, writable=True, hosts=None, **keywo
             print("killed after " + kills[-1])
             if writable:
                 writers.progress(FAILOVER)
+            if settled:
+                settled()
         writers.progress(FAILOVER)
     assert watch.seen == [], "two primaries: %s; killed after %s" % (watch.seen, kills)
     lab.wait_until("one primary", 60, lambda: len(lab.primaries()) == 1)
@@ -201,7 +212,7 @@ def test_leave_and_be_taken_over_again(writers, record):
     """The host of a node without a guard starts its server at boot: no other is promoted meanwhile, because repmgrd is paused."""
     operations.home()
     # A paused cluster has no failover, so the primary's host is not restarted: its standbys' and the witness's are.
-    record(until_it_is_done(writers, "leave", "-e", "repmgr_leave=lab", hosts=[host for host in lab.HOSTS if host != the_primary()]))
+    record(until_it_is_done(writers, "leave", "-e", "repmgr_leave=lab", hosts=[host for host in lab.HOSTS if host != the_primary()], settled=all_stream))
     for host in lab.HOSTS:
         assert lab.ssh(host, "systemctl is-active repmgrd-plain", check=False).stdout.strip() == "active", host
         assert lab.ssh(host, "test ! -e /usr/local/sbin/repmgr-guard && test ! -e /usr/local/sbin/repmgr-health", check=False).returncode == 0, host

@@ -59,9 +59,11 @@ def test_who_replicates_from_a_standby_comes_after_it(tmp_path, depths):
     assert sorted(found) == sorted(depths) and [depths[host] for host in found] == sorted(depths.values()), said
 
 
-@pytest.mark.parametrize('primary', ['a1', 'a2', 'b1'])
-def test_a_cluster_leaves_with_its_primary_last(tmp_path, primary):
-    """The guards of the others are asked by the primary's for as long as that is there."""
+@pytest.mark.parametrize('primary, ours', [
+    ('a1', ['a1', 'a2', 'b1']), ('a2', ['a1', 'a2', 'b1']), ('b1', ['a1', 'a2', 'b1']), ('a1', ['a1', 'b1']), ('a1', [])])
+def test_a_cluster_leaves_with_its_primary_last(tmp_path, primary, ours):
+    """The guards of the others are asked by the primary's for as long as that is there. What is not ours is passed over."""
+    turns = [host for host in ('b1', 'a2', 'a1') if host != primary] + [primary]
     with open(os.path.join(PLAYBOOKS, 'leave.yml')) as handle:
         play, = yaml.safe_load(handle)
     loop, = [task for task in play['tasks'] if task.get('ansible.builtin.include_role', {}).get('tasks_from') == 'leave']
@@ -70,10 +72,9 @@ def test_a_cluster_leaves_with_its_primary_last(tmp_path, primary):
         {'name': step, 'ansible.builtin.debug': {'msg': '<%s {{ inventory_hostname }}>' % step}} for step in ('conf', 'guard')]))
     (tmp_path / 'play.yml').write_text(yaml.safe_dump([{
         'hosts': 'a1:a2:b1', 'gather_facts': False, 'strategy': 'linear', 'tasks': [loop], 'vars': {
-            '__repmgr_turns': play['vars']['__repmgr_turns'], '__repmgr_members': ['b1', 'a1', 'a2'], '__repmgr_cluster': {'primary': primary},
-            '__repmgr_to_leave': ['a1']}}]))
+            '__repmgr_turns': play['vars']['__repmgr_turns'], '__repmgr_leave': {'turns': turns, 'ours': ours}}}]))
     inventory(tmp_path, {'ansible_connection': 'local'})
     code, said = playbook_run(tmp_path, 'play.yml', [])
     assert code == 0, said
-    turns = [host for host in ('a1', 'a2', 'b1') if host != primary] + [primary]
+    turns = [host for host in turns if host in ours]
     assert re.findall('<(.*)>', said) == ['%s %s' % (step, host) for host in turns for step in ('conf', 'guard')], said

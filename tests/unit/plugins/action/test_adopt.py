@@ -21,6 +21,7 @@ from ansible.vars.manager import VariableManager
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _adopt, _adopt_text, _conninfo, _contract
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))))
 PLACES = {'os_family': 'Debian', 'default_version': '15', 'data_directory': '/var/lib/postgresql/15/main',
@@ -137,6 +138,16 @@ def test_what_differs_becomes_a_variable(change, host, expected):
         assert re.search(r'# \S.*\n *%s:' % name, text), text
 
 
+def test_a_password_that_was_hidden_is_not_written_as_stars():
+    conf = {'event_notification_command': redacted('PGPASSWORD=se_cret /opt/vip.sh'), 'monitoring_history': 'yes',
+            'child_nodes_disconnect_command': redacted('x postgresql://u:se_cret@h/d')}
+    found = _adopt.adopt(cluster(n103=dict(conf=conf)))
+    hosts, dummy = parsed(_adopt_text.inventory(found))
+    assert hosts['db-103']['repmgr_settings'] == {'monitoring_history': 'yes'}
+    assert 'child_nodes_disconnect_command, event_notification_command' in found['problems'][0]['message']
+    assert 'by hand' in [entry['site'] for entry in found['clusters'][0]['nodes'][2]['report'] if entry['what'] == 'event_notification_command'][0]
+
+
 def test_what_all_have_is_said_once():
     conf = {'conninfo': 'host=x user=ha dbname=repmgr', 'failover': 'manual'}
     found = _adopt.adopt(cluster(**{'n%d' % number: dict(conf=dict(conf, conninfo='host=db-%d user=ha dbname=repmgr' % number)) for number in range(101, 105)}))
@@ -197,6 +208,11 @@ STOPPED = dict(server={'state': 'stopped', 'sql': False, 'in_recovery': None, 'v
     (lambda: cluster(n103=dict(server={'sql': False, 'error': 'no pg_hba.conf entry'}, observed={'repmgr': {'nodes': None}})),
      [('no_answer', 'db-103', True)], False),
     (lambda: cluster(n103=dict(found={'password': {'in_conninfo': True, 'in_conf': [], 'in_passfile': None}})), [('unknown_password', 'db-103', False)], True),
+    (lambda: cluster(n103=dict(found={'password': {'in_conninfo': False, 'in_conf': [], 'in_passfile': None, 'other_passfile': '/srv/pgpass'}})),
+     [('other_passfile', 'db-103', True)], False),
+    (lambda: cluster(n103=dict(found={'password': {'in_conninfo': False, 'in_conf': [], 'in_passfile': '/home/.pgpass', 'other_passfile': '/srv/pgpass'}})),
+     [], True),
+    (lambda: cluster(n103=dict(conf={'event_notification_command': 'PGPASSWORD=******** /opt/vip.sh'})), [('hidden_setting', 'db-103', True)], False),
     (lambda: cluster(n103=dict(found={'config_directory': '/etc/postgresql/15/other'})), [('other_places', 'db-103', True)], False),
     (lambda: cluster(n103=dict(server={'version_num': 140009})), [('several_versions', 'db-101, db-102, db-103, db-104', True)], False),
     (lambda: cluster(n103=dict(system='7009', rows=[])), [('other_data', 'db-103', True), ('unlisted_node', 'db-103', True)], False),
@@ -229,6 +245,15 @@ def test_every_problem_is_in_the_documentation():
     with open(os.path.join(ROOT, 'docs', 'playbooks', 'adopt.md')) as handle:
         listed = re.findall(r'^\| `(\w+)` \|', handle.read().partition('## Problems')[2], re.M)
     assert sorted(listed) == sorted(_adopt.PROBLEMS)
+
+
+@pytest.mark.parametrize('timeline', [1, 9])
+def test_the_copy_of_a_witness_counts_last(timeline):
+    """It is a server of its own, so its timeline says nothing, and it copies the rows only now and then."""
+    older = [entry for entry in ROWS if entry['node_id'] != 103] + [row(109)]
+    records = cluster(n104=dict(rows=older, server={'timeline': timeline}))
+    for order in (records, records[::-1]):
+        assert codes(_adopt.adopt(copy.deepcopy(order))) == []
 
 
 def test_an_unlisted_node_is_named_with_its_host():

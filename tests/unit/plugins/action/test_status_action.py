@@ -34,6 +34,9 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    # An inventory of adopt, to which passwords may be added.
+    repmgr_status.write(str(path), "text", 0o600)
+    assert path.stat().st_mode & 0o777 == 0o600 & ~umask
     assert [entry.name for entry in tmp_path.iterdir()] == ["status.txt"]
 
 

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _observe, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Server
 
 
@@ -55,6 +55,19 @@ def test_where_people_put_it(tmp_path, path):
     assert _by_hand.configurations(str(tmp_path)) == [there]
 
 
+@pytest.mark.parametrize('text', ['10.0.0.1:5432:*:repmgr:se_cret\n', "password='se_cret\n"])
+def test_what_is_no_repmgr_conf_ends_no_run_and_is_not_told(tmp_path, text):
+    broken, path = put(tmp_path, '/etc/repmgr/a.conf', text), conf(tmp_path, '/etc/repmgr/b.conf')
+    assert _by_hand.configurations(str(tmp_path)) == [path]
+    place = _observe.Place()
+    _by_hand.locate(place, str(tmp_path))
+    assert place.config_file == path and 'se_cret' not in repr(_by_hand.look(place, Observed(), None, str(tmp_path)))
+    _by_hand.locate(_observe.Place(config_file=broken), str(tmp_path))
+    with pytest.raises(_repmgr.ConfigError) as raised:
+        _observe.read_config(broken)
+    assert 'se_cret' not in '%s' % raised.value and 'line 1 ' in '%s' % raised.value
+
+
 def test_the_programs_are_of_the_version_of_the_data(tmp_path):
     directory = os.path.dirname(put(tmp_path, '/data/PG_VERSION', '13\n'))
     conf(tmp_path, '/etc/repmgr.conf', directory=directory)
@@ -75,7 +88,7 @@ def looked(root, more='', hba='', passfile=None, **settings):
 def test_no_password_is_told(tmp_path):
     found = looked(tmp_path, more="conninfo='host=a user=repmgr password=se_cret'\nreplication_password=se_cret\n")
     assert 'se_cret' not in repr(found)
-    assert found['password'] == {'in_conninfo': True, 'in_conf': ['replication_password'], 'in_passfile': None}
+    assert found['password'] == {'in_conninfo': True, 'in_conf': ['replication_password'], 'in_passfile': None, 'other_passfile': None}
 
 
 def test_a_passfile_counts_where_it_has_the_role(tmp_path):
@@ -83,6 +96,13 @@ def test_a_passfile_counts_where_it_has_the_role(tmp_path):
         path = put(tmp_path, '/pgpass', text)
         assert looked(tmp_path, passfile=path)['password']['in_passfile'] == (path if has else None)
     assert looked(tmp_path, passfile='/nowhere')['password']['in_passfile'] is None
+
+
+def test_another_passfile_is_named(tmp_path):
+    own, other = put(tmp_path, '/pgpass', ''), put(tmp_path, '/other', '*:*:*:repmgr:x\n')
+    for more, path in (("conninfo='host=a user=repmgr passfile=%s'" % other, other), ("passfile='%s'" % other, other),
+                       ("passfile='%s'" % own, None), ('', None)):
+        assert looked(tmp_path, more=more, passfile=own)['password']['other_passfile'] == path
 
 
 def test_who_logs_in_without_a_password(tmp_path):

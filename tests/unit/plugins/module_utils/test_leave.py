@@ -54,7 +54,11 @@ def observed(in_recovery=True, nodes=((101, None), (102, 101), (103, 101), (104,
     ({}, ['repmgr_slot_101']),
     ({'slots': [('repmgr_slot_102', False), ('repmgr_slot_104', False)]}, ['repmgr_slot_102']),
     ({'slots': [('repmgr_slot_102', True), ('backup', False), ('repmgr_slot_x', False)]}, []),
+    # A vote that nobody counts any more, and the slot that the guard of a primary keeps for a node that streams from another standby.
+    ({'slots': [('pgfleet_vote_0000000002_101', False)]}, ['pgfleet_vote_0000000002_101']), ({'slots': [('pgfleet_vote_mine', False)]}, []),
     ({'in_recovery': False}, []), ({'in_recovery': None}, []), ({'nodes': None}, []),
+    ({'in_recovery': False, 'slots': [('repmgr_slot_102', False), ('repmgr_slot_104', True), ('repmgr_slot_105', False)]}, ['repmgr_slot_102']),
+    ({'in_recovery': False, 'slots': [('repmgr_slot_104', False), ('pgfleet_vote_0000000002_101', False)]}, ['pgfleet_vote_0000000002_101']),
 ], ids=str)
 def test_which_slots_nobody_would_use(change, spare):
     assert _leave.spare_slots(observed(**change), 103) == spare

@@ -110,6 +110,19 @@ def test_by_what_its_rules_are_known(listed, host, seen, gone, left):
         'Then type: ansible-playbook pgfleet.repmgr.site'] if left else [])
 
 
+@pytest.mark.parametrize('hidden', ['', 'b'])
+def test_the_address_of_a_node_whose_name_does_not_resolve_is_kept(hidden):
+    """b has taken over the address that the name of c still leads to."""
+    cluster = Cluster('abcw').hide('c', *hidden)
+    cluster.rows['b']['conninfo'] = 'host=10.0.0.9'
+    records = cluster.records()
+    for record in records:
+        if record['observed']:
+            record['observed']['reach'] = reach(a=['10.0.0.1'], b=[], c=['10.0.0.3', '10.0.0.9'], w=['10.0.0.4'])
+    gone = _removal.removal_plan(records, 'c')['gone']
+    assert gone == dict((name, ['10.0.0.3']) for name in 'abw' if name not in hidden)
+
+
 def test_two_of_them_leave_one_after_the_other():
     """The access of the second one stays meanwhile; the removal of a host that is listed would take it away."""
     cluster = Cluster('abcdw').hide('c', 'd').unlist('c', 'd')
