@@ -12,7 +12,7 @@ __metaclass__ = type
 import os
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, message
 
 _HEADER = '# Left by the playbook leave of the Ansible collection pgfleet.repmgr, and yours from then on.'

@@ -125,8 +125,8 @@ def test_records_have_no_secrets():
 WANTED = {'repository': {'type': 'host', 'path': '/srv/backup'}, 'cipher_pass': 'very secret', 'os_user': 'postgres'}
 
 
-def configured(repository=WANTED['repository'], cipher_pass='very secret'):
-    files = _backup.files(dict(SETTINGS, repository=repository, cipher_pass=cipher_pass))
+def configured(repository=None, cipher_pass='very secret'):
+    files = _backup.files(dict(SETTINGS, repository=repository or WANTED['repository'], cipher_pass=cipher_pass))
     return files.get('repository.conf') or files['node.conf']
 
 
