@@ -316,6 +316,11 @@ def choose(states):
     return {'primary': primaries[0], 'standby': able[0] if able else '', 'refused': ''}
 
 
+def lacks_checkpoint(state):
+    """Whether the control data of a primary is still that of the timeline from which it was promoted. state: what it says of itself."""
+    return state.get('checkpoint_timeline') not in (None, state.get('timeline'))
+
+
 def due(judged, timeline):
     """The type of backup that is due whatever the schedule says, or ''. judged: as judge() has it; timeline: that of the primary.
 

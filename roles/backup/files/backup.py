@@ -44,6 +44,9 @@ LIMIT = 24 * 3600
 WAIT = 3600
 POLL = 10
 BUSY = 75
+# What peers ask each other for that is no pgBackRest.
+STATE = 'repmgr-backup-state'
+CHECKPOINT = 'repmgr-backup-checkpoint'
 # Two of them: a function that does not work in recovery must not even be in the statement there.
 _STANDBY = """
 SELECT pg_catalog.json_build_object('in_recovery', true, 'timeline', (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver),
@@ -52,7 +55,8 @@ SELECT pg_catalog.json_build_object('in_recovery', true, 'timeline', (SELECT rec
 """
 _PRIMARY = """
 SELECT pg_catalog.json_build_object('in_recovery', false, 'timeline',
-  ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int)
+  ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int,
+  'checkpoint_timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()))
 """
 
 
@@ -81,13 +85,32 @@ def last_line(*texts):
     return (wrong or lines or ['no output'])[-1]
 
 
+def psql(settings, statement, limit=LOOK):
+    return run([settings['psql'], '-XAtq', '-d', 'postgres', '-p', '%s' % settings['port'], '-h', settings['socket_directory'], '-v', 'ON_ERROR_STOP=1',
+                '-c', statement], limit)
+
+
 def own_state(settings):
     """What the server of this host says of itself, or None where it does not answer."""
-    psql = [settings['psql'], '-XAtq', '-d', 'postgres', '-p', '%s' % settings['port'], '-h', settings['socket_directory'], '-v', 'ON_ERROR_STOP=1', '-c']
-    code, out, dummy = run(psql + ['SELECT pg_catalog.pg_is_in_recovery()'], LOOK)
+    code, out, dummy = psql(settings, 'SELECT pg_catalog.pg_is_in_recovery()')
     if code != 0:
         return None
-    code, out, dummy = run(psql + [_STANDBY if out.strip() == 't' else _PRIMARY], LOOK)
+    code, out, dummy = psql(settings, _STANDBY if out.strip() == 't' else _PRIMARY)
+    try:
+        return json.loads(out) if code == 0 else None
+    except ValueError:
+        return None
+
+
+def own_checkpoint(settings):
+    """Whether the server of this host has made one."""
+    return psql(settings, 'CHECKPOINT', WAIT)[0] == 0
+
+
+def ask(settings, name, question, limit=LOOK):
+    """What a node answers, or None where it does not."""
+    node = settings['nodes'][name]
+    code, out, dummy = run([settings['ssh'], '-p', '%s' % node['ssh_port'], '%s@%s' % (settings['os_user'], node['address']), question], limit)
     try:
         return json.loads(out) if code == 0 else None
     except ValueError:
@@ -101,15 +124,10 @@ def states(settings):
         return {settings['name']: own_state(settings)}
     found = {}
 
-    def ask(name):
-        node = nodes[name]
-        code, out, dummy = run([settings['ssh'], '-p', '%s' % node['ssh_port'], '%s@%s' % (settings['os_user'], node['address']), 'repmgr-backup-state'], LOOK)
-        try:
-            found[name] = json.loads(out) if code == 0 else None
-        except ValueError:
-            found[name] = None
+    def look(name):
+        found[name] = ask(settings, name, STATE)
 
-    threads = [threading.Thread(target=ask, args=(name,)) for name in nodes]
+    threads = [threading.Thread(target=look, args=(name,)) for name in nodes]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -155,7 +173,7 @@ class Lock:
 
 
 def chosen(settings):
-    """Who is primary, and who is read from; None where the program runs on a node that is not primary."""
+    """Who is primary and who is read from, and what the primary says of itself; None where the program runs on a node that is not primary."""
     seen = states(settings)
     decision = _backup.choose(seen)
     if not settings.get('nodes') and decision['refused']:
@@ -164,7 +182,16 @@ def chosen(settings):
         return None, None
     if decision['refused']:
         raise Failed('no backup is made: %s' % decision['refused'])
-    return decision, seen[decision['primary']]['timeline']
+    return decision, seen[decision['primary']]
+
+
+def checkpoint_if_promoted(settings, decision, state):
+    """The one of a promotion takes minutes, and until it has ended pgBackRest refuses to back up a server whose control data names the old timeline."""
+    if not _backup.lacks_checkpoint(state):
+        return
+    done = ask(settings, decision['primary'], CHECKPOINT, WAIT) if settings.get('nodes') else own_checkpoint(settings)
+    if not done:
+        sys.stderr.write('%s was promoted and has made no checkpoint since; pgBackRest may refuse it\n' % decision['primary'])
 
 
 def pgbackrest(words):
@@ -186,12 +213,13 @@ def is_ours(settings):
 
 def make(settings, kind, wait=0):
     with Lock(settings, wait):
-        decision, dummy = chosen(settings)
+        decision, state = chosen(settings)
         if decision is None:
             return {'made': False, 'why': 'this node is no primary'}
         # A backup also removes those that are older than the retention.
         if not is_ours(settings):
             raise Failed('no backup is made: it is not recorded in %s that this collection has set up the repository; run site' % settings['marker'])
+        checkpoint_if_promoted(settings, decision, state)
         pgbackrest(_backup.backup_command(settings, settings.get('nodes') or {}, decision, kind))
     last = info(settings)['last']
     return {'made': True, 'from': decision['standby'] or decision['primary'], 'backup': last}
@@ -199,8 +227,8 @@ def make(settings, kind, wait=0):
 
 def watch(settings):
     judged = info(settings)
-    decision, timeline = chosen(settings)
-    kind = decision and _backup.due(judged, timeline)
+    decision, state = chosen(settings)
+    kind = decision and _backup.due(judged, state['timeline'])
     return make(settings, kind) if kind else {'made': False, 'why': 'none is due'}
 
 
@@ -228,8 +256,9 @@ def create(settings, take_over=False):
 def remote(settings):
     """In place of a shell. What is asked for is taken apart as a shell would, and given to none. It is no fence: see _backup.is_allowed."""
     asked = os.environ.get('SSH_ORIGINAL_COMMAND', '')
-    if asked == 'repmgr-backup-state' and settings['side'] == 'pg':
-        return own_state(settings)
+    own = {STATE: own_state, CHECKPOINT: own_checkpoint}
+    if asked in own and settings['side'] == 'pg':
+        return own[asked](settings)
     words = shlex.split(asked)
     if not _backup.is_allowed(words, settings['side'], settings):
         raise Failed('repmgr-backup: refused: %s' % asked)

@@ -29,7 +29,8 @@ BACKUP = {'label': 'l', 'type': 'full', 'error': False, 'timestamp': {'start': 1
 class Hosts:
     """What programs say: ssh by address, psql, and pgbackrest by its command."""
 
-    def __init__(self, states, backups=(), code=0, failing=None):
+    def __init__(self, states, backups=(), code=0, failing=None, checkpointed=0):
+        self.checkpointed, self.checkpoints = checkpointed, []
         self.states, self.backups, self.code, self.failing, self.ran = states, list(backups), code, failing, []
 
     def run(self, words, limit):
@@ -37,6 +38,9 @@ class Hosts:
         if words[-1] == 'repmgr-backup-state':
             state = self.states[words[-2].split('@')[1]]
             return (255, '', 'no route') if state is None else (0, json.dumps(state), '')
+        if words[-1] in ('CHECKPOINT', program.CHECKPOINT):
+            self.checkpoints.append(words[-2].split('@')[-1] if words[0] == 'ssh' else 'here')
+            return self.checkpointed, 'true', ''
         if words[0] == 'psql':
             state = self.states['here']
             if state is None:
@@ -86,6 +90,27 @@ def test_without_one_primary_there_is_none(hosts, states):
 def test_where_each_node_has_the_timers_the_primary_makes_it(hosts, state, made):
     found = hosts({'here': state}, central=False)
     assert program.make(found.settings, 'full')['made'] is made and len(found.ran) == made
+
+
+@pytest.mark.parametrize('central', [True, False])
+@pytest.mark.parametrize('at, wanted', [(1, True), (2, False), (None, False)])
+def test_a_primary_that_was_just_promoted_makes_a_checkpoint_first(hosts, central, at, wanted):
+    # None: a node whose program is older.
+    found = hosts({'here': dict(PRIMARY, checkpoint_timeline=at)}, central=central)
+    assert program.make(found.settings, 'full')['made'] is True
+    assert found.checkpoints == (['here'] if wanted else [])
+
+
+def test_a_checkpoint_that_fails_leaves_the_decision_to_pgbackrest(hosts, capsys):
+    found = hosts({'a': dict(PRIMARY, checkpoint_timeline=1)}, checkpointed=1)
+    assert program.make(found.settings, 'full')['made'] is True and 'has made no checkpoint' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('code', [0, 1])
+def test_a_peer_may_ask_a_data_node_for_a_checkpoint(hosts, monkeypatch, code):
+    monkeypatch.setenv('SSH_ORIGINAL_COMMAND', program.CHECKPOINT)
+    found = hosts({'here': PRIMARY}, central=False, checkpointed=code)
+    assert program.remote(found.settings) is (code == 0) and found.checkpoints == ['here']
 
 
 def test_a_server_that_does_not_answer_is_no_standby(hosts):
@@ -181,7 +206,7 @@ def test_a_failure_says_the_error_and_not_the_last_hint(hosts, capsys):
     assert '%s' % failed.value == 'backup ended with exit code 82: P00  ERROR: [082]: not archived' and 'HINT' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('asked', ['', 'id', 'pgbackrest --config=/c --stanza=other --remote-type=repo info:remote', 'repmgr-backup-state',
+@pytest.mark.parametrize('asked', ['', 'id', 'pgbackrest --config=/c --stanza=other --remote-type=repo info:remote', 'repmgr-backup-state', 'repmgr-backup-checkpoint',
                                    'pgbackrest --config=/c --stanza=main --remote-type=repo info:remote; id'])
 def test_a_peer_gets_no_shell(hosts, monkeypatch, asked):
     monkeypatch.setenv('SSH_ORIGINAL_COMMAND', asked)
