@@ -93,6 +93,8 @@ PARAMETERS = {
     },
     "libraries": {"repmgr": {}, "more": {"repmgr_shared_preload_libraries": ["pg_stat_statements", "repmgr"]}},
     "health": {"https": {}, "plain": {"repmgr_health_tls": False, "repmgr_health_port": 8009}, "off": {"repmgr_health": False}},
+    # A set has no other host for a repository; without a witness this is refused.
+    "backup": {"none": {}, "on the witness": {"repmgr_backup": "pgbackrest", "repmgr_backup_group": "{{ repmgr_witness_group | default('witness') }}"}},
     "restart": {"never": {}, "allowed": {"repmgr_allow_restart": True}},
     "firewall": {"own": {}, "managed": {"repmgr_manage_firewall": True}},
     "groups": {
@@ -104,7 +106,7 @@ PARAMETERS = {
 }
 
 _OF_A_PROXY = "a set has no host for a proxy; tests/acceptance/test_19_routing.py"
-_OF_BACKUPS = "a set has no host for a repository; tests/acceptance/test_20_backup.py"
+_OF_BACKUPS = "tests/unit/plugins/module_utils/test_backup.py draws them"
 FIXED = {
     "repmgr_package_source": "the lab's image has Debian's packages and reaches no archive; molecule/ has pgdg and none",
     "repmgr_apt_cache_valid_time": "the package lists are part of the image",
@@ -113,7 +115,7 @@ FIXED = {
 FIXED.update(("repmgr_" + name, _OF_A_PROXY) for name in (
     "proxy_group", "rw_port", "ro_port", "ro_lag", "ro_fallback", "proxy_connections", "proxy_stats_address", "proxy_stats_port"))
 FIXED.update(("repmgr_backup" + name, _OF_BACKUPS) for name in (
-    "", "_group", "_repository", "_cipher_pass", "_schedule", "_retention", "_processes", "_archive_queue", "_max_age", "_take_over"))
+    "_repository", "_cipher_pass", "_schedule", "_retention", "_processes", "_archive_queue", "_max_age", "_take_over"))
 
 
 def _yaml(path):
@@ -178,7 +180,7 @@ class Records:
                       if "__repmgr_record" in task.get("ansible.builtin.set_fact", {}))
         if not isinstance(record, dict):
             return {"": (record, given)}
-        # A filter of the collection would want its loader, and hostvars a run; the contract asks for nothing that is made of them in a set.
+        # A filter of the collection would want its loader, and hostvars a run; what the contract asks for that is made of them in a set is in of().
         return {name: value for name, value in record.items() if not re.search(r"pgfleet\.repmgr\.|\bhostvars\b|__repmgr_backup_record", "%s" % (value,))}
 
     def depends_on(self, value):
@@ -216,6 +218,10 @@ class Records:
                 else:
                     template, more = value
                     record.update(self.rendered(template, dict(variables, **more)))
+            if variables.get("repmgr_backup", "none") != "none":
+                record["backup"] = {entry: self.rendered(value, variables) for entry, value in self.variables["__repmgr_backup_record"].items()
+                                    if entry not in ("hosts", "data_hosts", "repository")}
+                record["backup"].update(hosts=groups["witness"], data_hosts=groups["primary"] + groups["standby"], repository=variables["repmgr_backup_repository"])
             found.append(record)
         return found
 

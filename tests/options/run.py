@@ -185,6 +185,25 @@ class Set:
             lab.wait_until("%s has %d rows" % (host, begin + ROWS), 30, lambda host=host: self.sql(
                 host, "select count(*) from ledger", options.APPLICATION) == str(begin + ROWS))
 
+    def backed_up(self):
+        """The repository has a backup, and gets what the primary writes."""
+        witness = [host for host in self.hosts if host not in self.data_hosts][0]
+        place = "/etc/pgfleet/backup/%s" % self.variables["repmgr_cluster_name"]
+
+        def repository():
+            return json.loads(self.on(witness, "runuser -u postgres -- pgbackrest --config={0}/repository.conf --stanza={1} info --output=json".format(
+                place, self.variables["repmgr_cluster_name"])))[0]
+
+        def archived(name):
+            return repository()["archive"][-1]["max"] >= name
+
+        if [backup["type"] for backup in repository()["backup"]][:1] != ["full"]:
+            raise Failed("the repository has no full backup: %s" % repository())
+        primary = self.healthy()
+        name = self.sql(primary, "select pg_walfile_name(pg_current_wal_lsn())")
+        self.sql(primary, "select pg_switch_wal()")
+        lab.wait_until("%s is in the repository" % name, 60, lambda: archived(name))
+
     def switch_over(self, primary):
         # The one that the others do not have above them stays as it is.
         target = next(host for host in self.data_hosts if host != primary)
@@ -213,6 +232,8 @@ class Set:
         if found != target:
             raise Failed("status says that %s is primary, expected %s" % (found, target))
         self.step("write", self.write, target, ROWS)
+        if "repmgr_backup" in self.variables:
+            self.step("backed up", self.backed_up)
 
 
 def remove_hosts():

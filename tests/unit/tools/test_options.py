@@ -72,6 +72,7 @@ def test_values_go_with_the_defaults(allowed):
 
 @pytest.mark.parametrize("refused", [
     {"layout": "2 data", "synchronous": "2"}, {"layout": "2 data + witness", "synchronous": "2"},
+    {"layout": "3 data", "backup": "on the witness"}, {"archive": "copied", "backup": "on the witness"},
 ])
 def test_the_contract_says_what_does_not_go_together(allowed, refused):
     assert not allowed(dict(BASE, **refused))
