@@ -334,6 +334,31 @@ def due(judged, timeline):
     return ''
 
 
+def missing_wal(names, first):
+    """WAL files that lack between the first one and the newest that is there, of its timeline: [name].
+
+    names: of files as the archive has them, "000000070000000000000013-<checksum>.gz"; first: (name, bytes of a WAL file).
+    """
+    name, size = first
+    timeline, each = name[:8], 0x100000000 // size
+    there = set(_wal_number(found, each) for found in names if re.match('[0-9A-F]{24}-', found) and found[:8] == timeline)
+    begin = _wal_number(name, each)
+    return ['%s%08X%08X' % ((timeline,) + divmod(number, each)) for number in range(begin, max(there or [begin])) if number not in there]
+
+
+def _wal_number(name, each):
+    return int(name[8:16], 16) * each + int(name[16:24], 16)
+
+
+def lost_wal(before, state, after):
+    """What of the missing WAL no longer comes. before and after: what lacks at two moments; state: what the primary said of itself between them.
+
+    Several files are sent at once, so that one may lack for a moment. One that PostgreSQL has no longer to archive had arrived by then, or never will.
+    """
+    waiting = set(state.get('waiting') or [])
+    return [name for name in after if name in before and name not in waiting]
+
+
 def backup_command(settings, nodes, chosen, kind):
     """The words that make a backup. nodes: {name: {address, ssh_port, port, data_directory}}; none where the program runs on the primary itself."""
     words = command(settings, 'backup', 'type=%s' % _TYPE_OPTION[kind])
@@ -381,7 +406,7 @@ def is_allowed(words, side, settings):
 # -- what the repository has
 
 def judge(text, cluster):
-    """What `pgbackrest info --output=json` says: {state: ok, no_backup, no_stanza, unreachable, reason, last, oldest, count}."""
+    """What `pgbackrest info --output=json` says: {state: ok, no_backup, no_stanza, unreachable, reason, last, oldest, count, archive}."""
     try:
         stanzas = [stanza for stanza in json.loads(text) if stanza.get('name') == cluster]
     except (TypeError, ValueError, AttributeError):
@@ -398,7 +423,8 @@ def judge(text, cluster):
     if not good:
         return _judged('no_backup')
     ordered = sorted(good, key=lambda backup: backup['timestamp']['stop'])
-    return _judged('ok', last=_backup(ordered[-1]), oldest=_backup(ordered[0]), count=len(ordered))
+    return _judged('ok', last=_backup(ordered[-1]), oldest=_backup(ordered[0]), count=len(ordered),
+                   archive=((stanza.get('archive') or [{}])[-1].get('id') or ''))
 
 
 def answered(code, out, err, cluster):
@@ -409,8 +435,8 @@ def answered(code, out, err, cluster):
     return _judged('unreachable', reason=lines[0] if lines else 'no answer in time')
 
 
-def _judged(state, reason='', last=None, oldest=None, count=0):
-    return {'state': state, 'reason': reason, 'last': last, 'oldest': oldest, 'count': count}
+def _judged(state, reason='', last=None, oldest=None, count=0, archive=''):
+    return {'state': state, 'reason': reason, 'last': last, 'oldest': oldest, 'count': count, 'archive': archive}
 
 
 def _reason(stanza):
@@ -426,7 +452,7 @@ def _backup(values):
         'label': values['label'], 'type': _TYPE_WORD.get(values.get('type'), values.get('type')), 'started': times['start'], 'ended': times['stop'],
         'seconds': times['stop'] - times['start'], 'bytes': (values.get('info') or {}).get('size'),
         'repository_bytes': ((values.get('info') or {}).get('repository') or {}).get('delta'),
-        'timeline': int(start[:8], 16) if re.match('[0-9A-F]{24}', start) else None,
+        'timeline': int(start[:8], 16) if re.match('[0-9A-F]{24}', start) else None, 'first_wal': start,
     }
 
 

@@ -70,6 +70,20 @@ def test_a_backup_on_demand_comes_from_a_standby(figure):
     assert '"from": "%s"' % lab.PRIMARY not in said and '"made": true' in said
 
 
+def test_wal_that_is_lost_brings_a_backup():
+    """As pgBackRest drops it where the repository does not answer for long."""
+    lost = lab.value(lab.PRIMARY, "select pg_walfile_name(pg_current_wal_lsn())")
+    for _time in range(2):
+        archived(lab.PRIMARY)
+    before = backups()
+    lab.ssh(lab.WITNESS, "rm /srv/backup/archive/lab/*/*/%s-*" % lost)
+    for made in (["incr"], []):
+        lab.ssh(lab.WITNESS, "systemctl start repmgr-backup-lab@watch")
+        assert [kind for label, kind, _timeline in backups() if label not in [each[0] for each in before]] == made
+        before = backups()
+    assert "the first one %s; making a backup" % lost in lab.ssh(lab.WITNESS, "journalctl -q --no-pager -o cat -u 'repmgr-backup-lab@watch'")
+
+
 def test_after_a_failover_it_goes_on_without_a_run():
     lab.kill_for_good(lab.PRIMARY)
     try:

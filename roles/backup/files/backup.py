@@ -9,7 +9,7 @@ It runs on the host of the repository, or, where data nodes write to a repositor
 whether there is a standby to read from, it asks the nodes each time. As the server's user. Decisions are in _backup.py.
 
     repmgr-backup FILE full|differential|incremental   make a backup; on a standby: nothing
-    repmgr-backup FILE watch                            make the one that is due after a change of primary, or the first one
+    repmgr-backup FILE watch                            make the first one, or the one that is due after a change of primary or because WAL was lost
     repmgr-backup FILE create [--take-over]             make the repository ready for the cluster
     repmgr-backup FILE info                             what the repository has, as JSON
     repmgr-backup FILE state                            what this node says of itself, as JSON
@@ -29,6 +29,7 @@ import errno
 import fcntl
 import json
 import os
+import posixpath
 import shlex
 import subprocess
 import sys
@@ -56,7 +57,10 @@ SELECT pg_catalog.json_build_object('in_recovery', true, 'timeline', (SELECT rec
 _PRIMARY = """
 SELECT pg_catalog.json_build_object('in_recovery', false, 'timeline',
   ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int,
-  'checkpoint_timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()))
+  'checkpoint_timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+  'wal_size', pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
+  'waiting', (SELECT pg_catalog.json_agg(pg_catalog.substr(name, 1, 24)) FROM pg_catalog.pg_ls_dir('pg_wal/archive_status') AS name
+    WHERE name LIKE '%.ready'))
 """
 
 
@@ -225,11 +229,43 @@ def make(settings, kind, wait=0):
     return {'made': True, 'from': decision['standby'] or decision['primary'], 'backup': last}
 
 
+def missing(settings, archive, first):
+    """Which WAL lacks in the repository, from the first one that the last backup needs."""
+    def listed(*path):
+        words = _backup.command(settings, 'repo-ls') + [posixpath.join('archive', settings['cluster'], archive, *path)]
+        code, out, err = run(words, LOOK)
+        if code != 0:
+            raise Failed('the WAL in the repository cannot be listed: %s' % last_line(out, err))
+        return out.split()
+    # A folder has what has the first 16 characters in common.
+    folders = [name for name in listed() if name[:8] == first[0][:8] and name[:16] >= first[0][:16]]
+    return _backup.missing_wal([name for folder in folders for name in listed(folder)], first)
+
+
+def lost(settings, judged, state):
+    """WAL that the repository does not have and will not get."""
+    last = judged['last']
+    if judged['state'] != 'ok' or not state.get('wal_size') or last['timeline'] != state['timeline']:
+        return []
+    first = (last['first_wal'], state['wal_size'])
+    before = missing(settings, judged['archive'], first)
+    if not before:
+        return []
+    decision, state = chosen(settings)
+    if decision is None or state['timeline'] != last['timeline']:
+        return []
+    return _backup.lost_wal(before, state, missing(settings, judged['archive'], first))
+
+
 def watch(settings):
     judged = info(settings)
     decision, state = chosen(settings)
     kind = decision and _backup.due(judged, state['timeline'])
-    return make(settings, kind) if kind else {'made': False, 'why': 'none is due'}
+    gap = lost(settings, judged, state) if decision and not kind else []
+    if gap:
+        # From there on nothing can be restored before there is a new backup.
+        sys.stderr.write('%d WAL files are not in the repository and will not come, the first one %s; making a backup\n' % (len(gap), gap[0]))
+    return make(settings, kind or 'incremental') if kind or gap else {'made': False, 'why': 'none is due'}
 
 
 def create(settings, take_over=False):

@@ -292,7 +292,7 @@ def test_the_last_good_backup_counts():
     judged = _backup.judge(recorded(backups=[backup(), backup('x', 2000, type='diff'), backup('bad', 3000, error=True)]), 'main')
     assert (judged['state'], judged['count'], judged['oldest']['label']) == ('ok', 2, '20261130-010000F')
     assert judged['last'] == {'label': 'x', 'type': 'differential', 'started': 1990, 'ended': 2000, 'seconds': 10, 'bytes': 500, 'repository_bytes': 50,
-                              'timeline': 2}
+                              'timeline': 2, 'first_wal': '000000020000000000000004'}
 
 
 @pytest.mark.parametrize('code, err, reason', [(124, '', 'no answer in time'), (127, 'P00 ERROR: no route\nmore', 'P00 ERROR: no route')])
@@ -300,6 +300,38 @@ def test_a_repository_that_does_not_answer(code, err, reason):
     judged = _backup.answered(code, recorded(backups=[backup()]), err, 'main')
     assert (judged['state'], judged['reason'], judged['last']) == ('unreachable', reason, None)
     assert _backup.answered(0, recorded(backups=[backup()]), 'a warning', 'main')['state'] == 'ok'
+
+
+MB = 1024 * 1024
+
+
+@pytest.mark.parametrize('size, there, first, lacks', [
+    (16 * MB, ['000000020000000000000004', '000000020000000000000005'], '000000020000000000000004', []),
+    (16 * MB, ['000000020000000000000004', '000000020000000000000007'], '000000020000000000000004',
+     ['000000020000000000000005', '000000020000000000000006']),
+    # The first one itself; nothing there yet; only older ones.
+    (16 * MB, ['000000020000000000000005'], '000000020000000000000004', ['000000020000000000000004']),
+    (16 * MB, [], '000000020000000000000004', []),
+    (16 * MB, ['000000020000000000000003'], '000000020000000000000004', []),
+    # From one number to the next: 256 files of 16 MB, 4 of 1 GB.
+    (16 * MB, ['0000000200000000000000FE', '000000020000000100000001'], '0000000200000000000000FE',
+     ['0000000200000000000000FF', '000000020000000100000000']),
+    (1024 * MB, ['000000020000000000000002', '000000020000000100000001'], '000000020000000000000002',
+     ['000000020000000000000003', '000000020000000100000000']),
+    # Other timelines have WAL of their own.
+    (16 * MB, ['000000020000000000000004', '000000030000000000000009', '000000010000000000000009'], '000000020000000000000004', []),
+])
+def test_wal_that_lacks(size, there, first, lacks):
+    names = ['%s-%s.gz' % (name, 40 * 'a') for name in there] + ['00000002.history', '000000020000000000000009.00000028.backup',
+                                                                '00000002000000000000000A.partial-%s.gz' % (40 * 'b')]
+    assert _backup.missing_wal(names, (first, size)) == lacks
+
+
+@pytest.mark.parametrize('before, waiting, after, lost', [
+    (['5', '6'], ['6'], ['5', '6'], ['5']), (['5'], None, ['5'], ['5']), (['5'], [], [], []), (['5'], [], ['6'], []), (['5'], ['5'], ['5'], []),
+])
+def test_wal_that_is_lost(before, waiting, after, lost):
+    assert _backup.lost_wal(before, {'waiting': waiting}, after) == lost
 
 
 @pytest.mark.parametrize('text, timeline, kind', [

@@ -29,8 +29,9 @@ BACKUP = {'label': 'l', 'type': 'full', 'error': False, 'timestamp': {'start': 1
 class Hosts:
     """What programs say: ssh by address, psql, and pgbackrest by its command."""
 
-    def __init__(self, states, backups=(), code=0, failing=None, checkpointed=0):
+    def __init__(self, states, backups=(), code=0, failing=None, checkpointed=0, archive=()):
         self.checkpointed, self.checkpoints = checkpointed, []
+        self.archive, self.listed = archive, []
         self.states, self.backups, self.code, self.failing, self.ran = states, list(backups), code, failing, []
 
     def run(self, words, limit):
@@ -47,7 +48,14 @@ class Hosts:
                 return 2, '', 'refused'
             return 0, ('t' if state['in_recovery'] else 'f') if words[-1].endswith('recovery()') else json.dumps(state), ''
         if words[-1] == 'info':
-            return 0, json.dumps([{'name': 'main', 'status': {'code': self.code if self.backups or self.code else 2}, 'backup': self.backups}]), ''
+            return 0, json.dumps([{'name': 'main', 'status': {'code': self.code if self.backups or self.code else 2}, 'backup': self.backups,
+                                   'archive': [{'id': '15-0'}, {'id': '15-1'}]}]), ''
+        if words[-2] == 'repo-ls':
+            self.listed.append(words[-1])
+            if self.archive is None:
+                return 55, '', 'P00  ERROR: [055]: it is not there'
+            names = self.archive.pop(0) if words[-1] != 'archive/main/15-1' else ['000000010000000000000000', '0000000200000000', 'archive.info', '0000000300000000']
+            return 0, '\n'.join(names), ''
         self.ran.append(words)
         if words[-1] == self.failing:
             return 82, '', 'P00  ERROR: [082]: not archived\n   HINT: look'
@@ -158,6 +166,31 @@ def test_what_the_watch_makes(hosts, backups, timeline, kind):
     found = hosts({'a': dict(PRIMARY, timeline=timeline)}, backups=backups)
     assert program.watch(found.settings)['made'] is bool(kind)
     assert [words[3] for words in found.ran] == ([kind] if kind else [])
+
+
+WAL = ['00000002000000000000000%d-%s.gz' % (number, 40 * 'a') for number in range(10)]
+
+
+@pytest.mark.parametrize('looks, waiting, made', [
+    ([WAL[4:8]], [], False),
+    # Lost; one that was being sent beside the next; one that PostgreSQL still has to archive.
+    ([WAL[4:5] + WAL[6:8], WAL[4:5] + WAL[6:8]], [], True),
+    ([WAL[4:5] + WAL[6:8], WAL[4:8]], [], False),
+    ([WAL[4:5] + WAL[6:8], WAL[4:5] + WAL[6:8]], ['000000020000000000000005'], False),
+])
+def test_the_watch_makes_one_after_wal_was_lost(hosts, capsys, looks, waiting, made):
+    found = hosts({'a': dict(PRIMARY, wal_size=16 * 1024 * 1024, waiting=waiting)}, backups=[BACKUP], archive=looks)
+    assert program.watch(found.settings)['made'] is made
+    assert [words[3] for words in found.ran] == (['--type=incr'] if made else []) and found.archive == []
+    assert ('will not come, the first one 000000020000000000000005' in capsys.readouterr().err) is made
+    assert set(found.listed) == set(['archive/main/15-1', 'archive/main/15-1/0000000200000000'])
+
+
+def test_the_watch_says_that_it_cannot_look_for_lost_wal(hosts):
+    found = hosts({'a': dict(PRIMARY, wal_size=16 * 1024 * 1024)}, backups=[BACKUP], archive=None)
+    with pytest.raises(program.Failed) as failed:
+        program.watch(found.settings)
+    assert '[055]' in '%s' % failed.value and found.ran == []
 
 
 @pytest.mark.parametrize('code, created', [(1, True), (2, False), (0, False)])
