@@ -108,7 +108,7 @@ def test_then_it_is_a_cluster_like_any_other():
 
 LEAVE = ("playbooks/leave.yml", "-e", "repmgr_leave=lab")
 LEFT = ("ls /usr/local/sbin/repmgr-* /etc/systemd/system/repmgr-* /etc/systemd/system/repmgrd.service /etc/systemd/system/postgresql@*.service.d/pgfleet-*"
-        " /etc/pgfleet/guard.json /run/postgresql/repmgr-guard.sight 2>/dev/null; pgrep -lf 'repmgr-guard|repmgr-metrics'; true")
+        " /etc/pgfleet/guard.json /run/postgresql/repmgr-guard.sight 2>/dev/null; pgrep -lf 'sbin/[r]epmgr-(guard|health|metrics)'; true")
 
 
 def started():
