@@ -29,7 +29,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 
 # The directory of a file system's own is no data.
 _NO_DATA = frozenset(['lost+found'])
-# What makes a server a standby, and what is appended to its name for as long as it is recovered by a server for a single user.
+# What makes a server recover before it takes writes: as a standby, or from an archive until it promotes itself (is_standby). ASIDE is appended to its name
+# for as long as it is recovered by a server for a single user.
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 ASIDE = '.aside'
 
@@ -235,6 +236,32 @@ def _start_time(pid):
         return None
 
 
+def is_standby(directory, aside=''):
+    """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The guard, the fuse and the health endpoints have the same.
+    """
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            old = int(handle.read().split('.')[0]) < 12
+    except (IOError, OSError, ValueError):
+        old = False
+    if not old and os.path.exists(os.path.join(directory, 'standby.signal' + aside)):
+        return True
+    try:
+        with open(os.path.join(directory, 'recovery.conf' + aside), 'rb') as handle:
+            found = re.findall(br"(?im)^[ \t]*standby_mode[ \t]*=?[ \t]*'?[ \t]*([a-z0-9]+)", handle.read())
+    except (IOError, OSError):
+        return False
+    # As PostgreSQL reads it: the last one counts, and a word may be shortened as long as it is one.
+    word = found[-1].lower() if found else b''
+    return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
+
+
+def promotes_itself(directory):
+    """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
+    return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
+
+
 def observe_data(runner, place):
     path = place.data_directory
     data = Data(path=path or '')
@@ -297,7 +324,8 @@ def observe_data(runner, place):
     data.state = 'valid'
     # One that a killed rejoin has left aside is back before the next start.
     alive = _alive(os.path.join(path, 'postmaster.pid'), path)
-    data.standby_signal = any(name in names or name + ASIDE in names and not alive for name in ('standby.signal', 'recovery.conf'))
+    data.standby_signal = is_standby(path) or not alive and is_standby(path, ASIDE)
+    data.promotes_itself = not data.standby_signal and promotes_itself(path)
     data.started = 'postmaster.opts' in names
     values = _read_control(runner, place, control, data)
     # It was started, and did not come to where the backup ended.

@@ -136,6 +136,9 @@ MUTANTS = [
     ('the fuse knows no pause', "fences = bool(kind == 'primary' and pid and need and self.replaceable())",
      "fences = bool(kind == 'primary' and pid and need)"),
     ('a start beside no guard is nobody\'s', "if stamp and stamp['limit'] is not None:", 'if False:'),
+    ('what promotes itself starts like a standby', "    return 'standby' if is_standby(directory) else 'primary'\n",
+     "    return 'standby' if is_standby(directory) or promotes_itself(directory) else 'primary'\n"),
+    ('a restore is measured by the timeline of its backup', "if promotes_itself(directory) else timeline", 'if False else timeline'),
     ('crash in the watch', "        self.adopt(answering)\n", "        self.adopt(answering[9])\n"),
 ]
 

@@ -22,6 +22,7 @@ __metaclass__ = type
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -52,6 +53,27 @@ def boot():
     except (IOError, OSError):
         # Hidden (hidepid).
         return found
+
+
+def is_standby(directory, aside=''):
+    """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_observe.py.
+    """
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            old = int(handle.read().split('.')[0]) < 12
+    except (IOError, OSError, ValueError):
+        old = False
+    if not old and os.path.exists(os.path.join(directory, 'standby.signal' + aside)):
+        return True
+    try:
+        with open(os.path.join(directory, 'recovery.conf' + aside), 'rb') as handle:
+            found = re.findall(br"(?im)^[ \t]*standby_mode[ \t]*=?[ \t]*'?[ \t]*([a-z0-9]+)", handle.read())
+    except (IOError, OSError):
+        return False
+    # As PostgreSQL reads it: the last one counts, and a word may be shortened as long as it is one.
+    word = found[-1].lower() if found else b''
+    return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
 
 
 # -- what is decided

@@ -90,7 +90,7 @@ SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # {primary: when an operator has said that it does not run}, see primary_is_dead.
 DEAD_FILE = '/run/postgresql/repmgr-guard.dead'
-# What makes a server a standby.
+# What makes a server recover before it takes writes: as a standby, or from an archive until it promotes itself (is_standby).
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 # Read by units whose main process is the server; see start-hook.conf.j2.
 ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
@@ -521,10 +521,46 @@ def local_of(config, purpose):
 
 
 def data_is(directory):
-    """What the server would start as: 'nothing', 'standby' or 'primary'."""
+    """What the server would start as: 'nothing', 'standby' or 'primary', which one is, too, that recovers from an archive first."""
     if not os.path.exists(os.path.join(directory, 'PG_VERSION')):
         return 'nothing'
-    return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS) else 'primary'
+    return 'standby' if is_standby(directory) else 'primary'
+
+
+def is_standby(directory, aside=''):
+    """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_observe.py.
+    """
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            old = int(handle.read().split('.')[0]) < 12
+    except (IOError, OSError, ValueError):
+        old = False
+    if not old and os.path.exists(os.path.join(directory, 'standby.signal' + aside)):
+        return True
+    try:
+        with open(os.path.join(directory, 'recovery.conf' + aside), 'rb') as handle:
+            found = re.findall(br"(?im)^[ \t]*standby_mode[ \t]*=?[ \t]*'?[ \t]*([a-z0-9]+)", handle.read())
+    except (IOError, OSError):
+        return False
+    # As PostgreSQL reads it: the last one counts, and a word may be shortened as long as it is one.
+    word = found[-1].lower() if found else b''
+    return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
+
+
+def promotes_itself(directory):
+    """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
+    return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
+
+
+def claim(directory, control, state):
+    """The timeline that a server which would start as a primary is to be measured by.
+
+    Its own; what a rewind that was cut short has copied of history files does not count. Data that are restored are older than what they come to: there it
+    counts also on which timeline this node was primary last, of which the guard's file tells.
+    """
+    timeline = own_timeline(control)
+    return max(timeline, (state['reign'] or {}).get('timeline') or 0) if promotes_itself(directory) else timeline
 
 
 def put_signals_back(directory):
@@ -532,14 +568,19 @@ def put_signals_back(directory):
     same as in plugins/module_utils/_apply.py.
     """
     left = [path for path in (os.path.join(directory, name) for name in SIGNALS) if os.path.exists(path + '.aside')]
-    is_standby = data_is(directory) == 'standby'
+    stays_one = is_standby(directory)
     for path in left:
-        if is_standby:
+        if stays_one:
             # Of an earlier rejoin, which has made it a standby since.
             os.unlink(path + '.aside')
         else:
             os.rename(path + '.aside', path)
-            say('%s was moved aside by a rejoin that did not come to its end: is a standby again' % path)
+            say('%s was moved aside by a rejoin that did not come to its end: is there again, and what starts is %s' % (path, starts_as(directory)))
+
+
+def starts_as(directory):
+    """data_is in words."""
+    return data_is(directory) + (', which recovers from an archive first and then promotes itself' if promotes_itself(directory) else '')
 
 
 def named_pid(directory):
@@ -1124,8 +1165,7 @@ def start(config):
         # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
         ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, heard, votes) and not any(
             peer.waiting for peer in peers if not peer.witness))
-        # Not by history files: a rewind that was cut short has copied the newer one's first.
-        system, timeline = control.get('Database system identifier'), own_timeline(control)
+        system, timeline = control.get('Database system identifier'), claim(config['data_directory'], control, state)
 
         def judge(system=system, timeline=timeline, peers=peers):
             return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline))
@@ -1141,7 +1181,7 @@ def start(config):
                 if stamp and stamp['limit'] is not None:
                     # Its guard has died. It has what has been seen now, and not more: nobody else would stop it.
                     write_stamp(dict(stamp, sight=begun, server=None))
-                say('may start as primary: sees %s, and none of them follows another' % names(voters))
+                say('may start as %s: sees %s, and none of them follows another' % (starts_as(config['data_directory']), names(voters)))
                 for peer in peers:
                     peer.close()
                 return 0
@@ -1150,7 +1190,8 @@ def start(config):
             peer.close()
         final = problem.code in REPLACED or clock() >= deadline
         if problem.text != said or final:
-            say('%s as primary: %s%s' % ('does not start' if final else 'waits to start', problem.text, '. ' + next_step(config, problem) if final else ''))
+            say('%s as %s: %s%s' % ('does not start' if final else 'waits to start', starts_as(config['data_directory']), problem.text,
+                                    '. ' + next_step(config, problem) if final else ''))
             said = problem.text
         if final:
             return 1
@@ -1167,6 +1208,8 @@ def write_environment(config):
 
 
 def next_step(config, problem):
+    if problem.code in REPLACED and promotes_itself(config['data_directory']):
+        return restored(config)
     if problem.code in REPLACED:
         return 'It can come back as a standby: %s%s' % (
             'repmgr-guard watch does that now (repmgr_auto_rejoin: %s), or ' % config['auto_rejoin'] if config['auto_rejoin'] != 'off' else '',
@@ -1177,6 +1220,11 @@ def next_step(config, problem):
     return 'It starts when it can (repmgr-guard watch). Where it has to start anyway, see docs/runbook.md'
 
 
+def restored(config):
+    return ('Its data recover from an archive, as somebody has restored them, and are left as they are. To look at them, start them beside the cluster '
+            '(docs/backup.md). To make this node a standby, which moves them aside: %s' % next_command('rejoin', config['name'], 'reclone'))
+
+
 def promote(config, command, by_hand=False):
     """Exit code 0: it may be promoted; with a command, that command's, run while nobody else can start or be promoted.
 
@@ -1184,6 +1232,9 @@ def promote(config, command, by_hand=False):
     each other as well.
     """
     become_user(config)
+    if promotes_itself(config['data_directory']):
+        say('not promoted: this server recovers from an archive, and promotes itself when that is done')
+        return 1
     lease = config['isolation'] + STOP_MARGIN
     # repmgrd can hang in an election that it holds again, on its old connection to a frozen primary. So it is made to wait here.
     deadline = clock() + lease + 30
@@ -1254,7 +1305,8 @@ def status(config):
         answer = server.answer
         text = server.error or 'no answer'
         if answered(server):
-            text = 'witness' if server.witness else 'standby' if answer.get('in_recovery') else 'primary'
+            text = 'witness' if server.witness else 'primary' if not answer.get('in_recovery') else 'standby' if (
+                server is not local or not promotes_itself(config['data_directory'])) else 'recovers from an archive, and then promotes itself'
             text += ', timeline %s' % answer.get('timeline') if not server.witness else ''
             if answer.get('last_seen') is not None and (answer.get('in_recovery') or server.witness):
                 text += ', has seen its upstream %d s ago' % answer['last_seen']
@@ -1262,11 +1314,12 @@ def status(config):
     control = control_data(config)
     kind = data_is(config['data_directory'])
     state = read_state(config)
-    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control),
-                            reign=reign_on(state, own_timeline(control))) if kind == 'primary' else None
+    timeline = claim(config['data_directory'], control, state)
+    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), timeline, reign=reign_on(state, timeline)) if (
+        kind == 'primary') else None
     say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
     say('fuse: ' + fuse_text(fuse_runs(), read_stamp(config), clock()))
-    say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + kind))
+    say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + starts_as(config['data_directory'])))
     memory = Memory(config, state)
     memory.learn([local] + peers, peers)
     problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN, memory.known)[0]
@@ -1875,7 +1928,9 @@ class Watch:
                 self.say('foreign', '%s is primary of another cluster (system identifier %s)' % (other.name, other.answer.get('system')))
             else:
                 text = '%s is primary, on timeline %s (here: %s)' % (other.name, other.answer.get('timeline'), timeline)
-                yields = who_yields(answering, self.config['node_id'], timeline, other, self.votes, self.config['isolation'])
+                # What is not primary yet does not become one beside another, whichever has the newer timeline.
+                yields = 'this' if self.restores() else who_yields(
+                    answering, self.config['node_id'], timeline, other, self.votes, self.config['isolation'])
                 if yields == 'this':
                     self.stop(directory, Problem('primary', text, [other.name]))
                     return
@@ -1889,10 +1944,11 @@ class Watch:
             self.register()
             if not past and not named:
                 self.doubted = None
-        self.adopt(answering)
-        self.withdraw(answering)
-        self.tell(answering)
-        self.forget(answering)
+        if not self.restores():
+            self.adopt(answering)
+            self.withdraw(answering)
+            self.tell(answering)
+            self.forget(answering)
         # Somebody has seen no primary, and has locked a majority, or so many that with those out of sight they are one. Where this host stood still and
         # its clock did, too, nothing else tells.
         promoting = [peer for peer in answering if peer.vote and self.lets_another_be_promoted(peer)]
@@ -1915,6 +1971,12 @@ class Watch:
             self.blinded = clock()
             self.stop(directory, Problem('hangs', 'it has not answered for %d s, and %s cannot see it either' % (
                 clock() - self.local.answered, names(blind)), []))
+
+    def restores(self):
+        """Whether the server here recovers from an archive, and is no primary before that is done. What a file says that was left beside standby.signal, and
+        outlives a promotion, it says about the next start alone.
+        """
+        return promotes_itself(self.config['data_directory']) and not (self.fresh(self.local) and self.local.answer.get('in_recovery') is False)
 
     def hangs(self):
         """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does.
@@ -2040,6 +2102,9 @@ class Watch:
         control = control_data(self.config)
         system, timeline = control.get('Database system identifier'), own_timeline(control, self.config['data_directory'])
         primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
+        if primary and promotes_itself(self.config['data_directory']):
+            self.say('restored', 'does not rejoin %s, which is primary. %s' % (primary.name, restored(self.config)), float('inf'))
+            return
         if primary and (primary.answer.get('timeline') or 0) < timeline:
             # What this node has acknowledged since would be lost.
             self.say('older', 'does not rejoin %s: it is primary on timeline %s, which is older than %s, the one here. Decide which data are right, then '
@@ -2049,7 +2114,8 @@ class Watch:
             self.rejoin(primary, control)
             return
         # A rewind that was cut short has copied the newer history file already: what the control data say is what may start.
-        problem = start_problem(self.peers, self.fresh, self.votes, system, own_timeline(control), reign=reign_on(self.state, own_timeline(control)))
+        timeline = claim(self.config['data_directory'], control, self.state)
+        problem = start_problem(self.peers, self.fresh, self.votes, system, timeline, reign=reign_on(self.state, timeline))
         if problem:
             if clock() - self.since > 2:
                 self.say('start', 'does not start the server: %s. %s' % (problem.text, next_step(self.config, problem) if problem.code == 'named'

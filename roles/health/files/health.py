@@ -421,8 +421,7 @@ class Node:
         if told != self.said:
             self.said = told
             say('answers %s on /primary%s' % (503 if problem else 200, ': ' + problem[1] if problem else ''))
-        replica = core['in_recovery'] if core else any(
-            os.path.exists(os.path.join(config['data_directory'], name)) for name in ('standby.signal', 'recovery.signal', 'recovery.conf'))
+        replica = core['in_recovery'] if core else fuse.is_standby(config['data_directory'])
         return state, 'replica' if replica else 'primary', problem, core
 
     def answer(self, path, query):

@@ -45,6 +45,8 @@ FACTS = (
     ("whether a process is the server", r"/%[ds]/cwd", {
         UTILS + "_observe.py": "", GUARD: "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
         FUSE: "looks for all processes of the server, not for the one that postmaster.pid names"}),
+    ("whether a server stays a standby", r"'(standby|recovery)\.signal' *[+,)]|standby_mode\[", {
+        UTILS + "_observe.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it"}),
     ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_apply.py": "", GUARD: GUARD_COPY}),
     ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_observe.py": "", GUARD: GUARD_COPY}),
     ("a text as SQL", r"""= '%s'[^\n]*replace\("'", "''"\)|return "'%s'" % text\.replace\("'", "''"\)|\w+_name\.replace\("'", "''"\)""",
@@ -84,6 +86,7 @@ def test_no_second_definition(fact, looks, homes):
 
 @pytest.mark.parametrize("line", [
     "needed = len(votes) // 2 + 1", "if 2 * len(visible) <= len(voters):", "if len(missing) > len(votes) // 2:",
+    "os.path.exists(os.path.join(config['data_directory'], name)) for name in ('standby.signal', 'recovery.signal', 'recovery.conf'))",
     "{% set voting_witness = witnesses[:1] if (records | length) is even else [] %}",
     "return int(high, 16) * 2 ** 32 + int(low, 16)", "high, low = ('%s' % lsn).split('/')",
     """argv: ["{{ __repmgr_bin_dir }}/repmgr", -f, "{{ __repmgr_conf }}", service, pause]""",
@@ -113,6 +116,15 @@ def test_the_clock_and_the_boot_of_the_fuse():
         one, two = ([ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in tree.body if getattr(node, "name", "") == name]
                     for tree in (guards, fuses))
         assert one == two and len(one) == 1
+
+
+def test_what_a_server_starts_as():
+    found = []
+    for name in (UTILS + "_observe.py", GUARD, FUSE):
+        found += [ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in ast.parse(SOURCES[name]).body
+                  if getattr(node, "name", "") == "is_standby"]
+    assert len(found) == 3 and len(set(found)) == 1
+    assert guard.SIGNALS == _observe.SIGNALS
 
 
 def test_majority_of_the_guard():

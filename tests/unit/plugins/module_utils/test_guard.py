@@ -300,10 +300,11 @@ def test_what_a_server_would_start_as(tmpdir):
     assert guard.data_is(str(tmpdir)) == 'nothing'
     tmpdir.join('PG_VERSION').write('15')
     assert guard.data_is(str(tmpdir)) == 'primary'
-    for name in ('standby.signal', 'recovery.conf'):
-        tmpdir.join(name).write('')
-        assert guard.data_is(str(tmpdir)) == 'standby'
-        tmpdir.join(name).remove()
+    # Which files make a standby is compared with the modules (test_kind_of_data.py).
+    tmpdir.join('recovery.signal').write('')
+    assert guard.data_is(str(tmpdir)) == 'primary' and 'promotes itself' in guard.starts_as(str(tmpdir))
+    tmpdir.join('standby.signal').write('')
+    assert guard.data_is(str(tmpdir)) == guard.starts_as(str(tmpdir)) == 'standby'
 
 
 def test_own_timeline():
@@ -371,17 +372,17 @@ def test_a_number_that_is_not_stale(tmpdir, run_server):
     assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
 
 
-@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.signal', 'recovery.conf'])
+@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.conf'])
 def test_a_start_puts_a_signal_file_back_that_a_killed_rejoin_has_moved_aside(tmpdir, monkeypatch, signal):
     """Without it the server would come up as a primary, and with standbys in sight it might."""
     data, said = tmpdir.mkdir('data'), []
     data.join('PG_VERSION').write('15')
-    data.join(signal + '.aside').write('x')
+    data.join(signal + '.aside').write("standby_mode = 'on'")
     monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(tmpdir.join('environment')))
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'say', said.append)
     config = dict(CONFIG, data_directory=str(data))
-    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'is a standby again' in said[0]
+    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'what starts is standby' in said[0]
     # One that is left of an earlier rejoin must not make a standby of it after its promotion.
     data.join(signal + '.aside').write('x')
     assert guard.start(config) == 0 and not data.join(signal + '.aside').check() and len(said) == 1
