@@ -1818,16 +1818,18 @@ class Watch:
         """Tells the fuse, which ends the server where this program does not, and a guard that starts after this one:
 
         sight: when those were asked who were enough for this primary to go on, the last time. limit: how much later it has to end; None where this
-        program would not stop it either, or is ended by somebody. fences: whether it would, as long as it is at work. server: the postmaster.
+        program would not stop it either, or is ended by somebody. fences: whether it would, as long as it is at work. server: the postmaster. promoted: the
+        limit of a primary here of which nothing is told, because this program hangs since before; None as for limit.
         """
         config, need = self.config, self.votes - majority(self.votes)
         # Whom it takes to leave no majority to the rest; the last of them counts.
         moments = sorted([peer.answered for peer in self.peers if peer.vote and self.fresh(peer) and self.seen(peer)], reverse=True)
         if 0 < need <= len(moments):
             self.sight = max(self.sight, moments[need - 1])
-        fences = bool(kind == 'primary' and pid and need and self.replaceable())
+        limit = config['isolation'] + FUSE if need and self.replaceable() else None
+        fences = bool(kind == 'primary' and pid and limit)
         told = {'boot': self.boot, 'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'directory': self.directory, 'server': pid,
-                'sight': self.sight, 'fences': fences, 'limit': config['isolation'] + FUSE if fences else None}
+                'sight': self.sight, 'fences': fences, 'limit': limit if fences else None, 'promoted': limit}
         before, when = self.stamped or ({}, 0)
         if told != before and (dict(told, sight=before.get('sight')) != before or clock() - when >= config['isolation'] / 8.0):
             problem = write_stamp(told)
@@ -1839,7 +1841,7 @@ class Watch:
     def stand_down(self):
         """Somebody ends this program: the fuse lets the server be. A restart says so, too, and the next guard for how long (predecessor)."""
         if self.stamped:
-            write_stamp(dict(self.stamped[0], limit=None, ended=clock()))
+            write_stamp(dict(self.stamped[0], limit=None, promoted=None, ended=clock()))
         kind, pid = self.detected or (None, None)
         say('ends, because somebody stops or restarts it. Until the line "watches over" follows, %s. If nobody restarts it: systemctl start repmgr-guard' % (
             'NOTHING STOPS THIS PRIMARY when it is cut off or replaced' if kind == 'primary' and pid else
