@@ -323,7 +323,7 @@ def observe_data(runner, place):
             return data
     data.state = 'valid'
     # One that a killed rejoin has left aside is back before the next start.
-    alive = _alive(os.path.join(path, 'postmaster.pid'), path)
+    alive = _alive(os.path.join(path, 'postmaster.pid'), path) and not _is_single(os.path.join(path, 'postmaster.pid'))
     data.standby_signal = is_standby(path) or not alive and is_standby(path, ASIDE)
     data.promotes_itself = not data.standby_signal and promotes_itself(path)
     data.started = 'postmaster.opts' in names
@@ -416,10 +416,10 @@ def _postmaster(path):
 
 
 def _alive(path, data_directory):
-    """The process that postmaster.pid names, if it is the server of this directory, else None. Starts no process.
+    """The process that postmaster.pid names, if it is the server of this directory, also one for a single user, else None. Starts no process.
 
     After a crash of the host the number may be that of any process, also of another cluster's server. A server is a program of that name whose
-    working directory is its data directory. The guard, which is one file without imports, has the same rule in postmaster().
+    working directory is its data directory. The guard, which is one file without imports, has the same rule in owner().
     """
     lines = _postmaster(path)
     if not lines or not lines[0].strip().lstrip('-').isdigit():
@@ -445,6 +445,11 @@ def _alive(path, data_directory):
         return pid
 
 
+def _is_single(path):
+    """Whether it is a server for a single user, whose number is a negative one there: it owns the directory, and nobody can connect to it."""
+    return (_postmaster(path) or [''])[0].startswith('-')
+
+
 def without_stale_pid(data_directory):
     """The environment in which PostgreSQL starts although postmaster.pid names a process that is no server of this directory.
 
@@ -453,7 +458,7 @@ def without_stale_pid(data_directory):
     """
     path = os.path.join(data_directory, 'postmaster.pid')
     lines = _postmaster(path)
-    return {'PG_GRANDPARENT_PID': lines[0].strip()} if lines and _alive(path, data_directory) is None else {}
+    return {'PG_GRANDPARENT_PID': lines[0].strip().lstrip('-')} if lines and _alive(path, data_directory) is None else {}
 
 
 def observe_server(place, data):
@@ -471,6 +476,9 @@ def observe_server(place, data):
         return server, None
     lines = _postmaster(path) or []
     server.pid = pid
+    if _is_single(path):
+        server.state, server.error = 'starting', 'is one for a single user (process %d)' % pid
+        return server, None
     status = lines[7].strip() if len(lines) > 7 else ''
     server.state = {'ready': 'running', 'standby': 'running', 'starting': 'starting', 'stopping': 'starting'}.get(status, 'running')
     if status == 'stopping':

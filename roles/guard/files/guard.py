@@ -584,23 +584,37 @@ def starts_as(directory):
 
 
 def named_pid(directory):
+    """(process id, whether it is that of a server for a single user, whose number stands there as a negative one)."""
     with open(os.path.join(directory, 'postmaster.pid')) as handle:
-        return int(handle.readline())
+        number = int(handle.readline())
+    return abs(number), number < 0
 
 
 def postmaster(directory):
-    """Process id of the server that runs on this directory, or None.
+    """Process id of the server that runs on this directory, or None. One for a single user, whom nobody connects to, is none (occupied)."""
+    pid, single = owner(directory)
+    return None if single else pid
+
+
+def occupied(directory):
+    """Whether a server for a single user is at work on this directory. It is waited for: nothing else may change the data meanwhile."""
+    return owner(directory)[1]
+
+
+def owner(directory):
+    """(the process whose data directory this is, whether it is a server for a single user), or (None, False).
 
     After a crash of the host the number in postmaster.pid may be anybody's, also another cluster's server: a server's working directory
     is its data directory.
     """
     try:
-        pid = named_pid(directory)
+        pid, single = named_pid(directory)
         with open('/proc/%d/cmdline' % pid, 'rb') as handle:
             program = os.path.basename(handle.read().split(b'\0')[0])
-        return pid if program in (b'postgres', b'postmaster') and os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(directory) else None
+        runs = program in (b'postgres', b'postmaster') and os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(directory)
+        return (pid, single) if runs else (None, False)
     except (IOError, OSError, ValueError):
-        return None
+        return None, False
 
 
 def control_data(config):
@@ -748,8 +762,10 @@ def _commands():
 
 
 def rejoining(directory):
-    """Whether an earlier rejoin is at work on this directory: one goes on where the guard that has begun it was restarted."""
-    return any(words[0] == 'repmgr' and 'rejoin' in words or directory in words and (words[0] == 'pg_rewind' or '--single' in words)
+    """Whether an earlier rejoin is at work on this directory, or somebody's server for a single user: a rejoin goes on where the guard that has begun it was
+    restarted.
+    """
+    return occupied(directory) or any(words[0] == 'repmgr' and 'rejoin' in words or directory in words and (words[0] == 'pg_rewind' or '--single' in words)
                for words in _commands())
 
 
@@ -1148,6 +1164,9 @@ def start(config):
     """Exit code 0: it may start."""
     become_user(config)
     write_environment(config)
+    if occupied(config['data_directory']):
+        say('does not start: a server for a single user is at work on %s (postmaster.pid has its number). Wait until it has ended' % config['data_directory'])
+        return 1
     try:
         put_signals_back(config['data_directory'])
     except OSError as exc:
@@ -2381,7 +2400,7 @@ def without_stale_pid(directory):
     for the one that is named like this (CreateLockFile in miscinit.c; pg_ctl does the same). It still looks for shared memory that is in use.
     """
     try:
-        return {'PG_GRANDPARENT_PID': str(named_pid(directory))} if postmaster(directory) is None else {}
+        return {'PG_GRANDPARENT_PID': str(named_pid(directory)[0])} if owner(directory)[0] is None else {}
     except (IOError, OSError, ValueError):
         return {}
 

@@ -221,6 +221,9 @@ def test_the_word_of_a_postmaster(tmpdir, monkeypatch):
         assert health.postmaster(str(tmpdir)) == (ours.pid, 1700000000, 'ready')
         pid.write('%d\n/data\n' % ours.pid)
         assert health.postmaster(str(tmpdir)) is None
+        # One for a single user, whom nobody connects to.
+        pid.write('-%d\n/data\n1700000000\n' % ours.pid)
+        assert health.postmaster(str(tmpdir)) is None
     finally:
         ours.kill()
         ours.wait()
