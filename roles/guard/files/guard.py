@@ -2221,13 +2221,16 @@ class Watch:
         if rewind and not has_checkpoint(primary):
             self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
             return
+        if rewind and wrote_nothing(control) and (primary.answer.get('timeline') or 0) <= own_timeline(control):
+            # Nothing to be rewound. A recovery would write a checkpoint, which the primary does not have, and which pg_rewind does not look for on one timeline.
+            rewind = False
         recovery = recovery_of(config, control) if rewind else None
         if recovery:
             say('recovers the crashed server before it is rewound')
             self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
                            else self.rejoin(primary, control_data(config)), more=without_stale_pid(config['data_directory']))
             return
-        say('rejoins %s as its standby (%s)' % (primary.name, config['auto_rejoin']))
+        say('rejoins %s as its standby (%s)' % (primary.name, 'rewind' if rewind else 'attach'))
         # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
         self.job = Job(config, 'rejoin', self.repmgr('-d', primary.conninfo, 'node', 'rejoin', *['--force-rewind'] if rewind else []),
                        lambda code, output: self.not_rejoined(primary, why_not(output)) if code else self.rejoined(primary))
@@ -2405,9 +2408,37 @@ def without_stale_pid(directory):
         return {}
 
 
+def can_be_rewound(control, version):
+    """Whether pg_rewind takes the data as they are, and gets the timeline of the server right: it has to be shut down, by itself or by a recovery for a single
+    user. Whether it may at all (wal_log_hints or checksums), and has the WAL since the two have diverged, it looks at itself, before it changes anything.
+
+    Before PostgreSQL 16 it takes the timeline of a standby from the last restartpoint. If a promotion came after that, it looks for WAL on a timeline that
+    had already ended. The same as in plugins/module_utils/_apply.py.
+    """
+    state = control.get('Database cluster state')
+    if state == 'shut down in recovery':
+        checkpoint, reached = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+        return version >= 16 or not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
+    return state == 'shut down'
+
+
+def wrote_nothing(control):
+    """Whether what was here last was a standby, or a candidate that did not come to its first write: it has nothing but what it has received."""
+    return control.get('Database cluster state') in ('shut down in recovery', 'in archive recovery')
+
+
+def major_version(directory):
+    """0 where that cannot be read."""
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            return int(handle.read().split('.')[0])
+    except (IOError, OSError, ValueError):
+        return 0
+
+
 def recovery_of(config, control):
-    """The command that recovers a crashed server, so that it can be rewound; None for one that has been shut down."""
-    if control.get('Database cluster state') in ('shut down', 'shut down in recovery', 'in archive recovery'):
+    """The command that recovers a crashed server, so that it can be rewound; None for one that can be as it is."""
+    if can_be_rewound(control, major_version(config['data_directory'])):
         return None
     # Where the configuration is not in the data directory, pg_rewind does not find it for the recovery of a crashed server.
     elsewhere = os.path.join(config['config_directory'], 'postgresql.conf')

@@ -203,17 +203,23 @@ def test_own_timeline_of_the_guard(tmp_path, monkeypatch, control, names):
     assert guard.own_timeline(control, str(tmp_path)) == _apply.own_timeline(context)
 
 
-# The guard rejoins what would start as a primary. The module has standbys to rewind, too, and starts and stops one that was killed in recovery before.
-NOT_OF_A_PRIMARY = {"in archive recovery", "shut down in recovery"}
+# All that pg_control can say (dbState in pg_controldata.c).
+STATES = ("starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery", "in archive recovery", "in production", "unrecognized", None)
 
 
-@pytest.mark.parametrize("version", [12, 15, 16])
-@pytest.mark.parametrize("state", ["starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery", "in archive recovery",
-                                   "in production"])
-def test_what_is_recovered_before_it_is_rewound(tmp_path, state, version):
-    control = {"Database cluster state": state, "Latest checkpoint's TimeLineID": "1", "Min recovery ending loc's timeline": "2"}
-    by_guard = guard.recovery_of({"config_directory": "/etc", "data_directory": str(tmp_path), "bin_dir": "/bin"}, control) is not None
-    assert by_guard != _apply._can_be_rewound(control, version) or state in NOT_OF_A_PRIMARY
+@pytest.mark.parametrize("version", ["9.6", "12", "13", "15", "16", "17"])
+def test_what_is_recovered_before_it_is_rewound(tmp_path, version):
+    """pg_rewind refuses what was not shut down; and before 16 it takes the timeline of a standby from the last restartpoint."""
+    (tmp_path / "PG_VERSION").write_text(version + "\n")
+    config, major = {"config_directory": "/etc", "data_directory": str(tmp_path), "bin_dir": "/bin"}, int(version.split(".")[0])
+    timelines = (None, "??", "0", "1", "2", "10")
+    for state, checkpoint, reached in itertools.product(STATES, timelines, timelines):
+        control = {"Database cluster state": state, "Latest checkpoint's TimeLineID": checkpoint, "Min recovery ending loc's timeline": reached}
+        control = {label: value for label, value in control.items() if value is not None}
+        by_guard = guard.recovery_of(config, control) is not None
+        assert by_guard != _apply._can_be_rewound(control, major), control
+        behind = checkpoint in ("0", "1", "2") and reached in ("1", "2", "10") and int(reached) > int(checkpoint)
+        assert by_guard == (state not in ("shut down", "shut down in recovery") or state == "shut down in recovery" and behind and major < 16), control
 
 
 def test_the_slot_of_a_node_that_leaves():

@@ -1465,6 +1465,23 @@ def test_a_rejoin(monkeypatch, state, config, done):
     assert stage.done[-1] == 'is a standby of b again'
 
 
+@pytest.mark.parametrize('state, checkpoint, reached, done', [
+    # A candidate that was killed while promoting, and another one was promoted. pg_rewind refuses what was not shut down.
+    ('in archive recovery', 1, 1, ['recovers the crashed server before it is rewound', RECOVERY]),
+    # Nobody was promoted instead: it has nothing of its own, and a recovery would write a checkpoint that nobody else has.
+    ('in archive recovery', 2, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
+    ('shut down in recovery', 1, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
+    ('shut down in recovery', 1, 1, ['rejoins b as its standby (rewind)', REJOIN]),
+])
+def test_a_rejoin_of_what_was_in_recovery(monkeypatch, state, checkpoint, reached, done):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
+    monkeypatch.setattr(guard, 'control_data', lambda config: {
+        'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": '%d' % checkpoint,
+        "Min recovery ending loc's timeline": '%d' % reached})
+    stage.watch.stopped()
+    assert stage.done == done
+
+
 def test_a_rejoin_that_fails(monkeypatch):
     stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
     stage.watch.stopped()
