@@ -99,11 +99,13 @@ def expired(stamp, here, now, since=None):
     """Whether the server has to end. here: this boot; what was told in another one is about another server. since: when a primary was first seen here of
     which the guard has told nothing (unwatched), None for none.
     """
-    if stamp is None or stamp['boot'] != here:
-        return False
-    if stamp['limit'] is None:
-        return since is not None and unwatched(stamp, here) and now - since > stamp['promoted']
-    return now - stamp['sight'] > stamp['limit']
+    stamp = counted(stamp, here, since)
+    return stamp is not None and stamp['limit'] is not None and stamp['boot'] == here and now - stamp['sight'] > stamp['limit']
+
+
+def counted(stamp, here, since):
+    """The word that counts: of a primary that the guard has told nothing of, as if it had told so when that was first seen."""
+    return dict(stamp, sight=since, limit=stamp['promoted']) if since is not None and unwatched(stamp, here) else stamp
 
 
 def unwatched(stamp, here):

@@ -400,6 +400,7 @@ class Node:
 
     def __init__(self, config):
         self.config, self.sight, self.session, self.said = config, fuse.Fuse(), Session(config), None
+        self.unwatched = None        # since when a primary here answers of which the guard has told nothing
 
     def look(self):
         """(state, role, problem). What can change from one moment to the next is looked at for each answer."""
@@ -415,8 +416,13 @@ class Node:
             state = 'unknown'
         core = session.core if state == 'running' else {}
         self.sight.read()
-        problem = primary_problem(state, core.get('in_recovery'), self.sight.stamp, self.sight.here, fuse.clock(), config['doubt'], stopped_since(),
-                                  server[1] if server else None)
+        now, here = fuse.clock(), self.sight.here
+        if core.get('in_recovery') is not False or not fuse.unwatched(self.sight.stamp, here):
+            self.unwatched = None
+        elif self.unwatched is None:
+            self.unwatched = now
+        problem = primary_problem(state, core.get('in_recovery'), fuse.counted(self.sight.stamp, here, self.unwatched), here, now, config['doubt'],
+                                  stopped_since(), server[1] if server else None)
         told = problem[0] if problem else ''
         if told != self.said:
             self.said = told
@@ -428,7 +434,7 @@ class Node:
         """(status code, JSON or None: no body even for GET)."""
         state, role, problem, core = self.look()
         if path == '/liveness':
-            dead = role == 'primary' and fuse.expired(self.sight.stamp, self.sight.here, fuse.clock())
+            dead = role == 'primary' and fuse.expired(self.sight.stamp, self.sight.here, fuse.clock(), self.unwatched)
             return (503 if dead else 200), None
         code = verdict(path, query, state, core, problem, self.config['name'])
         if path == '/readiness' or code == 400:
