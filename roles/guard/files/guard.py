@@ -915,6 +915,21 @@ def start_problem(peers, seen, votes, system, timeline, reign=None):
     return None
 
 
+def becomes_primary(config, peers):
+    """The Problem where another server is about to become primary by itself, when it has recovered from an archive, or after a crash; or None.
+
+    It answers as a standby until then, or not at all. Its guard asks in its name, and knows no timeline yet; between two questions there is no word to read.
+    """
+    own = session_name(config, 'primary')[21:]
+    for peer in peers:
+        if not heard(peer) or not peer.answer.get('asked'):
+            continue
+        name, seconds, word = (list(peer.answer['asked']) + [None])[:3]
+        if name != own and word_of(word).get('timeline') is None and age(seconds or 0) < config['isolation'] + STOP_MARGIN:
+            return Problem('locked', 'primary %s recovers, and has asked %s %d s ago' % (name, peer.name, age(seconds or 0)), [peer.name])
+    return None
+
+
 def newest(server):
     """The newest timeline that a server knows of, if only by its history file; 0 for one that has not said."""
     return max(server.answer.get('newest') or 0, server.answer.get('timeline') or 0)
@@ -1187,7 +1202,7 @@ def start(config):
         system, timeline = control.get('Database system identifier'), claim(config['data_directory'], control, state)
 
         def judge(system=system, timeline=timeline, peers=peers):
-            return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline))
+            return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline)) or becomes_primary(config, peers)
 
         problem = judge()
         if not problem:

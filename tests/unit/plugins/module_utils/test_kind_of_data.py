@@ -189,3 +189,27 @@ def test_it_is_not_rewound_by_itself(restored, monkeypatch):
 @pytest.mark.parametrize('by_hand', [True, False])
 def test_it_is_not_promoted_by_others(restored, by_hand):
     assert guard.promote(restored.config, ['true'], by_hand) == 1 and 'promotes itself when that is done' in restored.said[-1]
+
+
+# -- another server that is not primary yet
+
+@pytest.mark.parametrize('asked, waits', [
+    (None, False),
+    (['b', 1.0, '{"lease": 7, "timeline": null, "votes": [1, 2, 3]}'], True),
+    # Between two questions; and of a host whose clock was set back.
+    (['b', 1.0], True), (['b', None, None], True), (['b', -1.0, None], True),
+    # It has not asked for as long as it takes to stop.
+    (['b', 7.1, '{"lease": 7, "timeline": null}'], False),
+    # Who is primary is judged by its timeline.
+    (['b', 1.0, '{"lease": 7, "timeline": 2}'], False),
+    # This node's own guard, before the server here went down.
+    (['a', 1.0, '{"lease": 7, "timeline": null}'], False),
+])
+def test_a_start_waits_for_one_that_recovers(restored, asked, waits):
+    restored.answers['c'].update(asked=asked)
+    assert guard.start(restored.config) == (1 if waits else 0)
+    assert ('primary b recovers, and has asked c' in restored.said[-1]) is waits
+    # Who does not answer any more says nothing.
+    restored.answers['c'].clear()
+    del restored.answers['c']
+    assert guard.start(restored.config) == 0
