@@ -2237,7 +2237,7 @@ class Watch:
             self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
             return
         if rewind and wrote_nothing(control) and (primary.answer.get('timeline') or 0) <= own_timeline(control):
-            # Nothing to be rewound. A recovery would write a checkpoint, which the primary does not have, and which pg_rewind does not look for on one timeline.
+            # Nothing to be rewound. A recovery would write a checkpoint that the primary does not have, and that pg_rewind does not look for on one timeline.
             rewind = False
         recovery = recovery_of(config, control) if rewind else None
         if recovery:

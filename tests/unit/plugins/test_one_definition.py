@@ -204,7 +204,8 @@ def test_own_timeline_of_the_guard(tmp_path, monkeypatch, control, names):
 
 
 # All that pg_control can say (dbState in pg_controldata.c).
-STATES = ("starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery", "in archive recovery", "in production", "unrecognized", None)
+STATES = ("starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery", "in archive recovery", "in production",
+          "unrecognized", None)
 
 
 @pytest.mark.parametrize("version", ["9.6", "12", "13", "15", "16", "17"])
