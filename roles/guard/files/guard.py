@@ -701,9 +701,11 @@ def write_stamp(stamp):
     return ''
 
 
-def reign_on(state, timeline):
-    """What is known since this node became primary on that timeline. One that died before its guard had looked has replaced the node that it knew."""
-    if (state['reign'] or {}).get('timeline') == timeline or state['primary'] is None:
+def reign_on(state, timeline, directory):
+    """What is known since this node became primary on that timeline. One that died before its guard had looked has replaced the node that it knew; one whose
+    data were restored was no primary by that.
+    """
+    if (state['reign'] or {}).get('timeline') == timeline or state['primary'] is None or promotes_itself(directory):
         return state['reign']
     return {'timeline': timeline, 'replaced': state['primary'], 'followed': [], 'limited': []}
 
@@ -1202,7 +1204,8 @@ def start(config):
         system, timeline = control.get('Database system identifier'), claim(config['data_directory'], control, state)
 
         def judge(system=system, timeline=timeline, peers=peers):
-            return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline)) or becomes_primary(config, peers)
+            return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline, config['data_directory'])) or (
+                becomes_primary(config, peers))
 
         problem = judge()
         if not problem:
@@ -1349,8 +1352,8 @@ def status(config):
     kind = data_is(config['data_directory'])
     state = read_state(config)
     timeline = claim(config['data_directory'], control, state)
-    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), timeline, reign=reign_on(state, timeline)) if (
-        kind == 'primary') else None
+    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), timeline,
+                            reign=reign_on(state, timeline, config['data_directory'])) if kind == 'primary' else None
     say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
     say('fuse: ' + fuse_text(fuse_runs(), read_stamp(config), clock()))
     say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + starts_as(config['data_directory'])))
@@ -2138,8 +2141,10 @@ class Watch:
         control = control_data(self.config)
         system, timeline = control.get('Database system identifier'), own_timeline(control, self.config['data_directory'])
         primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
-        if primary and promotes_itself(self.config['data_directory']):
-            self.say('restored', 'does not rejoin %s, which is primary. %s' % (primary.name, restored(self.config)), float('inf'))
+        if promotes_itself(self.config['data_directory']):
+            # Who has restored them knows when they are to be started.
+            self.say('restored', 'does not rejoin %s, which is primary. %s' % (primary.name, restored(self.config)) if primary else (
+                'does not start the server, whose data recover from an archive. To start it: systemctl start %s' % self.config['service']), float('inf'))
             return
         if primary and (primary.answer.get('timeline') or 0) < timeline:
             # What this node has acknowledged since would be lost.
@@ -2150,8 +2155,8 @@ class Watch:
             self.rejoin(primary, control)
             return
         # A rewind that was cut short has copied the newer history file already: what the control data say is what may start.
-        timeline = claim(self.config['data_directory'], control, self.state)
-        problem = start_problem(self.peers, self.fresh, self.votes, system, timeline, reign=reign_on(self.state, timeline))
+        problem = start_problem(self.peers, self.fresh, self.votes, system, own_timeline(control),
+                                reign=reign_on(self.state, own_timeline(control), self.config['data_directory']))
         if problem:
             if clock() - self.since > 2:
                 self.say('start', 'does not start the server: %s. %s' % (problem.text, next_step(self.config, problem) if problem.code == 'named'

@@ -1674,7 +1674,7 @@ def test_what_a_primary_that_is_not_registered_has_replaced(monkeypatch):
     ({'reign': None, 'primary': None}, None),
 ])
 def test_whom_a_node_has_replaced_that_died_at_once(monkeypatch, state, reign):
-    assert guard.reign_on(state, 2) == reign
+    assert guard.reign_on(state, 2, '/nowhere') == reign
     if reign and not reign['followed']:
         stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0))
         monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '2'})

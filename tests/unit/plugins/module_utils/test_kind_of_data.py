@@ -181,9 +181,25 @@ def test_it_is_not_rewound_by_itself(restored, monkeypatch):
     monkeypatch.setattr(guard.Watch, 'rejoin', lambda *words: jobs.append(words))
     watch.stopped()
     assert not jobs and 'does not rejoin b' in restored.said[-1] and 'reclone' in restored.said[-1]
+    # Nor started: who has restored them does that.
+    watch.peers[0].answer['in_recovery'] = True
+    monkeypatch.setattr(guard.Watch, 'start', lambda *words: jobs.append(words))
+    watch.stopped()
+    assert not jobs and 'does not start the server, whose data recover from an archive. To start it: systemctl start postgresql' in restored.said[-1]
+    watch.peers[0].answer['in_recovery'] = False
     restored.data.join('recovery.signal').remove()
     watch.stopped()
     assert len(jobs) == 1
+
+
+def test_a_restore_has_replaced_nobody(restored):
+    """What names another primary is not taken for an old word, as it is for a candidate that died right after its promotion."""
+    restored.state.update(primary=2, reign=None)
+    restored.answers = {'c': {'in_recovery': False, 'upstream': 2, 'primary_id': 2}}
+    restored.config['peers'] = [dict(peer, witness=peer['name'] == 'c') for peer in CONFIG['peers']]
+    assert guard.start(restored.config) == 1 and 'c names b as primary' in restored.said[-1]
+    restored.data.join('recovery.signal').remove()
+    assert guard.start(restored.config) == 0
 
 
 @pytest.mark.parametrize('by_hand', [True, False])
