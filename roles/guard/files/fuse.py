@@ -232,8 +232,8 @@ class Fuse:
         # Again for those that were begun meanwhile. One that waits for a disk ends when it comes back from there; it is looked at again.
         for dummy in range(20):
             if not victims:
-                # A server that is started after that is another one, and has a limit of its own.
-                self.blown = self.stamp if since is None else None
+                # A server that is started after that is another one, and has a limit of its own, also before the Eye has looked again.
+                self.blown, self.primary = (self.stamp, self.primary) if since is None else (None, None)
                 break
             kill(victims, text)
             time.sleep(0.01)
