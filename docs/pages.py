@@ -124,6 +124,8 @@ def stepped(node, constants):
     if isinstance(node, ast.BoolOp):
         # What a host says of itself, or else this.
         return stepped(node.values[-1], constants)
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_steps":
+        return _steps.listed(getattr(_steps, node.attr))
     if not isinstance(node, ast.Call):
         return _steps.listed(wording(node, constants))
     # A host's name stands for any: HOST, as where it has to be chosen.

@@ -39,6 +39,7 @@ PROBLEMS = {
         'Look at its log and at pg_hba.conf.'], True),
     'stopped': ('its server is stopped', 'a server that runs', [
         'What only a running server says is not in the inventory. site.yml starts a standby; a former primary is brought back by rejoin.'], False),
+    'restoring': ('its server recovers from an archive, and promotes itself when that is done', 'a standby, or a primary', list(_steps.RESTORING), True),
     'several_nodes': ('has the configuration of several nodes: {files}', 'one node on each host', [
         'This collection deploys one. The inventory has the node of the first file.'], True),
     'not_registered': ('node {node_id} is not in repmgr.nodes of any cluster here', 'a registered node', [
@@ -143,6 +144,8 @@ def _nodes(hosts):
                 problems.append(_problem('several_nodes', host.given, files=', '.join([host.found['config_file']] + host.found['other_configs'])))
             if host.server.state == 'stopped':
                 problems.append(_problem('stopped', host.given))
+            elif host.server.in_recovery and host.observed.data.promotes_itself:
+                problems.append(_problem('restoring', host.given))
             elif not host.server.sql:
                 problems.append(_problem('no_answer', host.given, reason=' '.join((host.server.error or 'no reason is known').split()).rstrip('.'),
                                          conninfo=host.conf.get('conninfo') or 'its conninfo'))

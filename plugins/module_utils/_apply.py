@@ -549,7 +549,8 @@ def _prepare_rewind(context):
     data, bin_dir = context.place.data_directory, context.place.bin_dir
     put_signals_back(data)
     signals = _signals(data)
-    if signals:
+    standby = _observe.is_standby(data)
+    if standby:
         if _control_data(context).get('Database cluster state') == 'in archive recovery':
             # The standby was killed. After a start and a clean stop its control file says how far it had replayed.
             _start(context)
@@ -569,7 +570,7 @@ def _prepare_rewind(context):
     with open(os.path.join(data, 'PG_VERSION')) as handle:
         version = int(handle.read().strip().split('.')[0])
     if not _can_be_rewound(_control_data(context), version):
-        if signals:
+        if standby:
             # Check first: recovery in single-user mode writes WAL, and if nothing had to be rewound, the node would stay ahead of the primary for ever.
             _rejoin_until_settled(context, True, dry_run=True)
         # pg_rewind and repmgr do the same, but do not find the configuration.
@@ -612,9 +613,9 @@ def _signals(data):
 def put_signals_back(data):
     """What a run that was ended meanwhile has left aside. The same as in roles/guard/files/guard.py."""
     left = [path for path in (os.path.join(data, name) for name in _observe.SIGNALS) if os.path.exists(path + _observe.ASIDE)]
-    is_standby = bool(_signals(data))
+    stays_one = _observe.is_standby(data)
     for path in left:
-        if is_standby:
+        if stays_one:
             os.unlink(path + _observe.ASIDE)
         else:
             os.rename(path + _observe.ASIDE, path)

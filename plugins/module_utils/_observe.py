@@ -29,7 +29,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 
 # The directory of a file system's own is no data.
 _NO_DATA = frozenset(['lost+found'])
-# What makes a server a standby, and what is appended to its name for as long as it is recovered by a server for a single user.
+# What makes a server recover before it takes writes: as a standby, or from an archive until it promotes itself (is_standby). ASIDE is appended to its name
+# for as long as it is recovered by a server for a single user.
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 ASIDE = '.aside'
 
@@ -235,6 +236,32 @@ def _start_time(pid):
         return None
 
 
+def is_standby(directory, aside=''):
+    """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The guard, the fuse and the health endpoints have the same.
+    """
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            old = int(handle.read().split('.')[0]) < 12
+    except (IOError, OSError, ValueError):
+        old = False
+    if not old and os.path.exists(os.path.join(directory, 'standby.signal' + aside)):
+        return True
+    try:
+        with open(os.path.join(directory, 'recovery.conf' + aside), 'rb') as handle:
+            found = re.findall(br"(?im)^[ \t]*standby_mode[ \t]*=?[ \t]*'?[ \t]*([a-z0-9]+)", handle.read())
+    except (IOError, OSError):
+        return False
+    # As PostgreSQL reads it: the last one counts, and a word may be shortened as long as it is one.
+    word = found[-1].lower() if found else b''
+    return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
+
+
+def promotes_itself(directory):
+    """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
+    return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
+
+
 def observe_data(runner, place):
     path = place.data_directory
     data = Data(path=path or '')
@@ -296,8 +323,9 @@ def observe_data(runner, place):
             return data
     data.state = 'valid'
     # One that a killed rejoin has left aside is back before the next start.
-    alive = _alive(os.path.join(path, 'postmaster.pid'), path)
-    data.standby_signal = any(name in names or name + ASIDE in names and not alive for name in ('standby.signal', 'recovery.conf'))
+    alive = _alive(os.path.join(path, 'postmaster.pid'), path) and not _is_single(os.path.join(path, 'postmaster.pid'))
+    data.standby_signal = is_standby(path) or not alive and is_standby(path, ASIDE)
+    data.promotes_itself = not data.standby_signal and promotes_itself(path)
     data.started = 'postmaster.opts' in names
     values = _read_control(runner, place, control, data)
     # It was started, and did not come to where the backup ended.
@@ -388,10 +416,10 @@ def _postmaster(path):
 
 
 def _alive(path, data_directory):
-    """The process that postmaster.pid names, if it is the server of this directory, else None. Starts no process.
+    """The process that postmaster.pid names, if it is the server of this directory, also one for a single user, else None. Starts no process.
 
     After a crash of the host the number may be that of any process, also of another cluster's server. A server is a program of that name whose
-    working directory is its data directory. The guard, which is one file without imports, has the same rule in postmaster().
+    working directory is its data directory. The guard, which is one file without imports, has the same rule in owner().
     """
     lines = _postmaster(path)
     if not lines or not lines[0].strip().lstrip('-').isdigit():
@@ -417,6 +445,11 @@ def _alive(path, data_directory):
         return pid
 
 
+def _is_single(path):
+    """Whether it is a server for a single user, whose number is a negative one there: it owns the directory, and nobody can connect to it."""
+    return (_postmaster(path) or [''])[0].startswith('-')
+
+
 def without_stale_pid(data_directory):
     """The environment in which PostgreSQL starts although postmaster.pid names a process that is no server of this directory.
 
@@ -425,7 +458,7 @@ def without_stale_pid(data_directory):
     """
     path = os.path.join(data_directory, 'postmaster.pid')
     lines = _postmaster(path)
-    return {'PG_GRANDPARENT_PID': lines[0].strip()} if lines and _alive(path, data_directory) is None else {}
+    return {'PG_GRANDPARENT_PID': lines[0].strip().lstrip('-')} if lines and _alive(path, data_directory) is None else {}
 
 
 def observe_server(place, data):
@@ -443,6 +476,9 @@ def observe_server(place, data):
         return server, None
     lines = _postmaster(path) or []
     server.pid = pid
+    if _is_single(path):
+        server.state, server.error = 'starting', 'is one for a single user (process %d)' % pid
+        return server, None
     status = lines[7].strip() if len(lines) > 7 else ''
     server.state = {'ready': 'running', 'standby': 'running', 'starting': 'starting', 'stopping': 'starting'}.get(status, 'running')
     if status == 'stopping':

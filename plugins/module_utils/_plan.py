@@ -52,6 +52,9 @@ RULES = (
           refuse=('an answer from pg_is_in_recovery()', 'Look at the server\'s log and run again.')),
     _rule(106, _ALL, 'a server runs, but not with this data directory', data=('absent', 'partial', 'unrecognised'), server=_ACTIVE,
           refuse=('one server that uses this data directory', 'Compare data_directory in {config_file} with the running server.')),
+    _rule(107, _ALL, 'the server recovers from an archive, and promotes itself when that is done', server=_ACTIVE, recovery=('restores',),
+          refuse=('a standby, or a primary that is not in recovery',
+                  _steps.RESTORING)),
 
     # 2xx: removal of a node
     _rule(200, _ALL, 'the metadata cannot be read, so nothing can be removed from it', state=('absent',), record=('unknown',),
@@ -131,6 +134,11 @@ RULES = (
                   'Check that the inventory names the right host; move {data_directory} away if nobody needs it.')),
     _rule(507, 'standby', 'cannot determine which cluster the data belong to', data=('valid',), identity=('unknown', 'none'),
           refuse=('system identifier {expected_identifier}', 'Look at pg_controldata {data_directory}.')),
+    _rule(508, 'standby', 'the server is stopped, would recover from an archive, and promote itself when that is done', data=('valid',), server=('stopped',),
+          recovery=('restores',), rejoin=('never', 'attach', 'rewind'),
+          refuse=('a standby', ['If its data were restored on purpose, start them beside the cluster.',
+                                _steps.playbook('rejoin', repmgr_target='{node_name}', repmgr_rejoin='reclone',
+                                                reason='If they are needed no more, move them aside and clone it again by')])),
     _rule(510, 'standby', 'the server is stopped, and cannot determine whether it was a standby', data=('valid',), server=('stopped',),
           recovery=('unknown', 'none'), refuse=('a standby', 'Look at pg_controldata {data_directory}.')),
     _rule(511, 'standby', 'the server is stopped and was a standby', ('start', 'register_if_differs'),
@@ -204,6 +212,8 @@ def situate(desired, observed, primary=None, upstream_id=None, streaming=False, 
 
 
 def _recovery(observed):
+    if observed.data.promotes_itself and (observed.server.state != 'running' or observed.server.in_recovery):
+        return 'restores'
     if observed.server.state == 'running':
         return _word(observed.server.in_recovery)
     if observed.data.state != 'valid':

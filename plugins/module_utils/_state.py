@@ -111,6 +111,7 @@ class Data(Record):
         ('timeline', None),
         ('cluster_state', None),
         ('standby_signal', False),
+        ('promotes_itself', False),  # it recovers from an archive first: data that somebody restores
         ('started', None),          # whether a server ever ran with it; False after initdb and after a clone
         ('clone_begun', False),     # if it is missing or empty: whether a clone into it was begun and not finished
         ('wal_log_hints', None),
@@ -263,7 +264,7 @@ class Situation(Record):
         ('state', 'present'),
         ('data', 'unknown'),        # absent, partial, valid, unrecognised, unknown
         ('server', 'unknown'),      # running, silent, starting, stopped, unknown
-        ('recovery', 'unknown'),    # yes, no, unknown, none: no usable data
+        ('recovery', 'unknown'),    # yes, no, restores: from an archive, and then promotes itself, unknown, none: no usable data
         ('identity', 'unknown'),    # whether the data belong to this cluster: same, other, unknown, none
         ('primary', 'unknown'),     # live, self, recovery, silent, unknown, none
         ('record', 'unknown'),      # absent, same, differs, foreign, unknown

@@ -53,6 +53,12 @@ def start(host, config, only_if=''):
     return shell(command, host=host, only_if=only_if) if command else None
 
 
+# Where a running server recovers from an archive.
+RESTORING = (
+    'If its data were restored on purpose, wait until it is primary, and run again.',
+    'If it was to be a standby, stop its server, and make its data say so (standby.signal; before PostgreSQL 12, standby_mode in recovery.conf).')
+
+
 def unpause(by):
     """The step that unpauses repmgrd. by: the key in the note that a playbook writes when it pauses repmgrd.
 

@@ -245,6 +245,10 @@ def _check_seen(cluster):
             cluster.problem(
                 'server_unknown', host.name, 'the state of its server cannot be told: %s' % (server.error or 'no reason given'),
                 'running or stopped', _RUN_AGAIN)
+        elif server.state == 'running' and server.in_recovery and data.promotes_itself:
+            cluster.problem(
+                'restoring', host.name, 'its server recovers from an archive, and promotes itself when that is done', 'a standby, or a primary',
+                _steps.RESTORING)
         elif server.state == 'running' and not server.sql:
             cluster.problem(
                 'server_silent', host.name, 'its server runs but does not answer: %s' % (server.error or 'no reason given'),
@@ -475,7 +479,8 @@ def _check_valid_data(cluster, host):
             'Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the host out of the inventory.')
     elif cluster.primary is not None and observed.server.state == 'stopped' and not observed.data.standby_signal:
         cluster.problem(
-            'stopped_ex_primary', host.name, 'its server is stopped and was a primary, while %s is the primary now' % cluster.primary.name,
+            'stopped_ex_primary', host.name, 'its server is stopped and %s, while %s is the primary now' % (
+                'would recover from an archive and then promote itself' if observed.data.promotes_itself else 'was a primary', cluster.primary.name),
             'a standby of %s' % cluster.primary.name,
             [_steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by')] + ([] if host.node_id in cluster.registry else [
                 _steps.playbook('add_node', repmgr_target=host.name, reason='It was removed from the cluster; when it is back, complete it by')]))

@@ -376,6 +376,8 @@ observed:
       description:
         - The data directory. C(state) is V(missing), V(empty), V(partial), V(valid), V(unrecognised) or V(unknown).
         - C(clone_begun) is, for a directory that is missing or empty, whether a clone into it was begun and not finished.
+        - C(standby_signal) is whether a server that starts with it stays in recovery until it is promoted; C(promotes_itself), whether it recovers from an
+          archive and then promotes itself.
         - C(timeline), C(cluster_state) and C(system_identifier) are those of the control file.
       type: dict
       returned: always

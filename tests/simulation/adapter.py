@@ -54,10 +54,11 @@ class Path:
 
     def exists(self, path):
         host = self.guard.host
+        if path.startswith('/data/'):
+            return path[6:] in host.server.files() or path.endswith('/postgresql.conf')
         if path.startswith('/proc/'):
             return str(host.server.pid) == path[6:]
-        # The configuration of the server is in its data directory.
-        return path in host.files or path.endswith('/postgresql.conf')
+        return path in host.files
 
 
 class System:
@@ -79,6 +80,8 @@ class System:
             return File()
         if 'w' in mode:
             return File(save=lambda text: host.files.__setitem__(path, text))
+        if path.startswith('/data/') and path[6:] in host.server.files():
+            return File(host.server.files()[path[6:]])
         if path not in host.files:
             raise IOError(errno.ENOENT, 'No such file or directory', path)
         return File(host.files[path])
@@ -201,7 +204,6 @@ class Guard:
         names['say'] = lambda text: self.world.said(self.world.current, text)
         names['Retention'] = NoRetention
         names['become_user'] = names['write_environment'] = lambda config: None
-        names['data_is'] = lambda directory: self.host.server.kind
         names['postmaster'] = lambda directory: self.host.server.pid
         names['newest_history'] = lambda directory: self.host.server.newest_history if directory else 0
         names['control_data'] = lambda config: self.host.control_data()

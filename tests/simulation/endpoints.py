@@ -39,6 +39,7 @@ class Endpoints:
     def __init__(self, world):
         self.world, self.health = world, load(world.guard.fuse)
         self.timing = _timing.timing(world.timing)
+        self.unwatched = {}                  # {host: since when it is a primary of which its guard has told nothing}
         self.yes, self.doubts = {}, {}       # {host: when it last said that it is the primary}, {host: since when it has been in doubt}
         world.at(EVERY, self.look)
 
@@ -47,8 +48,15 @@ class Endpoints:
         # A host that stands still, or is off, answers nobody.
         state = 'running' if server.state == 'up' and not server.stopped and not host.off and not host.frozen else 'unknown'
         text, stopped = host.files.get(guard.module.SIGHT_FILE), host.files.get(guard.module.STOPPED_FILE)
+        now, here = host.clock(), guard.module.boot()
+        word = world.guard.fuse.understood(text, now) if text else None
+        since = None
+        if state == 'running' and server.kind == 'primary' and world.guard.fuse.unwatched(word, here):
+            since = self.unwatched.setdefault(host.name, now)
+        else:
+            self.unwatched.pop(host.name, None)
         return self.health.primary_problem(
-            state, server.kind == 'standby', world.guard.fuse.understood(text, host.clock()) if text else None, guard.module.boot(), host.clock(),
+            state, server.kind == 'standby', world.guard.fuse.counted(word, here, since), here, now,
             self.timing['doubt'], json.loads(stopped).get('since', host.wall()) if stopped else None, server.started)
 
     def look(self):

@@ -60,6 +60,20 @@ def restart_server(world, host, seconds=1.0, recovery=0.5):
     target.run(['systemctl', 'restart', 'server'], start())
 
 
+def restore(world, host, seconds=3.0):
+    """Somebody stops its server, restores a backup in place (recovery.signal), and starts it by systemctl: it promotes itself when it has recovered."""
+    server, target = world.hosts[host].server, world.hosts[host]
+    if server.state != 'up' or server.stopped or target.frozen or target.off:
+        return
+
+    def start():
+        yield 1.0
+        yield from target.systemd.start_server()
+    server.die(failed=False, clean=True)
+    server.restore(seconds)
+    target.run(['systemctl', 'start', 'server'], start())
+
+
 def start_server(world, host):
     """systemctl start, by somebody."""
     world.hosts[host].run(['systemctl', 'start', 'server'], world.hosts[host].systemd.start_server())
@@ -284,7 +298,7 @@ def change(world, **values):
 FAULTS = dict((function.__name__, function) for function in (
     power, freeze, kill_server, crash_server, stop_server, restart_server, kill_guard, no_guard, stop_guard, kill_repmgrd, lose_state, step, drift, full,
     locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, dead, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
-    slow_promotion, hook, start_server, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
+    slow_promotion, hook, start_server, restore, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
 # Those that end when their time is over.
 LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'end_guard', 'no_fuse', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow',
         'lossy', 'pause')

@@ -221,21 +221,27 @@ class Systemd:
     def _burn(self):
         """The fuse, but that it looks when it may have something to do, and not twenty times a second. What it decides is its own."""
         host, fuse, path = self.host, self.world.guard.fuse, self.world.guard.module.SIGHT_FILE
-        stamp = blown = None
+        here = self.world.guard.module.boot()
+        stamp = blown = seen = since = None
         while True:
             text, now = host.files.get(path), host.clock()
             stamp = fuse.understood(text, now) if text else None
-            if stamp is None or stamp['limit'] is None or stamp == blown:
+            watched = not fuse.unwatched(stamp, here)
+            primary = None if watched or 'standby.signal' in host.server.files() else host.server.pid
+            if primary != seen:
+                seen, since = primary, now
+            if stamp is None or stamp == blown or stamp['limit'] is None and primary is None:
                 yield 0.2
                 continue
-            if fuse.expired(stamp, self.world.guard.module.boot(), now):
-                blown = stamp
+            if fuse.expired(stamp, here, now, since if primary else None):
+                blown = stamp if watched else None
                 if host.server.pid:
                     host.files[self.world.guard.module.STOPPED_FILE] = '{"code": "fuse"}'
                     host.server.signal(9, host.server.pid)
                     self.world.said(self.fuse, 'stopped the server')
+                yield fuse.EVERY
             else:
-                yield stamp['sight'] + stamp['limit'] - now + fuse.EVERY
+                yield 0.2 if not watched else stamp['sight'] + stamp['limit'] - now + fuse.EVERY
 
     def start_repmgrd(self):
         if self.host.off or self.repmgrd_masked or (self.repmgrd is not None and not self.repmgrd.done):

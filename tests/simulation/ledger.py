@@ -96,6 +96,9 @@ class Ledger:
         """What has diverged is rewound where somebody asks for it (docs/guard.md): a standby that has received more than who was promoted, and with
         `repmgr_auto_rejoin: attach` or `'off'` also an old primary. What is on the newer timeline of the two is another matter.
         """
+        if server.restores is not None:
+            # The data that somebody has restored.
+            return server.state == 'down'
         if server.can_follow(primary) or server.branch.timeline > primary.branch.timeline:
             return False
         return server.state == 'up' if server.kind == 'standby' else server.state == 'down' and self.world.auto_rejoin != 'rewind'

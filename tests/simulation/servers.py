@@ -48,6 +48,7 @@ class Server:
         self.control_state = 'in production'
         self.position_then, self.writing_since = 0.0, None
         self.recovery = 0.5              # how long the next start takes
+        self.restores = None             # it has recovery.signal: how long it recovers from the archive, before it promotes itself
         self.backlog = 0                 # bytes that it has, and has yet to replay when it starts
         self.replayed = 0.0              # when it has replayed them
         self.full = False                # no connection is free but for superusers
@@ -64,6 +65,18 @@ class Server:
         self.daemon, self.paused = False, False
 
     # -- what it is
+    def files(self):
+        """Those in its data directory that tell what it starts as. The configuration is there, too."""
+        found = {'PG_VERSION': '15\n'}
+        if self.kind == 'standby':
+            found['standby.signal' if self.restores is None else 'recovery.signal'] = ''
+        return found
+
+    def restore(self, seconds):
+        """Somebody has stopped it, and put a backup in its place: of an earlier time, and of the first timeline."""
+        self.kind, self.upstream, self.restores, self.control_timeline, self.newest_history = 'standby', None, seconds, 1, 0
+        self.position_then, self.control_state = self.position_then / 2, 'in production'
+
     def is_writable(self):
         return self.state == 'up' and self.kind == 'primary' and not self.stopped and not self.witness and not self.host.frozen
 
@@ -112,6 +125,16 @@ class Server:
         self.host.daemon.server_started()
         self.settle()
         self.world.note('%s: server up as %s, timeline %d' % (self.host.name, self.kind, self.branch.timeline))
+        if self.restores is not None:
+            self.world.at(self.restores, self._restored, self.pid)
+
+    def _restored(self, pid):
+        """As far as the archive goes. One that is stopped (SIGSTOP) or frozen goes on with it later."""
+        if self.pid == pid and self.state == 'up' and self.restores is not None:
+            if self.stopped or self.host.frozen:
+                self.world.at(0.5, self._restored, pid)
+            else:
+                self.promote()
 
     def crash(self):
         """One of its processes has died: it recovers, and stays the same process to others."""
@@ -169,7 +192,7 @@ class Server:
         timeline = max(self.branch.timeline, self.newest_history) + 1
         self.history += ((self.branch, end),)
         self.branch = Branch(self.world.next_branch(), timeline)
-        self.kind, self.receiving, self.upstream, self.newest_history = 'primary', False, None, timeline
+        self.kind, self.receiving, self.upstream, self.newest_history, self.restores = 'primary', False, None, timeline, None
         self.settle()
         self.world.note('%s: PROMOTED, timeline %d' % (self.host.name, timeline))
         self.world.at(3 + self.world.random.random() * 20, self._checkpoint, self.branch)
@@ -180,7 +203,7 @@ class Server:
 
     def copy(self, primary):
         """pg_rewind: what the other has, on its branch."""
-        self.kind, self.upstream = 'standby', primary.host
+        self.kind, self.upstream, self.restores = 'standby', primary.host, None
         self.branch, self.history, self.position_then = primary.branch, primary.history, primary.position
         self.control_timeline, self.newest_history = primary.control_timeline, primary.newest_history
         self.metadata, self.control_state = primary.metadata, 'in archive recovery'

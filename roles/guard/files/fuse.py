@@ -8,6 +8,9 @@ The guard tells in a small file when it last saw enough votes for the primary on
 (Watch.stamp in guard.py). This program does nothing but look at that file, and kills the server when the time is over: because the guard is dead, hangs,
 or is started again and again, or because this host was frozen. Nothing that it waits for can hang: no disk, no network, no other program.
 
+What the guard tells of a standby, or of a server that is down, has no limit. Where that server takes writes since, because it was promoted or started while
+the guard hung, the limit of a primary counts from when it was first seen (Eye), which a guard that is at work replaces by its own word within a second.
+
 A file that is not there says that nobody watches: nothing is done. One that is not written any more says that the guard is not at work: the time runs
 out. Of one that cannot be read, or makes no sense, nothing is believed: what was there before counts, until its time runs out. Once it has killed it
 waits for another word.
@@ -22,8 +25,10 @@ __metaclass__ = type
 import errno
 import json
 import os
+import re
 import signal
 import sys
+import threading
 import time
 
 SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
@@ -54,14 +59,35 @@ def boot():
         return found
 
 
+def is_standby(directory, aside=''):
+    """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_observe.py.
+    """
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            old = int(handle.read().split('.')[0]) < 12
+    except (IOError, OSError, ValueError):
+        old = False
+    if not old and os.path.exists(os.path.join(directory, 'standby.signal' + aside)):
+        return True
+    try:
+        with open(os.path.join(directory, 'recovery.conf' + aside), 'rb') as handle:
+            found = re.findall(br"(?im)^[ \t]*standby_mode[ \t]*=?[ \t]*'?[ \t]*([a-z0-9]+)", handle.read())
+    except (IOError, OSError):
+        return False
+    # As PostgreSQL reads it: the last one counts, and a word may be shortened as long as it is one.
+    word = found[-1].lower() if found else b''
+    return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
+
+
 # -- what is decided
 
 def understood(text, now):
     """What the guard has told, or None where it makes no sense."""
     try:
         stamp = json.loads(text)
-        limit, sight, directory = stamp['limit'], stamp['sight'], stamp['directory']
-        numbers = [sight] if limit is None else [sight, limit]
+        sight, directory = stamp['sight'], stamp['directory']
+        numbers = [sight] + [limit for limit in (stamp['limit'], stamp.get('promoted')) if limit is not None]
         # Nobody has seen anything in a time to come; a tenth of a second for the clock's own steps.
         makes_sense = all(isinstance(number, (int, float)) and number >= 0 for number in numbers) and sight <= now + 0.1
         return stamp if makes_sense and directory.startswith('/') and hasattr(stamp['boot'], 'lower') else None
@@ -69,9 +95,22 @@ def understood(text, now):
         return None
 
 
-def expired(stamp, here, now):
-    """Whether the server has to end. here: this boot; what was told in another one is about another server."""
+def expired(stamp, here, now, since=None):
+    """Whether the server has to end. here: this boot; what was told in another one is about another server. since: when a primary was first seen here of
+    which the guard has told nothing (unwatched), None for none.
+    """
+    stamp = counted(stamp, here, since)
     return stamp is not None and stamp['limit'] is not None and stamp['boot'] == here and now - stamp['sight'] > stamp['limit']
+
+
+def counted(stamp, here, since):
+    """The word that counts: of a primary that the guard has told nothing of, as if it had told so when that was first seen."""
+    return dict(stamp, sight=since, limit=stamp['promoted']) if since is not None and unwatched(stamp, here) else stamp
+
+
+def unwatched(stamp, here):
+    """Whether a primary on this host would be one of which the guard has told nothing, and that it would stop."""
+    return stamp is not None and stamp['boot'] == here and stamp['limit'] is None and stamp.get('promoted') is not None
 
 
 # -- what is done
@@ -91,6 +130,49 @@ def servers(directory):
         except (IOError, OSError, ValueError):
             continue
     return sorted(found)
+
+
+def primary_on(directory):
+    """What tells the server on that directory from any later one, where it takes writes or will by itself; else None. It looks at a disk.
+
+    Of a standby that is recovered for a rewind the signal file is aside for a moment; a server for a single user, whose number is a negative one, takes
+    nobody's writes.
+    """
+    if is_standby(directory) or is_standby(directory, '.aside'):
+        return None
+    try:
+        with open(os.path.join(directory, 'postmaster.pid'), 'rb') as handle:
+            lines = handle.read(4096).split(b'\n')
+        with open('/proc/%d/comm' % int(lines[0]), 'rb') as handle:
+            return (int(lines[0]), lines[2]) if handle.read().strip() in (b'postgres', b'postmaster') else None
+    except (IOError, OSError, ValueError, IndexError):
+        return None
+
+
+class Eye(threading.Thread):
+    """Looks at a data directory, which may hang as disks do: in a thread of its own, so that only this does."""
+
+    def __init__(self):
+        super(Eye, self).__init__()
+        self.daemon = True
+        self.directory, self.found = None, (None, None)
+
+    def run(self):
+        while True:
+            directory = self.directory
+            self.found = (directory, primary_on(directory) if directory else None)
+            # Of the second that there is before a promotion.
+            time.sleep(4 * EVERY)
+
+    def see(self, directory):
+        """What primary_on has said last. None to look no more."""
+        if directory and self.ident is None:
+            # The default is locked in memory, all 8 MB of it.
+            threading.stack_size(256 * 1024)
+            self.start()
+        self.directory = directory
+        found = self.found
+        return found[1] if found[0] == directory else None
 
 
 def kill(victims, text):
@@ -113,6 +195,7 @@ class Fuse:
         self.here, self.stamp, self.mark = boot(), None, None
         self.blown = None          # the word that it has killed for: it waits for another one
         self.said = None
+        self.eye, self.primary, self.since = Eye(), None, None
 
     def read(self):
         try:
@@ -129,24 +212,34 @@ class Fuse:
             if getattr(exc, 'errno', None) == errno.ENOENT:
                 self.stamp = None
 
+    def see(self, now):
+        """Since when there is a primary here of which the guard has told nothing; or None."""
+        found = self.eye.see(self.stamp['directory'] if unwatched(self.stamp, self.here) else None)
+        if found != self.primary:
+            self.primary, self.since = found, now
+        return self.since if found else None
+
     def look(self):
         self.read()
         now = clock()
-        if self.stamp == self.blown or not expired(self.stamp, self.here, now):
+        since = self.see(now)
+        if self.stamp == self.blown or not expired(self.stamp, self.here, now, since):
             return
-        text = 'the guard has not seen enough votes, or has not been at work, for %.1f s' % (now - self.stamp['sight'])
+        text = 'the guard has not seen enough votes, or has not been at work, for %.1f s' % (now - self.stamp['sight']) if since is None else (
+            'it has been primary for %.1f s, of which the guard has told nothing' % (now - since))
         victims = servers(self.stamp['directory'])
         killed = bool(victims)
         # Again for those that were begun meanwhile. One that waits for a disk ends when it comes back from there; it is looked at again.
         for dummy in range(20):
             if not victims:
-                self.blown = self.stamp
+                # A server that is started after that is another one, and has a limit of its own, also before the Eye has looked again.
+                self.blown, self.primary = (self.stamp, self.primary) if since is None else (None, None)
                 break
             kill(victims, text)
             time.sleep(0.01)
             victims = servers(self.stamp['directory'])
-        if killed and self.said != self.stamp:
-            self.said = self.stamp
+        if killed and self.said != (self.stamp, since):
+            self.said = (self.stamp, since)
             print('stopped the server: %s. It starts again when its guard sees enough votes' % text)
             sys.stdout.flush()
 
@@ -155,7 +248,11 @@ def lock_memory():
     """Where the machine has no memory left it must not have to read its own program from a disk."""
     try:
         import ctypes  # pylint: disable=import-outside-toplevel
-        ctypes.CDLL(None).mlockall(3)  # MCL_CURRENT | MCL_FUTURE
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, 'mallopt'):
+            # M_ARENA_MAX: none of 64 MB for the thread of the Eye.
+            libc.mallopt(-8, 1)
+        libc.mlockall(3)  # MCL_CURRENT | MCL_FUTURE
     except Exception as exc:  # pylint: disable=broad-except
         print('its memory is not locked: %s' % exc)
 

@@ -90,7 +90,7 @@ SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # {primary: when an operator has said that it does not run}, see primary_is_dead.
 DEAD_FILE = '/run/postgresql/repmgr-guard.dead'
-# What makes a server a standby.
+# What makes a server recover before it takes writes: as a standby, or from an archive until it promotes itself (is_standby).
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 # Read by units whose main process is the server; see start-hook.conf.j2.
 ENVIRONMENT_FILE = '/run/postgresql/repmgr-guard.env'
@@ -521,10 +521,46 @@ def local_of(config, purpose):
 
 
 def data_is(directory):
-    """What the server would start as: 'nothing', 'standby' or 'primary'."""
+    """What the server would start as: 'nothing', 'standby' or 'primary', which one is, too, that recovers from an archive first."""
     if not os.path.exists(os.path.join(directory, 'PG_VERSION')):
         return 'nothing'
-    return 'standby' if any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS) else 'primary'
+    return 'standby' if is_standby(directory) else 'primary'
+
+
+def is_standby(directory, aside=''):
+    """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_observe.py.
+    """
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            old = int(handle.read().split('.')[0]) < 12
+    except (IOError, OSError, ValueError):
+        old = False
+    if not old and os.path.exists(os.path.join(directory, 'standby.signal' + aside)):
+        return True
+    try:
+        with open(os.path.join(directory, 'recovery.conf' + aside), 'rb') as handle:
+            found = re.findall(br"(?im)^[ \t]*standby_mode[ \t]*=?[ \t]*'?[ \t]*([a-z0-9]+)", handle.read())
+    except (IOError, OSError):
+        return False
+    # As PostgreSQL reads it: the last one counts, and a word may be shortened as long as it is one.
+    word = found[-1].lower() if found else b''
+    return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
+
+
+def promotes_itself(directory):
+    """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
+    return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
+
+
+def claim(directory, control, state):
+    """The timeline that a server which would start as a primary is to be measured by.
+
+    Its own; what a rewind that was cut short has copied of history files does not count. Data that are restored are older than what they come to: there it
+    counts also on which timeline this node was primary last, of which the guard's file tells.
+    """
+    timeline = own_timeline(control)
+    return max(timeline, (state['reign'] or {}).get('timeline') or 0) if promotes_itself(directory) else timeline
 
 
 def put_signals_back(directory):
@@ -532,34 +568,53 @@ def put_signals_back(directory):
     same as in plugins/module_utils/_apply.py.
     """
     left = [path for path in (os.path.join(directory, name) for name in SIGNALS) if os.path.exists(path + '.aside')]
-    is_standby = data_is(directory) == 'standby'
+    stays_one = is_standby(directory)
     for path in left:
-        if is_standby:
+        if stays_one:
             # Of an earlier rejoin, which has made it a standby since.
             os.unlink(path + '.aside')
         else:
             os.rename(path + '.aside', path)
-            say('%s was moved aside by a rejoin that did not come to its end: is a standby again' % path)
+            say('%s was moved aside by a rejoin that did not come to its end: is there again, and what starts is %s' % (path, starts_as(directory)))
+
+
+def starts_as(directory):
+    """data_is in words."""
+    return data_is(directory) + (', which recovers from an archive first and then promotes itself' if promotes_itself(directory) else '')
 
 
 def named_pid(directory):
+    """(process id, whether it is that of a server for a single user, whose number stands there as a negative one)."""
     with open(os.path.join(directory, 'postmaster.pid')) as handle:
-        return int(handle.readline())
+        number = int(handle.readline())
+    return abs(number), number < 0
 
 
 def postmaster(directory):
-    """Process id of the server that runs on this directory, or None.
+    """Process id of the server that runs on this directory, or None. One for a single user, whom nobody connects to, is none (occupied)."""
+    pid, single = owner(directory)
+    return None if single else pid
+
+
+def occupied(directory):
+    """Whether a server for a single user is at work on this directory. It is waited for: nothing else may change the data meanwhile."""
+    return owner(directory)[1]
+
+
+def owner(directory):
+    """(the process whose data directory this is, whether it is a server for a single user), or (None, False).
 
     After a crash of the host the number in postmaster.pid may be anybody's, also another cluster's server: a server's working directory
     is its data directory.
     """
     try:
-        pid = named_pid(directory)
+        pid, single = named_pid(directory)
         with open('/proc/%d/cmdline' % pid, 'rb') as handle:
             program = os.path.basename(handle.read().split(b'\0')[0])
-        return pid if program in (b'postgres', b'postmaster') and os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(directory) else None
+        runs = program in (b'postgres', b'postmaster') and os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(directory)
+        return (pid, single) if runs else (None, False)
     except (IOError, OSError, ValueError):
-        return None
+        return None, False
 
 
 def control_data(config):
@@ -646,9 +701,11 @@ def write_stamp(stamp):
     return ''
 
 
-def reign_on(state, timeline):
-    """What is known since this node became primary on that timeline. One that died before its guard had looked has replaced the node that it knew."""
-    if (state['reign'] or {}).get('timeline') == timeline or state['primary'] is None:
+def reign_on(state, timeline, directory):
+    """What is known since this node became primary on that timeline. One that died before its guard had looked has replaced the node that it knew; one whose
+    data were restored was no primary by that.
+    """
+    if (state['reign'] or {}).get('timeline') == timeline or state['primary'] is None or promotes_itself(directory):
         return state['reign']
     return {'timeline': timeline, 'replaced': state['primary'], 'followed': [], 'limited': []}
 
@@ -707,8 +764,10 @@ def _commands():
 
 
 def rejoining(directory):
-    """Whether an earlier rejoin is at work on this directory: one goes on where the guard that has begun it was restarted."""
-    return any(words[0] == 'repmgr' and 'rejoin' in words or directory in words and (words[0] == 'pg_rewind' or '--single' in words)
+    """Whether an earlier rejoin is at work on this directory, or somebody's server for a single user: a rejoin goes on where the guard that has begun it was
+    restarted.
+    """
+    return occupied(directory) or any(words[0] == 'repmgr' and 'rejoin' in words or directory in words and (words[0] == 'pg_rewind' or '--single' in words)
                for words in _commands())
 
 
@@ -855,6 +914,21 @@ def start_problem(peers, seen, votes, system, timeline, reign=None):
     unseen = out_of_sight(peers, seen, votes)
     if unseen:
         return Problem('isolated', 'cannot see %s, who could have elected another primary' % names(unseen), [peer.name for peer in unseen])
+    return None
+
+
+def becomes_primary(config, peers):
+    """The Problem where another server is about to become primary by itself, when it has recovered from an archive, or after a crash; or None.
+
+    It answers as a standby until then, or not at all. Its guard asks in its name, and knows no timeline yet; between two questions there is no word to read.
+    """
+    own = session_name(config, 'primary')[21:]
+    for peer in peers:
+        if not heard(peer) or not peer.answer.get('asked'):
+            continue
+        name, seconds, word = (list(peer.answer['asked']) + [None])[:3]
+        if name != own and word_of(word).get('timeline') is None and age(seconds or 0) < config['isolation'] + STOP_MARGIN:
+            return Problem('locked', 'primary %s recovers, and has asked %s %d s ago' % (name, peer.name, age(seconds or 0)), [peer.name])
     return None
 
 
@@ -1107,6 +1181,9 @@ def start(config):
     """Exit code 0: it may start."""
     become_user(config)
     write_environment(config)
+    if occupied(config['data_directory']):
+        say('does not start: a server for a single user is at work on %s (postmaster.pid has its number). Wait until it has ended' % config['data_directory'])
+        return 1
     try:
         put_signals_back(config['data_directory'])
     except OSError as exc:
@@ -1124,11 +1201,11 @@ def start(config):
         # One with data may have been promoted while nobody else knows of it yet: whoever of them can answer is heard out.
         ask_all(peers, config['connect_timeout'] + 2, enough=lambda: not out_of_sight(peers, heard, votes) and not any(
             peer.waiting for peer in peers if not peer.witness))
-        # Not by history files: a rewind that was cut short has copied the newer one's first.
-        system, timeline = control.get('Database system identifier'), own_timeline(control)
+        system, timeline = control.get('Database system identifier'), claim(config['data_directory'], control, state)
 
         def judge(system=system, timeline=timeline, peers=peers):
-            return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline))
+            return start_problem(peers, heard, votes, system, timeline, reign=reign_on(state, timeline, config['data_directory'])) or (
+                becomes_primary(config, peers))
 
         problem = judge()
         if not problem:
@@ -1141,7 +1218,7 @@ def start(config):
                 if stamp and stamp['limit'] is not None:
                     # Its guard has died. It has what has been seen now, and not more: nobody else would stop it.
                     write_stamp(dict(stamp, sight=begun, server=None))
-                say('may start as primary: sees %s, and none of them follows another' % names(voters))
+                say('may start as %s: sees %s, and none of them follows another' % (starts_as(config['data_directory']), names(voters)))
                 for peer in peers:
                     peer.close()
                 return 0
@@ -1150,7 +1227,8 @@ def start(config):
             peer.close()
         final = problem.code in REPLACED or clock() >= deadline
         if problem.text != said or final:
-            say('%s as primary: %s%s' % ('does not start' if final else 'waits to start', problem.text, '. ' + next_step(config, problem) if final else ''))
+            say('%s as %s: %s%s' % ('does not start' if final else 'waits to start', starts_as(config['data_directory']), problem.text,
+                                    '. ' + next_step(config, problem) if final else ''))
             said = problem.text
         if final:
             return 1
@@ -1167,6 +1245,8 @@ def write_environment(config):
 
 
 def next_step(config, problem):
+    if problem.code in REPLACED and promotes_itself(config['data_directory']):
+        return restored(config)
     if problem.code in REPLACED:
         return 'It can come back as a standby: %s%s' % (
             'repmgr-guard watch does that now (repmgr_auto_rejoin: %s), or ' % config['auto_rejoin'] if config['auto_rejoin'] != 'off' else '',
@@ -1177,6 +1257,11 @@ def next_step(config, problem):
     return 'It starts when it can (repmgr-guard watch). Where it has to start anyway, see docs/runbook.md'
 
 
+def restored(config):
+    return ('Its data recover from an archive, as somebody has restored them, and are left as they are. To look at them, start them beside the cluster '
+            '(docs/backup.md). To make this node a standby, which moves them aside: %s' % next_command('rejoin', config['name'], 'reclone'))
+
+
 def promote(config, command, by_hand=False):
     """Exit code 0: it may be promoted; with a command, that command's, run while nobody else can start or be promoted.
 
@@ -1184,6 +1269,9 @@ def promote(config, command, by_hand=False):
     each other as well.
     """
     become_user(config)
+    if promotes_itself(config['data_directory']):
+        say('not promoted: this server recovers from an archive, and promotes itself when that is done')
+        return 1
     lease = config['isolation'] + STOP_MARGIN
     # repmgrd can hang in an election that it holds again, on its old connection to a frozen primary. So it is made to wait here.
     deadline = clock() + lease + 30
@@ -1254,7 +1342,8 @@ def status(config):
         answer = server.answer
         text = server.error or 'no answer'
         if answered(server):
-            text = 'witness' if server.witness else 'standby' if answer.get('in_recovery') else 'primary'
+            text = 'witness' if server.witness else 'primary' if not answer.get('in_recovery') else 'standby' if (
+                server is not local or not promotes_itself(config['data_directory'])) else 'recovers from an archive, and then promotes itself'
             text += ', timeline %s' % answer.get('timeline') if not server.witness else ''
             if answer.get('last_seen') is not None and (answer.get('in_recovery') or server.witness):
                 text += ', has seen its upstream %d s ago' % answer['last_seen']
@@ -1262,11 +1351,12 @@ def status(config):
     control = control_data(config)
     kind = data_is(config['data_directory'])
     state = read_state(config)
-    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), own_timeline(control),
-                            reign=reign_on(state, own_timeline(control))) if kind == 'primary' else None
+    timeline = claim(config['data_directory'], control, state)
+    problem = start_problem(peers, heard, votes, control.get('Database system identifier'), timeline,
+                            reign=reign_on(state, timeline, config['data_directory'])) if kind == 'primary' else None
     say('armed: %s' % ('yes' if state['armed'] else 'no: has not seen a majority of votes since it was installed, and stops no primary that is alone'))
     say('fuse: ' + fuse_text(fuse_runs(), read_stamp(config), clock()))
-    say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + kind))
+    say('start: %s' % ('refused: ' + problem.text if problem else 'allowed, as ' + starts_as(config['data_directory'])))
     memory = Memory(config, state)
     memory.learn([local] + peers, peers)
     problem = promotion_problem(local, peers, answered, votes, config['synchronous'], config['isolation'] + STOP_MARGIN, memory.known)[0]
@@ -1765,16 +1855,18 @@ class Watch:
         """Tells the fuse, which ends the server where this program does not, and a guard that starts after this one:
 
         sight: when those were asked who were enough for this primary to go on, the last time. limit: how much later it has to end; None where this
-        program would not stop it either, or is ended by somebody. fences: whether it would, as long as it is at work. server: the postmaster.
+        program would not stop it either, or is ended by somebody. fences: whether it would, as long as it is at work. server: the postmaster. promoted: the
+        limit of a primary here of which nothing is told, because this program hangs since before; None as for limit.
         """
         config, need = self.config, self.votes - majority(self.votes)
         # Whom it takes to leave no majority to the rest; the last of them counts.
         moments = sorted([peer.answered for peer in self.peers if peer.vote and self.fresh(peer) and self.seen(peer)], reverse=True)
         if 0 < need <= len(moments):
             self.sight = max(self.sight, moments[need - 1])
-        fences = bool(kind == 'primary' and pid and need and self.replaceable())
+        limit = config['isolation'] + FUSE if need and self.replaceable() else None
+        fences = bool(kind == 'primary' and pid and limit)
         told = {'boot': self.boot, 'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'directory': self.directory, 'server': pid,
-                'sight': self.sight, 'fences': fences, 'limit': config['isolation'] + FUSE if fences else None}
+                'sight': self.sight, 'fences': fences, 'limit': limit if fences else None, 'promoted': limit}
         before, when = self.stamped or ({}, 0)
         if told != before and (dict(told, sight=before.get('sight')) != before or clock() - when >= config['isolation'] / 8.0):
             problem = write_stamp(told)
@@ -1786,7 +1878,7 @@ class Watch:
     def stand_down(self):
         """Somebody ends this program: the fuse lets the server be. A restart says so, too, and the next guard for how long (predecessor)."""
         if self.stamped:
-            write_stamp(dict(self.stamped[0], limit=None, ended=clock()))
+            write_stamp(dict(self.stamped[0], limit=None, promoted=None, ended=clock()))
         kind, pid = self.detected or (None, None)
         say('ends, because somebody stops or restarts it. Until the line "watches over" follows, %s. If nobody restarts it: systemctl start repmgr-guard' % (
             'NOTHING STOPS THIS PRIMARY when it is cut off or replaced' if kind == 'primary' and pid else
@@ -1875,7 +1967,9 @@ class Watch:
                 self.say('foreign', '%s is primary of another cluster (system identifier %s)' % (other.name, other.answer.get('system')))
             else:
                 text = '%s is primary, on timeline %s (here: %s)' % (other.name, other.answer.get('timeline'), timeline)
-                yields = who_yields(answering, self.config['node_id'], timeline, other, self.votes, self.config['isolation'])
+                # What is not primary yet does not become one beside another, whichever has the newer timeline.
+                yields = 'this' if self.restores() else who_yields(
+                    answering, self.config['node_id'], timeline, other, self.votes, self.config['isolation'])
                 if yields == 'this':
                     self.stop(directory, Problem('primary', text, [other.name]))
                     return
@@ -1889,10 +1983,11 @@ class Watch:
             self.register()
             if not past and not named:
                 self.doubted = None
-        self.adopt(answering)
-        self.withdraw(answering)
-        self.tell(answering)
-        self.forget(answering)
+        if not self.restores():
+            self.adopt(answering)
+            self.withdraw(answering)
+            self.tell(answering)
+            self.forget(answering)
         # Somebody has seen no primary, and has locked a majority, or so many that with those out of sight they are one. Where this host stood still and
         # its clock did, too, nothing else tells.
         promoting = [peer for peer in answering if peer.vote and self.lets_another_be_promoted(peer)]
@@ -1915,6 +2010,12 @@ class Watch:
             self.blinded = clock()
             self.stop(directory, Problem('hangs', 'it has not answered for %d s, and %s cannot see it either' % (
                 clock() - self.local.answered, names(blind)), []))
+
+    def restores(self):
+        """Whether the server here recovers from an archive, and is no primary before that is done. What a file says that was left beside standby.signal, and
+        outlives a promotion, it says about the next start alone.
+        """
+        return promotes_itself(self.config['data_directory']) and not (self.fresh(self.local) and self.local.answer.get('in_recovery') is False)
 
     def hangs(self):
         """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does.
@@ -2040,6 +2141,11 @@ class Watch:
         control = control_data(self.config)
         system, timeline = control.get('Database system identifier'), own_timeline(control, self.config['data_directory'])
         primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
+        if promotes_itself(self.config['data_directory']):
+            # Who has restored them knows when they are to be started.
+            self.say('restored', 'does not rejoin %s, which is primary. %s' % (primary.name, restored(self.config)) if primary else (
+                'does not start the server, whose data recover from an archive. To start it: systemctl start %s' % self.config['service']), float('inf'))
+            return
         if primary and (primary.answer.get('timeline') or 0) < timeline:
             # What this node has acknowledged since would be lost.
             self.say('older', 'does not rejoin %s: it is primary on timeline %s, which is older than %s, the one here. Decide which data are right, then '
@@ -2049,7 +2155,8 @@ class Watch:
             self.rejoin(primary, control)
             return
         # A rewind that was cut short has copied the newer history file already: what the control data say is what may start.
-        problem = start_problem(self.peers, self.fresh, self.votes, system, own_timeline(control), reign=reign_on(self.state, own_timeline(control)))
+        problem = start_problem(self.peers, self.fresh, self.votes, system, own_timeline(control),
+                                reign=reign_on(self.state, own_timeline(control), self.config['data_directory']))
         if problem:
             if clock() - self.since > 2:
                 self.say('start', 'does not start the server: %s. %s' % (problem.text, next_step(self.config, problem) if problem.code == 'named'
@@ -2134,13 +2241,16 @@ class Watch:
         if rewind and not has_checkpoint(primary):
             self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
             return
+        if rewind and wrote_nothing(control) and (primary.answer.get('timeline') or 0) <= own_timeline(control):
+            # Nothing to be rewound. A recovery would write a checkpoint that the primary does not have, and that pg_rewind does not look for on one timeline.
+            rewind = False
         recovery = recovery_of(config, control) if rewind else None
         if recovery:
             say('recovers the crashed server before it is rewound')
             self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
                            else self.rejoin(primary, control_data(config)), more=without_stale_pid(config['data_directory']))
             return
-        say('rejoins %s as its standby (%s)' % (primary.name, config['auto_rejoin']))
+        say('rejoins %s as its standby (%s)' % (primary.name, 'rewind' if rewind else 'attach'))
         # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
         self.job = Job(config, 'rejoin', self.repmgr('-d', primary.conninfo, 'node', 'rejoin', *['--force-rewind'] if rewind else []),
                        lambda code, output: self.not_rejoined(primary, why_not(output)) if code else self.rejoined(primary))
@@ -2313,14 +2423,42 @@ def without_stale_pid(directory):
     for the one that is named like this (CreateLockFile in miscinit.c; pg_ctl does the same). It still looks for shared memory that is in use.
     """
     try:
-        return {'PG_GRANDPARENT_PID': str(named_pid(directory))} if postmaster(directory) is None else {}
+        return {'PG_GRANDPARENT_PID': str(named_pid(directory)[0])} if owner(directory)[0] is None else {}
     except (IOError, OSError, ValueError):
         return {}
 
 
+def can_be_rewound(control, version):
+    """Whether pg_rewind takes the data as they are, and gets the timeline of the server right: it has to be shut down, by itself or by a recovery for a single
+    user. Whether it may at all (wal_log_hints or checksums), and has the WAL since the two have diverged, it looks at itself, before it changes anything.
+
+    Before PostgreSQL 16 it takes the timeline of a standby from the last restartpoint. If a promotion came after that, it looks for WAL on a timeline that
+    had already ended. The same as in plugins/module_utils/_apply.py.
+    """
+    state = control.get('Database cluster state')
+    if state == 'shut down in recovery':
+        checkpoint, reached = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+        return version >= 16 or not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
+    return state == 'shut down'
+
+
+def wrote_nothing(control):
+    """Whether what was here last was a standby, or a candidate that did not come to its first write: it has nothing but what it has received."""
+    return control.get('Database cluster state') in ('shut down in recovery', 'in archive recovery')
+
+
+def major_version(directory):
+    """0 where that cannot be read."""
+    try:
+        with open(os.path.join(directory, 'PG_VERSION')) as handle:
+            return int(handle.read().split('.')[0])
+    except (IOError, OSError, ValueError):
+        return 0
+
+
 def recovery_of(config, control):
-    """The command that recovers a crashed server, so that it can be rewound; None for one that has been shut down."""
-    if control.get('Database cluster state') in ('shut down', 'shut down in recovery', 'in archive recovery'):
+    """The command that recovers a crashed server, so that it can be rewound; None for one that can be as it is."""
+    if can_be_rewound(control, major_version(config['data_directory'])):
         return None
     # Where the configuration is not in the data directory, pg_rewind does not find it for the recovery of a crashed server.
     elsewhere = os.path.join(config['config_directory'], 'postgresql.conf')

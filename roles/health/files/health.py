@@ -400,6 +400,7 @@ class Node:
 
     def __init__(self, config):
         self.config, self.sight, self.session, self.said = config, fuse.Fuse(), Session(config), None
+        self.unwatched = None        # since when a primary here answers of which the guard has told nothing
 
     def look(self):
         """(state, role, problem). What can change from one moment to the next is looked at for each answer."""
@@ -415,21 +416,25 @@ class Node:
             state = 'unknown'
         core = session.core if state == 'running' else {}
         self.sight.read()
-        problem = primary_problem(state, core.get('in_recovery'), self.sight.stamp, self.sight.here, fuse.clock(), config['doubt'], stopped_since(),
-                                  server[1] if server else None)
+        now, here = fuse.clock(), self.sight.here
+        if core.get('in_recovery') is not False or not fuse.unwatched(self.sight.stamp, here):
+            self.unwatched = None
+        elif self.unwatched is None:
+            self.unwatched = now
+        problem = primary_problem(state, core.get('in_recovery'), fuse.counted(self.sight.stamp, here, self.unwatched), here, now, config['doubt'],
+                                  stopped_since(), server[1] if server else None)
         told = problem[0] if problem else ''
         if told != self.said:
             self.said = told
             say('answers %s on /primary%s' % (503 if problem else 200, ': ' + problem[1] if problem else ''))
-        replica = core['in_recovery'] if core else any(
-            os.path.exists(os.path.join(config['data_directory'], name)) for name in ('standby.signal', 'recovery.signal', 'recovery.conf'))
+        replica = core['in_recovery'] if core else fuse.is_standby(config['data_directory'])
         return state, 'replica' if replica else 'primary', problem, core
 
     def answer(self, path, query):
         """(status code, JSON or None: no body even for GET)."""
         state, role, problem, core = self.look()
         if path == '/liveness':
-            dead = role == 'primary' and fuse.expired(self.sight.stamp, self.sight.here, fuse.clock())
+            dead = role == 'primary' and fuse.expired(self.sight.stamp, self.sight.here, fuse.clock(), self.unwatched)
             return (503 if dead else 200), None
         code = verdict(path, query, state, core, problem, self.config['name'])
         if path == '/readiness' or code == 400:

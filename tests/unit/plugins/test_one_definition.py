@@ -45,6 +45,8 @@ FACTS = (
     ("whether a process is the server", r"/%[ds]/cwd", {
         UTILS + "_observe.py": "", GUARD: "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
         FUSE: "looks for all processes of the server, not for the one that postmaster.pid names"}),
+    ("whether a server stays a standby", r"'(standby|recovery)\.signal' *[+,)]|standby_mode\[", {
+        UTILS + "_observe.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it"}),
     ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_apply.py": "", GUARD: GUARD_COPY}),
     ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_observe.py": "", GUARD: GUARD_COPY}),
     ("a text as SQL", r"""= '%s'[^\n]*replace\("'", "''"\)|return "'%s'" % text\.replace\("'", "''"\)|\w+_name\.replace\("'", "''"\)""",
@@ -84,6 +86,7 @@ def test_no_second_definition(fact, looks, homes):
 
 @pytest.mark.parametrize("line", [
     "needed = len(votes) // 2 + 1", "if 2 * len(visible) <= len(voters):", "if len(missing) > len(votes) // 2:",
+    "os.path.exists(os.path.join(config['data_directory'], name)) for name in ('standby.signal', 'recovery.signal', 'recovery.conf'))",
     "{% set voting_witness = witnesses[:1] if (records | length) is even else [] %}",
     "return int(high, 16) * 2 ** 32 + int(low, 16)", "high, low = ('%s' % lsn).split('/')",
     """argv: ["{{ __repmgr_bin_dir }}/repmgr", -f, "{{ __repmgr_conf }}", service, pause]""",
@@ -113,6 +116,15 @@ def test_the_clock_and_the_boot_of_the_fuse():
         one, two = ([ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in tree.body if getattr(node, "name", "") == name]
                     for tree in (guards, fuses))
         assert one == two and len(one) == 1
+
+
+def test_what_a_server_starts_as():
+    found = []
+    for name in (UTILS + "_observe.py", GUARD, FUSE):
+        found += [ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in ast.parse(SOURCES[name]).body
+                  if getattr(node, "name", "") == "is_standby"]
+    assert len(found) == 3 and len(set(found)) == 1
+    assert guard.SIGNALS == _observe.SIGNALS
 
 
 def test_majority_of_the_guard():
@@ -191,17 +203,24 @@ def test_own_timeline_of_the_guard(tmp_path, monkeypatch, control, names):
     assert guard.own_timeline(control, str(tmp_path)) == _apply.own_timeline(context)
 
 
-# The guard rejoins what would start as a primary. The module has standbys to rewind, too, and starts and stops one that was killed in recovery before.
-NOT_OF_A_PRIMARY = {"in archive recovery", "shut down in recovery"}
+# All that pg_control can say (dbState in pg_controldata.c).
+STATES = ("starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery", "in archive recovery", "in production",
+          "unrecognized", None)
 
 
-@pytest.mark.parametrize("version", [12, 15, 16])
-@pytest.mark.parametrize("state", ["starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery", "in archive recovery",
-                                   "in production"])
-def test_what_is_recovered_before_it_is_rewound(tmp_path, state, version):
-    control = {"Database cluster state": state, "Latest checkpoint's TimeLineID": "1", "Min recovery ending loc's timeline": "2"}
-    by_guard = guard.recovery_of({"config_directory": "/etc", "data_directory": str(tmp_path), "bin_dir": "/bin"}, control) is not None
-    assert by_guard != _apply._can_be_rewound(control, version) or state in NOT_OF_A_PRIMARY
+@pytest.mark.parametrize("version", ["9.6", "12", "13", "15", "16", "17"])
+def test_what_is_recovered_before_it_is_rewound(tmp_path, version):
+    """pg_rewind refuses what was not shut down; and before 16 it takes the timeline of a standby from the last restartpoint."""
+    (tmp_path / "PG_VERSION").write_text(version + "\n")
+    config, major = {"config_directory": "/etc", "data_directory": str(tmp_path), "bin_dir": "/bin"}, int(version.split(".")[0])
+    timelines = (None, "??", "0", "1", "2", "10")
+    for state, checkpoint, reached in itertools.product(STATES, timelines, timelines):
+        control = {"Database cluster state": state, "Latest checkpoint's TimeLineID": checkpoint, "Min recovery ending loc's timeline": reached}
+        control = {label: value for label, value in control.items() if value is not None}
+        by_guard = guard.recovery_of(config, control) is not None
+        assert by_guard != _apply._can_be_rewound(control, major), control
+        behind = checkpoint in ("0", "1", "2") and reached in ("1", "2", "10") and int(reached) > int(checkpoint)
+        assert by_guard == (state not in ("shut down", "shut down in recovery") or state == "shut down in recovery" and behind and major < 16), control
 
 
 def test_the_slot_of_a_node_that_leaves():

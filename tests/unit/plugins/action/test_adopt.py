@@ -202,6 +202,8 @@ STOPPED = dict(server={'state': 'stopped', 'sql': False, 'in_recovery': None, 'v
 
 @pytest.mark.parametrize('records, expected, complete', [
     (lambda: cluster(n103=copy.deepcopy(STOPPED)), [('stopped', 'db-103', False)], True),
+    (lambda: cluster(n103=dict(observed={'data': {'state': 'valid', 'major': '15', 'system_identifier': '7001', 'promotes_itself': True}})),
+     [('restoring', 'db-103', True)], False),
     (lambda: cluster()[:3], [('unlisted_node', 'db-104', True)], False),
     (lambda: cluster(n103=dict(conf={'priority': '7'}))[:], [('differs_from_record', 'db-103', False)], True),
     (lambda: cluster(n103=dict(found={'other_configs': ['/etc/repmgr/b.conf']})), [('several_nodes', 'db-103', True)], False),

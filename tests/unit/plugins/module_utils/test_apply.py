@@ -624,7 +624,7 @@ def test_a_crashed_server_is_recovered_before_it_is_rewound(context, tmp_path):
 def test_a_standby_is_attached_or_made_ready_for_pg_rewind(context, tmp_path, version, state, timelines, calls, signal):
     data, said = tmp_path / 'data', []
     (data / 'PG_VERSION').write_text(u'%s' % version)
-    (data / signal).write_text(u'x')
+    (data / signal).write_text(u'standby_mode = on')
     context.runner.cluster_state, context.runner.timelines = state, timelines
     run = context.runner.run
 

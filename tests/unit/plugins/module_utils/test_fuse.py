@@ -50,6 +50,18 @@ def test_when_it_kills(now, change, done):
     assert fuse.expired(dict(STAMP, **change), 'this', now) is done
 
 
+@pytest.mark.parametrize('change, since, done', [
+    ({}, None, False), ({}, 993.1, False), ({}, 992.9, True),
+    # Whoever was asked when nobody was primary here keeps nobody from an election.
+    ({'sight': 999}, 992.9, True),
+    ({'promoted': None}, 1, False), ({'boot': 'another'}, 1, False),
+    # Its guard has seen it: that word counts.
+    ({'limit': 7, 'sight': 999}, 1, False),
+])
+def test_when_it_kills_a_primary_of_which_it_was_told_nothing(change, since, done):
+    assert bool(fuse.expired(dict(dict(STAMP, limit=None, promoted=7), **change), 'this', 1000, since)) is done
+
+
 def test_it_kills_for_no_word():
     assert not fuse.expired(None, 'this', 5000)
 
@@ -61,6 +73,7 @@ def test_it_kills_for_no_word():
     json.dumps(dict(STAMP, boot=None)), json.dumps({'limit': 7, 'sight': 100, 'boot': 'this'}),
     # Of a time to come.
     json.dumps(dict(STAMP, sight=5001)),
+    json.dumps(dict(STAMP, limit=None, promoted='7')), json.dumps(dict(STAMP, limit=None, promoted=-1)),
     # What is being written.
     json.dumps(STAMP)[:-5],
 ])
@@ -232,6 +245,80 @@ def test_garbage_that_is_mended(tmpdir, run_server):
     assert process.poll() is None
 
 
+@pytest.fixture
+def promoted(tmpdir, run_server):
+    """A server whose guard hangs since before it was promoted; and its fuse, which has seen it as a standby."""
+    process, dummy = run_server()
+    data = tmpdir.join('data')
+    data.join('PG_VERSION').write('15')
+    data.join('postmaster.pid').write('%d\n%s\n1700000000\n5432\n' % (process.pid, data))
+    data.join('standby.signal').write('')
+    tell(tmpdir, limit=None, promoted=0.3, sight=0)
+    program = fuse.Fuse()
+    look(program, 0.6)
+    assert process.poll() is None
+    return process, program
+
+
+def test_a_standby_that_is_promoted_while_its_guard_hangs(tmpdir, promoted, run_server, capsys):
+    process, program = promoted
+    tmpdir.join('data', 'standby.signal').remove()
+    look(program, 0.2)
+    # From then on, however long the guard has said nothing.
+    assert process.poll() is None
+    look(program, 0.5)
+    assert ended(process) and tmpdir.join('stopped').check()
+    assert 'it has been primary for 0.' in capsys.readouterr()[0]
+    # One that is started then has a limit, too.
+    again, dummy = run_server()
+    tmpdir.join('data', 'postmaster.pid').write('%d\n/\n1700000009\n5432\n' % again.pid)
+    look(program, 0.2)
+    assert again.poll() is None
+    look(program, 0.6)
+    assert ended(again)
+
+
+@pytest.mark.parametrize('told', [
+    # The guard goes on, was ended by somebody, or would not stop it.
+    {'limit': 9, 'promoted': 9}, {'limit': None, 'promoted': None}, {'limit': None},
+])
+def test_a_standby_that_is_promoted_and_whose_guard_has_spoken(tmpdir, promoted, told):
+    process, program = promoted
+    tmpdir.join('data', 'standby.signal').remove()
+    look(program, 0.1)
+    tell(tmpdir, **told)
+    look(program, 0.6)
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize('what', ['aside', 'single', 'another', 'nothing', 'old'])
+def test_what_is_no_primary(tmpdir, promoted, what):
+    process, program = promoted
+    data = tmpdir.join('data')
+    if what == 'aside':
+        # A rejoin recovers it.
+        data.join('standby.signal').rename(data.join('standby.signal.aside'))
+    elif what == 'old':
+        data.join('PG_VERSION').write('11')
+        data.join('recovery.conf').write("standby_mode = 'on'")
+    else:
+        data.join('standby.signal').remove()
+        number = {'single': '-%d' % process.pid, 'another': '%d' % os.getpid(), 'nothing': ''}[what]
+        data.join('postmaster.pid').write(number + '\n/\n1700000000\n')
+    look(program, 0.8)
+    assert process.poll() is None
+
+
+def test_a_disk_that_hangs(tmpdir, promoted, monkeypatch):
+    """What it hangs in is not what counts the time, nor what reads the guard's word."""
+    process, program = promoted
+    monkeypatch.setattr(fuse, 'primary_on', lambda directory: time.sleep(60))
+    time.sleep(0.2)
+    tell(tmpdir, limit=0.3)
+    look(program, 0.6)
+    assert ended(process)
+
+
 def test_no_file(tmpdir, run_server):
     """Nobody watches, or does no more: it was taken away."""
     process, dummy = run_server()
@@ -333,7 +420,8 @@ def host(monkeypatch, tmpdir):
 
 def test_the_stamp_of_a_primary(host):
     assert not host.goes_on(10)
-    assert host.told == {'boot': guard.boot(), 'cluster': 'x', 'node_id': 1, 'directory': '/data', 'server': 77, 'fences': True, 'limit': 6, 'sight': 1009.8}
+    assert host.told == {'boot': guard.boot(), 'cluster': 'x', 'node_id': 1, 'directory': '/data', 'server': 77, 'fences': True, 'limit': 6, 'promoted': 6,
+                         'sight': 1009.8}
     assert not host.fuse_kills(5.7) and host.fuse_kills(5.9)
     # The guard comes first, and whoever is promoted last.
     assert host.config['isolation'] < host.told['limit'] < host.config['isolation'] + guard.STOP_MARGIN
@@ -367,6 +455,8 @@ def test_whom_the_fuse_lets_be(host, change):
         host.watch.state['armed'], host.answering = False, ''
     host.watch.tick()
     assert host.told['limit'] is None and not host.told['fences'] and not host.fuse_kills(1000)
+    # While this guard hangs it may become a primary that somebody has to stop.
+    assert host.told['promoted'] == (6 if 'kind' in change or 'pid' in change else None)
 
 
 def test_how_often_it_is_written(host, monkeypatch):
@@ -432,6 +522,7 @@ def test_a_guard_that_is_ended(host):
     sight = host.told['sight']
     host.watch.stand_down()
     assert host.told['limit'] is None and host.told['fences'] and host.told['sight'] == sight and not host.fuse_kills(1000)
+    assert host.told['promoted'] is None
     host.now += 1000
     host.guard()
     host.answering = ''

@@ -300,10 +300,11 @@ def test_what_a_server_would_start_as(tmpdir):
     assert guard.data_is(str(tmpdir)) == 'nothing'
     tmpdir.join('PG_VERSION').write('15')
     assert guard.data_is(str(tmpdir)) == 'primary'
-    for name in ('standby.signal', 'recovery.conf'):
-        tmpdir.join(name).write('')
-        assert guard.data_is(str(tmpdir)) == 'standby'
-        tmpdir.join(name).remove()
+    # Which files make a standby is compared with the modules (test_kind_of_data.py).
+    tmpdir.join('recovery.signal').write('')
+    assert guard.data_is(str(tmpdir)) == 'primary' and 'promotes itself' in guard.starts_as(str(tmpdir))
+    tmpdir.join('standby.signal').write('')
+    assert guard.data_is(str(tmpdir)) == guard.starts_as(str(tmpdir)) == 'standby'
 
 
 def test_own_timeline():
@@ -371,17 +372,17 @@ def test_a_number_that_is_not_stale(tmpdir, run_server):
     assert guard.without_stale_pid(str(tmpdir.join('data'))) == {}
 
 
-@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.signal', 'recovery.conf'])
+@pytest.mark.parametrize('signal', ['standby.signal', 'recovery.conf'])
 def test_a_start_puts_a_signal_file_back_that_a_killed_rejoin_has_moved_aside(tmpdir, monkeypatch, signal):
     """Without it the server would come up as a primary, and with standbys in sight it might."""
     data, said = tmpdir.mkdir('data'), []
     data.join('PG_VERSION').write('15')
-    data.join(signal + '.aside').write('x')
+    data.join(signal + '.aside').write("standby_mode = 'on'")
     monkeypatch.setattr(guard, 'ENVIRONMENT_FILE', str(tmpdir.join('environment')))
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'say', said.append)
     config = dict(CONFIG, data_directory=str(data))
-    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'is a standby again' in said[0]
+    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'what starts is standby' in said[0]
     # One that is left of an earlier rejoin must not make a standby of it after its promotion.
     data.join(signal + '.aside').write('x')
     assert guard.start(config) == 0 and not data.join(signal + '.aside').check() and len(said) == 1
@@ -1464,6 +1465,23 @@ def test_a_rejoin(monkeypatch, state, config, done):
     assert stage.done[-1] == 'is a standby of b again'
 
 
+@pytest.mark.parametrize('state, checkpoint, reached, done', [
+    # A candidate that was killed while promoting, and another one was promoted. pg_rewind refuses what was not shut down.
+    ('in archive recovery', 1, 1, ['recovers the crashed server before it is rewound', RECOVERY]),
+    # Nobody was promoted instead: it has nothing of its own, and a recovery would write a checkpoint that nobody else has.
+    ('in archive recovery', 2, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
+    ('shut down in recovery', 1, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
+    ('shut down in recovery', 1, 1, ['rejoins b as its standby (rewind)', REJOIN]),
+])
+def test_a_rejoin_of_what_was_in_recovery(monkeypatch, state, checkpoint, reached, done):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
+    monkeypatch.setattr(guard, 'control_data', lambda config: {
+        'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": '%d' % checkpoint,
+        "Min recovery ending loc's timeline": '%d' % reached})
+    stage.watch.stopped()
+    assert stage.done == done
+
+
 def test_a_rejoin_that_fails(monkeypatch):
     stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
     stage.watch.stopped()
@@ -1656,7 +1674,7 @@ def test_what_a_primary_that_is_not_registered_has_replaced(monkeypatch):
     ({'reign': None, 'primary': None}, None),
 ])
 def test_whom_a_node_has_replaced_that_died_at_once(monkeypatch, state, reign):
-    assert guard.reign_on(state, 2) == reign
+    assert guard.reign_on(state, 2, '/nowhere') == reign
     if reign and not reign['followed']:
         stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0))
         monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '2'})

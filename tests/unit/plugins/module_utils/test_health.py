@@ -221,6 +221,9 @@ def test_the_word_of_a_postmaster(tmpdir, monkeypatch):
         assert health.postmaster(str(tmpdir)) == (ours.pid, 1700000000, 'ready')
         pid.write('%d\n/data\n' % ours.pid)
         assert health.postmaster(str(tmpdir)) is None
+        # One for a single user, whom nobody connects to.
+        pid.write('-%d\n/data\n1700000000\n' % ours.pid)
+        assert health.postmaster(str(tmpdir)) is None
     finally:
         ours.kill()
         ours.wait()
@@ -596,6 +599,20 @@ def test_what_changes_between_two_answers_of_the_server_is_seen(tmpdir, monkeypa
     tmpdir.join('sight').write(json.dumps(stamp(1, None)))
     assert code() == 200
     assert node.answer('/replica', {'lag': ['x']}) == (400, None)
+    # Its guard hangs since it was a standby: the limit of a primary counts from when it was first seen as one.
+    tmpdir.join('sight').write(json.dumps(dict(stamp(1, None), promoted=7)))
+    node.session.core['in_recovery'] = True
+    assert code() == 503
+    node.session.core['in_recovery'] = False
+    now[0] = 1001.0
+    assert code() == 200
+    now[0] = 1004.4
+    assert code() == 200 and node.answer('/liveness', {}) == (200, None)
+    now[0] = 1004.6
+    assert code() == 503 and node.answer('/liveness', {}) == (200, None)
+    now[0] = 1008.1
+    assert node.answer('/liveness', {}) == (503, None)
+    tmpdir.join('sight').write(json.dumps(stamp(1, None)))
     # What the server said counts for a while, and no longer.
     now[0] = 1007.0 + health.HANGS + health.FRESH
     assert code() == 200

@@ -16,6 +16,7 @@ import types
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
 guard = types.ModuleType('guard')
@@ -54,7 +55,8 @@ def _cmdline(pid):
 def answers(directory):
     """What the modules say, and what the guard says: the server's process id or None."""
     directory = str(directory)
-    return [_observe._alive(os.path.join(directory, 'postmaster.pid'), directory), guard.postmaster(directory)]
+    assert guard.postmaster(directory) == guard.owner(directory)[0] or guard.occupied(directory)
+    return [_observe._alive(os.path.join(directory, 'postmaster.pid'), directory), guard.owner(directory)[0]]
 
 
 @pytest.mark.parametrize('name', ['postgres', '/usr/lib/postgresql/15/bin/postgres', '/usr/pgsql-10/bin/postmaster'])
@@ -97,3 +99,47 @@ def test_no_process(tmpdir, run):
     for text in ('', 'text\n', '\n'):
         tmpdir.join('data', 'postmaster.pid').write(text)
         assert answers(tmpdir.join('data')) == [None, None]
+
+
+@pytest.mark.parametrize('name, cwd', [('postgres', 'data'), ('postgres', 'elsewhere'), ('repmgrd', 'data')])
+def test_a_server_for_a_single_user(tmpdir, run, monkeypatch, name, cwd):
+    """Its number is a negative one. It owns the directory, and nobody connects to it: it is neither a server nor none."""
+    process, data, said = run(name, cwd), str(tmpdir.join('data')), []
+    tmpdir.join('data', 'postmaster.pid').write('-%d\n%s\n1700000000\n' % (process.pid, data))
+    runs = (name, cwd) == ('postgres', 'data')
+    assert answers(data) == [process.pid if runs else None] * 2
+    assert guard.occupied(data) is guard.rejoining(data) is runs and guard.postmaster(data) is None
+    # PostgreSQL compares without the sign, too.
+    stale = {} if runs else {'PG_GRANDPARENT_PID': str(process.pid)}
+    assert _observe.without_stale_pid(data) == guard.without_stale_pid(data) == stale
+    # The modules refuse to do anything to it, and wait.
+    server, sockets = _observe.observe_server(_observe.Place(data_directory=data), Data(path=data, state='valid'))
+    assert (server.state, server.pid, sockets) == (('starting', process.pid, None) if runs else ('stopped', None, None))
+    assert not runs or server.error == 'is one for a single user (process %d)' % process.pid
+    # The guard starts nothing beside it, and does not put back what it was begun without.
+    tmpdir.join('data', 'PG_VERSION').write('15')
+    tmpdir.join('data', 'standby.signal.aside').write('')
+    for function, value in (('become_user', lambda config: None), ('write_environment', lambda config: None), ('say', said.append)):
+        monkeypatch.setattr(guard, function, value)
+    assert guard.start({'data_directory': data}) == (1 if runs else 0)
+    assert tmpdir.join('data', 'standby.signal.aside').check() is runs and ('single user' in said[0]) is runs
+    guard.stop_now(data)
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize('kind', ['primary', 'standby'])
+def test_the_guard_waits_for_it(tmpdir, run, monkeypatch, kind):
+    process, data, done = run('postgres'), str(tmpdir.join('data')), []
+    monkeypatch.setattr(guard, '_commands', lambda: [])
+    watch = guard.Watch({'cluster': 'x', 'name': 'a', 'node_id': 1, 'isolation': 4, 'port': 5432, 'database': 'repmgr', 'user': 'postgres', 'peers': [],
+                         'data_directory': data, 'bin_dir': '/nowhere', 'service': 'postgresql'})
+    monkeypatch.setattr(watch, 'wanted', lambda: True)
+    monkeypatch.setattr(guard, 'control_data', lambda config: {})
+    monkeypatch.setattr(watch, 'start', done.append)
+    look = watch.stopped if kind == 'primary' else watch.fallen
+    tmpdir.join('data', 'postmaster.pid').write('-%d\n' % process.pid)
+    look()
+    assert not done
+    tmpdir.join('data', 'postmaster.pid').write('-999999999\n')
+    look()
+    assert len(done) == 1

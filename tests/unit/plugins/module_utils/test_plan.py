@@ -19,7 +19,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 WORDS = {
     'data': ('absent', 'partial', 'valid', 'unrecognised', 'unknown'),
     'server': ('running', 'silent', 'starting', 'stopped', 'unknown'),
-    'recovery': ('yes', 'no', 'unknown', 'none'),
+    'recovery': ('yes', 'no', 'restores', 'unknown', 'none'),
     'identity': ('same', 'other', 'unknown', 'none'),
     'primary': ('live', 'self', 'recovery', 'silent', 'unknown', 'none'),
     'record': ('absent', 'same', 'differs', 'foreign', 'unknown'),
@@ -45,6 +45,9 @@ CASES = [
     ('directory of something else', dict(EMPTY, data='unrecognised'), 104, []),
     ('recovery unknown', dict(STANDBY, recovery='unknown'), 105, []),
     ('server without its directory', dict(STANDBY, data='absent'), 106, []),
+    ('recovers from an archive', dict(STANDBY, recovery='restores'), 107, []),
+    ('recovers from an archive, on a node that leaves', dict(STANDBY, state='absent', recovery='restores'), 107, []),
+    ('recovers from an archive, and is to be primary', dict(PRIMARY, recovery='restores'), 107, []),
     ('leave: metadata unreadable', dict(STANDBY, state='absent', record='unknown'), 200, []),
     ('leave: not registered', dict(STANDBY, state='absent', record='absent'), 201, []),
     ('leave: record of another node', dict(STANDBY, state='absent', record='foreign'), 202, []),
@@ -91,6 +94,11 @@ CASES = [
     ('standby: foreign directory', dict(STOPPED, identity='other'), 506, []),
     ('standby: foreign directory, reclone asked for', dict(STOPPED, identity='other', rejoin='reclone'), 506, []),
     ('standby: identifier unknown', dict(STOPPED, identity='unknown', rejoin='reclone'), 507, []),
+    ('standby: stopped, was restored', dict(STOPPED, recovery='restores'), 508, []),
+    ('standby: stopped, was restored, attach', dict(STOPPED, recovery='restores', rejoin='attach'), 508, []),
+    ('standby: stopped, was restored, rewind', dict(STOPPED, recovery='restores', rejoin='rewind'), 508, []),
+    ('standby: stopped, was restored, reclone', dict(STOPPED, recovery='restores', rejoin='reclone'), 515,
+     ['check_space', 'move_aside', 'clone', 'start', 'register_force']),
     ('standby: stopped, role unknown', dict(STOPPED, recovery='unknown', rejoin='rewind'), 510, []),
     ('standby: stopped', STOPPED, 511, ['start']),
     ('standby: stopped, stale record', dict(STOPPED, record='differs'), 511, ['start', 'register_force']),
@@ -329,6 +337,11 @@ def test_healthy_standby():
      'recovery', 'unknown'),
     (dict(observed=standby(server=Server(state='running', sql=False))), 'server', 'silent'),
     (dict(observed=standby(server=UP.replace(in_recovery=None))), 'recovery', 'unknown'),
+    (dict(observed=standby(data=Data(state='valid', promotes_itself=True))), 'recovery', 'restores'),
+    (dict(observed=standby(data=Data(state='valid', promotes_itself=True, cluster_state='in archive recovery'), server=Server(state='stopped'))),
+     'recovery', 'restores'),
+    # Left beside standby.signal, and the node was promoted since.
+    (dict(observed=standby(data=Data(state='valid', promotes_itself=True), server=UP.replace(in_recovery=False))), 'recovery', 'no'),
 ])
 def test_words(changes, name, word):
     assert getattr(situate(**changes), name) == word

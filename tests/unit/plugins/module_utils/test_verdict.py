@@ -1003,6 +1003,7 @@ def everywhere(*rows):
     ('server_starting', healthy(b=running(True).replace(server=Server(state='starting')))),
     ('server_silent', healthy(b=running(True).replace(server=Server(state='running', in_recovery=True)))),
     ('server_unknown', healthy(b=running(True).replace(server=Server(state='unknown')))),
+    ('restoring', healthy(b=running(True).replace(data=Data(path=PATH, state='valid', system_identifier=ID, promotes_itself=True)))),
     ('unrecognised_data', fresh(c=stopped('unrecognised', reason='holds notes.txt'))),
     ('partial_data', fresh(a=stopped('partial', reason='has no global/pg_control'))),
     ('no_initial_primary', with_roles('standby', 'standby', 'standby', 'witness')),
@@ -1020,3 +1021,14 @@ def everywhere(*rows):
 def test_a_code(code, hosts):
     assert code in codes(judge(hosts))
     assert code not in codes(judge(healthy())) + codes(judge(fresh()))
+
+
+def test_data_that_were_restored_beside_a_primary():
+    hosts = healthy(b=stopped().replace(data=stopped().data.replace(promotes_itself=True)))
+    problem, = [problem for problem in judge(hosts)['problems'] if problem['code'] == 'stopped_ex_primary']
+    assert 'would recover from an archive and then promote itself' in problem['seen']
+
+
+def test_recovery_signal_that_was_left_on_a_primary():
+    answer = judge(healthy(a=running(False).replace(data=running(False).data.replace(promotes_itself=True))))
+    assert (answer['primary'], answer['stop']) == ('a', [])
