@@ -387,7 +387,9 @@ class Work:
             return False
         with _Alone(self.path + '.lock', 60):
             self.clear()
-            _remove(self.path)
+            for path in (self.path, self.path + '.lock'):
+                _remove(path)
+            self.state = None
         return True
 
 

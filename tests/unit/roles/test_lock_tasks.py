@@ -62,7 +62,7 @@ def test_nothing_is_done_beside_another_run(host, playbook):
     if playbook in ('failover', 'rejoin', 'remove_node'):
         # It is decided first, by a filter that knows of other runs.
         assert list(after.pop(0))[-1] == 'ansible.builtin.set_fact'
-    assert part_of_common(after[0]) == {'failover': 'stop', 'maintenance': 'other_run'}.get(playbook, 'decide')
+    assert part_of_common(after[0]) == {'failover': 'stop', 'maintenance': 'other_run', 'restore': 'other_run'}.get(playbook, 'decide')
 
 
 def test_site_looks_and_decides_in_its_role(host):
