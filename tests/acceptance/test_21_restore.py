@@ -118,9 +118,10 @@ def test_ended_at_any_point_it_goes_on():
     lab.ssh(lab.WITNESS, "systemctl start repmgr-backup-lab@watch")
     label = [each[0] for each in backups()][-2]
     given = ["-e", json.dumps({"repmgr_restore": {"name": "before the drop", "set": label}}), "-e", "repmgr_restore_consent=lab"] + ON
+    refused = set()
     for task, until, then in (
             ("Restore and prove the data", lambda: phase() == "restoring", ("", "restoring", "proven")),
-            ("Adopt the present configuration and records", lambda: True, ("proven", "swapping")),
+            ("Copy the present configuration and records", lambda: True, ("proven", "swapping")),
             ("Stop the primary", lambda: True, ("swapping",)),
             ("Move the old data aside", lambda: True, ("swapping", "swapped")),
             ("Start the restored primary", lambda: True, ("swapped",)),
@@ -128,9 +129,10 @@ def test_ended_at_any_point_it_goes_on():
         lab.killed("playbooks/restore.yml", task, *given, until=until)
         assert phase() in then, (task, phase())
         assert len(lab.primaries()) <= 1, task
-        if phase() in ("swapping", "swapped"):
-            for refused in (lab.site(*ON), lab.playbook("playbooks/failover.yml", "-e", "repmgr_target=" + lab.STANDBY, *ON)):
-                assert refused.rc != 0 and "a restore to restore point before the drop is in its middle" in refused.message, (task, str(refused))
+        if phase() in ("swapping", "swapped") and phase() not in refused:
+            refused.add(phase())
+            for run in (lab.site(*ON), lab.playbook("playbooks/failover.yml", "-e", "repmgr_target=" + lab.STANDBY, *ON)):
+                assert run.rc != 0 and "a restore to restore point before the drop is in its middle" in run.message, (task, str(run))
         for host in lab.DATA_HOSTS:
             assert set(known[host]) <= set(kept()[host]), (task, host)
     other = restore({"latest": True})
