@@ -239,7 +239,7 @@ def proof_problem(wanted, seen, expected):
     if '%s' % seen['system_identifier'] != '%s' % expected['system_identifier']:
         return 'its system identifier is %s, that of the cluster %s' % (seen['system_identifier'], expected['system_identifier'])
     if seen['timeline'] <= expected['live_timeline']:
-        return 'it is on timeline %d, and the cluster on %d: the history file of that timeline is not in the archive' % (
+        return 'it is on timeline %d, and the cluster on %d' % (
             seen['timeline'], expected['live_timeline'])
     if wanted['kind'] != 'latest' and not seen['stopped']:
         return 'recovery ended before it reached %s' % words(wanted)
@@ -328,8 +328,8 @@ def restore_plan(hosts, answer, looks, asked):
     elif wanted['kind'] == 'time' and moment(wanted['value']) > look['now']:
         refuse(place, '%s is in the future; it is %s there now' % (words(wanted), in_utc(look['now'])), 'a moment that has been')
     elif look.get('history') is None:
-        refuse(place, 'the archive has no history of timeline %d' % plan['timeline'],
-               'the timeline of the cluster, %d, or another one that is in the archive' % live)
+        refuse(place, 'there is no history of timeline %d' % plan['timeline'],
+               'the timeline of the cluster, %d, or another one that it or the archive knows' % live)
     else:
         backup, problem = choose(look['backups'], wanted, plan['timeline'], history(look['history']))
         if problem:

@@ -136,9 +136,13 @@ class Work:
         return found
 
     def history(self, timeline):
-        """The text of its history file, '' for the first timeline, None where the archive has none."""
+        """The text of its history file, '' for the first timeline, None where neither this server nor the archive has it."""
         if timeline == 1:
             return ''
+        own = os.path.join(self.data, 'pg_wal', '%08X.history' % timeline)
+        if os.path.exists(own):
+            with open(own) as handle:
+                return handle.read()
         path = os.path.join(self.home, '.repmgr_restore.history')
         try:
             done = self.runner.run(_restore.get_command(self.params['conf'], self.params['cluster']) + ['%08X.history' % timeline, path],
@@ -230,6 +234,10 @@ class Work:
         _write(os.path.join(self.directory, 'postgresql.auto.conf'), '')
         if os.listdir(os.path.join(self.directory, 'pg_tblspc')):
             raise RestoreError('the backup has tablespaces', 'none', 'Restore by hand, as docs/backup.md says.')
+        # The archive may be younger than the last failover. And what this server knows of is no number for a new timeline.
+        for name in os.listdir(os.path.join(self.data, 'pg_wal')):
+            if re.match('[0-9A-F]{8}[.]history$', name):
+                _replace(os.path.join(self.data, 'pg_wal', name), os.path.join(self.directory, 'pg_wal', name))
         version = self.version()
         command = _restore.get_command(self.params['conf'], self.params['cluster'], self.directory)
         options = _restore.recovery_options(target, self.params['target_timeline'], command)

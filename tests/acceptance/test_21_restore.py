@@ -73,7 +73,7 @@ def test_what_cannot_be_restored_is_refused():
             ({"time": "2099-01-01 00:00:00+00"}, "in the future"),
             ({"time": "2001-01-01 00:00:00+00"}, "before the end of the oldest backup, %s" % backups()[0][0]),
             ({"latest": True, "set": "20010101-000000F"}, "no backup 20010101-000000F"),
-            ({"latest": True, "timeline": 77}, "no history of timeline 77")):
+            ({"latest": True, "timeline": 77}, "there is no history of timeline 77")):
         run = restore(target)
         assert run.rc != 0 and said in run.message, (target, str(run))
     run = restore({"latest": True}, consent=False)

@@ -162,6 +162,17 @@ def test_the_end_keeps_the_old_data(place):
     assert contents(place) == EXCHANGED and not (place / _observe.RESTORE_FILE).exists()
 
 
+def test_the_history_of_a_timeline_that_is_older_than_the_archive(place):
+    """Of a cluster whose backups were set up after its last failover."""
+    class Asked(Runner):
+        def run(self, argv, **dummy):
+            return Result(argv, 1, '', '')
+
+    (place / 'main' / 'pg_wal' / '0000000A.history').write_text('1\t0/5000000\tx\n')
+    assert work(place, runner=Asked()).history(10) == '1\t0/5000000\tx\n'
+    assert (work(place, runner=Asked()).history(1), work(place, runner=Asked()).history(11)) == ('', None)
+
+
 def test_files_and_folders_are_as_in_the_running_server(place):
     old, new = place / 'main', place / 'main.restore'
     (old / 'conf.d').mkdir()
