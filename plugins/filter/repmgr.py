@@ -14,8 +14,8 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _repmgr, _routing, _settings, _sources, _status, _steps, _topology
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _upgrade, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources, _status, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _upgrade, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -268,6 +268,20 @@ def reason(result, secrets=()):
     return _reason.reason(result, secrets)
 
 
+def restore_plan(hosts, looks, asked):
+    if not isinstance(looks, dict) or not isinstance(asked, dict):
+        raise AnsibleFilterError('restore_plan needs two dictionaries')
+    found = _verdict.hosts_from(_listed(hosts, 'restore_plan'))
+    return _restore.restore_plan(found, _verdict.verdict(found), looks, asked)
+
+
+def restore_problems(hosts, place, timeline):
+    found = _verdict.hosts_from(_listed(hosts, 'restore_problems'))
+    answer = _verdict.verdict(found)
+    timelines = dict((host.name, host.observed.server.timeline if host.observed else None) for host in found if answer['roles'][host.name] != 'witness')
+    return _restore.result_problems(answer, timelines, place, integer(timeline))
+
+
 def backup_repository(repository):
     return _backup.without_secrets(repository)
 
@@ -324,6 +338,8 @@ class FilterModule(object):
             'plain_conf': plain_conf,
             'spare_slots': spare_slots,
             'reason': reason,
+            'restore_plan': restore_plan,
+            'restore_problems': restore_problems,
             'backup_repository': backup_repository,
             'backup_files': backup_files,
             'backup_place_problems': backup_place_problems,

@@ -427,6 +427,18 @@ def judge(text, cluster):
                    archive=((stanza.get('archive') or [{}])[-1].get('id') or ''))
 
 
+def backups(text, cluster):
+    """Each backup that is good, the oldest first, with stop_lsn besides."""
+    found = [backup for stanza in json.loads(text) if stanza.get('name') == cluster for backup in stanza.get('backup') or [] if not backup.get('error')]
+    return [dict(_backup(backup), stop_lsn=(backup.get('lsn') or {}).get('stop') or '') for backup in sorted(found, key=lambda each: each['timestamp']['stop'])]
+
+
+def archived(text, cluster):
+    """{min, max}: the first and the last WAL file of the newest archive, or None."""
+    found = [archive for stanza in json.loads(text) if stanza.get('name') == cluster for archive in stanza.get('archive') or [] if archive.get('max')]
+    return {'min': found[-1]['min'], 'max': found[-1]['max']} if found else None
+
+
 def answered(code, out, err, cluster):
     """The same of a call that may have failed, or was ended because it took too long."""
     if code == 0:

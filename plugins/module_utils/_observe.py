@@ -33,6 +33,8 @@ _NO_DATA = frozenset(['lost+found'])
 # for as long as it is recovered by a server for a single user.
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 ASIDE = '.aside'
+# In the home of the server's user: how far a restore of the cluster is, see _restore_work.
+RESTORE_FILE = '.repmgr_restore.json'
 
 
 class Place:
@@ -450,6 +452,11 @@ def _is_single(path):
     return (_postmaster(path) or [''])[0].startswith('-')
 
 
+def server_of(data_directory):
+    """The process id of the server that runs on this directory, or None."""
+    return _alive(os.path.join(data_directory, 'postmaster.pid'), data_directory)
+
+
 def without_stale_pid(data_directory):
     """The environment in which PostgreSQL starts although postmaster.pid names a process that is no server of this directory.
 
@@ -610,6 +617,7 @@ def observe_local(runner, psql, place, events=0):
         repmgr=no_repmgr(),
     )
     observed.pause = read_pause(place.user)
+    observed.restore = read_restore(place.user)
     observed.guard = read_guard()
     observed.daemons = daemons(place.data_directory)
     observed.data = observe_data(runner, place)
@@ -695,6 +703,16 @@ def read_pause(user):
     except (IOError, OSError, KeyError, ValueError):
         return None
     return {'by': '%s' % note.get('by', ''), 'reason': '%s' % note.get('reason', '')} if isinstance(note, dict) else None
+
+
+def read_restore(user):
+    """{phase, target} of a restore of the cluster that has begun on this node and is not over, or None. The target is in words."""
+    try:
+        with io.open(os.path.join(pwd.getpwnam(user).pw_dir, RESTORE_FILE), encoding='utf-8') as handle:
+            note = json.load(handle)
+    except (IOError, OSError, KeyError, ValueError):
+        return None
+    return {'phase': '%s' % note.get('phase', ''), 'target': '%s' % note.get('words', '')} if isinstance(note, dict) else None
 
 
 def daemons(data_directory, root='/'):

@@ -177,6 +177,7 @@ class Observed(Record):
         ('guard', None),            # repmgr-guard and its fuse, if installed: whether they run and are enabled
         ('daemons', list),          # every repmgrd process of this node: {pid, unit}; unit is None if it does not belong to a systemd unit
         ('pause', None),            # the note of who paused repmgrd, and why
+        ('restore', None),          # of a restore of the cluster that has begun here and is not over: its phase and target
         ('run_lock', None),         # of the run that is at work on this node, see _run_lock
         ('tls', None),
         ('backup', None),           # of a primary whose WAL is archived for backups: what its repository reports, for _backup.problems

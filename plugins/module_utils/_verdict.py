@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _conninfo, _repmgr, _settings, _sources, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _conninfo, _repmgr, _restore, _settings, _sources, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS, span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, lsn, position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
@@ -80,6 +80,7 @@ def verdict(hosts, deploying=True):
         # Some nodes were not observed, and whatever is wrong with the others may be that run's work in progress.
         return _answer(cluster, deploying)
     _check_seen(cluster)
+    _check_restore(cluster)
     if cluster.exists or deploying:
         _check_primary(cluster)
     _check_other_server(cluster)
@@ -258,6 +259,15 @@ def _check_seen(cluster):
             cluster.problem(
                 'old_repmgr', host.name, 'repmgr %s is installed' % host.observed.repmgr_version, 'version %d.%d or later' % _repmgr.OLDEST,
                 'Upgrade its packages on every node of the cluster, and its extension by: alter extension repmgr update')
+
+
+def _check_restore(cluster):
+    """Between its two histories a cluster is left to the restore alone: a standby that was promoted then would have the number of the other one."""
+    for host in cluster.seen:
+        found = _restore.unfinished(host.observed.restore)
+        if found:
+            cluster.problem('restore_unfinished', host.name, found[0], found[1], [
+                'Run the playbook restore again, with the same repmgr_restore: it goes on where it was.'])
 
 
 def _check_primary(cluster):

@@ -40,6 +40,7 @@ options:
       - preflight
       - rejoin
       - remove_node
+      - restore
       - rolling_restart
       - rotate_credentials
       - site

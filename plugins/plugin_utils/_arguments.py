@@ -18,6 +18,7 @@ import fnmatch
 import re
 
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _restore
 
 # check(value, hosts) -> the value for the playbook; the text of a ValueError says what was expected. example: a value for messages. selects: whether it
 # limits the hosts of the run. A playbook that ignored such an argument would do more than was asked for.
@@ -95,6 +96,13 @@ def _seconds(value, dummy_hosts):
     return int(text)
 
 
+def _restore_target(value, dummy_hosts):
+    problems = _restore.input_problems(value)
+    if problems:
+        raise ValueError('%s (%s)' % (problems[0][1], problems[0][0]))
+    return value
+
+
 def _runs(value, dummy_hosts):
     words = _words(value)
     if not all(re.match('r[0-9a-f]{10}$', word) for word in words):
@@ -118,6 +126,8 @@ ARGUMENTS = {
     'repmgr_credentials': Argument('credentials', _some_of(*CREDENTIALS), list(CREDENTIALS), ','.join(CREDENTIALS), False),
     'repmgr_backup_type': Argument('backup_type', _one_of('full', 'differential', 'incremental'), 'incremental', 'full', False),
     'repmgr_backup_wait': Argument('backup_wait', _seconds, 3600, 'SECONDS', False),
+    'repmgr_restore': Argument('restore', _restore_target, {}, '\'{"time": "2026-11-30 14:05:00+00"}\'', False),
+    'repmgr_restore_consent': Argument('restore_consent', _not_empty('the name of the cluster that is restored'), '', 'CLUSTER', False),
     'repmgr_format': Argument('format', _one_of('text', 'json'), 'text', 'json', False),
     'repmgr_output': Argument('output', _not_empty('the path of a file on the controller'), '', 'FILE', False),
     'repmgr_report': Argument('report', _not_empty('the path of a file on the controller'), '', 'FILE', False),
@@ -143,6 +153,7 @@ PLAYBOOKS = {
     'preflight': (_ALL, ()),
     'rejoin': (_CHANGES + ('repmgr_target', 'repmgr_rejoin'), ('repmgr_target',)),
     'remove_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
+    'restore': (_CHANGES + ('repmgr_restore', 'repmgr_restore_consent'), ('repmgr_restore',)),
     'rolling_restart': (_CHANGES + ('repmgr_all',), ()),
     'rotate_credentials': (_CHANGES + ('repmgr_credentials',), ()),
     'site': (_CHANGES, ()),

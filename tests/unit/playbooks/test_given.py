@@ -18,7 +18,8 @@ from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 PLAYBOOKS = sorted(glob.glob(os.path.join(ROOT, 'playbooks', '*.yml')))
-NEEDED = {'repmgr_target': 'a1', 'repmgr_maintenance': 'unpause', 'repmgr_leave': 'a'}
+# A dictionary cannot be given as NAME=VALUE: its own problem is said besides.
+NEEDED = {'repmgr_target': 'a1', 'repmgr_maintenance': 'unpause', 'repmgr_leave': 'a', 'repmgr_restore': 'x'}
 
 
 def name_of(path):

@@ -62,7 +62,7 @@ def test_nothing_is_done_beside_another_run(host, playbook):
     if playbook in ('failover', 'rejoin', 'remove_node'):
         # It is decided first, by a filter that knows of other runs.
         assert list(after.pop(0))[-1] == 'ansible.builtin.set_fact'
-    assert part_of_common(after[0]) == {'failover': 'stop', 'maintenance': 'other_run'}.get(playbook, 'decide')
+    assert part_of_common(after[0]) == {'failover': 'stop', 'maintenance': 'other_run', 'restore': 'other_run'}.get(playbook, 'decide')
 
 
 def test_site_looks_and_decides_in_its_role(host):
@@ -78,8 +78,8 @@ def test_every_run_ends_by_releasing_it(host, playbook):
     assert show['when'] == '__repmgr_speaks or __repmgr_has_lock'
 
 
-# A switchover is one long task, during which test_12_operations.py kills it.
-@pytest.mark.parametrize('playbook', sorted(set(CHANGING) - set(['switchover'])))
+# A switchover is one long task, during which test_12_operations.py kills it. A restore needs backups: test_21_restore.py.
+@pytest.mark.parametrize('playbook', sorted(set(CHANGING) - set(['switchover', 'restore'])))
 def test_every_playbook_that_changes_something_is_killed_by_an_acceptance_test(playbook):
     with open(os.path.join(ROOT, 'tests', 'acceptance', 'test_18_killed.py')) as handle:
         assert re.search(r'["/]%s(\.yml)?["\s]' % playbook, handle.read())

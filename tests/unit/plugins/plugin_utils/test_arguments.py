@@ -38,7 +38,7 @@ def problem(playbook, **extra):
 # It looks at hosts that are in no cluster yet.
 @pytest.mark.parametrize('playbook', sorted(set(_arguments.PLAYBOOKS) - set(['adopt'])))
 def test_every_playbook_refuses_a_cluster_that_is_not_there(playbook):
-    needed = {'repmgr_target': 'o1', 'repmgr_maintenance': 'unpause', 'repmgr_leave': 'orders'}
+    needed = {'repmgr_target': 'o1', 'repmgr_maintenance': 'unpause', 'repmgr_leave': 'orders', 'repmgr_restore': {'latest': True}}
     takes = dict((name, needed[name]) for name in _arguments.PLAYBOOKS[playbook][1])
     for name in ('repmgr_only', 'cluster'):
         for value in ('ordres', 'orders,ordres', ['ordres'], '', None):

@@ -1,0 +1,256 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import datetime
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _failover, _restore, _verdict
+from test_verdict import ID, healthy, judge, running
+
+NOW = 1796057907 + 7200
+AT = '2026-11-30 16:59:00+00'
+INFO = json.dumps([{'name': 'lab', 'archive': [{'id': '15-1', 'min': '0' * 23 + '1', 'max': '000000020000000000000011'}], 'backup': [
+    {'label': label, 'type': kind, 'error': error, 'archive': {'start': start + '0000000000000006'}, 'lsn': {'stop': stop},
+     'timestamp': {'start': ended - 5, 'stop': ended}, 'info': {'size': 1000 * 1048576}} for label, kind, error, start, stop, ended in (
+         ('20261130-165822F', 'full', False, '00000001', '0/6000138', 1796057907),
+         ('20261130-170000F', 'full', True, '00000001', '0/7000000', 1796058005),
+         ('20261130-165822F_20261130-171000I', 'incr', False, '00000001', '0/9000000', 1796058605),
+         ('20261130-165822F_20261130-173000I', 'incr', False, '00000002', '0/A000000', 1796059805))]}])
+BACKUPS = _backup.backups(INFO, 'lab')
+FULL, OLD, NEW = [backup['label'] for backup in BACKUPS]
+# The second timeline began after the first backup, and before the second one.
+SECOND = _restore.history('1\t0/8000000\tbefore 2026-11-30 17:05:00+00\n')
+
+
+def seen(problems):
+    return [problem[0] for problem in problems]
+
+
+@pytest.mark.parametrize('wanted', [
+    {'time': AT}, {'time': '2026-11-30T16:59:00.123Z', 'exclusive': True}, {'xid': 775}, {'xid': '775', 'exclusive': False}, {'lsn': '0/6000138'},
+    {'name': 'before the drop', 'set': FULL}, {'immediate': True, 'set': OLD}, {'latest': True, 'timeline': 2}], ids=str)
+def test_what_may_be_asked_for(wanted):
+    assert _restore.input_problems(wanted) == []
+    # What two runs compare is of the same shape after JSON.
+    assert json.loads(json.dumps(_restore.target(wanted))) == _restore.target(wanted)
+
+
+@pytest.mark.parametrize('wanted, said', [
+    ('2026', 'no dictionary'), ({}, 'no target'), ({'set': FULL}, 'no target'), ({'time': AT, 'xid': 5}, 'time and xid'), ({'tme': AT}, 'unknown: tme'),
+    ({'time': '2026-11-30 16:59:00'}, 'time is'), ({'time': 'now'}, 'time is'), ({'time': '2026-02-30 16:59:00+00'}, 'time is'),
+    ({'time': '2026-11-30 24:59:00+00'}, 'time is'), ({'time': AT + '\n; x'}, 'time is'), ({'xid': 2}, 'xid is'), ({'xid': True}, 'xid is'),
+    ({'xid': '1 or 2'}, 'xid is'), ({'lsn': 'here'}, 'lsn is'), ({'name': "it's"}, 'name is'), ({'name': ''}, 'name is'), ({'name': 'x' * 64}, 'name is'),
+    ({'latest': False}, 'latest is'), ({'immediate': 'yes'}, 'immediate is'), ({'name': 'x', 'exclusive': True}, 'exclusive is'),
+    ({'time': AT, 'exclusive': 'no'}, 'exclusive is'), ({'latest': True, 'set': 'last'}, 'set is'), ({'latest': True, 'set': FULL + '/..'}, 'set is'),
+    ({'latest': True, 'timeline': 0}, 'timeline is'), ({'latest': True, 'timeline': 'latest'}, 'timeline is')], ids=str)
+def test_what_may_not(wanted, said):
+    assert len(_restore.input_problems(wanted)) == 1 and said in seen(_restore.input_problems(wanted))[0]
+
+
+@given(st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2090, 1, 1)), st.integers(-12 * 60, 14 * 60))
+def test_a_time_is_the_same_in_any_zone(when, minutes):
+    local = when + datetime.timedelta(minutes=minutes)
+    zone = '%s%02d:%02d' % ('-' if minutes < 0 else '+', abs(minutes) // 60, abs(minutes) % 60)
+    text = _restore.target({'time': local.strftime('%Y-%m-%d %H:%M:%S.%f') + zone})['value']
+    assert text == when.strftime('%Y-%m-%d %H:%M:%S') + ('.%06d' % when.microsecond if when.microsecond else '') + '+00'
+    assert _restore.target({'time': text})['value'] == text
+
+
+@given(st.one_of(st.text(), st.integers(), st.none(), st.dictionaries(st.sampled_from(_restore.TARGETS + ('set', 'timeline', 'exclusive', 'x')), st.one_of(
+    st.text(), st.integers(), st.booleans(), st.none()), max_size=4)))
+def test_any_input_is_refused_or_understood(wanted):
+    if not _restore.input_problems(wanted):
+        found = _restore.target(wanted)
+        assert _restore.words(found)
+        options = _restore.recovery_options(found, 1, ['get'])
+        text = _restore.conf_text(options)
+        # No value ends its line or its quotes.
+        assert len(text.splitlines()) == len(options) and all(line.endswith("'") for line in text.splitlines())
+
+
+# -- which backup
+
+def choose(wanted, timeline=2, ancestors=None):
+    return _restore.choose(BACKUPS, _restore.target(wanted), timeline, SECOND if ancestors is None else ancestors)
+
+
+@pytest.mark.parametrize('wanted, timeline, label', [
+    ({'latest': True}, 2, NEW), ({'latest': True}, 1, OLD), ({'name': 'x'}, 2, NEW), ({'immediate': True, 'set': FULL}, 2, FULL),
+    # Not the second one: it ended on what was given up.
+    ({'time': '2026-11-30 17:20:00+00'}, 2, FULL), ({'time': '2026-11-30 17:20:00+00'}, 1, OLD), ({'time': '2026-11-30 17:40:00+00'}, 2, NEW),
+    ({'lsn': '0/9500000'}, 2, FULL), ({'lsn': '0/A000000'}, 2, NEW), ({'lsn': '0/9500000'}, 1, OLD)], ids=str)
+def test_the_newest_backup_that_leads_there(wanted, timeline, label):
+    backup, problem = choose(wanted, timeline, None if timeline == 2 else [])
+    assert problem is None and backup['label'] == label
+
+
+@pytest.mark.parametrize('wanted, timeline, said', [
+    ({'time': '2026-11-30 16:58:00+00'}, 2, 'before the end of the oldest backup, %s' % FULL), ({'lsn': '0/6000000'}, 2, 'before the end of the oldest'),
+    ({'latest': True, 'set': '20200101-000000F'}, 2, 'has no backup 20200101-000000F'), ({'latest': True, 'set': OLD}, 2, '%s does not lead to' % OLD),
+    ({'time': '2026-11-30 17:20:00+00', 'set': NEW}, 2, '%s does not lead to' % NEW), ({'latest': True}, 7, 'no backup from which timeline 7')], ids=str)
+def test_no_backup_leads_there(wanted, timeline, said):
+    backup, problem = choose(wanted, timeline, SECOND if timeline == 2 else [])
+    assert backup is None and said in problem[0]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 9)), max_size=8), st.integers(1, 4), st.lists(st.integers(0, 9), min_size=3, max_size=3),
+       st.integers(0, 9))
+def test_what_is_chosen_had_ended_by_then_and_is_of_that_history(made, timeline, ends, wanted):
+    found = [dict(BACKUPS[0], label='20261130-16582%dF' % number, timeline=each, stop_lsn='0/%d' % place) for number, (each, place) in enumerate(made)]
+    ancestors = [(number, sorted(ends)[number - 1]) for number in range(1, timeline)]
+    backup, problem = _restore.choose(found, _restore.target({'lsn': '0/%d' % wanted}), timeline, ancestors)
+    right = [each for each in found if int(each['stop_lsn'][2:]) <= wanted and (
+        each['timeline'] == timeline or each['timeline'] < timeline and int(each['stop_lsn'][2:]) <= dict(ancestors)[each['timeline']])]
+    assert (backup is None) == (problem is not None) and backup == (right[-1] if right else None)
+
+
+# -- the private server
+
+def test_the_private_server_is_private_and_archives_nothing():
+    options = dict(_restore.private_options('/run/x', {'wal_level': 'logical'}, {'max_connections': 300}))
+    assert (options['listen_addresses'], options['archive_command'], options['archive_mode'], options['unix_socket_permissions']) == ('', '/bin/false', 'on', '0700')
+    assert options['wal_level'] == 'logical' and options['max_connections'] == 300
+
+
+@pytest.mark.parametrize('wanted, options', [
+    ({'time': AT, 'exclusive': True}, {'recovery_target_time': AT, 'recovery_target_inclusive': 'off', 'recovery_target_action': 'promote'}),
+    ({'xid': 7}, {'recovery_target_xid': '7', 'recovery_target_inclusive': 'on', 'recovery_target_action': 'promote'}),
+    ({'immediate': True}, {'recovery_target': 'immediate', 'recovery_target_action': 'promote'}), ({'latest': True}, {})], ids=str)
+def test_where_recovery_ends(wanted, options):
+    found = dict(_restore.recovery_options(_restore.target(wanted), 3, _restore.get_command('/etc/c', 'lab', '/d')))
+    assert found.pop('recovery_target_timeline') == '3'
+    # The archiver of the cluster has the lock of asynchronous commands.
+    assert found.pop('restore_command') == 'pgbackrest --config=/etc/c --stanza=lab --no-archive-async --pg1-path=/d archive-get %f "%p"'
+    assert found == options
+
+
+@pytest.mark.parametrize('change, said', [
+    ({}, ''), ({'in_recovery': True}, 'in recovery'), ({'system_identifier': 2}, 'system identifier'), ({'timeline': 3}, 'timeline 3, and the cluster on 3'),
+    ({'stopped': ''}, 'before it reached'), ({'tablespaces': 1}, 'tablespaces')], ids=str)
+def test_what_is_proven(change, said):
+    found = dict({'in_recovery': False, 'system_identifier': 1, 'timeline': 4, 'stopped': 'recovery stopping before x', 'tablespaces': 0}, **change)
+    problem = _restore.proof_problem(_restore.target({'time': AT}), found, {'system_identifier': '1', 'live_timeline': 3})
+    assert said in problem and bool(said) == bool(problem)
+
+
+def test_the_log_says_where_recovery_stopped():
+    log = '2026 LOG:  starting\n2026 LOG:  recovery stopping before commit of transaction 775, time 2026-11-30 17:08:03+00\n2026 LOG:  redo done\n'
+    assert _restore.stopped_at(log) == 'recovery stopping before commit of transaction 775, time 2026-11-30 17:08:03+00'
+    assert _restore.stopped_at('recovery ended') == ''
+
+
+# -- what a run would do
+
+def look(**changes):
+    return dict({'state': None, 'obstacle': '', 'free': 2000 * 1048576, 'now': NOW, 'archive': None, 'history': '', 'backups': BACKUPS, 'tablespaces': []}, **changes)
+
+
+def plan(wanted=None, hosts=None, looks=None, **asked):
+    found = _verdict.hosts_from(hosts or healthy())
+    return _restore.restore_plan(found, _verdict.verdict(found), dict({'a': look(), 'b': look(), 'c': look()}, **(looks or {})), dict(
+        {'given': wanted or {'time': AT}, 'consent': 'lab', 'cluster': 'lab', 'clusters': ['lab'], 'tool': 'pgbackrest', 'look_only': False}, **asked))
+
+
+def state(phase, wanted=None, live=1):
+    return {'phase': phase, 'target': _restore.target(wanted or {'time': AT}), 'data_directory': '/d', 'directory': '/d.restore', 'kept': '', 'live_timeline': live,
+            'timeline': 1, 'backup': BACKUPS[0]}
+
+
+def test_a_plan():
+    found = plan()
+    assert (found['refuse'], found['place'], found['phase'], found['backup']['label'], found['timeline']) == ([], 'a', '', FULL, 1)
+
+
+@pytest.mark.parametrize('changes, said', [
+    ({'consent': ''}, 'consent is not set'), ({'consent': 'other'}, 'consent is "other"'), ({'clusters': ['lab', 'b']}, 'the clusters b, lab'),
+    ({'tool': 'none'}, 'repmgr_backup is none'), ({'looks': {'a': look(now=1796057900)}}, 'in the future'), ({'looks': {'b': look(free=1)}}, 'b: 0 MB are free'),
+    ({'looks': {'a': look(free=1050 * 1048576)}}, 'a: 1050 MB are free'), ({'looks': {'c': look(obstacle='/d is a mount')}}, '/d is a mount'),
+    ({'looks': {'a': look(error='no answer')}}, 'no answer'), ({'looks': {'a': look(history=None)}}, 'no history of timeline 1'),
+    ({'looks': {'a': look(tablespaces=['/ts'])}}, 'has tablespaces: /ts'), ({'wanted': {'time': 'x'}}, 'time zone')], ids=str)
+def test_why_not(changes, said):
+    found = plan(**changes)
+    assert len(found['refuse']) == 1 and said in found['refuse'][0] and '; expected ' in found['refuse'][0], found['refuse']
+
+
+def test_without_consent_the_command_is_said_and_check_mode_needs_none():
+    refusal = plan(consent='')['refuse'][0]
+    assert '-e repmgr_restore_consent=lab -e \'{"repmgr_restore": {"time": "%s"}}\'' % AT in refusal and '--check' in refusal
+    assert plan(consent='', look_only=True)['refuse'] == []
+
+
+def test_a_data_node_that_is_away_is_a_reason_against_it():
+    hosts = healthy()
+    hosts[1].update(observed=None, unreachable=True)
+    found = _verdict.hosts_from(hosts)
+    refuse = _restore.restore_plan(found, _verdict.verdict(found), {'a': look(), 'c': look()}, {
+        'given': {'time': AT}, 'consent': 'lab', 'cluster': 'lab', 'clusters': ['lab'], 'tool': 'pgbackrest', 'look_only': False})['refuse']
+    assert any(text.startswith('b: cannot be observed') for text in refuse)
+
+
+@pytest.mark.parametrize('left, phase, discard', [
+    (state('restoring'), 'restoring', []), (state('proven'), 'proven', []),
+    # Of another target, or of a cluster that has a newer timeline since, which may be the number of the restored data.
+    (state('proven', {'latest': True}), '', ['a']), (state('proven', live=7), '', ['a'])], ids=['restoring', 'proven', 'other target', 'other timeline'])
+def test_it_goes_on_where_it_was(left, phase, discard):
+    found = plan(looks={'a': look(state=left)})
+    assert (found['refuse'], found['phase'], found['discard']) == ([], phase, discard)
+
+
+def test_what_another_node_has_left_is_discarded():
+    assert plan(looks={'b': look(state=state('proven'))})['discard'] == ['b']
+
+
+@pytest.mark.parametrize('phase', _restore.UNDER_WAY)
+def test_in_the_middle_of_the_exchange_it_goes_on_whatever_the_cluster_is(phase):
+    left = state(phase)
+    hosts = healthy(a=None)
+    hosts[0]['observed'] = healthy()[0]['observed']
+    hosts[0]['observed']['server'].update(state='stopped', sql=False)
+    found = plan(hosts=hosts, looks={'a': look(state=left)})
+    assert (found['refuse'], found['place'], found['phase']) == ([], 'a', phase)
+    assert 'the same target, because it can only go on' in plan({'latest': True}, looks={'a': look(state=left)})['refuse'][0]
+    assert 'consent' in plan(looks={'a': look(state=left)}, consent='')['refuse'][0]
+    assert 'each is in the middle' in plan(looks={'a': look(state=left), 'b': look(state=left)})['refuse'][0]
+
+
+@pytest.mark.parametrize('left', [None, 3, {}, {'phase': 'x'}, dict(state('proven'), target=None), dict(state('proven'), directory=None)], ids=str)
+def test_a_state_file_that_makes_no_sense_is_none(left):
+    assert _restore.valid_state(left) is None
+    assert _restore.valid_state(state('proven')) == state('proven')
+
+
+# -- other playbooks
+
+def test_in_the_middle_of_a_restore_nothing_else_is_done():
+    between = running(False)
+    between.restore = {'phase': 'swapped', 'target': 'restore point x'}
+    found = [problem for problem in judge(healthy(a=between))['problems'] if problem['code'] == 'restore_unfinished']
+    assert len(found) == 1 and found[0]['stop'] and 'restore point x' in found[0]['message']
+    between.restore['phase'] = 'proven'
+    assert 'restore_unfinished' not in [problem['code'] for problem in judge(healthy(a=between))['problems']]
+
+
+def test_nobody_is_promoted_in_the_middle_of_a_restore():
+    """On the old history, with the number of the restored one."""
+    hosts = healthy()
+    hosts[0]['observed']['server'].update(state='stopped', sql=False)
+    hosts[0]['observed']['data'].update(cluster_state='shut down')
+    assert 'is in its middle' not in _failover.failover_plan(_verdict.hosts_from(hosts), judge(hosts), 'b')['refuse']
+    hosts[0]['observed']['restore'] = {'phase': 'swapping', 'target': 'x'}
+    assert 'is in its middle' in _failover.failover_plan(_verdict.hosts_from(hosts), judge(hosts), 'b')['refuse']
+
+
+def test_what_is_wrong_afterwards():
+    answer = judge(healthy())
+    assert _restore.result_problems(answer, {'a': 2, 'b': 2, 'c': 2}, 'a', 2) == []
+    assert _restore.result_problems(answer, {'a': 2, 'b': 1, 'c': None}, 'a', 2) == ['not on timeline 2: b (1), c (None)']
+    assert 'a is primary, expected b' in _restore.result_problems(answer, {'a': 2}, 'b', 2)
+    assert answer['system_identifier'] == ID
