@@ -50,7 +50,7 @@ def input_problems(given):
         problems.append(('time is "%s"' % (value,), 'a time with its time zone, such as "2026-11-30 14:05:00+00"'))
     elif kind in ('immediate', 'latest') and value is not True:
         problems.append(('%s is "%s"' % (kind, value), 'true'))
-    elif kind == 'xid' and not (_whole(value) and 3 <= int('%s' % value) < 2 ** 32):
+    elif kind == 'xid' and not (_whole(value) and 3 <= int('%s' % value) <= 0xFFFFFFFF):
         problems.append(('xid is "%s"' % (value,), 'the number of a transaction, 3 or more'))
     elif kind == 'lsn' and position(value) is None:
         problems.append(('lsn is "%s"' % (value,), 'a position in the WAL, such as "0/3000148"'))
