@@ -33,7 +33,7 @@ _SIZES = {'max_connections': 'max_connections', 'max_worker_processes': 'max_wor
 # What of the running server's configuration is in its data directory, and stays as it is.
 _CONFIGURATION = ('postgresql.auto.conf', 'postgresql.conf', 'pg_hba.conf', 'pg_ident.conf', 'conf.d')
 # What recovery has left, or would be taken for a standby's.
-_LEFT = ('recovery.signal', 'standby.signal', 'recovery.conf', 'recovery.done', 'postmaster.opts')
+_LEFT = _observe.SIGNALS + ('recovery.done', 'postmaster.opts')
 # Seconds that the repository is given for the WAL that is written when a restore begins.
 _ARCHIVE = 120
 _SOCKETS = '/var/run/postgresql/repmgr-restore'

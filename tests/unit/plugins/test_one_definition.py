@@ -46,7 +46,8 @@ FACTS = (
         UTILS + "_observe.py": "", GUARD: "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
         FUSE: "looks for all processes of the server, not for the one that postmaster.pid names"}),
     ("whether a server stays a standby", r"'(standby|recovery)\.signal' *[+,)]|standby_mode\[", {
-        UTILS + "_observe.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it"}),
+        UTILS + "_observe.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it",
+        UTILS + "_restore_work.py": "makes one, and looks at none"}),
     ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_apply.py": "", GUARD: GUARD_COPY}),
     ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_observe.py": "", GUARD: GUARD_COPY}),
     ("a text as SQL", r"""= '%s'[^\n]*replace\("'", "''"\)|return "'%s'" % text\.replace\("'", "''"\)|\w+_name\.replace\("'", "''"\)""",
