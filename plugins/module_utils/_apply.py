@@ -512,15 +512,8 @@ def _set_primary_conninfo(context, action):
 
 
 def own_timeline(context):
-    """The newest timeline in the data directory. After a promotion the control file has it only from the next checkpoint on; a history file is earlier."""
-    control = _control_data(context)
-    numbers = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
-    try:
-        names = os.listdir(os.path.join(context.place.data_directory, 'pg_wal'))
-    except (IOError, OSError):
-        names = []
-    return max([0] + [int(number) for number in numbers if number.isdigit()] + [
-        int(name[:8], 16) for name in names if re.match('[0-9A-F]{8}[.]history$', name)])
+    """The newest timeline in the data directory."""
+    return _observe.newest_timeline(_control_data(context), context.place.data_directory)
 
 
 def _refuse_an_older_timeline(context, actions):

@@ -452,6 +452,24 @@ def _is_single(path):
     return (_postmaster(path) or [''])[0].startswith('-')
 
 
+def history_files(directory):
+    """Names of the timeline history files in a data directory."""
+    try:
+        names = os.listdir(os.path.join(directory, 'pg_wal'))
+    except (IOError, OSError):
+        names = []
+    return [name for name in names if re.match('[0-9A-F]{8}[.]history$', name)]
+
+
+def newest_timeline(control, directory):
+    """The newest one in a data directory. control: what pg_controldata says of it.
+
+    After a promotion the control file has it only from the next checkpoint on; a history file is earlier.
+    """
+    numbers = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+    return max([0] + [int(number) for number in numbers if number.isdigit()] + [int(name[:8], 16) for name in history_files(directory)])
+
+
 def server_of(data_directory):
     """The process id of the server that runs on this directory, or None."""
     return _alive(os.path.join(data_directory, 'postmaster.pid'), data_directory)

@@ -12,7 +12,7 @@ __metaclass__ = type
 import calendar
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
@@ -220,7 +220,7 @@ def private_options(socket_directory, settings, sizes):
 
 
 def conf_text(options):
-    return ''.join("%s = '%s'\n" % (name, ('%s' % value).replace("'", "''")) for name, value in options)
+    return ''.join(line + '\n' for line in _settings.lines(options))
 
 
 def stopped_at(log):

@@ -235,9 +235,8 @@ class Work:
         if os.listdir(os.path.join(self.directory, 'pg_tblspc')):
             raise RestoreError('the backup has tablespaces', 'none', 'Restore by hand, as docs/backup.md says.')
         # The archive may be younger than the last failover. And what this server knows of is no number for a new timeline.
-        for name in os.listdir(os.path.join(self.data, 'pg_wal')):
-            if re.match('[0-9A-F]{8}[.]history$', name):
-                _replace(os.path.join(self.data, 'pg_wal', name), os.path.join(self.directory, 'pg_wal', name))
+        for name in _observe.history_files(self.data):
+            _replace(os.path.join(self.data, 'pg_wal', name), os.path.join(self.directory, 'pg_wal', name))
         version = self.version()
         command = _restore.get_command(self.params['conf'], self.params['cluster'], self.directory)
         options = _restore.recovery_options(target, self.params['target_timeline'], command)
@@ -374,10 +373,7 @@ class Work:
 
     def timeline_of(self, directory):
         """The newest that the directory knows."""
-        control = _observe.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', directory]).stdout)
-        numbers = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
-        return max([0] + [int(number) for number in numbers if number.isdigit()] + [
-            int(name[:8], 16) for name in os.listdir(os.path.join(directory, 'pg_wal')) if re.match('[0-9A-F]{8}[.]history$', name)])
+        return _observe.newest_timeline(_observe.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', directory]).stdout), directory)
 
     # -- afterwards
 

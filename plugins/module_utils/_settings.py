@@ -52,12 +52,12 @@ _UNITS = {'': 1, 'kB': 1, 'MB': 1024, 'GB': 1024 ** 2, 'TB': 1024 ** 3, 'us': 0.
 
 def text(own, named, kept):
     """The lines of conf.d/repmgr.conf below its first one. own: the settings of the collection; named: those of the inventory."""
-    found = [OURS] + _lines([item for item in dict(own, **named).items() if item[0] not in kept])
+    found = [OURS] + lines([item for item in dict(own, **named).items() if item[0] not in kept])
     # The server reports values without the escaping that a configuration file needs.
-    return '\n'.join(found + ([KEPT] + _lines((name, ('%s' % (value,)).replace('\\', '\\\\')) for name, value in sorted(kept.items())) if kept else []))
+    return '\n'.join(found + ([KEPT] + lines((name, ('%s' % (value,)).replace('\\', '\\\\')) for name, value in sorted(kept.items())) if kept else []))
 
 
-def _lines(items):
+def lines(items):
     # Always quoted: ansible-core versions differ in whether "{{ 5432 }}" is a number.
     return ["%s = '%s'" % (name, ('on' if value else 'off') if isinstance(value, bool) else ('%s' % (value,)).replace("'", "''")) for name, value in items]
 
