@@ -152,10 +152,10 @@ def _find_primary(cluster):
     known = set(_identifier(host) for host in cluster.data_hosts if _recovering(host) and _identifier(host))
     claimants = registered or [host for host in writable if _identifier(host) in known]
     if claimants:
-        # A host whose data were replaced by a foreign cluster is no claimant: no standby shares its identifier, and its own
+        # A host whose data were replaced by a foreign cluster is no claimant: no other node shares its identifier, and its own
         # metadata do not know it.
         of_cluster = [host for host in claimants if _identifier(host) in known] or [
-            host for host in claimants if not known or any(row.node_id == host.node_id for row in _rows(host))]
+            host for host in claimants if any(row.node_id == host.node_id for row in _rows(host)) or not (known or _differs(cluster, host))]
         # A writable server with the cluster's data counts, registered or not.
         identifiers = set(_identifier(host) for host in of_cluster)
         claimants = [host for host in writable if host in of_cluster or _identifier(host) in identifiers]
@@ -180,6 +180,14 @@ def _find_primary(cluster):
                 'one primary',
                 ['Find out which one holds the data to keep, and stop the server of every other.',
                  _steps.playbook('rejoin', repmgr_target=None, reason='Bring each of those back by')])
+
+
+def _differs(cluster, host):
+    """Whether this one is registered as something else than the primary, and another registered node, such as a primary that is stopped, has other data."""
+    row = cluster.registry.get(host.node_id)
+    return not (row is not None and row.type == 'primary' and row.active) and any(
+        other is not host and other.node_id in cluster.registry and other.observed.data.state == 'valid' and _identifier(other) != _identifier(host)
+        for other in cluster.data_hosts)
 
 
 # -- checks
