@@ -15,7 +15,6 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind,
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, trust, voters
 
-_RUN_AGAIN = 'Then run again.'
 _MAX_RETAINED = 1024 * 1024 * 1024
 
 
@@ -244,7 +243,7 @@ def _check_seen(cluster):
         if data.state == 'unknown':
             cluster.problem(
                 'data_unknown', host.name, 'data directory %s: %s' % (data.path or '(none)', data.reason or 'cannot be told'),
-                'one that can be read and that nobody is writing to', _RUN_AGAIN)
+                'one that can be read and that nobody is writing to', 'Look at the directory and at who writes to it, and run again.')
         if server.state == 'starting':
             cluster.problem(
                 'server_starting', host.name, 'its server %s' % (server.error or 'is starting'), 'a server that has settled',
@@ -252,7 +251,7 @@ def _check_seen(cluster):
         elif server.state == 'unknown' and data.state != 'unknown':
             cluster.problem(
                 'server_unknown', host.name, 'the state of its server cannot be told: %s' % (server.error or 'no reason given'),
-                'running or stopped', _RUN_AGAIN)
+                'running or stopped', 'Look at its processes and its log, and run again.')
         elif server.state == 'running' and not server.sql:
             cluster.problem(
                 'server_silent', host.name, 'its server runs but does not answer: %s' % (server.error or 'no reason given'),
