@@ -230,7 +230,10 @@ def _check_seen(cluster):
         cluster.problem(
             'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
             'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
-            _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try'), stop=not cluster.exists)
+            # Without a primary nobody leaves; no_primary says what comes before that.
+            [_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try')]
+            + ([_steps.playbook('remove_node', repmgr_target=host.name, only_if='its host is gone for good')]
+               if cluster.exists and cluster.primary is not None else []), stop=not cluster.exists)
     missing = [host.name for host in hidden] + [row.node_name for row in cluster.unlisted]
     count = len(cluster.seen) + len(missing)
     if cluster.exists and missing and len(cluster.seen) < majority(count):
