@@ -271,7 +271,9 @@ def _check_primary(cluster):
         if cluster.primary is None and not cluster.has('split_brain'):
             stopped = ', '.join('%s (%s)' % (host.name, host.observed.data.cluster_state or host.observed.server.state)
                                 for host in cluster.data_hosts)
-            streaming = [host.name for host in cluster.data_hosts if _streams(host)]
+            # Who streams from a host that was observed, as a cascaded standby, says nothing of those that were not.
+            fed = set(entry.get('application_name') for host in cluster.seen for entry in host.observed.replication or [])
+            streaming = [host.name for host in cluster.data_hosts if _streams(host) and host.node_name not in fed]
             hidden = [host.name for host in cluster.hosts if host not in cluster.seen]
             fenced = [host for host in cluster.data_hosts if guard_stop(host) is not None]
             if streaming and hidden:
