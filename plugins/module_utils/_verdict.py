@@ -287,6 +287,7 @@ def _check_primary(cluster):
                 for host in fenced:
                     _check_fenced(cluster, host, stopped)
             else:
+                told = _start_of_a_standby(cluster)
                 cluster.problem(
                     'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                         stopped or 'none seen'),
@@ -371,6 +372,13 @@ def _start_last_primary(cluster):
     registered = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and any(
         row.node_id == host.node_id and row.type == 'primary' and row.active for row in cluster.registry.values())]
     return _steps.start(registered[0].name, registered[0].observed.config, only_if='its server was stopped on purpose') if len(registered) == 1 else None
+
+
+def _start_of_a_standby(cluster):
+    """Where no server answers, nobody can tell who was primary, and failover needs to know. A standby may be started whoever that was."""
+    stopped = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and host.observed.data.state == 'valid'
+               and host.observed.data.standby_signal]
+    return _steps.start(stopped[0].name, stopped[0].observed.config) if stopped and not cluster.registry else None
 
 
 def _missing_primary(cluster):
