@@ -309,10 +309,10 @@ def _check_primary(cluster):
 def guard_stop(host):
     """{code, peers, since} of a primary that repmgr-guard has stopped, as far as it wrote them down, or None.
 
-    Its mark means nothing beside a server that runs, or one that is a standby now.
+    Its mark means nothing beside a server that runs, one that is a standby now, or one whose data are gone: the guard starts none of them again.
     """
     observed = host.observed
-    if observed.server.state != 'stopped' or observed.data.standby_signal:
+    if observed.server.state != 'stopped' or observed.data.standby_signal or observed.data.state in ('missing', 'empty'):
         return None
     return (observed.guard or {}).get('stopped')
 
