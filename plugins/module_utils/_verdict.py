@@ -432,6 +432,10 @@ def _check_data(cluster):
             cluster.problem(
                 'partial_data', host.name, 'data directory %s %s' % (data.path, data.reason or 'is incomplete'),
                 'an empty directory or a complete PostgreSQL cluster', 'Look at it; move it away if nobody needs it.')
+        elif data.state == 'partial' and cluster.exists and host.node_id in cluster.registry:
+            cluster.problem(
+                'missing_data', host.name, 'is registered, but its data directory %s %s' % (data.path, data.reason or 'is incomplete'),
+                'a copy of the primary', _steps.playbook('site'), stop=False)
         elif data.state == 'valid' and not cluster.is_witness(host):
             _check_valid_data(cluster, host)
         elif data.state in ('missing', 'empty') and not cluster.is_witness(host) and not cluster.has_at(host, 'other_server'):
