@@ -711,10 +711,24 @@ def _check_replication(cluster):
                 'witness_upstream', host.name, 'watches node %s, while %s is the primary' % (row.upstream_node_id, primary.name),
                 'node %s' % primary.node_id, _steps.playbook('site'), stop=False)
         if cluster.is_witness(host) and not _running(host):
-            cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
-                            'a running server', [
-                                'systemd starts one that has died, five times in two minutes.',
-                                _steps.start(host.name, host.observed.config) or _steps.playbook('site')], stop=False)
+            _check_witness_down(cluster, host)
+
+
+def _check_witness_down(cluster, host):
+    data = host.observed.data
+    if data.state in ('missing', 'empty') and host.observed.config:
+        cluster.problem(
+            'witness_down', host.name, 'the server of the witness is %s, and its data directory %s is %s' % (host.observed.server.state, data.path, data.state),
+            # pg_createcluster of Debian makes none where the configuration of one is left.
+            'a running server', [
+                'Mount the file system of its data, and start its server.',
+                'Where they are lost, a new server is as good, because a witness only has copies: on Debian, move its configuration directory away.',
+                _steps.playbook('site', reason='Then type')], stop=False)
+    else:
+        cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
+                        'a running server', [
+                            'systemd starts one that has died, five times in two minutes.',
+                            _steps.start(host.name, host.observed.config) or _steps.playbook('site')], stop=False)
 
 
 def _received(host):
