@@ -755,12 +755,14 @@ def _check_slots(cluster):
     streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
         host.node_id == row.node_id and (host is cluster.primary or _streams(host)) for host in cluster.data_hosts))
     members = dict((_repmgr.slot_name(other.node_id), other.name) for other in cluster.hosts)
+    witnesses = [_repmgr.slot_name(other.node_id) for other in cluster.hosts if cluster.is_witness(other)]
     for host in cluster.data_hosts:
         advanced = streaming if (host.observed.guard or {}).get('running') else ()
         for slot in host.observed.slots or []:
             name = slot.get('slot_name') or ''
             if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and name not in advanced and _repmgr.is_slot_of_a_node(name):
-                gone = name in members and name not in streaming
+                # A witness never streams: what kept its WAL was another node.
+                gone = name in members and name not in streaming and name not in witnesses
                 cluster.problem(
                     'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (name, slot.get('retained_bytes') // 1048576),
                     'no WAL kept for a node that is gone',
