@@ -292,8 +292,9 @@ def _check_primary(cluster):
                     'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                         stopped or 'none seen'),
                     'one primary',
-                    [_start_last_primary(cluster) or 'Start the server of the last primary if it was stopped on purpose.',
-                     _steps.playbook('failover', reason='Otherwise type')])
+                    [_start_last_primary(cluster) or 'Start the server of the last primary if it was stopped on purpose.']
+                    + ([_steps.shell(told['shell'], host=told['host'], reason='A standby can tell who that was: start it')] if told else [])
+                    + [_steps.playbook('failover', reason='Otherwise type')])
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:
@@ -510,6 +511,15 @@ def _check_valid_data(cluster, host):
 
 
 def _check_metadata(cluster):
+    if _runs_unregistered(cluster):
+        cluster.problem(
+            'unregistered_primary', cluster.primary.name, 'runs as primary, but %s is registered as primary' % ', '.join(_other_primaries(cluster)),
+            'its own record as primary, because nobody can be made its standby before',
+            _steps.shell('repmgr primary register --force', host=cluster.primary.name, reason='Register it'))
+    elif cluster.exists and cluster.primary is not None and _registered_as(cluster, cluster.primary) not in ('', 'primary'):
+        cluster.problem(
+            'unregistered_primary', cluster.primary.name, 'runs as primary, but is registered as %s' % _registered_as(cluster, cluster.primary),
+            'its own record as primary, because nobody can be made its standby before', _steps.playbook('site'), stop=False)
     by_name = dict((row.node_name, row) for row in cluster.registry.values())
     for host in cluster.hosts:
         row = cluster.registry.get(host.node_id)
@@ -523,7 +533,7 @@ def _check_metadata(cluster):
                 'name_taken', host.name, 'node name %s is registered with id %s' % (host.node_name, other.node_id),
                 'id %s' % host.node_id, 'Compare repmgr_node_id in the inventory with `repmgr cluster show`; hosts may be swapped.')
         if row is None or row.node_name != host.node_name:
-            if cluster.exists and host in cluster.seen and other is None:
+            if cluster.exists and host in cluster.seen and other is None and not cluster.has_at(host, 'unregistered_primary'):
                 cluster.problem('not_registered', host.name, 'is not registered', 'a record in repmgr.nodes',
                                 _steps.playbook('site'), stop=False)
             continue
@@ -542,7 +552,9 @@ def _check_metadata(cluster):
                             ['Look at `repmgr cluster show`.', _steps.playbook('site', reason='A node that runs is registered again by')], stop=False)
         elif row.type == 'primary' and cluster.primary is not None and host is not cluster.primary:
             cluster.problem('stale_record', host.name, 'is registered as primary, while %s is' % cluster.primary.name,
-                            'a record as standby', _steps.playbook('site'), stop=False)
+                            # With two active primaries in the records, site cannot tell which one a standby has to follow.
+                            'a record as standby', _steps.shell('repmgr standby register --force', host=host.name, reason='Register it as what it is')
+                            if _runs_as_standby(cluster, host) and not _runs_unregistered(cluster) else _steps.playbook('site'), stop=False)
     for host in cluster.seen:
         config = host.observed.config or {}
         if config.get('node_id') is not None and host.node_id is not None and (
@@ -553,6 +565,30 @@ def _check_metadata(cluster):
                 'node %s (id %s)' % (host.node_name, host.node_id),
                 'Hosts or ids may be swapped in the inventory. If it is a new id on purpose, unregister the node first.')
         _check_own_rows(cluster, host)
+
+
+def _runs_unregistered(cluster):
+    """Whether the primary was promoted and not registered, as by a run that was ended in between. site and rejoin would stop in their middle: repmgr_node
+    registers no primary beside another one in the records that does not run as such, and repmgr makes nobody the standby of one that is not registered.
+    """
+    if not cluster.exists or cluster.primary is None or not _other_primaries(cluster):
+        return False
+    return cluster.registry.get(cluster.primary.node_id) is None or _registered_as(cluster, cluster.primary) not in ('', 'primary')
+
+
+def _registered_as(cluster, host):
+    """The type in the record of a host, or ''."""
+    row = cluster.registry.get(host.node_id)
+    return row.type if row is not None and row.node_name == host.node_name else ''
+
+
+def _runs_as_standby(cluster, host):
+    return host in cluster.seen and _running(host) and host.observed.server.in_recovery is True
+
+
+def _other_primaries(cluster):
+    """The other nodes that are registered as active primary."""
+    return sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active and row.node_id != cluster.primary.node_id)
 
 
 def _check_unlisted(cluster):
@@ -1026,7 +1062,9 @@ def _failover_ready(cluster):
     if primary is None or cluster.has('split_brain'):
         return _not_ready([Problem(seen='no single primary is known, so there is nothing to fail over from')])
     if row is None or row.type != 'primary':
-        return _not_ready([_reason(primary.name, 'runs as primary, but is not registered as such', 'a record as primary', _steps.playbook('site'))])
+        return _not_ready([_reason(primary.name, 'runs as primary, but is not registered as such', 'a record as primary',
+                                   _steps.shell('repmgr primary register --force', host=primary.name)
+                                   if _runs_unregistered(cluster) else _steps.playbook('site'))])
     voters = [item for dummy, item in sorted(cluster.registry.items())
               if item.type in ('standby', 'witness') and item.active is not False and item.upstream_node_id == primary.node_id]
     hosts = dict((host.node_id, host) for host in cluster.seen)
