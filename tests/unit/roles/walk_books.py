@@ -27,9 +27,9 @@ STATUS = _steps.playbook('status')
 class Stopped(Exception):
     """A playbook did not go on: what it says, and its next steps as data."""
 
-    def __init__(self, words, steps=()):
+    def __init__(self, words, steps=(), problem=None):
         super(Stopped, self).__init__(words)
-        self.words, self.steps = words, _steps.listed(steps)
+        self.words, self.steps, self.problem = words, _steps.listed(steps), problem
 
 
 class Remembered(object):
@@ -80,14 +80,14 @@ class Playbooks(object):
         more = _verdict.deploy_problems(hosts) if deploys else []
         for problem in more + answer['problems']:
             if problem['stop'] and not {'* ' + problem['code'], problem['node'] + ' ' + problem['code'], problem['node'] + ' *'} & set(tolerated):
-                raise Stopped(problem['message'], problem['steps'])
+                raise Stopped(problem['message'], problem['steps'], problem)
         return hosts, answer
 
     def _refused(self, answer, text, more=''):
         """The steps of a refusal of a plan: its own, or those of the problem that it passes on."""
         for problem in answer['problems']:
             if text == problem['message'] or text.startswith(problem['message']):
-                raise Stopped(text, problem['steps'])
+                raise Stopped(text, problem['steps'], problem)
         raise Stopped(text + more, self.said.of(text.splitlines()[0]) or self.said.of(text))
 
     # -- what roles do to a node
@@ -159,7 +159,8 @@ class Playbooks(object):
         elif action == 'follow':
             if not world.contains(primary, member):
                 error = _apply.ApplyError('follow', 'this node is ahead of the follow target', {'stderr': 'cannot attach'})
-                raise Stopped('%s: follow failed' % member.name, _apply.next_step(error, member.name))
+                raise Stopped('%s: follow failed' % member.name, _apply.next_step(
+                    error, member.name, rejoin, {'service_stop_command': 'sudo systemctl stop postgresql'}))
             member.upstream = primary.name
             rows[member.number].update(type='standby', active=True, upstream_node_id=primary.number)
         elif action in ('rejoin_attach', 'rejoin_rewind'):
@@ -332,13 +333,13 @@ class Playbooks(object):
         answer = world.judge()[1]
         for problem in answer['problems']:
             if problem['code'] == 'other_run':
-                raise Stopped(problem['message'], problem['steps'])
+                raise Stopped(problem['message'], problem['steps'], problem)
         self._unpause(world, '', repmgr_primary_is_dead)
 
     def _healthy(self, answer, playbook, more=()):
         for problem in answer['problems']:
             if problem['code'] not in self._whole(playbook) and problem['code'] not in more:
-                raise Stopped(problem['message'], problem['steps'])
+                raise Stopped(problem['message'], problem['steps'], problem)
 
     def _rolling_restart(self, world):
         dummy, answer = self._decide(world, 'rolling_restart')

@@ -376,15 +376,17 @@ def random_world(draw):
 
 # -- what a person does. The walk does it only where the text of a step names it.
 
-def _bring_back(world, names):
+def _bring_back(world, names, start=False):
     for name in names:
         member = world.members.get(name)
-        if member is None or member.host not in ('off', 'cut'):
+        if member is None or member.host == 'lost':
             continue
         if member.host == 'off':
             member.host = 'up'
             boots(world, member)
         member.host = 'up'
+        if start and member.server == 'stopped' and member.signal:
+            boots(world, member)
 
 
 def boots(world, member):
@@ -410,6 +412,17 @@ def starts(world, member):
 
 def _back(world, problem, match):
     _bring_back(world, [name for name in re.split(r', |:', match.group(1)) if name])
+
+
+def _start_them(world, problem, match):
+    _bring_back(world, match.group(1).split(', '), start=True)
+
+
+def _cut_off(world, problem, match):
+    """Whoever confirms that a primary is dead has made sure of it."""
+    for member in world.data():
+        if member.host == 'cut' and member.writes():
+            member.power_off()
 
 
 def _nodes_back(world, problem, match):
@@ -465,6 +478,27 @@ def _last_primary(world, problem, match):
             starts(world, member)
 
 
+def _listed_again(world, problem, match):
+    for name in problem['nodes']:
+        if name not in world.members:
+            world.add(name, 'standby')
+            world.members[name].host = 'lost'
+
+
+def _any_last_primary(world, problem, match):
+    found = [member for member in world.data() if member.server == 'stopped' and not member.signal and member.data == 'valid' and member.host == 'up']
+    if found:
+        last = max(found, key=lambda member: (member.timeline, member.lsn))
+        last.masked = False
+        starts(world, last)
+
+
+def _readable(world, problem, match):
+    for name in problem['nodes']:
+        if world.members[name].data == 'unknown':
+            world.members[name].data = 'valid'
+
+
 def _repository(world, problem, match):
     for name in problem['nodes']:
         world.members[name].backup = ()
@@ -481,18 +515,25 @@ def _one_more(world, problem, match):
 HANDS = [(re.compile(words), act) for words, act in (
     (r'^ansible (\S+) -m ansible\.builtin\.ping$', _back),
     (r'^Bring the missing hosts back\.$', _nodes_back),
-    (r'^Start (.+?) again, or repair the network between', _back),
+    (r'^Start (.+?) again, or repair the network between', _start_them),
+    (r'^Check the machine; cut its power or its network\.$', _cut_off),
+    (r'^Make sure that it is down\.$', _cut_off),
     (r'^Find out which one holds the data to keep, and stop the server of every other\.$', _stop_the_others),
     (r'^Wait for it to end\.$', _no_run),
     (r'^Wait, look at its log, and run again\.$', _settles),
     (r'^Look at its log and pg_hba\.conf\.$', _settles),
-    (r'^Mount the file system of its data, and run again\.$', _mount),
+    (r'^Mount the file system of its data, and (run again|start its server)\.$', _mount),
+    (r'^Where they are lost, a new server is as good, because a witness only has copies', lambda world, problem, match: None),
+    (r'^Look at its processes and its log, and run again\.$', _settles),
+    (r'^Look at the directory and at who writes to it, and run again\.$', _readable),
+    (r'start the server of the last primary if you know which one it was\.$', _any_last_primary),
     (r'^Nothing is ever cleared by a deploy: move the directory away if nobody needs it', _moved_away),
     (r'^Look at it; move it away if nobody needs it', _moved_away),
     (r'^Start the server of the last primary if it was stopped on purpose\.$', _last_primary),
     (r'^Add repmgr to shared_preload_libraries and restart the server\.$', _at(preloaded=True, repmgrd=True)),
     (r'^Look at its host and its disk\. WAL waits on the primary until then', _repository),
     (r'^Correct it\.$', _one_more),
+    (r'^First add it to the inventory again', _listed_again),
     (r'^Restart it by hand when that is acceptable: systemctl restart postgresql$', _at(restart=False)),
 )]
 
@@ -511,6 +552,7 @@ def by_hand(world, text, problem):
 CONDITIONS = [(re.compile(words), holds) for words, holds in (
     (r'^its server was stopped on purpose$', lambda world, problem, match: any(
         member.on_purpose and member.server == 'stopped' and not member.signal for member in world.data())),
+    (r'^(\S+) is to be primary again$', lambda world, problem, match: world.members[match.group(1)].host == 'up'),
     (r'^its data are lost$', lambda world, problem, match: not any(world.members[name].mount_is_missing for name in problem['nodes'])),
     (r'^the host of (\S+) is lost$', lambda world, problem, match: world.members[match.group(1)].host == 'lost'),
     (r'^one of them is gone for good$', lambda world, problem, match: any(
@@ -555,6 +597,21 @@ def _drop_slot(world, member, match):
     member.slots = set(name for name in member.slots if NUMBERS[name] != int(match.group(1)))
 
 
+def _register_standby(world, member, match):
+    for other in world.data():
+        if other.writes() and member.signal and member.runs():
+            other.rows[member.number] = world.row(member.name, 'standby', other.number)
+
+
+def _unmask(world, member, match):
+    member.masked = False
+    starts(world, member)
+
+
+def _stop(world, member, match):
+    member.server, member.repmgrd = 'stopped', False
+
+
 def _unregister(world, member, match):
     for other in world.data():
         if other.writes():
@@ -562,6 +619,10 @@ def _unregister(world, member, match):
 
 
 def _register_primary(world, member, match):
+    others = [row for row in member.rows.values() if row['type'] == 'primary' and row['active'] and row['node_id'] != member.number]
+    if any(row['node_name'] in world.members and world.members[row['node_name']].writes() for row in others) or not member.writes():
+        # repmgr refuses that, also with --force.
+        return
     for row in member.rows.values():
         if row['type'] == 'primary':
             row['active'] = False
@@ -571,10 +632,13 @@ def _register_primary(world, member, match):
 SHELL = [(re.compile(words), act) for words, act in (
     (r'^systemctl start repmgrd$', _start_repmgrd),
     (r'^systemctl enable --now (repmgr-guard|repmgr-guard-fuse)$', _enable),
+    (r'^systemctl unmask postgresql && systemctl enable --now postgresql$', _unmask),
     (r'^sudo systemctl start postgresql$', lambda world, member, match: starts(world, member)),
     (r"^psql -c .*select pg_drop_replication_slot\('repmgr_slot_(\d+)'\)", _drop_slot),
     (r'^repmgr (?:standby|witness) unregister$', _unregister),
     (r'^repmgr primary register --force$', _register_primary),
+    (r'^repmgr standby register --force$', _register_standby),
+    (r'^sudo systemctl stop postgresql$', _stop),
     (r'^ss -ltnp$', lambda world, member, match: None),
 )]
 

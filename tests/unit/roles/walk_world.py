@@ -106,7 +106,9 @@ class World:
         return [member for dummy, member in sorted(self.members.items()) if member.group != 'witness']
 
     def writers(self):
-        return [member.name for member in self.data() if member.writes() and member.identifier == CLUSTER]
+        """Who may take writes, also if it does not answer a run."""
+        return [member.name for member in self.data() if member.host in ('up', 'cut') and member.server != 'stopped' and not member.signal
+                and member.identifier == CLUSTER]
 
     # -- WAL
 
@@ -168,7 +170,7 @@ class World:
 
     def _guard(self, member):
         """roles/guard/files/guard.py: start() and rejoin() of a primary that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
-        if not (member.host in ('up', 'cut') and member.guard and member.mark and member.server == 'stopped' and not member.masked):
+        if not (member.host in ('up', 'cut') and member.guard and member.mark and member.server == 'stopped' and member.data == 'valid') or member.masked:
             return
         if not self.sees_majority(member):
             return
