@@ -11,7 +11,7 @@ __metaclass__ = type
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _failover, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _failover, _removal, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
 
 from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.test_verdict import (
@@ -161,6 +161,16 @@ def test_the_old_primary_is_started_again_where_no_standby_can_be_promoted(old, 
     assert 'no standby can be promoted' in plan['refuse']
     said = 'Only if a is to be primary again, type on a: systemctl unmask postgresql@15-main && systemctl enable --now postgresql@15-main'
     assert (said in plan['refuse']) == found
+
+
+def test_a_node_leaves_beside_a_stopped_ex_primary_where_its_rejoin_waits_for_that():
+    rows = [row(1, 'a', 'primary', active=False), row(2, 'b', 'primary'), row(3, 'c', 'standby', 2), row(4, 'w', 'witness', 2)]
+    hosts = [dict(each, groups=[each['initial_role']]) for each in healthy(a=stopped(), b=running(False, nodes=rows, timeline=2))]
+    alone = hidden(hidden(hosts, 'c'), 'w')
+    assert codes(judge(alone), stop=True) == ['no_majority', 'stopped_ex_primary']
+    assert sorted(_removal.removal_plan(alone, 'c')['tolerated']) == ['a stopped_ex_primary', 'c, w no_majority']
+    # Where the others are a majority, it comes back first; and a node that is in sight is not what its rejoin waits for.
+    assert _removal.removal_plan(hidden(hosts, 'c'), 'c')['tolerated'] == _removal.removal_plan(alone, 'b')['tolerated'] == []
 
 
 def test_a_rejoin_that_could_not_follow_does_not_name_itself():
