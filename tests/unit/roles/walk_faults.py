@@ -421,7 +421,7 @@ def _start_them(world, problem, match):
 def _cut_off(world, problem, match):
     """Whoever confirms that a primary is dead has made sure of it."""
     for member in world.data():
-        if member.host == 'cut' and member.writes():
+        if member.host == 'cut' and not member.signal:
             member.power_off()
 
 
