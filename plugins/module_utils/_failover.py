@@ -91,6 +91,15 @@ def _left(fenced, target, again):
                             '%s as primary in its place' % target, steps), 'steps': _steps.shown(steps)}
 
 
+def _start_standby(standbys):
+    for host in standbys:
+        if _state(host) == 'stopped' and host.observed.data.state == 'valid' and host.observed.data.standby_signal:
+            start = _steps.start(host.name, host.observed.config)
+            if start:
+                return [dict(start, reason='Start one of them and run again')]
+    return []
+
+
 def _start_again(hosts, old):
     """Where nobody can take over, the old primary may have the only copy. An earlier run may have masked its server. The start hook of its guard still
     refuses a second primary.
@@ -141,7 +150,7 @@ def _choose(plan, hosts, answer, target, accept_loss):
     if not candidates:
         return dict(plan, refuse=_refusal(hosts, 'no standby can be promoted: %s' % (passed_over or 'there is none'),
                                           'one that is running, registered, and has a priority above 0',
-                                          ['Start one of them and run again.'] + _start_again(hosts, plan['old'])))
+                                          (_start_standby(standbys) or ['Start one of them and run again.']) + _start_again(hosts, plan['old'])))
     positions = dict((host.node_id, _reached(host)[1]) for host in standbys if _says(host))
     ranks = dict((host.name, _rank(host, positions)) for host in standbys if _says(host))
     best = max(candidates, key=lambda host: ranks[host.name])

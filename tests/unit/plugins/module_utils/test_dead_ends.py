@@ -163,6 +163,17 @@ def test_the_old_primary_is_started_again_where_no_standby_can_be_promoted(old, 
     assert (said in plan['refuse']) == found
 
 
+@pytest.mark.parametrize('standby, found', [
+    (stopped(signal=True).replace(config=config(2, 'b')), True), (stopped(signal=True), False), (stopped('missing').replace(config=config(2, 'b')), False),
+    # A former primary is not started by its command: rejoin brings it back.
+    (stopped().replace(config=config(2, 'b')), False)])
+def test_the_start_of_a_standby_that_could_be_promoted_is_a_command(standby, found):
+    hosts = healthy(a=stopped(), b=standby, c=stopped('missing'))
+    refuse = _failover.failover_plan(_verdict.hosts_from(hosts), judge(hosts))['refuse']
+    assert 'no standby can be promoted' in refuse
+    assert refuse.endswith('Start one of them and run again on b: %s' % START if found else 'Start one of them and run again.')
+
+
 def test_a_node_leaves_beside_a_stopped_ex_primary_where_its_rejoin_waits_for_that():
     rows = [row(1, 'a', 'primary', active=False), row(2, 'b', 'primary'), row(3, 'c', 'standby', 2), row(4, 'w', 'witness', 2)]
     hosts = [dict(each, groups=[each['initial_role']]) for each in healthy(a=stopped(), b=running(False, nodes=rows, timeline=2))]
