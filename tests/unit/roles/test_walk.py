@@ -187,11 +187,14 @@ def beyond_help(world):
     """What the collection has no way out of. Counted, and no finding of this test.
 
     There is no primary, and no majority of the votes can answer any more: the start hook of the guard then starts no primary, and nothing is known that
-    would override it. Or the primary is lost for good, and the records of the others do not say that it was one: failover promotes nobody in its place.
+    would override it. Or the primary is lost for good, and the records of the others do not say that it was one: failover promotes nobody in its place. Or
+    the records name two primaries, and failover takes the word of the operator for one.
     """
     if world.writers():
         return False
     recorded = [row for member in world.data() if member.runs() for row in member.rows.values() if row['type'] == 'primary' and row['active']]
+    if len(set(row['node_id'] for row in recorded)) > 1:
+        return True
     if not recorded and any(member.host == 'lost' and not member.signal for member in world.data()):
         return True
     best = max(world.data(), key=lambda member: (bool(member.rows), member.timeline, not member.signal))
