@@ -518,7 +518,7 @@ def _check_metadata(cluster):
             _steps.shell('repmgr primary register --force', host=cluster.primary.name, reason='Register it'))
     elif cluster.exists and cluster.primary is not None and _registered_as(cluster, cluster.primary) not in ('', 'primary'):
         cluster.problem(
-            'unregistered_primary', cluster.primary.name, 'runs as primary, but is registered as %s' % _registered_as(cluster, cluster.primary),
+            'stale_record', cluster.primary.name, 'runs as primary, but is registered as %s' % _registered_as(cluster, cluster.primary),
             'its own record as primary, because nobody can be made its standby before', _steps.playbook('site'), stop=False)
     by_name = dict((row.node_name, row) for row in cluster.registry.values())
     for host in cluster.hosts:

@@ -11,7 +11,7 @@ __metaclass__ = type
 import copy
 import re
 
-from walk_world import CLUSTER, FOREIGN, LAYOUTS, MB, NUMBERS, World, attach
+from walk_world import CLUSTER, FOREIGN, LAYOUTS, MB, NUMBERS, World
 
 FAULTS = {}
 

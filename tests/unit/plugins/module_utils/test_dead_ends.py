@@ -95,7 +95,8 @@ def test_site_registers_a_primary_beside_no_other():
     answer = judge(promoted(row(2, 'b', 'standby', 1), a=False))
     problem, = answer['failover_ready']['problems']
     assert [step['playbook'] for step in problem['steps']] == ['site']
-    assert 'unregistered_primary' in codes(answer, stop=False) and typed(answer, 'unregistered_primary') == [('', 'ansible-playbook pgfleet.repmgr.site')]
+    assert 'unregistered_primary' not in codes(answer) and 'stale_record' in codes(answer, stop=False)
+    assert typed(answer, 'stale_record') == [('', 'ansible-playbook pgfleet.repmgr.site')]
     assert 'unregistered_primary' not in codes(judge(healthy()))
 
 
