@@ -87,11 +87,16 @@ def apply(context, actions):
             step['result'] = found
 
 
-def next_step(error, node_name):
+def next_step(error, node_name, rejoin='never', config=None):
     """The next step after a failed action. `repmgr standby follow` refuses an upstream that has received less WAL than the node itself."""
     if error.action == 'follow' and re.search('cannot attach|ahead of the', json.dumps(error.result or {})):
-        return ['The node may have received WAL that its upstream never had.',
-                _steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='See what a rejoin would do')]
+        found = ['The node may have received WAL that its upstream never had.']
+        if rejoin == 'never':
+            return found + [_steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='See what a rejoin would do')]
+        # It streams, from a node with the same WAL, and so it is not rewound; stopped, it is.
+        stop = (config or {}).get('service_stop_command')
+        return found + [_steps.shell(stop, host=node_name, reason='Stop its server') if stop else 'Stop its server.',
+                        _steps.playbook('rejoin', repmgr_target=node_name, reason='Then type')]
     if error.action == 'check_space':
         return 'Nothing was stopped or moved. Free some space there and run again.'
     if error.action == 'move_aside':

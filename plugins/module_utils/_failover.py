@@ -83,13 +83,37 @@ def _left(fenced, target, again):
         steps.append(_steps.playbook('rejoin', repmgr_target=host.name, only_if='%s has become primary after all' % target))
         unit = _unit(host.observed.config)
         if unit:
-            steps.append(_steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=host.name,
-                                      only_if='there is no primary and %s is to be it again' % host.name))
+            steps.append(_start_unit(host, unit, 'there is no primary and %s is to be it again' % host.name))
     # This lifts the pause that a failed run leaves, once there is a primary.
     steps.append(_steps.playbook('failover', reason='After that, to let repmgrd go on'))
     names = ', '.join(host.name for host in fenced)
     return {'text': message(names, 'this run has stopped its server, and masked it, so that it does not start at boot either; repmgrd is paused',
                             '%s as primary in its place' % target, steps), 'steps': _steps.shown(steps)}
+
+
+def _start_standby(standbys):
+    for host in standbys:
+        if _state(host) == 'stopped' and host.observed.data.state == 'valid' and host.observed.data.standby_signal:
+            start = _steps.start(host.name, host.observed.config)
+            if start:
+                return [dict(start, reason='Start one of them and run again')]
+    return []
+
+
+def _start_again(hosts, old):
+    """Where nobody can take over, the old primary may have the only copy. An earlier run may have masked its server. The start hook of its guard still
+    refuses a second primary.
+    """
+    found = []
+    for host in [host for host in hosts if host.name in old and _state(host) == 'stopped' and host.observed.data.state == 'valid']:
+        unit = _unit(host.observed.config)
+        if unit:
+            found.append(_start_unit(host, unit, '%s is to be primary again' % host.name))
+    return found
+
+
+def _start_unit(host, unit, only_if):
+    return _steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=host.name, only_if=only_if)
 
 
 def _unit(config):
@@ -125,7 +149,8 @@ def _choose(plan, hosts, answer, target, accept_loss):
     passed_over = '; '.join('%s: %s' % (host.name, _obstacle(host)) for host in standbys if _obstacle(host))
     if not candidates:
         return dict(plan, refuse=_refusal(hosts, 'no standby can be promoted: %s' % (passed_over or 'there is none'),
-                                          'one that is running, registered, and has a priority above 0', 'Start one of them and run again.'))
+                                          'one that is running, registered, and has a priority above 0',
+                                          (_start_standby(standbys) or ['Start one of them and run again.']) + _start_again(hosts, plan['old'])))
     positions = dict((host.node_id, _reached(host)[1]) for host in standbys if _says(host))
     ranks = dict((host.name, _rank(host, positions)) for host in standbys if _says(host))
     best = max(candidates, key=lambda host: ranks[host.name])

@@ -101,6 +101,9 @@ def _tolerated(hosts, answer, target):
             tolerated = True
         elif problem['code'] == 'no_majority':
             tolerated = target in problem['nodes'] and len(others) >= majority(len(hosts) + len(answer['unlisted']) - 1)
+        elif problem['code'] == 'stopped_ex_primary':
+            # Its rejoin waits for a majority, and so for this removal. It is stopped, and stays so.
+            tolerated = any(other['code'] == 'no_majority' and target in other['nodes'] for other in answer['problems'])
         else:
             # When a host of the inventory is removed, the access rules on all others are rewritten, and an unlisted node would lose its access.
             tolerated = problem['code'] == 'unlisted_node' and not listed

@@ -15,7 +15,6 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind,
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, trust, voters
 
-_RUN_AGAIN = 'Then run again.'
 _MAX_RETAINED = 1024 * 1024 * 1024
 
 
@@ -153,10 +152,10 @@ def _find_primary(cluster):
     known = set(_identifier(host) for host in cluster.data_hosts if _recovering(host) and _identifier(host))
     claimants = registered or [host for host in writable if _identifier(host) in known]
     if claimants:
-        # A host whose data were replaced by a foreign cluster is no claimant: no standby shares its identifier, and its own
+        # A host whose data were replaced by a foreign cluster is no claimant: no other node shares its identifier, and its own
         # metadata do not know it.
         of_cluster = [host for host in claimants if _identifier(host) in known] or [
-            host for host in claimants if not known or any(row.node_id == host.node_id for row in _rows(host))]
+            host for host in claimants if any(row.node_id == host.node_id for row in _rows(host)) or not (known or _differs(cluster, host))]
         # A writable server with the cluster's data counts, registered or not.
         identifiers = set(_identifier(host) for host in of_cluster)
         claimants = [host for host in writable if host in of_cluster or _identifier(host) in identifiers]
@@ -181,6 +180,14 @@ def _find_primary(cluster):
                 'one primary',
                 ['Find out which one holds the data to keep, and stop the server of every other.',
                  _steps.playbook('rejoin', repmgr_target=None, reason='Bring each of those back by')])
+
+
+def _differs(cluster, host):
+    """Whether this one is registered as something else than the primary, and another registered node, such as a primary that is stopped, has other data."""
+    row = cluster.registry.get(host.node_id)
+    return not (row is not None and row.type == 'primary' and row.active) and any(
+        other is not host and other.node_id in cluster.registry and other.observed.data.state == 'valid' and _identifier(other) != _identifier(host)
+        for other in cluster.data_hosts)
 
 
 # -- checks
@@ -224,7 +231,10 @@ def _check_seen(cluster):
         cluster.problem(
             'unreachable', host.name, 'cannot be reached' if host.unreachable else 'was not observed',
             'every host of a new cluster in reach' if not cluster.exists else 'every host of the cluster in reach',
-            _steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try'), stop=not cluster.exists)
+            # Without a primary nobody leaves; no_primary says what comes before that.
+            [_steps.shell('ansible %s -m ansible.builtin.ping' % _pattern([host.name]), reason='Try')]
+            + ([_steps.playbook('remove_node', repmgr_target=host.name, only_if='its host is gone for good')]
+               if cluster.exists and cluster.primary is not None else []), stop=not cluster.exists)
     missing = [host.name for host in hidden] + [row.node_name for row in cluster.unlisted]
     count = len(cluster.seen) + len(missing)
     if cluster.exists and missing and len(cluster.seen) < majority(count):
@@ -237,7 +247,7 @@ def _check_seen(cluster):
         if data.state == 'unknown':
             cluster.problem(
                 'data_unknown', host.name, 'data directory %s: %s' % (data.path or '(none)', data.reason or 'cannot be told'),
-                'one that can be read and that nobody is writing to', _RUN_AGAIN)
+                'one that can be read and that nobody is writing to', 'Look at the directory and at who writes to it, and run again.')
         if server.state == 'starting':
             cluster.problem(
                 'server_starting', host.name, 'its server %s' % (server.error or 'is starting'), 'a server that has settled',
@@ -245,7 +255,7 @@ def _check_seen(cluster):
         elif server.state == 'unknown' and data.state != 'unknown':
             cluster.problem(
                 'server_unknown', host.name, 'the state of its server cannot be told: %s' % (server.error or 'no reason given'),
-                'running or stopped', _RUN_AGAIN)
+                'running or stopped', 'Look at its processes and its log, and run again.')
         elif server.state == 'running' and server.in_recovery and data.promotes_itself:
             cluster.problem(
                 'restoring', host.name, 'its server recovers from an archive, and promotes itself when that is done', 'a standby, or a primary',
@@ -275,7 +285,9 @@ def _check_primary(cluster):
         if cluster.primary is None and not cluster.has('split_brain'):
             stopped = ', '.join('%s (%s)' % (host.name, host.observed.data.cluster_state or host.observed.server.state)
                                 for host in cluster.data_hosts)
-            streaming = [host.name for host in cluster.data_hosts if _streams(host)]
+            # Who streams from a host that was observed, as a cascaded standby, says nothing of those that were not.
+            fed = set(entry.get('application_name') for host in cluster.seen for entry in host.observed.replication or [])
+            streaming = [host.name for host in cluster.data_hosts if _streams(host) and host.node_name not in fed]
             hidden = [host.name for host in cluster.hosts if host not in cluster.seen]
             fenced = [host for host in cluster.data_hosts if guard_stop(host) is not None]
             if streaming and hidden:
@@ -289,12 +301,14 @@ def _check_primary(cluster):
                 for host in fenced:
                     _check_fenced(cluster, host, stopped)
             else:
+                told = _start_of_a_standby(cluster)
                 cluster.problem(
                     'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                         stopped or 'none seen'),
                     'one primary',
-                    [_start_last_primary(cluster) or 'Start the server of the last primary if it was stopped on purpose.',
-                     _steps.playbook('failover', reason='Otherwise type')])
+                    [_start_last_primary(cluster) or 'Start the server of the last primary if it was stopped on purpose.']
+                    + ([_steps.shell(told['shell'], host=told['host'], reason='A standby can tell who that was: start it')] if told else [])
+                    + [_steps.playbook('failover', reason='Otherwise type')])
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:
@@ -310,10 +324,10 @@ def _check_primary(cluster):
 def guard_stop(host):
     """{code, peers, since} of a primary that repmgr-guard has stopped, as far as it wrote them down, or None.
 
-    Its mark means nothing beside a server that runs, or one that is a standby now.
+    Its mark means nothing beside a server that runs, one that is a standby now, or one whose data are gone: the guard starts none of them again.
     """
     observed = host.observed
-    if observed.server.state != 'stopped' or observed.data.standby_signal:
+    if observed.server.state != 'stopped' or observed.data.standby_signal or observed.data.state in ('missing', 'empty'):
         return None
     return (observed.guard or {}).get('stopped')
 
@@ -375,6 +389,13 @@ def _start_last_primary(cluster):
     return _steps.start(registered[0].name, registered[0].observed.config, only_if='its server was stopped on purpose') if len(registered) == 1 else None
 
 
+def _start_of_a_standby(cluster):
+    """Where no server answers, nobody can tell who was primary, and failover needs to know. A standby may be started whoever that was."""
+    stopped = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and host.observed.data.state == 'valid'
+               and host.observed.data.standby_signal]
+    return _steps.start(stopped[0].name, stopped[0].observed.config) if stopped and not cluster.registry else None
+
+
 def _missing_primary(cluster):
     """Who is registered as primary, by the host's name where the inventory has it."""
     names = dict((host.node_name, host.name) for host in cluster.hosts)
@@ -426,6 +447,10 @@ def _check_data(cluster):
             cluster.problem(
                 'partial_data', host.name, 'data directory %s %s' % (data.path, data.reason or 'is incomplete'),
                 'an empty directory or a complete PostgreSQL cluster', 'Look at it; move it away if nobody needs it.')
+        elif data.state == 'partial' and cluster.exists and host.node_id in cluster.registry:
+            cluster.problem(
+                'missing_data', host.name, 'is registered, but its data directory %s %s' % (data.path, data.reason or 'is incomplete'),
+                'a copy of the primary', _steps.playbook('site'), stop=False)
         elif data.state == 'valid' and not cluster.is_witness(host):
             _check_valid_data(cluster, host)
         elif data.state in ('missing', 'empty') and not cluster.is_witness(host) and not cluster.has_at(host, 'other_server'):
@@ -501,6 +526,15 @@ def _check_valid_data(cluster, host):
 
 
 def _check_metadata(cluster):
+    if _runs_unregistered(cluster):
+        cluster.problem(
+            'unregistered_primary', cluster.primary.name, 'runs as primary, but %s is registered as primary' % ', '.join(_other_primaries(cluster)),
+            'its own record as primary, because nobody can be made its standby before',
+            _steps.shell('repmgr primary register --force', host=cluster.primary.name, reason='Register it'))
+    elif cluster.exists and cluster.primary is not None and _registered_as(cluster, cluster.primary) not in ('', 'primary'):
+        cluster.problem(
+            'stale_record', cluster.primary.name, 'runs as primary, but is registered as %s' % _registered_as(cluster, cluster.primary),
+            'its own record as primary, because nobody can be made its standby before', _steps.playbook('site'), stop=False)
     by_name = dict((row.node_name, row) for row in cluster.registry.values())
     for host in cluster.hosts:
         row = cluster.registry.get(host.node_id)
@@ -514,7 +548,7 @@ def _check_metadata(cluster):
                 'name_taken', host.name, 'node name %s is registered with id %s' % (host.node_name, other.node_id),
                 'id %s' % host.node_id, 'Compare repmgr_node_id in the inventory with `repmgr cluster show`; hosts may be swapped.')
         if row is None or row.node_name != host.node_name:
-            if cluster.exists and host in cluster.seen and other is None:
+            if cluster.exists and host in cluster.seen and other is None and not cluster.has_at(host, 'unregistered_primary'):
                 cluster.problem('not_registered', host.name, 'is not registered', 'a record in repmgr.nodes',
                                 _steps.playbook('site'), stop=False)
             continue
@@ -533,7 +567,9 @@ def _check_metadata(cluster):
                             ['Look at `repmgr cluster show`.', _steps.playbook('site', reason='A node that runs is registered again by')], stop=False)
         elif row.type == 'primary' and cluster.primary is not None and host is not cluster.primary:
             cluster.problem('stale_record', host.name, 'is registered as primary, while %s is' % cluster.primary.name,
-                            'a record as standby', _steps.playbook('site'), stop=False)
+                            # With two active primaries in the records, site cannot tell which one a standby has to follow.
+                            'a record as standby', _steps.shell('repmgr standby register --force', host=host.name, reason='Register it as what it is')
+                            if _runs_as_standby(cluster, host) and not _runs_unregistered(cluster) else _steps.playbook('site'), stop=False)
     for host in cluster.seen:
         config = host.observed.config or {}
         if config.get('node_id') is not None and host.node_id is not None and (
@@ -544,6 +580,30 @@ def _check_metadata(cluster):
                 'node %s (id %s)' % (host.node_name, host.node_id),
                 'Hosts or ids may be swapped in the inventory. If it is a new id on purpose, unregister the node first.')
         _check_own_rows(cluster, host)
+
+
+def _runs_unregistered(cluster):
+    """Whether the primary was promoted and not registered, as by a run that was ended in between. site and rejoin would stop in their middle: repmgr_node
+    registers no primary beside another one in the records that does not run as such, and repmgr makes nobody the standby of one that is not registered.
+    """
+    if not cluster.exists or cluster.primary is None or not _other_primaries(cluster):
+        return False
+    return cluster.registry.get(cluster.primary.node_id) is None or _registered_as(cluster, cluster.primary) not in ('', 'primary')
+
+
+def _registered_as(cluster, host):
+    """The type in the record of a host, or ''."""
+    row = cluster.registry.get(host.node_id)
+    return row.type if row is not None and row.node_name == host.node_name else ''
+
+
+def _runs_as_standby(cluster, host):
+    return host in cluster.seen and _running(host) and host.observed.server.in_recovery is True
+
+
+def _other_primaries(cluster):
+    """The other nodes that are registered as active primary."""
+    return sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active and row.node_id != cluster.primary.node_id)
 
 
 def _check_unlisted(cluster):
@@ -702,10 +762,24 @@ def _check_replication(cluster):
                 'witness_upstream', host.name, 'watches node %s, while %s is the primary' % (row.upstream_node_id, primary.name),
                 'node %s' % primary.node_id, _steps.playbook('site'), stop=False)
         if cluster.is_witness(host) and not _running(host):
-            cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
-                            'a running server', [
-                                'systemd starts one that has died, five times in two minutes.',
-                                _steps.start(host.name, host.observed.config) or _steps.playbook('site')], stop=False)
+            _check_witness_down(cluster, host)
+
+
+def _check_witness_down(cluster, host):
+    data = host.observed.data
+    if data.state in ('missing', 'empty') and host.observed.config:
+        cluster.problem(
+            'witness_down', host.name, 'the server of the witness is %s, and its data directory %s is %s' % (host.observed.server.state, data.path, data.state),
+            # pg_createcluster of Debian makes none where the configuration of one is left.
+            'a running server', [
+                'Mount the file system of its data, and start its server.',
+                'Where they are lost, a new server is as good, because a witness only has copies: on Debian, move its configuration directory away.',
+                _steps.playbook('site', reason='Then type')], stop=False)
+    else:
+        cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
+                        'a running server', [
+                            'systemd starts one that has died, five times in two minutes.',
+                            _steps.start(host.name, host.observed.config) or _steps.playbook('site')], stop=False)
 
 
 def _received(host):
@@ -732,12 +806,14 @@ def _check_slots(cluster):
     streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
         host.node_id == row.node_id and (host is cluster.primary or _streams(host)) for host in cluster.data_hosts))
     members = dict((_repmgr.slot_name(other.node_id), other.name) for other in cluster.hosts)
+    witnesses = [_repmgr.slot_name(other.node_id) for other in cluster.hosts if cluster.is_witness(other)]
     for host in cluster.data_hosts:
         advanced = streaming if (host.observed.guard or {}).get('running') else ()
         for slot in host.observed.slots or []:
             name = slot.get('slot_name') or ''
             if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and name not in advanced and _repmgr.is_slot_of_a_node(name):
-                gone = name in members and name not in streaming
+                # A witness never streams: what kept its WAL was another node.
+                gone = name in members and name not in streaming and name not in witnesses
                 cluster.problem(
                     'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (name, slot.get('retained_bytes') // 1048576),
                     'no WAL kept for a node that is gone',
@@ -1001,7 +1077,9 @@ def _failover_ready(cluster):
     if primary is None or cluster.has('split_brain'):
         return _not_ready([Problem(seen='no single primary is known, so there is nothing to fail over from')])
     if row is None or row.type != 'primary':
-        return _not_ready([_reason(primary.name, 'runs as primary, but is not registered as such', 'a record as primary', _steps.playbook('site'))])
+        return _not_ready([_reason(primary.name, 'runs as primary, but is not registered as such', 'a record as primary',
+                                   _steps.shell('repmgr primary register --force', host=primary.name)
+                                   if _runs_unregistered(cluster) else _steps.playbook('site'))])
     voters = [item for dummy, item in sorted(cluster.registry.items())
               if item.type in ('standby', 'witness') and item.active is not False and item.upstream_node_id == primary.node_id]
     hosts = dict((host.node_id, host) for host in cluster.seen)

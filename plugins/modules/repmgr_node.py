@@ -397,7 +397,7 @@ def main():
         result['actions'] = merged(plan.actions, context.done)
         result.update(_refusal(
             desired.node_name, 'rule %s (%s): %s failed: %s' % (plan.rule, plan.why, exc.action, exc.text),
-            _apply.TEXTS[exc.action], _apply.next_step(exc, desired.node_name)))
+            _apply.TEXTS[exc.action], _apply.next_step(exc, desired.node_name, desired.rejoin, config)))
         module.fail_json(result=exc.result, **result)
     view, rest = node.look_until_settled(params['start_timeout'])
     result['actions'] = merged(plan.actions, context.done)

@@ -127,6 +127,8 @@ DEPLOYS = ('changed_port', 'changed_name', 'changed_password', 'replaced_setting
 PROBLEMS = problems()
 # It stops a run only where the operator provides it, and then no playbook is named.
 PROBLEMS['certificate'] = (False, PROBLEMS['certificate'][1])
+# It stops a run only of a new cluster, and then no playbook is named.
+PROBLEMS['unreachable'] = (False, PROBLEMS['unreachable'][1])
 
 
 @pytest.fixture

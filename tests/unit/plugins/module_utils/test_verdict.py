@@ -521,7 +521,7 @@ STOPS = [
         'b: its server runs but does not answer: too many clients; expected an answer over SQL. Look at its log and pg_hba.conf.']),
     ('unreadable', healthy(b=stopped('unknown', reason='cannot be read: Permission denied')), 'unknown', [
         'b: data directory /var/lib/postgresql/15/main: cannot be read: Permission denied; expected one that can be read and that nobody '
-        'is writing to. Then run again.']),
+        'is writing to. Look at the directory and at who writes to it, and run again.']),
 ]
 
 
