@@ -129,6 +129,10 @@ class Walk:
             problem['node'], problem['code'], words, '' if changed else ' (changes nothing)', ' => %s' % refused.words if refused else ''))
         if len(self.world.writers()) > max(1, len(writers)):
             raise Finding('a second primary: %s' % ', '.join(self.world.writers()))
+        if refused and refused.named and any(step.get('reason', '').startswith('Fix the error reported there') for step in refused.steps):
+            walk_faults.bring_back(self.world, refused.named)
+            self.world.settle()
+            return True
         if refused and self._follow(refused.problem or problem, refused.steps, [words] if changed else trail + [words]):
             return True
         return changed
@@ -253,14 +257,17 @@ def test_a_circle_is_found(playbooks, monkeypatch):
 
 
 def test_a_second_primary_is_found(playbooks, monkeypatch):
-    """It is declared dead, and nobody has looked at the machine."""
+    world = World('abc')
+    world.members['c'].server = 'stopped'
+    monkeypatch.setattr(walk_books.Playbooks, '_site', lambda self, world: world.promote(world.members['b']))
+    assert stuck(playbooks, world) == 'a second primary: a, b'
+
+
+def test_nobody_is_promoted_beside_a_primary_that_only_the_controller_does_not_reach(playbooks):
     world = World('abc')
     world.members['a'].host = 'cut'
     world.members['b'].upstream = world.members['c'].upstream = None
-    again = world.copy()
     assert Walk(playbooks, world, random.Random(1)).go() > 0 and len(world.writers()) == 1
-    monkeypatch.setattr(walk_faults, 'HANDS', [])
-    assert stuck(playbooks, again) == 'a second primary: a, b'
 
 
 @pytest.mark.parametrize('step', [

@@ -27,9 +27,11 @@ STATUS = _steps.playbook('status')
 class Stopped(Exception):
     """A playbook did not go on: what it says, and its next steps as data."""
 
-    def __init__(self, words, steps=(), problem=None):
+    def __init__(self, words, steps=(), problem=None, named=()):
         super(Stopped, self).__init__(words)
         self.words, self.steps, self.problem = words, _steps.listed(steps), problem
+        # The hosts that the error names, and that are to be brought back where a step says to fix it.
+        self.named = list(named)
 
 
 class Remembered(object):
@@ -284,7 +286,16 @@ class Playbooks(object):
             # roles/primary/tasks/failover.yml
             for name in plan['fence']:
                 world.members[name].server, world.members[name].masked = 'stopped', True
+            # roles/repmgrd/tasks/pause.yml: a pause that is there already stays whose it is.
+            there = [member for member in world.members.values() if member.host == 'up']
+            theirs = any(member.paused and member.runs() and member.note != 'failover' for member in there)
+            for member in there:
+                member.paused, member.note = member.runs() or member.paused, member.note if theirs else 'failover'
             target = world.members[plan['target']]
+            seen = [other for other in world.data() if other is not target and other.writes() and other.identifier == target.identifier]
+            if seen:
+                # promote() of roles/guard/files/guard.py, which asks the peers, also where the controller does not reach them.
+                raise Stopped('not promoted: %s is primary. %s' % (seen[0].name, plan['left']['text']), plan['left']['steps'], named=[seen[0].name])
             world.promote(target)
             for row in target.rows.values():
                 if row['type'] == 'primary':
@@ -299,11 +310,6 @@ class Playbooks(object):
                         other.rows = copy.deepcopy(target.rows)
                     elif other.signal and world.contains(target, other):
                         other.upstream, row['upstream_node_id'] = target.name, target.number
-            # roles/repmgrd/tasks/pause.yml: a pause that is there already stays whose it is.
-            there = [member for member in world.members.values() if member.host == 'up']
-            theirs = any(member.paused and member.runs() and member.note != 'failover' for member in there)
-            for member in there:
-                member.paused, member.note = member.runs() or member.paused, member.note if theirs else 'failover'
             self._node(world, target, 'primary', None)
         if not plan['alone']:
             self._unpause(world, 'failover', repmgr_primary_is_dead)

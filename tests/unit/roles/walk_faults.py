@@ -376,7 +376,7 @@ def random_world(draw):
 
 # -- what a person does. The walk does it only where the text of a step names it.
 
-def _bring_back(world, names, start=False):
+def bring_back(world, names, start=False):
     for name in names:
         member = world.members.get(name)
         if member is None or member.host == 'lost':
@@ -385,7 +385,7 @@ def _bring_back(world, names, start=False):
             member.host = 'up'
             boots(world, member)
         member.host = 'up'
-        if start and member.server == 'stopped' and member.signal:
+        if start and member.server == 'stopped':
             boots(world, member)
 
 
@@ -411,11 +411,11 @@ def starts(world, member):
 
 
 def _back(world, problem, match):
-    _bring_back(world, [name for name in re.split(r', |:', match.group(1)) if name])
+    bring_back(world, [name for name in re.split(r', |:', match.group(1)) if name])
 
 
 def _start_them(world, problem, match):
-    _bring_back(world, match.group(1).split(', '), start=True)
+    bring_back(world, match.group(1).split(', '), start=True)
 
 
 def _cut_off(world, problem, match):
@@ -426,7 +426,7 @@ def _cut_off(world, problem, match):
 
 
 def _nodes_back(world, problem, match):
-    _bring_back(world, problem['nodes'])
+    bring_back(world, problem['nodes'])
 
 
 def _stop_the_others(world, problem, match):
@@ -553,6 +553,8 @@ CONDITIONS = [(re.compile(words), holds) for words, holds in (
     (r'^its server was stopped on purpose$', lambda world, problem, match: any(
         member.on_purpose and member.server == 'stopped' and not member.signal for member in world.data())),
     (r'^(\S+) is to be primary again$', lambda world, problem, match: world.members[match.group(1)].host == 'up'),
+    (r'^there is no primary and (\S+) is to be it again$', lambda world, problem, match: not world.writers()),
+    (r'^(\S+) has become primary after all$', lambda world, problem, match: world.members[match.group(1)].writes()),
     (r'^its data are lost$', lambda world, problem, match: not any(world.members[name].mount_is_missing for name in problem['nodes'])),
     (r'^the host of (\S+) is lost$', lambda world, problem, match: world.members[match.group(1)].host == 'lost'),
     (r'^one of them is gone for good$', lambda world, problem, match: any(
