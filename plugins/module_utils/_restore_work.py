@@ -282,8 +282,8 @@ class Work:
         conf = os.path.join(_SOCKETS, 'postgresql.conf')
         _write(conf, _restore.conf_text([('port', self.params['port'])] + _restore.private_options(_SOCKETS, settings, sizes) + options))
         deadline = time.time() + limit
-        begun = self.runner.run([self.program('pg_ctl'), '-D', self.directory, '-o', '-c config_file=%s' % conf, '-l', self.log, '-w', '-t', '%d' % limit, 'start'],
-                                accept=None, timeout=limit + 60)
+        words = [self.program('pg_ctl'), '-D', self.directory, '-o', '-c config_file=%s' % conf, '-l', self.log, '-w', '-t', '%d' % limit, 'start']
+        begun = self.runner.run(words, accept=None, timeout=limit + 60)
         # Without hot standby pg_ctl is content as soon as recovery has begun.
         while begun.rc == 0 and _observe.server_of(self.directory) is not None:
             if self.is_writable():
@@ -293,7 +293,8 @@ class Work:
             time.sleep(0.5)
         with open(self.log) as handle:
             fatal = [line for line in handle.read().splitlines() if re.search(' (FATAL|PANIC): ', line) and 'not accepting connections' not in line]
-        raise RestoreError('the restored server did not come up: %s' % (fatal[-1] if fatal else begun.stderr or begun.stdout), 'one that recovers to the target',
+        why = fatal[-1] if fatal else begun.stderr or begun.stdout
+        raise RestoreError('the restored server did not come up: %s' % why, 'one that recovers to the target',
                            'Nothing of the cluster was changed. Look at %s; another repmgr_restore may be right.' % self.log)
 
     def is_writable(self):

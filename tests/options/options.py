@@ -221,7 +221,8 @@ class Records:
             if variables.get("repmgr_backup", "none") != "none":
                 record["backup"] = {entry: self.rendered(value, variables) for entry, value in self.variables["__repmgr_backup_record"].items()
                                     if entry not in ("hosts", "data_hosts", "repository")}
-                record["backup"].update(hosts=groups["witness"], data_hosts=groups["primary"] + groups["standby"], repository=variables["repmgr_backup_repository"])
+                record["backup"].update(
+                    hosts=groups["witness"], data_hosts=groups["primary"] + groups["standby"], repository=variables["repmgr_backup_repository"])
             found.append(record)
         return found
 

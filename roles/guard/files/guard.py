@@ -767,8 +767,8 @@ def rejoining(directory):
     """Whether an earlier rejoin is at work on this directory, or somebody's server for a single user: a rejoin goes on where the guard that has begun it was
     restarted.
     """
-    return occupied(directory) or any(words[0] == 'repmgr' and 'rejoin' in words or directory in words and (words[0] == 'pg_rewind' or '--single' in words)
-               for words in _commands())
+    return occupied(directory) or any(
+        words[0] == 'repmgr' and 'rejoin' in words or directory in words and (words[0] == 'pg_rewind' or '--single' in words) for words in _commands())
 
 
 def promoting():

@@ -164,7 +164,7 @@ def wrong_upstream(world, draw):
 @fault
 def diverged(world, draw):
     """A standby has what its primary never had."""
-    member = any_of([each for each in standbys(world)], draw)
+    member = any_of(list(standbys(world)), draw)
     if member is None:
         return False
     world.write(member, 2 * MB)
@@ -270,7 +270,7 @@ def data_vanished(world, draw):
 
 @fault
 def clone_interrupted(world, draw):
-    member = any_of([member for member in standbys(world)], draw)
+    member = any_of(list(standbys(world)), draw)
     if member is None:
         return False
     member.server, member.repmgrd, member.data, member.clone_begun = 'stopped', False, draw.choice(['partial', 'missing']), True
@@ -294,7 +294,7 @@ def server_silent(world, draw):
 
 @fault
 def foreign_data(world, draw):
-    member = any_of([member for member in standbys(world)], draw)
+    member = any_of(list(standbys(world)), draw)
     if member is None:
         return False
     member.identifier, member.signal, member.upstream = FOREIGN, False, None
@@ -359,7 +359,7 @@ def backup_state(world, draw):
 
 @fault
 def other_run(world, draw):
-    any_of([member for member in world.members.values()], draw).lock = 'r0123456789'
+    any_of(list(world.members.values()), draw).lock = 'r0123456789'
 
 
 def random_world(draw):

@@ -322,8 +322,8 @@ MB = 1024 * 1024
     (16 * MB, ['000000020000000000000004', '000000030000000000000009', '000000010000000000000009'], '000000020000000000000004', []),
 ])
 def test_wal_that_lacks(size, there, first, lacks):
-    names = ['%s-%s.gz' % (name, 40 * 'a') for name in there] + ['00000002.history', '000000020000000000000009.00000028.backup',
-                                                                '00000002000000000000000A.partial-%s.gz' % (40 * 'b')]
+    names = ['%s-%s.gz' % (name, 40 * 'a') for name in there]
+    names += ['00000002.history', '000000020000000000000009.00000028.backup', '00000002000000000000000A.partial-%s.gz' % (40 * 'b')]
     assert _backup.missing_wal(names, (first, size)) == lacks
 
 

@@ -54,7 +54,8 @@ class Hosts:
             self.listed.append(words[-1])
             if self.archive is None:
                 return 55, '', 'P00  ERROR: [055]: it is not there'
-            names = self.archive.pop(0) if words[-1] != 'archive/main/15-1' else ['000000010000000000000000', '0000000200000000', 'archive.info', '0000000300000000']
+            folders = ['000000010000000000000000', '0000000200000000', 'archive.info', '0000000300000000']
+            names = folders if words[-1] == 'archive/main/15-1' else self.archive.pop(0)
             return 0, '\n'.join(names), ''
         self.ran.append(words)
         if words[-1] == self.failing:
@@ -239,8 +240,8 @@ def test_a_failure_says_the_error_and_not_the_last_hint(hosts, capsys):
     assert '%s' % failed.value == 'backup ended with exit code 82: P00  ERROR: [082]: not archived' and 'HINT' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('asked', ['', 'id', 'pgbackrest --config=/c --stanza=other --remote-type=repo info:remote', 'repmgr-backup-state', 'repmgr-backup-checkpoint',
-                                   'pgbackrest --config=/c --stanza=main --remote-type=repo info:remote; id'])
+@pytest.mark.parametrize('asked', ['', 'id', 'pgbackrest --config=/c --stanza=other --remote-type=repo info:remote', 'repmgr-backup-state',
+                                   'repmgr-backup-checkpoint', 'pgbackrest --config=/c --stanza=main --remote-type=repo info:remote; id'])
 def test_a_peer_gets_no_shell(hosts, monkeypatch, asked):
     monkeypatch.setenv('SSH_ORIGINAL_COMMAND', asked)
     monkeypatch.setattr(os, 'execvp', lambda *words: pytest.fail('%s' % (words,)))
