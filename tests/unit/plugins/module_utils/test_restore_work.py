@@ -37,7 +37,7 @@ def place(tmp_path, monkeypatch):
     for name in ('main', 'main.restore'):
         (tmp_path / name / 'pg_wal').mkdir(parents=True)
         (tmp_path / name / 'pg_tblspc').mkdir()
-        (tmp_path / name / 'who').write_text(name)
+        (tmp_path / name / 'who').write_bytes(name.encode('ascii'))
     monkeypatch.setattr(_restore_work.pwd, 'getpwuid', lambda dummy: type('User', (), {'pw_dir': str(tmp_path), 'pw_name': 'postgres'}))
     return tmp_path
 
@@ -123,7 +123,7 @@ def test_nor_under_a_server_that_runs(place, monkeypatch):
 def test_nor_two_histories_with_one_number(place, timeline, history):
     at(place, 'swapping')
     if history:
-        (place / 'main' / 'pg_wal' / history).write_text('')
+        (place / 'main' / 'pg_wal' / history).write_bytes(b'')
     with pytest.raises(_restore_work.RestoreError) as exc:
         work(place, runner=Runner(timeline)).swap()
     assert 'meanwhile' in exc.value.seen and contents(place) == {'main': 'main', 'main.restore': 'main.restore'}
@@ -168,7 +168,7 @@ def test_the_history_of_a_timeline_that_is_older_than_the_archive(place):
         def run(self, argv, **dummy):
             return Result(argv, 1, '', '')
 
-    (place / 'main' / 'pg_wal' / '0000000A.history').write_text('1\t0/5000000\tx\n')
+    (place / 'main' / 'pg_wal' / '0000000A.history').write_bytes(b'1\t0/5000000\tx\n')
     assert work(place, runner=Asked()).history(10) == '1\t0/5000000\tx\n'
     assert (work(place, runner=Asked()).history(1), work(place, runner=Asked()).history(11)) == ('', None)
 
@@ -176,11 +176,11 @@ def test_the_history_of_a_timeline_that_is_older_than_the_archive(place):
 def test_files_and_folders_are_as_in_the_running_server(place):
     old, new = place / 'main', place / 'main.restore'
     (old / 'conf.d').mkdir()
-    (old / 'conf.d' / 'repmgr.conf').write_text('now')
+    (old / 'conf.d' / 'repmgr.conf').write_bytes(b'now')
     (new / 'conf.d').mkdir()
-    (new / 'conf.d' / 'gone.conf').write_text('then')
-    (new / 'pg_ident.conf').write_text('then')
-    (old / 'pg_hba.conf').write_text('now')
+    (new / 'conf.d' / 'gone.conf').write_bytes(b'then')
+    (new / 'pg_ident.conf').write_bytes(b'then')
+    (old / 'pg_hba.conf').write_bytes(b'now')
     for name in ('conf.d', 'pg_ident.conf', 'pg_hba.conf'):
         _restore_work._replace(str(old / name), str(new / name))
     assert [path.name for path in (new / 'conf.d').iterdir()] == ['repmgr.conf']
