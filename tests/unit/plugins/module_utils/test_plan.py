@@ -221,7 +221,7 @@ def test_full_product(role, state):
 
 PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
 PURE = ('_plan', '_verdict', '_failover', '_removal', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits', '_settings', '_changeover',
-        '_hba', '_sources', '_backup')
+        '_hba', '_sources', '_backup', '_restore')
 
 
 @pytest.mark.parametrize('name', PURE)
@@ -238,8 +238,8 @@ def test_pure_files_import_nothing_but_pure_ones(name):
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module)
     # _repmgr reads texts, and calls only the runner that it is given.
-    allowed = set(['__future__', 'json', 'posixpath', 're', 'socket', 'urllib', 'urllib.parse', PACKAGE + '._state', PACKAGE + '._repmgr', PACKAGE + '._steps']
-                  + ['%s.%s' % (PACKAGE, other) for other in PURE])
+    allowed = set(['__future__', 'calendar', 'json', 'posixpath', 're', 'socket', 'urllib', 'urllib.parse']
+                  + [PACKAGE + '._state', PACKAGE + '._repmgr', PACKAGE + '._steps'] + ['%s.%s' % (PACKAGE, other) for other in PURE])
     assert found <= allowed
 
 
