@@ -54,8 +54,8 @@ def input_problems(given):
         problems.append(('xid is "%s"' % (value,), 'the number of a transaction, 3 or more'))
     elif kind == 'lsn' and position(value) is None:
         problems.append(('lsn is "%s"' % (value,), 'a position in the WAL, such as "0/3000148"'))
-    elif kind == 'name' and not re.match(r'[^\x00-\x1f\x7f\'\\]{1,63}\Z', '%s' % (value,)):
-        problems.append(('name is "%s"' % (value,), 'the name of a restore point (pg_create_restore_point), of 63 characters or less, without quotes'))
+    elif kind == 'name' and not re.match(r'[ -&(-\[\]-~]{1,63}\Z', '%s' % (value,)):
+        problems.append(('name is "%s"' % (value,), 'the name of a restore point (pg_create_restore_point), of 63 characters of ASCII or less, without quotes'))
     if 'exclusive' in given and (not isinstance(given['exclusive'], bool) or kind not in ('time', 'xid', 'lsn')):
         problems.append(('exclusive is "%s", with %s' % (given['exclusive'], kind), 'true or false, with time, xid or lsn'))
     if 'set' in given and not _LABEL.match('%s' % (given['set'],)):
@@ -196,7 +196,9 @@ def get_command(conf, cluster, directory=''):
 
 def recovery_options(wanted, timeline, command):
     """[(name, value)] of where recovery gets its WAL and ends."""
-    found = [('restore_command', ' '.join(command) + ' %f "%p"'), ('recovery_target_timeline', '%d' % timeline)]
+    # PostgreSQL takes a failure for the end of the archive, up to 125. pgBackRest has 1 for a file that is not there, and more for a repository that fails.
+    get = ' '.join(command) + ' %f "%p"; rc=$?; [ $rc -le 1 ] || rc=255; exit $rc'
+    found = [('restore_command', get), ('recovery_target_timeline', '%d' % timeline)]
     if wanted['kind'] == 'immediate':
         found.append(('recovery_target', 'immediate'))
     elif wanted['kind'] != 'latest':
@@ -216,7 +218,7 @@ def private_options(socket_directory, settings, sizes):
             ('hba_file', socket_directory + '/pg_hba.conf'), ('ident_file', socket_directory + '/pg_ident.conf'), ('hot_standby', 'off'), ('ssl', 'off'),
             ('shared_buffers', '64MB'), ('shared_preload_libraries', ''), ('archive_mode', 'on'), ('archive_command', '/bin/false'),
             ('autovacuum', 'off'), ('lc_messages', 'C'), ('logging_collector', 'off'), ('log_destination', 'stderr'), ('log_line_prefix', '%m '),
-            ('synchronous_standby_names', ''), ('max_wal_size', '1GB')] + sorted(settings.items()) + sorted(sizes.items())
+            ('synchronous_standby_names', '')] + sorted(settings.items()) + sorted(sizes.items())
 
 
 def conf_text(options):
@@ -232,7 +234,8 @@ def stopped_at(log):
 def proof_problem(wanted, seen, expected):
     """Why what was restored is not what was asked for, or ''.
 
-    seen: {in_recovery, timeline, system_identifier, tablespaces, stopped}; expected: {system_identifier, live_timeline}.
+    seen: {in_recovery, timeline, system_identifier, tablespaces, stopped, lsn}; expected: {system_identifier, live_timeline, reached}. reached: up to where
+    the archive had the WAL of that timeline when the restore began, '' where that is not known.
     """
     if seen.get('in_recovery') is not False:
         return 'it is still in recovery'
@@ -243,6 +246,8 @@ def proof_problem(wanted, seen, expected):
             seen['timeline'], expected['live_timeline'])
     if wanted['kind'] != 'latest' and not seen['stopped']:
         return 'recovery ended before it reached %s' % words(wanted)
+    if wanted['kind'] == 'latest' and expected['reached'] and position(seen['lsn']) < position(expected['reached']):
+        return 'recovery ended at %s, and the archive goes on to %s' % (seen['lsn'], expected['reached'])
     if seen['tablespaces']:
         return 'it has %d tablespaces, which would be in the place of those of the cluster' % seen['tablespaces']
     return ''
@@ -257,18 +262,24 @@ def valid_state(state):
     return state if all(hasattr(state.get(key), 'lower') for key in ('data_directory', 'directory', 'kept')) else None
 
 
-def goes_on(state, wanted, live_timeline):
-    """Whether a restore that is there can be used for that target, the cluster being on that timeline."""
-    if state is None or state['target'] != wanted:
+def goes_on(state, wanted, live_timeline, cluster, begun=''):
+    """Whether a restore that is there can be used for that target, the cluster being on that timeline. begun: when that of this run has begun.
+
+    The end of the archive, or the newest backup, is another one in every run.
+    """
+    if state is None or state['target'] != wanted or state.get('cluster') != cluster:
         return False
-    return state['phase'] in UNDER_WAY or state.get('live_timeline') == live_timeline
+    if state['phase'] in UNDER_WAY:
+        return True
+    return state.get('live_timeline') == live_timeline and (wanted['kind'] not in ('latest', 'immediate') or bool(begun) and state.get('begun') == begun)
 
 
 def restore_plan(hosts, answer, looks, asked):
     """{refuse, place, phase, target, backup, bytes, timeline, archive, discard}: what a run would do, or why not.
 
     hosts: [Host]; answer: their verdict; looks: {name of a data host: what the module repmgr_restore saw there}; asked: {given, consent, cluster, clusters,
-    tool, look_only}. phase: where it goes on, '' for a restore that has not begun. discard: hosts with what an earlier restore has left.
+    tool, look_only, begun: when this run has begun to restore}. phase: where it goes on, '' for a restore that has not begun. discard: hosts with what an
+    earlier restore has left.
     """
     given, cluster = asked['given'], asked['cluster']
     names = sorted(host.name for host in hosts if answer['roles'].get(host.name) != 'witness')
@@ -301,7 +312,7 @@ def restore_plan(hosts, answer, looks, asked):
                % words(wanted), [dict(again, check=True, arguments={'repmgr_restore': given}, reason='See first what it would do'),
                                  dict(again, reason='Then')])
     if under_way:
-        _go_on(plan, states, under_way, wanted, refuse)
+        _go_on(plan, states, under_way, wanted, cluster, answer['primary'], refuse)
         return plan
     for problem in answer['problems']:
         ours = problem['code'] == 'repmgrd_paused' and all((host.observed.pause or {}).get('by') == 'restore' for host in hosts
@@ -316,7 +327,7 @@ def restore_plan(hosts, answer, looks, asked):
     look = looks[place]
     live = [host.observed.server.timeline for host in hosts if host.name == place][0]
     plan['timeline'], plan['archive'] = wanted['timeline'] or live, look.get('archive')
-    if goes_on(states[place], wanted, live):
+    if goes_on(states[place], wanted, live, cluster, asked['begun']):
         plan['phase'] = states[place]['phase']
     plan['discard'] = [name for name in names if states[name] and (name != place or not plan['phase'])]
     for name in names:
@@ -344,22 +355,38 @@ def restore_plan(hosts, answer, looks, asked):
 
 
 def _check_space(plan, names, looks, place, refuse):
+    # What is copied grows by what is replayed: to about what is there now.
+    needed = int(max(plan['bytes'], looks[place].get('size') or 0) * _ROOM)
     for name in names:
-        needed = int(plan['bytes'] * _ROOM)
         if not (name == place and plan['phase'] == 'proven') and looks[name]['free'] < needed:
             refuse(name, '%d MB are free beside the data directory' % (looks[name]['free'] // 1048576),
                    '%d MB, because the old data are kept' % (needed // 1048576 + 1), 'Free some space there, and run again.')
 
 
-def _go_on(plan, states, under_way, wanted, refuse):
+def _go_on(plan, states, under_way, wanted, cluster, primary, refuse):
     """Of one that is in the middle of the exchange: neither healthy nor to be judged by that."""
     if len(under_way) > 1:
         refuse(', '.join(under_way), 'each is in the middle of a restore', 'one', 'Look at the files .repmgr_restore.json there.')
         return
     plan['place'], state = under_way[0], states[under_way[0]]
+    anew = 'Move %s away if it is there, and remove the file .repmgr_restore.json in the home of the server\'s user, on %s' % (
+        state['directory'], plan['place'])
+    if state.get('cluster') != cluster:
+        refuse(plan['place'], 'a restore of cluster %s is in its middle' % state.get('cluster'), 'one of %s' % cluster, anew + '.')
+        return
+    if primary not in (None, plan['place']):
+        # Its timeline may have the number of the restored one.
+        refuse(plan['place'], 'a restore is in its middle there, and %s has become primary' % primary, 'no other primary meanwhile',
+               [anew + '; the data of %s count now.' % primary,
+                _steps.playbook('rejoin', repmgr_target=plan['place'], repmgr_rejoin='reclone', reason='Then bring %s back by' % plan['place'])])
+        return
     if state['target'] != wanted:
         refuse(plan['place'], 'a restore to %s is in its middle' % words(state['target']), 'the same target, because it can only go on',
                'Run again with that.')
+        return
+    if state['phase'] == 'swapping' and wanted['kind'] == 'latest' and primary:
+        refuse(plan['place'], 'the end of the archive was reached at %s, and the cluster goes on since' % state.get('begun'), 'a restore that has all of it',
+               [anew + '.', 'Run again: it is restored anew.'])
         return
     plan.update(phase=state['phase'], timeline=state.get('timeline') or 0, backup=state.get('backup'), bytes=(state.get('backup') or {}).get('bytes') or 0)
 

@@ -27,7 +27,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Com
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import literal
 
 # The settings of the running server that decide what is written, and those that a recovery or its prepared transactions may need.
-_SAME = ('wal_level', 'wal_log_hints', 'track_commit_timestamp')
+_SAME = ('wal_level', 'wal_log_hints', 'track_commit_timestamp', 'min_wal_size', 'max_wal_size')
 _SIZES = {'max_connections': 'max_connections', 'max_worker_processes': 'max_worker_processes', 'max_wal_senders': 'max_wal_senders',
           'max_prepared_xacts': 'max_prepared_transactions', 'max_locks_per_xact': 'max_locks_per_transaction'}
 # What of the running server's configuration is in its data directory, and stays as it is.
@@ -94,6 +94,11 @@ class Work:
         found['free'] = stat.f_bavail * stat.f_frsize
         if self.params['timeline']:
             try:
+                found['size'] = int(self.live('SELECT pg_catalog.sum(pg_catalog.pg_database_size(oid)) FROM pg_catalog.pg_database'))
+            except (CommandError, ValueError):
+                # The backup tells its own.
+                found['size'] = 0
+            try:
                 found.update(self.repository())
             except CommandError as exc:
                 found['error'] = 'the backup repository does not answer: %s' % exc.message
@@ -104,6 +109,8 @@ class Work:
         parent = os.path.dirname(self.data)
         if self.state is not None and self.state['data_directory'] != self.data:
             return '%s is of a restore of %s' % (self.path, self.state['data_directory'])
+        if self.state is not None and self.state.get('cluster') != self.params['cluster']:
+            return '%s is of a restore of cluster %s' % (self.path, self.state.get('cluster'))
         if self.state is not None and self.state['phase'] in _restore.UNDER_WAY:
             return ''
         if not os.path.isdir(self.data):
@@ -114,7 +121,7 @@ class Work:
             return '%s is not writable for %s' % (parent, pwd.getpwuid(os.geteuid()).pw_name)
         if os.path.islink(os.path.join(self.data, 'pg_wal')):
             return 'pg_wal is a link to %s' % os.path.realpath(os.path.join(self.data, 'pg_wal'))
-        if os.listdir(os.path.join(self.data, 'pg_tblspc')):
+        if _names(os.path.join(self.data, 'pg_tblspc')):
             return 'there are tablespaces'
         if os.path.lexists(self.directory) and not self.is_ours():
             return '%s is there, and not of a restore by this collection' % self.directory
@@ -167,7 +174,8 @@ class Work:
         """From the repository to a proven directory. One that is proven for that target already is used as it is."""
         with _Alone(self.path + '.lock', self.params['timeout']):
             self.state = self.read()
-            if self.state and self.state['phase'] == 'proven' and _restore.goes_on(self.state, self.target, self.params['timeline']):
+            if self.state and self.state['phase'] == 'proven' and _restore.goes_on(
+                    self.state, self.target, self.params['timeline'], self.params['cluster']):
                 return False
             if self.state and self.state['phase'] in _restore.UNDER_WAY:
                 raise RestoreError('a restore is in the middle of its exchange', 'one that has not begun', 'Look at %s.' % self.path)
@@ -176,8 +184,8 @@ class Work:
             self.write(phase='restoring', target=self.target, words=_restore.words(self.target), cluster=self.params['cluster'], data_directory=self.data,
                        directory=self.directory, kept='', backup=self.params['backup'], live_timeline=self.params['timeline'],
                        timeline=self.params['target_timeline'], begun=_stamp())
-            self.reach_now()
             os.mkdir(self.directory, 0o700)
+            self.write(inode=_inode(self.directory), reached=self.reach_now())
             begun = time.time()
             self.runner.run(_restore.restore_command(self.params['conf'], self.params['cluster'], self.directory, self.params['backup']['label']),
                             timeout=self.params['timeout'])
@@ -187,8 +195,9 @@ class Work:
             return True
 
     def is_ours(self):
-        """The state file is written before the directory is made."""
-        return self.state is not None and self.state['directory'] == self.directory
+        """Whether the directory is the one that was made after the state file. Of one that is empty nobody misses anything."""
+        return self.state is not None and self.state['directory'] == self.directory and (
+            self.state.get('inode') == _inode(self.directory) or os.path.isdir(self.directory) and not _names(self.directory))
 
     def clear(self):
         """What an earlier restore has left, and is marked as such."""
@@ -206,9 +215,10 @@ class Work:
         return os.path.join(self.params['bin_dir'], name)
 
     def reach_now(self):
-        """All that was committed until now is in the archive, and a commit after it: recovery stops at the first one after its time."""
-        name = self.live("SET synchronous_commit = local; SELECT pg_catalog.txid_current(); SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_switch_wal())")
-        name = name.split()[-1]
+        """All that was committed until now is in the archive, and a commit after it: recovery stops at the first one after its time. Where that ends."""
+        said = self.live('SET synchronous_commit = local; SELECT pg_catalog.txid_current(); '
+                         "SELECT pg_catalog.pg_walfile_name(p) || ' ' || p FROM pg_catalog.pg_switch_wal() AS p")
+        name, reached = said.split()[-2:]
         deadline, folder = time.time() + _ARCHIVE, os.path.join(self.data, 'pg_wal')
         # Recycled, it has been archived.
         while os.path.exists(os.path.join(folder, name)) and not os.path.exists(os.path.join(folder, 'archive_status', name + '.done')):
@@ -216,6 +226,7 @@ class Work:
                 raise RestoreError('WAL file %s is not in the archive after %d s' % (name, _ARCHIVE), 'an archive that takes WAL',
                                    'Look at the log of PostgreSQL and at /var/log/pgbackrest.')
             time.sleep(0.5)
+        return reached
 
     def live(self, query, database='postgres'):
         return self.psql(self.params['socket_directory'], self.params['port'], query, database)
@@ -253,7 +264,8 @@ class Work:
             with open(self.log) as handle:
                 seen['stopped'] = _restore.stopped_at(handle.read())
             problem = _restore.proof_problem(target, seen, {
-                'system_identifier': self.live('SELECT system_identifier FROM pg_catalog.pg_control_system()'), 'live_timeline': self.params['timeline']})
+                'system_identifier': self.live('SELECT system_identifier FROM pg_catalog.pg_control_system()'), 'live_timeline': self.params['timeline'],
+                'reached': self.state['reached'] if self.params['target_timeline'] == self.params['timeline'] else ''})
             if problem:
                 raise RestoreError('what was restored is not what was asked for: %s' % problem, _restore.words(target),
                                    'Nothing of the cluster was changed. Look at %s; another repmgr_restore may be right.' % self.log)
@@ -271,6 +283,9 @@ class Work:
 
     def start(self, options, limit):
         """The private server, until it answers."""
+        # Of a run that was ended: a server, and the cluster's own settings, which would be stronger than ours.
+        self.stop()
+        _write(os.path.join(self.directory, 'postgresql.auto.conf'), '')
         if not os.path.isdir(_SOCKETS):
             os.mkdir(_SOCKETS, 0o700)
         os.chmod(_SOCKETS, 0o700)
@@ -314,6 +329,10 @@ class Work:
         """What is no data, and stays as it is today: repmgr's records, the password of its role, and the server's configuration."""
         with _Alone(self.path + '.lock', 60):
             self.expect('proven')
+            system = self.live('SELECT system_identifier FROM pg_catalog.pg_control_system()')
+            if '%s' % self.state['result']['system_identifier'] != system:
+                raise RestoreError('the system identifier of the restored data is %s, that of the cluster %s' % (
+                    self.state['result']['system_identifier'], system), 'the same', 'Remove %s and %s.' % (self.path, self.directory))
             database, role = self.params['database'], self.params['user']
             rows = self.live('SELECT pg_catalog.json_agg(n) FROM repmgr.nodes n', database)
             version = self.live("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'repmgr'", database)
@@ -333,16 +352,42 @@ class Work:
                 _remove(os.path.join(self.directory, name))
             for name in _CONFIGURATION:
                 _replace(os.path.join(self.data, name), os.path.join(self.directory, name))
+            for name in self.named():
+                if os.path.lexists(os.path.join(self.data, name)) and not os.path.lexists(os.path.join(self.directory, name)):
+                    _make_folders(self.directory, os.path.dirname(name))
+                    _replace(os.path.join(self.data, name), os.path.join(self.directory, name))
             # That repmgrd is paused. It is read by a repmgrd that starts.
             _replace(os.path.join(self.data, 'pg_stat', 'repmgrd_state.txt'), os.path.join(self.directory, 'pg_stat', 'repmgrd_state.txt'))
             self.write(phase='swapping', kept='%s.before-restore-%s' % (self.data, _stamp()))
             return True
+
+    def named(self):
+        """Files in the data directory that its configuration names, relative to it: one that was made after the backup would not be there."""
+        found = self.live("SELECT setting FROM pg_catalog.pg_settings WHERE setting <> '' AND name IN ('ssl_cert_file', 'ssl_key_file', 'ssl_ca_file', "
+                          "'ssl_crl_file', 'ssl_dh_params_file', 'hba_file', 'ident_file', 'krb_server_keyfile') "
+                          'UNION SELECT sourcefile FROM pg_catalog.pg_file_settings')
+        paths = [os.path.relpath(os.path.join(self.data, line), self.data) for line in found.splitlines() if line]
+        return [path for path in paths if not path.startswith('..')]
 
     def expect(self, phase):
         if self.state is None or self.state['phase'] != phase or self.state['target'] != self.target:
             raise RestoreError('%s says %s' % (self.path, self.state['phase'] if self.state else 'nothing'), 'a restore to that target that is %s' % phase)
 
     # -- the exchange
+
+    def ready(self):
+        """Refuse, before the server is stopped, what swap() would refuse after that."""
+        if self.state and self.state['phase'] == 'swapping' and os.path.exists(self.directory) and os.path.exists(self.data):
+            self.check_exchange()
+        return False
+
+    def check_exchange(self):
+        own = self.timeline_of(self.data)
+        if own >= self.state['result']['timeline']:
+            raise RestoreError('the cluster has come to timeline %d meanwhile, and the restored data are on %d' % (own, self.state['result']['timeline']),
+                               'a newer one there', 'Move %s away, remove %s, and run again: it is restored anew.' % (self.directory, self.path))
+        if os.path.exists(self.state['kept']):
+            raise RestoreError('%s is there already' % self.state['kept'], 'nothing of that name')
 
     def swap(self):
         """Two renames. Whichever of them was done, the next run does the rest; in between there is no data directory, and nothing can start."""
@@ -356,13 +401,7 @@ class Work:
                     if _observe.server_of(directory) is not None:
                         raise RestoreError('a server runs in %s' % directory, 'one that is stopped')
                 if os.path.exists(self.data):
-                    own = self.timeline_of(self.data)
-                    if own >= self.state['result']['timeline']:
-                        raise RestoreError('the cluster has come to timeline %d meanwhile, and the restored data are on %d' % (
-                            own, self.state['result']['timeline']), 'a newer one there',
-                            'Remove %s, start the server of this host, and run again: it is restored anew.' % self.path)
-                    if os.path.exists(kept):
-                        raise RestoreError('%s is there already' % kept, 'nothing of that name')
+                    self.check_exchange()
                     os.rename(self.data, kept)
                     _sync(os.path.dirname(self.data))
                 os.rename(self.directory, self.data)
@@ -439,6 +478,31 @@ def _write(path, text):
     _sync(os.path.dirname(path))
 
 
+def _names(directory):
+    """What is in a directory; nothing where there is none, as beside a clone that was ended."""
+    try:
+        return os.listdir(directory)
+    except (IOError, OSError):
+        return []
+
+
+def _inode(path):
+    """What tells a directory from any other one that has its name later."""
+    try:
+        found = os.lstat(path)
+    except (IOError, OSError):
+        return None
+    return [found.st_dev, found.st_ino]
+
+
+def _make_folders(directory, below):
+    """With the modes of a data directory."""
+    for part in below.split(os.sep) if below else []:
+        directory = os.path.join(directory, part)
+        if not os.path.isdir(directory):
+            os.mkdir(directory, 0o700)
+
+
 def _sync(directory):
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -458,7 +522,11 @@ def _replace(source, target):
         shutil.rmtree(target)
     else:
         _remove(target)
-    if os.path.isdir(source):
+    if os.path.islink(source):
+        os.symlink(os.readlink(source), target)
+    elif os.path.isdir(source):
         shutil.copytree(source, target, symlinks=True)
     elif os.path.lexists(source):
         shutil.copy2(source, target)
+        # An empty postgresql.auto.conf after a power failure would be another configuration.
+        _sync(target)

@@ -35,12 +35,13 @@ options:
       - V(look) reports what a plan needs to know.
       - V(restore) copies a backup beside the data directory, recovers it to the target with a server that nobody reaches, and proves what came of it.
       - V(adopt) gives the restored data the records of repmgr, the password of its role and the server's configuration as they are today.
+      - V(ready) fails where V(swap) would, and needs no stopped server.
       - V(swap) exchanges the two directories by renames. The server has to be stopped.
       - V(end) removes the state file.
       - V(discard) removes what an earlier restore has left that had not come to V(swap).
     type: str
     required: true
-    choices: [look, restore, adopt, swap, end, discard]
+    choices: [look, restore, adopt, ready, swap, end, discard]
   data_directory:
     description:
       - The data directory of the server.
@@ -147,7 +148,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._restore_work impor
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 ARGUMENTS = dict(
-    step=dict(type='str', required=True, choices=['look', 'restore', 'adopt', 'swap', 'end', 'discard']),
+    step=dict(type='str', required=True, choices=['look', 'restore', 'adopt', 'ready', 'swap', 'end', 'discard']),
     data_directory=dict(type='path', required=True),
     bin_dir=dict(type='path', required=True),
     conf=dict(type='path', required=True),

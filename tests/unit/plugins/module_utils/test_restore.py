@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import json
+import subprocess
 
 import pytest
 
@@ -95,8 +96,15 @@ def test_where_recovery_ends(wanted, options):
     found = dict(_restore.recovery_options(_restore.target(wanted), 3, _restore.get_command('/etc/c', 'lab', '/d')))
     assert found.pop('recovery_target_timeline') == '3'
     # The archiver of the cluster has the lock of asynchronous commands.
-    assert found.pop('restore_command') == 'pgbackrest --config=/etc/c --stanza=lab --no-archive-async --pg1-path=/d archive-get %f "%p"'
+    assert found.pop('restore_command').startswith('pgbackrest --config=/etc/c --stanza=lab --no-archive-async --pg1-path=/d archive-get %f "%p"; ')
     assert found == options
+
+
+@pytest.mark.parametrize('code, seen', [(0, 0), (1, 1), (2, 255), (55, 255), (103, 255), (127, 255)])
+def test_a_repository_that_fails_is_no_end_of_the_archive(code, seen):
+    # PostgreSQL stops for more than 125.
+    command = dict(_restore.recovery_options(_restore.target({'latest': True}), 3, ['sh', '-c', '"exit %d"' % code]))['restore_command']
+    assert subprocess.call(['sh', '-c', command.replace('%f', '0').replace('%p', 'x')]) == seen
 
 
 @pytest.mark.parametrize('change, said', [
@@ -104,8 +112,15 @@ def test_where_recovery_ends(wanted, options):
     ({'stopped': ''}, 'before it reached'), ({'tablespaces': 1}, 'tablespaces')], ids=str)
 def test_what_is_proven(change, said):
     found = dict({'in_recovery': False, 'system_identifier': 1, 'timeline': 4, 'stopped': 'recovery stopping before x', 'tablespaces': 0}, **change)
-    problem = _restore.proof_problem(_restore.target({'time': AT}), found, {'system_identifier': '1', 'live_timeline': 3})
+    problem = _restore.proof_problem(_restore.target({'time': AT}), found, {'system_identifier': '1', 'live_timeline': 3, 'reached': '0/9000000'})
     assert said in problem and bool(said) == bool(problem)
+
+
+@pytest.mark.parametrize('ended, reached, said', [
+    ('0/8FFFFFF', '0/9000000', 'recovery ended at 0/8FFFFFF, and the archive goes on to 0/9000000'), ('0/9000000', '0/9000000', ''), ('0/1', '', '')])
+def test_the_end_of_the_archive_was_reached(ended, reached, said):
+    found = {'in_recovery': False, 'system_identifier': 1, 'timeline': 4, 'stopped': '', 'tablespaces': 0, 'lsn': ended}
+    assert _restore.proof_problem(_restore.target({'latest': True}), found, {'system_identifier': '1', 'live_timeline': 3, 'reached': reached}) == said
 
 
 def test_the_log_says_where_recovery_stopped():
@@ -124,13 +139,13 @@ def look(**changes):
 def plan(wanted=None, hosts=None, looks=None, **asked):
     found = _verdict.hosts_from(hosts or healthy())
     return _restore.restore_plan(found, _verdict.verdict(found), dict({'a': look(), 'b': look(), 'c': look()}, **(looks or {})), dict(
-        {'given': wanted or {'time': AT}, 'consent': 'lab', 'cluster': 'lab', 'clusters': ['lab'], 'tool': 'pgbackrest', 'look_only': False}, **asked))
+        {'given': wanted or {'time': AT}, 'consent': 'lab', 'cluster': 'lab', 'clusters': ['lab'], 'tool': 'pgbackrest', 'look_only': False,
+         'begun': ''}, **asked))
 
 
 def state(phase, wanted=None, live=1):
     return {'phase': phase, 'target': _restore.target(wanted or {'time': AT}), 'data_directory': '/d', 'directory': '/d.restore', 'kept': '',
-            'live_timeline': live,
-            'timeline': 1, 'backup': BACKUPS[0]}
+            'live_timeline': live, 'timeline': 1, 'backup': BACKUPS[0], 'cluster': 'lab', 'begun': 'then', 'result': {'timeline': 2}}
 
 
 def test_a_plan():
@@ -142,7 +157,10 @@ def test_a_plan():
     ({'consent': ''}, 'consent is not set'), ({'consent': 'other'}, 'consent is "other"'), ({'clusters': ['lab', 'b']}, 'the clusters b, lab'),
     ({'tool': 'none'}, 'repmgr_backup is none'), ({'looks': {'a': look(now=1796057900)}}, 'in the future'),
     ({'looks': {'b': look(free=1)}}, 'b: 0 MB are free'),
-    ({'looks': {'a': look(free=1050 * 1048576)}}, 'a: 1050 MB are free'), ({'looks': {'c': look(obstacle='/d is a mount')}}, '/d is a mount'),
+    ({'looks': {'a': look(free=1050 * 1048576)}}, 'a: 1050 MB are free'),
+    # The data have grown since the backup.
+    ({'looks': {'a': look(size=5000 * 1048576), 'b': look(free=9000 * 1048576), 'c': look(free=9000 * 1048576)}}, 'a: 2000 MB are free'),
+    ({'looks': {'c': look(obstacle='/d is a mount')}}, '/d is a mount'),
     ({'looks': {'a': look(error='no answer')}}, 'no answer'), ({'looks': {'a': look(history=None)}}, 'no history of timeline 1'),
     ({'looks': {'a': look(tablespaces=['/ts'])}}, 'has tablespaces: /ts'), ({'wanted': {'time': 'x'}}, 'time zone')], ids=str)
 def test_why_not(changes, said):
@@ -161,17 +179,25 @@ def test_a_data_node_that_is_away_is_a_reason_against_it():
     hosts[1].update(observed=None, unreachable=True)
     found = _verdict.hosts_from(hosts)
     refuse = _restore.restore_plan(found, _verdict.verdict(found), {'a': look(), 'c': look()}, {
-        'given': {'time': AT}, 'consent': 'lab', 'cluster': 'lab', 'clusters': ['lab'], 'tool': 'pgbackrest', 'look_only': False})['refuse']
+        'given': {'time': AT}, 'consent': 'lab', 'cluster': 'lab', 'clusters': ['lab'], 'tool': 'pgbackrest', 'look_only': False, 'begun': ''})['refuse']
     assert any(text.startswith('b: cannot be observed') for text in refuse)
 
 
 @pytest.mark.parametrize('left, phase, discard', [
     (state('restoring'), 'restoring', []), (state('proven'), 'proven', []),
     # Of another target, or of a cluster that has a newer timeline since, which may be the number of the restored data.
-    (state('proven', {'latest': True}), '', ['a']), (state('proven', live=7), '', ['a'])], ids=['restoring', 'proven', 'other target', 'other timeline'])
+    (state('proven', {'latest': True}), '', ['a']), (state('proven', live=7), '', ['a']),
+    # What a host has left that was another cluster's.
+    (dict(state('proven'), cluster='other'), '', ['a'])], ids=['restoring', 'proven', 'other target', 'other timeline', 'other cluster'])
 def test_it_goes_on_where_it_was(left, phase, discard):
     found = plan(looks={'a': look(state=left)})
     assert (found['refuse'], found['phase'], found['discard']) == ([], phase, discard)
+
+
+@pytest.mark.parametrize('target', [{'latest': True}, {'immediate': True}], ids=str)
+def test_the_end_of_the_archive_is_another_one_in_each_run(target):
+    left = state('proven', target)
+    assert (plan(target, looks={'a': look(state=left)})['phase'], plan(target, looks={'a': look(state=left)}, begun='then')['phase']) == ('', 'proven')
 
 
 def test_what_another_node_has_left_is_discarded():
@@ -188,7 +214,21 @@ def test_in_the_middle_of_the_exchange_it_goes_on_whatever_the_cluster_is(phase)
     assert (found['refuse'], found['place'], found['phase']) == ([], 'a', phase)
     assert 'the same target, because it can only go on' in plan({'latest': True}, looks={'a': look(state=left)})['refuse'][0]
     assert 'consent' in plan(looks={'a': look(state=left)}, consent='')['refuse'][0]
+    assert 'of cluster other is in its middle' in plan(looks={'a': look(state=dict(left, cluster='other'))})['refuse'][0]
     assert 'each is in the middle' in plan(looks={'a': look(state=left), 'b': look(state=left)})['refuse'][0]
+
+
+@pytest.mark.parametrize('phase', _restore.UNDER_WAY)
+def test_beside_another_primary_it_does_not_go_on(phase):
+    """Which may have the number of the restored timeline."""
+    refuse = plan(looks={'b': look(state=state(phase))})['refuse']
+    assert len(refuse) == 1 and 'a has become primary' in refuse[0] and '-e repmgr_rejoin=reclone -e repmgr_target=b' in refuse[0]
+
+
+def test_beside_a_primary_that_goes_on_the_end_of_the_archive_is_restored_anew():
+    left = state('swapping', {'latest': True})
+    assert 'goes on since' in plan({'latest': True}, looks={'a': look(state=left)})['refuse'][0]
+    assert plan({'latest': True}, looks={'a': look(state=dict(left, phase='swapped'))})['refuse'] == []
 
 
 @pytest.mark.parametrize('left', [None, 3, {}, {'phase': 'x'}, dict(state('proven'), target=None), dict(state('proven'), directory=None)], ids=str)

@@ -50,7 +50,8 @@ def work(place, **changes):
 def at(place, phase, **more):
     one = work(place)
     one.write(**dict({'phase': phase, 'target': one.target, 'words': 'x', 'data_directory': str(place / 'main'), 'directory': str(place / 'main.restore'),
-                      'kept': str(place / 'main.before-restore-1'), 'result': {'timeline': 2}, 'live_timeline': 1}, **more))
+                      'kept': str(place / 'main.before-restore-1'), 'result': {'timeline': 2}, 'live_timeline': 1, 'cluster': 'lab',
+                      'inode': _restore_work._inode(str(place / 'main.restore'))}, **more))
 
 
 def contents(place):
@@ -137,6 +138,50 @@ def test_only_what_is_ours_is_removed(place):
     assert work(place).obstacle() == ''
     work(place).discard()
     assert contents(place) == {'main': 'main'} and work(place).state is None
+
+
+def test_a_directory_of_somebody_else_stays(place):
+    """Made where ours was to be, or after ours was removed."""
+    at(place, 'restoring', inode=[1, 2])
+    assert 'not of a restore by this collection' in work(place).obstacle()
+    with pytest.raises(_restore_work.RestoreError):
+        work(place).discard()
+    assert contents(place) == {'main': 'main', 'main.restore': 'main.restore'}
+    for name in ('who', 'pg_wal', 'pg_tblspc'):
+        path = place / 'main.restore' / name
+        (path.unlink if path.is_file() else path.rmdir)()
+    work(place).discard()
+    assert contents(place) == {'main': 'main'}
+
+
+def test_what_the_configuration_names_is_there_after_the_exchange(place, monkeypatch):
+    one = work(place)
+    monkeypatch.setattr(one, 'live', lambda query: '\n'.join(['server.crt', str(place / 'main' / 'include' / 'x.conf'), '/etc/ssl/own.crt', '']))
+    assert sorted(one.named()) == ['include/x.conf', 'server.crt']
+    _restore_work._make_folders(str(place / 'main.restore'), 'include/deep')
+    assert (place / 'main.restore' / 'include' / 'deep').is_dir()
+
+
+def test_beside_a_clone_that_was_ended_it_can_look(place):
+    """Which leaves an empty data directory."""
+    for name in ('who', 'pg_wal', 'pg_tblspc'):
+        path = place / 'main' / name
+        (path.unlink if path.is_file() else path.rmdir)()
+    at(place, 'restoring')
+    assert work(place).obstacle() == ''
+
+
+@pytest.mark.parametrize('timeline', [1, 2])
+def test_what_would_be_refused_is_refused_before_the_server_is_stopped(place, timeline):
+    at(place, 'swapping')
+    one = work(place, runner=Runner(timeline))
+    if timeline == 1:
+        assert one.ready() is False
+    else:
+        with pytest.raises(_restore_work.RestoreError):
+            one.ready()
+    at(place, 'swapped')
+    assert work(place, runner=Runner(timeline)).ready() is False
 
 
 @pytest.mark.parametrize('phase', ['swapping', 'swapped'])
