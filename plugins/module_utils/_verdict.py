@@ -259,7 +259,9 @@ def _check_seen(cluster):
         elif server.state == 'running' and server.in_recovery and data.promotes_itself:
             cluster.problem(
                 'restoring', host.name, 'its server recovers from an archive, and promotes itself when that is done', 'a standby, or a primary',
-                _steps.RESTORING)
+                _steps.RESTORING if cluster.primary is None else [
+                    'Stop its server: beside %s it would be a second primary.' % cluster.primary.name,
+                    _steps.playbook('status', reason='Then see how it is brought back by')])
         elif server.state == 'running' and not server.sql:
             cluster.problem(
                 'server_silent', host.name, 'its server runs but does not answer: %s' % (server.error or 'no reason given'),
@@ -517,7 +519,10 @@ def _check_valid_data(cluster, host):
             'stopped_ex_primary', host.name, 'its server is stopped and %s, while %s is the primary now' % (
                 'would recover from an archive and then promote itself' if observed.data.promotes_itself else 'was a primary', cluster.primary.name),
             'a standby of %s' % cluster.primary.name,
-            [_steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by')] + ([] if host.node_id in cluster.registry else [
+            # What somebody has restored is moved aside, and nothing else is done to it.
+            [_steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='nobody needs what was restored there')
+             if observed.data.promotes_itself else
+             _steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by')] + ([] if host.node_id in cluster.registry else [
                 _steps.playbook('add_node', repmgr_target=host.name, reason='It was removed from the cluster; when it is back, complete it by')]))
     elif cluster.primary is not None and observed.server.state == 'stopped':
         cluster.problem(
@@ -530,7 +535,10 @@ def _check_metadata(cluster):
         cluster.problem(
             'unregistered_primary', cluster.primary.name, 'runs as primary, but %s is registered as primary' % ', '.join(_other_primaries(cluster)),
             'its own record as primary, because nobody can be made its standby before',
-            _steps.shell('repmgr primary register --force', host=cluster.primary.name, reason='Register it'))
+            [_steps.shell('repmgr primary register --force', host=cluster.primary.name, reason='Register it')]
+            if all(_is_no_primary(cluster, name) for name in _other_primaries(cluster)) else
+            [_steps.shell('repmgr primary register --force', host=cluster.primary.name,
+                          only_if='it is certain that %s does not run' % ', '.join(_other_primaries(cluster)))])
     elif cluster.exists and cluster.primary is not None and _registered_as(cluster, cluster.primary) not in ('', 'primary'):
         cluster.problem(
             'stale_record', cluster.primary.name, 'runs as primary, but is registered as %s' % _registered_as(cluster, cluster.primary),
@@ -603,7 +611,13 @@ def _runs_as_standby(cluster, host):
 
 def _other_primaries(cluster):
     """The other nodes that are registered as active primary."""
-    return sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active and row.node_id != cluster.primary.node_id)
+    return sorted(row.node_name for row in cluster.registry.values() if row.type == 'primary' and row.active
+                  and row.node_id != cluster.primary.node_id and row.node_name != cluster.primary.node_name)
+
+
+def _is_no_primary(cluster, node_name):
+    """Whether it was seen that a node takes no writes: what does not answer the controller may be a primary all the same."""
+    return any(host.node_name == node_name and (host.observed.server.state == 'stopped' or _runs_as_standby(cluster, host)) for host in cluster.seen)
 
 
 def _check_unlisted(cluster):

@@ -143,8 +143,11 @@ def primary_on(directory):
     try:
         with open(os.path.join(directory, 'postmaster.pid'), 'rb') as handle:
             lines = handle.read(4096).split(b'\n')
-        with open('/proc/%d/comm' % int(lines[0]), 'rb') as handle:
-            return (int(lines[0]), lines[2]) if handle.read().strip() in (b'postgres', b'postmaster') else None
+        pid = int(lines[0])
+        with open('/proc/%d/comm' % pid, 'rb') as handle:
+            runs = handle.read().strip() in (b'postgres', b'postmaster')
+        # After a crash the number may be that of another cluster's server.
+        return (pid, lines[2]) if runs and os.readlink(('/proc/%d/cwd' % pid).encode('ascii')) == directory.encode('utf-8') else None
     except (IOError, OSError, ValueError, IndexError):
         return None
 

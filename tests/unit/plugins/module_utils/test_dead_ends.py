@@ -192,3 +192,30 @@ def test_a_rejoin_that_could_not_follow_does_not_name_itself():
     assert [_steps.render(step, installed=True) for step in steps[1:]] == ['sudo systemctl stop x', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=b']
     assert _apply.next_step(error, 'b', 'rewind')[1] == 'Stop its server.'
     assert plain(error.result)
+
+
+def test_one_that_was_not_seen_may_be_the_primary():
+    """repmgr asks it only if it reaches it from there."""
+    answer = judge(hidden(promoted(row(2, 'b', 'standby', 1)), 'a'))
+    assert typed(answer, 'unregistered_primary') == [('it is certain that a does not run', 'repmgr primary register --force')]
+
+
+def test_a_number_that_was_changed_is_no_other_primary():
+    hosts = healthy()
+    assert 'unregistered_primary' not in codes(judge([dict(each, node_id=11) if each['name'] == 'a' else each for each in hosts]))
+
+
+def restored(server):
+    server.data.promotes_itself, server.data.standby_signal = True, False
+    return server
+
+
+def test_beside_a_primary_nobody_waits_for_another_one():
+    found = typed(judge(healthy(b=restored(running(True)))), 'restoring')
+    assert [text for dummy, text in found] == ['Stop its server: beside a it would be a second primary.',
+                                               'ansible-playbook pgfleet.repmgr.status']
+
+
+def test_restored_data_are_moved_aside_and_not_rewound():
+    found = typed(judge(healthy(b=restored(stopped()))), 'stopped_ex_primary')
+    assert found == [('nobody needs what was restored there', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_rejoin=reclone -e repmgr_target=b')]

@@ -309,6 +309,15 @@ def test_what_is_no_primary(tmpdir, promoted, what):
     assert process.poll() is None
 
 
+def test_a_number_that_is_another_clusters_server_now(tmpdir, run_server):
+    """After a crash, in what postmaster.pid was left with."""
+    data = tmpdir.ensure('data', dir=True)
+    data.join('PG_VERSION').write('15')
+    for process, here in ((run_server(cwd='another')[0], False), (run_server()[0], True)):
+        data.join('postmaster.pid').write('%d\n/\n1700000000\n' % process.pid)
+        assert (fuse.primary_on(str(data)) is not None) is here
+
+
 def test_a_disk_that_hangs(tmpdir, promoted, monkeypatch):
     """What it hangs in is not what counts the time, nor what reads the guard's word."""
     process, program = promoted
