@@ -140,7 +140,7 @@ MUTANTS = [
      "    return 'standby' if is_standby(directory) or promotes_itself(directory) else 'primary'\n"),
     ('a restore is measured by the timeline of its backup', "if promotes_itself(directory) else timeline", 'if False else timeline'),
     ('a restore has replaced the last primary', "is None or promotes_itself(directory):", 'is None:'),
-    ('starts beside one that recovers', ' or becomes_primary(config, peers)', ''),
+    ('starts beside one that recovers', ' or (\n                becomes_primary(config, peers))', ''),
     ('crash in the watch', "        self.adopt(answering)\n", "        self.adopt(answering[9])\n"),
 ]
 
