@@ -43,7 +43,7 @@ def test_any_input_is_refused_or_understood(wanted):
 
 @quickly
 @hypothesis.given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 9)), max_size=8), st.integers(1, 4), st.lists(st.integers(0, 9), min_size=3, max_size=3),
-       st.integers(0, 9))
+                  st.integers(0, 9))
 def test_what_is_chosen_had_ended_by_then_and_is_of_that_history(made, timeline, ends, wanted):
     found = [{'label': '20261130-16582%dF' % number, 'timeline': each, 'stop_lsn': '0/%d' % place, 'ended': 1796057907}
              for number, (each, place) in enumerate(made)]
