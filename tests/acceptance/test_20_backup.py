@@ -75,6 +75,9 @@ def test_wal_that_is_lost_brings_a_backup():
     lost = lab.value(lab.PRIMARY, "select pg_walfile_name(pg_current_wal_lsn())")
     for _time in range(2):
         archived(lab.PRIMARY)
+    # What PostgreSQL still has to archive is not lost yet, even if pgBackRest has sent it already.
+    lab.wait_until("PostgreSQL has archived what there is", 60, lambda: lab.value(
+        lab.PRIMARY, "select count(*) from pg_ls_archive_statusdir() where name like '%.ready'") == "0")
     before = backups()
     lab.ssh(lab.WITNESS, "rm /srv/backup/archive/lab/*/*/%s-*" % lost)
     for made in (["incr"], []):

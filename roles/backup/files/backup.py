@@ -60,7 +60,7 @@ SELECT pg_catalog.json_build_object('in_recovery', false, 'timeline',
   'checkpoint_timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
   'wal_size', pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
   'waiting', (SELECT pg_catalog.json_agg(pg_catalog.substr(name, 1, 24)) FROM pg_catalog.pg_ls_dir('pg_wal/archive_status') AS name
-    WHERE name LIKE '%.ready'))
+    WHERE name ~ '^[0-9A-F]{24}[.]ready$'))
 """
 
 
