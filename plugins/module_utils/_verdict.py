@@ -520,10 +520,10 @@ def _check_valid_data(cluster, host):
                 'would recover from an archive and then promote itself' if observed.data.promotes_itself else 'was a primary', cluster.primary.name),
             'a standby of %s' % cluster.primary.name,
             # What somebody has restored is moved aside, and nothing else is done to it.
-            [_steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='nobody needs what was restored there')
-             if observed.data.promotes_itself else
-             _steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by')] + ([] if host.node_id in cluster.registry else [
-                _steps.playbook('add_node', repmgr_target=host.name, reason='It was removed from the cluster; when it is back, complete it by')]))
+            ([_steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='nobody needs what was restored there')]
+             if observed.data.promotes_itself else [_steps.playbook('rejoin', repmgr_target=host.name, reason='Bring it back by')])
+            + ([] if host.node_id in cluster.registry else
+               [_steps.playbook('add_node', repmgr_target=host.name, reason='It was removed from the cluster; when it is back, complete it by')]))
     elif cluster.primary is not None and observed.server.state == 'stopped':
         cluster.problem(
             'stopped_standby', host.name, 'its server is stopped', 'a running standby',
