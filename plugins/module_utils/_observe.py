@@ -454,11 +454,7 @@ def _is_single(path):
 
 def history_files(directory):
     """Names of the timeline history files in a data directory."""
-    try:
-        names = os.listdir(os.path.join(directory, 'pg_wal'))
-    except (IOError, OSError):
-        names = []
-    return [name for name in names if re.match('[0-9A-F]{8}[.]history$', name)]
+    return [name for name in listdir(os.path.join(directory, 'pg_wal')) if re.match('[0-9A-F]{8}[.]history$', name)]
 
 
 def newest_timeline(control, directory):

@@ -227,7 +227,7 @@ def conf_text(options):
 
 def stopped_at(log):
     """What the server's log says of where recovery stopped, or ''. Before PostgreSQL 13 one that does not reach its target ends at the end of the WAL."""
-    found = re.findall(r'recovery stopping (?:before|after) [^\n]*|recovery stopping [^\n]*', log)
+    found = re.findall(r'recovery stopping [^\n]*', log)
     return found[-1].strip() if found else ''
 
 

@@ -121,7 +121,7 @@ class Work:
             return '%s is not writable for %s' % (parent, pwd.getpwuid(os.geteuid()).pw_name)
         if os.path.islink(os.path.join(self.data, 'pg_wal')):
             return 'pg_wal is a link to %s' % os.path.realpath(os.path.join(self.data, 'pg_wal'))
-        if _names(os.path.join(self.data, 'pg_tblspc')):
+        if _observe.listdir(os.path.join(self.data, 'pg_tblspc')):
             return 'there are tablespaces'
         if os.path.lexists(self.directory) and not self.is_ours():
             return '%s is there, and not of a restore by this collection' % self.directory
@@ -197,7 +197,7 @@ class Work:
     def is_ours(self):
         """Whether the directory is the one that was made after the state file. Of one that is empty nobody misses anything."""
         return self.state is not None and self.state['directory'] == self.directory and (
-            self.state.get('inode') == _inode(self.directory) or os.path.isdir(self.directory) and not _names(self.directory))
+            self.state.get('inode') == _inode(self.directory) or os.path.isdir(self.directory) and not _observe.listdir(self.directory))
 
     def clear(self):
         """What an earlier restore has left, and is marked as such."""
@@ -476,14 +476,6 @@ def _write(path, text):
         os.fsync(handle.fileno())
     os.rename(path + '.new', path)
     _sync(os.path.dirname(path))
-
-
-def _names(directory):
-    """What is in a directory; nothing where there is none, as beside a clone that was ended."""
-    try:
-        return os.listdir(directory)
-    except (IOError, OSError):
-        return []
 
 
 def _inode(path):
