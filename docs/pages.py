@@ -5,7 +5,7 @@
 """The pages that are rendered from the code: pages.py DIRECTORY
 
 DIRECTORY is a copy of docs/. Into it go `generated/rules.md` (the table of `_plan.py`), `generated/problems.md` (every problem that
-`_verdict.py` can find), `variables.md` (roles/common/meta/argument_specs.yml, in the order and under the headings of its defaults) and
+`_problems_*.py` can find), `variables.md` (roles/common/meta/argument_specs.yml, in the order and under the headings of its defaults) and
 `playbooks/NAME.md` for every playbook: its header comment, what is written by hand in docs/playbooks/NAME.md, and its tasks. And, by imports.py,
 `generated/imports.svg` and `generated/imports.md`: which Python file imports which.
 Each function here returns the text of a page as MyST Markdown.
@@ -80,9 +80,20 @@ def rule_row(rule):
 
 # -- the problems that status prints
 
+def problem_files():
+    """The sources that report problems: most are plugins/module_utils/_problems_*.py."""
+    sources = [path.read_text() for path in sorted(ROOT.joinpath("plugins", "module_utils").glob("_*.py"))]
+    return [source for source in sources if "cluster.problem(" in source]
+
+
 def problems():
-    """Every cluster.problem(...) of plugins/module_utils/_verdict.py: code, what is seen, whether it stops a run, what to type."""
-    tree = ast.parse(ROOT.joinpath("plugins", "module_utils", "_verdict.py").read_text())
+    """Every cluster.problem(...) of the collection: code, what is seen, whether it stops a run, what to type."""
+    found = [row for source in problem_files() for row in problems_of(ast.parse(source))]
+    return "\n".join(table(("code", "what is seen", "stops a run", "what to do"), list(dict.fromkeys(found))) + [""])
+
+
+def problems_of(tree):
+    """The rows of one file, in its order."""
     assigned = [(node.targets[0].id, node.value) for node in ast.walk(tree)
                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
     names = [name for name, value in assigned]
@@ -101,7 +112,7 @@ def problems():
         row = ("`%s`" % wording(values["code"], constants), wording(values["seen"], constants), stops,
                suggestion(values.get("steps"), constants))
         found.setdefault(row, node.lineno)
-    return "\n".join(table(("code", "what is seen", "stops a run", "what to do"), sorted(found, key=found.get)) + [""])
+    return sorted(found, key=found.get)
 
 
 def suggestion(node, constants):

@@ -14,8 +14,8 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources, _status, _steps
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _upgrade, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _upgrade, _verdict, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -119,7 +119,7 @@ def cluster_verdict(hosts):
 
 
 def deploy_problems(hosts):
-    return _verdict.deploy_problems(_verdict.hosts_from(_listed(hosts, 'deploy_problems')))
+    return _problems_deploy.deploy_problems(_verdict.hosts_from(_listed(hosts, 'deploy_problems')))
 
 
 def pgdg_plan(host):

@@ -12,7 +12,7 @@ __metaclass__ = type
 import json
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _steps, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _problems_access, _problems_servers, _steps, _topology, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
@@ -97,8 +97,8 @@ def _view(name, hosts):
 def _runs(hosts):
     """The runs of playbooks that are at work, as far as they change anything."""
     return [{'run': run, 'playbook': others[0]['playbook'], 'user': others[0]['user'], 'controller': others[0]['controller'], 'nodes': names,
-             'for_seconds': max(other['for_seconds'] for other in others), 'text': _verdict.run_in_words(others)}
-            for run, names, others in _verdict.other_runs([host for host in hosts if _seen(host)], 'seen')]
+             'for_seconds': max(other['for_seconds'] for other in others), 'text': _problems_servers.run_in_words(others)}
+            for run, names, others in _problems_servers.other_runs([host for host in hosts if _seen(host)], 'seen')]
 
 
 def _unit(found):
@@ -127,7 +127,7 @@ def _node(cluster, host):
     guard = observed.guard
     node.update(
         pause=observed.pause, version=server.version, disks=observed.disks or [],
-        certificate_days=_verdict.certificate_days(observed.tls), guard_stopped=_verdict.guard_stop(host),
+        certificate_days=_problems_access.certificate_days(observed.tls), guard_stopped=_problems_servers.guard_stop(host),
         guard=_unit(guard), fuse=_fuse((guard or {}).get('fuse')))
     if server.state != 'running':
         node['timeline'] = None if cluster.is_witness(host) else observed.data.timeline

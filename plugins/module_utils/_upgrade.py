@@ -11,7 +11,7 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_repmgrd, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
 # apt-get --simulate: "Inst NAME [INSTALLED] (NEWER FROM ...)". yum check-update: "NAME.ARCHITECTURE NEWER FROM", a long name on a line of its own.
@@ -35,7 +35,7 @@ def upgrade_plan(hosts, answer, newer):
     The primary comes first, because the standbys replicate its extension: a newer repmgrd would not start beside the older extension, while a running
     older repmgrd keeps working with the newer one. A witness has its own extension.
     """
-    mended = [problem for problem in answer['problems'] if problem['code'] in _verdict.OTHER_VERSIONS]
+    mended = [problem for problem in answer['problems'] if problem['code'] in _problems_repmgrd.OTHER_VERSIONS]
     versions = dict((name, newer_repmgr(text)) for name, text in newer.items())
     order = []
     if answer['primary'] and (mended or any(versions.values())):
@@ -56,5 +56,5 @@ def _refusal(hosts, order, versions):
         wanted = max(versions.get(host.name) or (), _repmgr.parse_version(host.observed.repmgr_version if host.observed is not None else ''))[:2]
         if host.name in order and extension and wanted and _repmgr.needs_restart(*sorted([extension, wanted])):
             return message(host.name, 'would be upgraded to repmgr %d.%d, and the extension in its database is %d.%d' % (wanted + extension),
-                           'versions without a change of repmgr.so between them', _verdict.RESTART_BETWEEN)
+                           'versions without a change of repmgr.so between them', _problems_repmgrd.RESTART_BETWEEN)
     return ''

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _tls, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _problems_access, _tls, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 
@@ -105,7 +105,7 @@ def samples(observed, verdict):
         add('repmgr_guard_fuse_running', (observed.guard.get('fuse') or {}).get('running'))
     if observed.tls:
         add('repmgr_certificate_valid', not observed.tls.get('error'))
-        days = _verdict.certificate_days(observed.tls)
+        days = _problems_access.certificate_days(observed.tls)
         add('repmgr_certificate_remaining_seconds', None if days is None else days * 86400)
     if not server.sql:
         return found

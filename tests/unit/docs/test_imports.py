@@ -26,7 +26,7 @@ UTILS = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
 
 
 def test_the_graph_is_there():
-    assert {'_conninfo', '_state', '_votes'} <= EDGES['_verdict'] and EDGES['guard/guard'] == set()
+    assert {'_cluster', '_readiness', '_state'} <= EDGES['_verdict'] and EDGES['guard/guard'] == set()
     assert len(EDGES) > 45 and sum(len(found) for found in EDGES.values()) > 120
 
 

@@ -9,12 +9,13 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import ast
+import glob
 import os
 import sys
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _removal, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _problems_repmgrd, _removal, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'plugins', 'module_utils'))
@@ -39,23 +40,31 @@ BY_HAND = {'no_majority': 'Bring the missing hosts back.', 'changed_password': '
 
 # -- what the problems say
 
+def sources():
+    """The sources that report problems."""
+    texts = []
+    for path in sorted(glob.glob(os.path.join(os.path.dirname(_verdict.__file__), '_*.py'))):
+        with open(path) as handle:
+            texts.append(handle.read())
+    return [text for text in texts if 'cluster.problem(' in text]
+
+
 def problems():
-    """{code: (whether it may stop a run, [(playbook, arguments)])} of every cluster.problem() in _verdict.py."""
-    with open(_verdict.__file__.replace('.pyc', '.py')) as handle:
-        tree = ast.parse(handle.read())
-    assigned = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            assigned.setdefault(node.targets[0].id, []).append(node.value)
+    """{code: (whether it may stop a run, [(playbook, arguments)])} of every cluster.problem()."""
     found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == 'problem':
-            values = dict(zip(('code', 'node', 'seen', 'expected', 'steps'), node.args))
-            values.update((keyword.arg, keyword.value) for keyword in node.keywords)
-            stop = values.get('stop', ast.Constant(True))
-            stops, cures = found.setdefault(values['code'].value, ([], []))
-            stops.append(not isinstance(stop, ast.Constant) or stop.value)
-            cures += list(named(values.get('steps'), assigned))
+    for tree in [ast.parse(text) for text in sources()]:
+        assigned = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                assigned.setdefault(node.targets[0].id, []).append(node.value)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == 'problem':
+                values = dict(zip(('code', 'node', 'seen', 'expected', 'steps'), node.args))
+                values.update((keyword.arg, keyword.value) for keyword in node.keywords)
+                stop = values.get('stop', ast.Constant(True))
+                stops, cures = found.setdefault(values['code'].value, ([], []))
+                stops.append(not isinstance(stop, ast.Constant) or stop.value)
+                cures += list(named(values.get('steps'), assigned))
     return {code: (any(stops), cures) for code, (stops, cures) in found.items()}
 
 
@@ -116,7 +125,7 @@ class Books:
         if stops and not {'* ' + code, at + ' ' + code} & set(self.tolerated(playbook, arguments)):
             return False
         # Repmgr and its extension are brought together first, whatever else is wrong.
-        if self.whole(playbook) is None or mends in _verdict.OTHER_VERSIONS:
+        if self.whole(playbook) is None or mends in _problems_repmgrd.OTHER_VERSIONS:
             return True
         return code in self.whole(playbook) or code == mends
 
@@ -183,8 +192,7 @@ def test_no_two_problems_name_each_others_playbook(books):
     assert 'stopped_ex_primary' in graph['login_failed'] and len(graph) > 20
     left = circles(graph)
     assert left == {}, {code: sorted(others) for code, others in left.items()}
-    with open(_verdict.__file__.replace('.pyc', '.py')) as handle:
-        text = handle.read()
+    text = ''.join(sources())
     assert all(words in text for words in BY_HAND.values())
 
 
@@ -245,7 +253,7 @@ def refused_by(books, hosts, answer, step):
         if problem['stop'] and not {'* ' + problem['code'], problem['node'] + ' ' + problem['code']} & set(tolerated):
             return problem
     whole = books.whole(playbook)
-    if whole is None or playbook == 'minor_upgrade' and any(problem['code'] in _verdict.OTHER_VERSIONS for problem in answer['problems']):
+    if whole is None or playbook == 'minor_upgrade' and any(problem['code'] in _problems_repmgrd.OTHER_VERSIONS for problem in answer['problems']):
         return None
     return ([problem for problem in answer['problems'] if problem['code'] not in whole] or [None])[0]
 

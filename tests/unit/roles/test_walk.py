@@ -24,7 +24,7 @@ import sys
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_servers, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node as Row
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
@@ -244,7 +244,7 @@ def test_a_dead_end_is_found(playbooks, monkeypatch):
     primary.server, primary.repmgrd, primary.data, primary.mark = 'stopped', False, 'missing', {'code': 'isolated', 'peers': ['b', 'c'], 'since': 1}
     again = world.copy()
     assert Walk(playbooks, world, random.Random(1)).go() > 0 and len(world.writers()) == 1
-    monkeypatch.setattr(_verdict, 'guard_stop', lambda host: (host.observed.guard or {}).get('stopped'))
+    monkeypatch.setattr(_problems_servers, 'guard_stop', lambda host: (host.observed.guard or {}).get('stopped'))
     assert stuck(playbooks, again) == 'a dead end'
 
 

@@ -14,7 +14,8 @@ __metaclass__ = type
 
 import copy
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _failover, _leave, _plan, _rejoin, _removal, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _failover, _leave, _plan, _problems_deploy, _problems_repmgrd, _rejoin, _removal
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node as Row, message
 
 from walk_world import attach
@@ -79,7 +80,7 @@ class Playbooks(object):
         """roles/common/tasks/decide.yml"""
         hosts, answer = world.judge()
         tolerated = self._tolerated(playbook, arguments or {}, world.listed, removal)
-        more = _verdict.deploy_problems(hosts) if deploys else []
+        more = _problems_deploy.deploy_problems(hosts) if deploys else []
         for problem in more + answer['problems']:
             if problem['stop'] and not {'* ' + problem['code'], problem['node'] + ' ' + problem['code'], problem['node'] + ' *'} & set(tolerated):
                 raise Stopped(problem['message'], problem['steps'], problem)
@@ -382,7 +383,7 @@ class Playbooks(object):
 
     def _minor_upgrade(self, world):
         dummy, answer = self._decide(world, 'minor_upgrade')
-        mended = any(problem['code'] in _verdict.OTHER_VERSIONS for problem in answer['problems'])
+        mended = any(problem['code'] in _problems_repmgrd.OTHER_VERSIONS for problem in answer['problems'])
         if answer['primary'] is None:
             raise Stopped('expected a healthy cluster', STATUS)
         if not mended:

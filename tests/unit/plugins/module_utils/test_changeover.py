@@ -11,7 +11,7 @@ __metaclass__ = type
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover, _problems_deploy, _verdict
 
 MANAGED, PROVIDED = _changeover.MANAGED_ROOT, '/etc/ssl/own/root.crt'
 FULL = 'sslmode=verify-full sslrootcert='
@@ -131,7 +131,7 @@ def refused(found, unreachable=()):
     for record in found:
         if record['name'] in unreachable:
             record.update(observed=None, unreachable=True)
-    problems = _verdict.deploy_problems(_verdict.hosts_from(found))
+    problems = _problems_deploy.deploy_problems(_verdict.hosts_from(found))
     assert all(problem['stop'] for problem in problems)
     return [problem['code'] for problem in problems], ' '.join(problem['message'] for problem in problems)
 

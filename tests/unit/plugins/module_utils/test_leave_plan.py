@@ -10,7 +10,7 @@ __metaclass__ = type
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _leave, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _leave, _problems_replication, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
 
 NUMBERS = {'a': 1, 'b': 2, 'c': 3, 'w': 4}
@@ -109,7 +109,7 @@ def test_a_pause_of_somebody_else_is_his(by):
 
 @pytest.mark.parametrize('code', ['backup_repository', 'backup_stanza', 'backup_missing', 'backup_old', 'archive_failing'])
 def test_backups_are_no_obstacle(monkeypatch, code):
-    monkeypatch.setattr(_verdict._backup, 'problems', lambda found: [(code, 'x', 'y')])
+    monkeypatch.setattr(_problems_replication._backup, 'problems', lambda found: [(code, 'x', 'y')])
     assert plan({'a': {'backup': {'code': 0}}})['refuse'] == []
 
 

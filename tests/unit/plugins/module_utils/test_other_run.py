@@ -11,7 +11,7 @@ __metaclass__ = type
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _removal, _status, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _problems_deploy, _removal, _status, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._run_lock import _NOBODY
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
 
@@ -85,7 +85,7 @@ def test_no_playbook_goes_on():
     hosts = _verdict.hosts_from([record(1), refuses(2)])
     assert _failover.failover_plan(hosts, _verdict.verdict(hosts), dead='db1')['refuse'].endswith(END)
     assert _removal.removal_plan(records, 'db2')['tolerated'] == []
-    assert _verdict.deploy_problems(_verdict.hosts_from(records)) == []
+    assert _problems_deploy.deploy_problems(_verdict.hosts_from(records)) == []
 
 
 def test_status_tells_and_minds_nothing():

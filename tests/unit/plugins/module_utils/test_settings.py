@@ -9,7 +9,7 @@ __metaclass__ = type
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_deploy, _settings
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Host, Observed, Server
 
 CERTIFICATE, KEY = '/etc/pgfleet/tls/server.crt', '/etc/pgfleet/tls/server.key'
@@ -252,7 +252,7 @@ def test_the_refusal():
     """Said once for all hosts that have the same, with both values and the variable."""
     hosts = [node('a', {'wal_sender_timeout': '0'}), node('b', {'wal_sender_timeout': '0'}, 'standby'),
              node('c', {'ssl_cert_file': '/own.crt'}, 'standby')]
-    found = _verdict.deploy_problems(hosts)
+    found = _problems_deploy.deploy_problems(hosts)
     assert [(problem['code'], problem['nodes'], problem['stop']) for problem in found] == [
         ('replaced_setting', ['c'], True), ('replaced_setting', ['a', 'b'], True)]
     assert found[1]['message'] == (

@@ -13,7 +13,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _sources, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _problems_deploy, _sources, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Observed
 
 WIKI = 'deb [signed-by=/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc] https://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n'
@@ -219,7 +219,7 @@ def test_a_source_that_lacks_something_is_refused_before_any_change(tmpdir, file
     sources = read(tmpdir, files, keys)
     values = dict(host(sources).to_dict(), node_id=1, cluster='c', initial_role='primary')
     values['observed'] = Observed.from_dict(values['observed'])
-    problem, = _verdict.deploy_problems(_verdict.hosts_from([values]))
+    problem, = _problems_deploy.deploy_problems(_verdict.hosts_from([values]))
     assert (problem['code'], problem['stop'], problem['node']) == ('unusable_source', True, 'db1')
     assert seen in problem['seen'] and problem['expected'] == expected and step in problem['message'], problem
 

@@ -11,7 +11,7 @@ import random
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_access, _problems_deploy, _steps, _topology, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
 
 ID = '7000000000000000001'
@@ -810,7 +810,7 @@ def test_the_authority_is_renewed_by_another_playbook(days, seen):
     (None, None), ({}, None), ({'days': 5}, 5), ({'days': 5, 'authority_days': 9}, 5), ({'days': 9, 'authority_days': 5}, 5),
     ({'days': None, 'authority_days': 9}, None)])
 def test_how_long_a_certificate_is_accepted(tls, days):
-    assert _verdict.certificate_days(tls) == days
+    assert _problems_access.certificate_days(tls) == days
 
 
 def test_a_managed_certificate_that_is_not_made_yet_is_no_problem():
@@ -899,7 +899,7 @@ def test_a_registered_primary_that_is_not_in_the_inventory():
 
 def deploy_problems(hosts):
     """Without those that only stop other playbooks than site: these hosts are registered by their names. test_changeover.py is about them."""
-    return [problem for problem in _verdict.deploy_problems(_verdict.hosts_from(hosts)) if not problem['code'].startswith('pending_')]
+    return [problem for problem in _problems_deploy.deploy_problems(_verdict.hosts_from(hosts)) if not problem['code'].startswith('pending_')]
 
 
 def deploying(changes, registered='host=a user=repmgr dbname=repmgr', running_port='5432', **observations):
@@ -949,7 +949,7 @@ def test_a_server_that_reads_another_pg_hba_conf():
     hosts = healthy()
     hosts[1]['observed']['hba'] = {'file': '/etc/postgresql/15/main/pg_hba.conf', 'other': '/srv/hba.conf'}
     hosts[2]['observed']['hba'] = {'file': '/etc/postgresql/15/main/pg_hba.conf', 'other': None}
-    found = [problem for problem in _verdict.deploy_problems(_verdict.hosts_from(hosts)) if problem['code'] == 'other_hba_file']
+    found = [problem for problem in _problems_deploy.deploy_problems(_verdict.hosts_from(hosts)) if problem['code'] == 'other_hba_file']
     assert [(problem['node'], problem['stop']) for problem in found] == [('b', True)]
     assert 'its server reads /srv/hba.conf, not /etc/postgresql/15/main/pg_hba.conf; expected' in found[0]['message']
 

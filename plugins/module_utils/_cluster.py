@@ -1,0 +1,177 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: the hosts of one cluster as they were observed: which metadata count, which host is primary, and the problems found so far."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Problem, plain
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
+
+
+class Cluster:
+    """The hosts of one cluster and what was concluded so far."""
+
+    def __init__(self, hosts):
+        self.hosts = hosts
+        self.problems = []
+        self.seen = [host for host in hosts if host.observed is not None and not host.unreachable]
+        self.registry = {}
+        self.primary = None
+        self.exists = False
+        self.system_identifier = None
+
+    def problem(self, code, node, seen, expected, steps='', stop=True):
+        nodes = node if isinstance(node, list) else [node]
+        self.problems.append(Problem(code=code, node=', '.join(nodes), nodes=nodes, seen=seen, expected=expected, steps=_steps.listed(steps), stop=stop))
+
+    def has_at(self, host, code):
+        return any(problem.code == code and host.name in problem.nodes for problem in self.problems)
+
+    def has(self, *codes):
+        return any(problem.code in codes for problem in self.problems)
+
+    def is_witness(self, host):
+        row = self.registry.get(host.node_id)
+        if row is not None and row.node_name == host.node_name:
+            return row.type == 'witness'
+        return host.initial_role == 'witness'
+
+    @property
+    def data_hosts(self):
+        return [host for host in self.seen if not self.is_witness(host)]
+
+    @property
+    def unlisted(self):
+        """Registered nodes that no host of the inventory is.
+
+        One with the id or the name of a host is the subject of id_taken or name_taken, one that a host's repmgr.conf names that of
+        config_of_other_node, and metadata without any host of this cluster are foreign_metadata.
+        """
+        ours = set((host.node_id, host.node_name) for host in self.hosts)
+        rows = [row for dummy, row in sorted(self.registry.items())]
+        if not any((row.node_id, row.node_name) in ours for row in rows):
+            return []
+        ids = set(host.node_id for host in self.hosts) | set((host.observed.config or {}).get('node_id') for host in self.seen)
+        names = set(host.node_name for host in self.hosts)
+        return [row for row in rows if row.node_id not in ids and row.node_name not in names]
+
+
+def rows(host):
+    return host.observed.nodes or []
+
+
+def running(host):
+    return host.observed.server.state == 'running'
+
+
+def _writable(host):
+    return running(host) and host.observed.server.in_recovery is False
+
+
+def _recovering(host):
+    observed = host.observed
+    return bool(running(host) and observed.server.in_recovery) or bool(
+        observed.data.state == 'valid' and observed.data.standby_signal)
+
+
+def _was_node(host):
+    """A stopped server that ran as this node. Nobody may be left who remembers its cluster; it is one all the same."""
+    observed = host.observed
+    return bool(observed.server.state == 'stopped' and observed.data.state == 'valid' and observed.data.started
+                and host.node_id is not None and (observed.config or {}).get('node_id') == host.node_id)
+
+
+def identifier(host):
+    return host.observed.system_identifier
+
+
+def find_registry(cluster):
+    """The metadata that count."""
+    having = [host for host in cluster.seen if rows(host)]
+    if having:
+        found = max(having, key=lambda host: trust(host.initial_role == 'witness', _writable(host), host.observed.server.timeline))
+        cluster.registry = dict((row.node_id, row) for row in rows(found))
+    cluster.exists = bool(having) or any(
+        _recovering(host) or _was_node(host) for host in cluster.seen if host.initial_role != 'witness')
+
+
+def find_primary(cluster):
+    writable = [host for host in cluster.data_hosts if _writable(host)]
+    if not cluster.exists:
+        # A server that is there before the cluster is: on the host that shall be primary it is adopted.
+        initial = [host for host in cluster.hosts if host.initial_role == 'primary']
+        if len(initial) == 1 and initial[0] in writable:
+            cluster.primary = initial[0]
+        if len(initial) == 1 and initial[0] in cluster.seen:
+            cluster.system_identifier = identifier(initial[0])
+        return
+    registered = [host for host in writable if cluster.registry.get(host.node_id) is not None
+                  and cluster.registry[host.node_id].node_name == host.node_name]
+    known = set(identifier(host) for host in cluster.data_hosts if _recovering(host) and identifier(host))
+    claimants = registered or [host for host in writable if identifier(host) in known]
+    if claimants:
+        # A host whose data were replaced by a foreign cluster is no claimant: no other node shares its identifier, and its own
+        # metadata do not know it.
+        of_cluster = [host for host in claimants if identifier(host) in known] or [
+            host for host in claimants if any(row.node_id == host.node_id for row in rows(host)) or not (known or _differs(cluster, host))]
+        # A writable server with the cluster's data counts, registered or not.
+        identifiers = set(identifier(host) for host in of_cluster)
+        claimants = [host for host in writable if host in of_cluster or identifier(host) in identifiers]
+        identifiers = identifiers or known
+        cluster.system_identifier = sorted('%s' % item for item in identifiers)[0] if len(identifiers) == 1 else None
+    elif known:
+        cluster.system_identifier = sorted(known)[0] if len(known) == 1 else None
+    else:
+        stopped = set(identifier(host) for host in cluster.data_hosts
+                      if host.node_id in cluster.registry and identifier(host))
+        cluster.system_identifier = sorted(stopped)[0] if len(stopped) == 1 else None
+    if len(claimants) == 1:
+        cluster.primary = claimants[0]
+    elif len(claimants) > 1:
+        names = [host.name for host in claimants]
+        for host in claimants:
+            server = host.observed.server
+            others = ', '.join(name for name in names if name != host.name)
+            cluster.problem(
+                'split_brain', host.name,
+                'runs as primary on timeline %s at %s, and so does %s' % (server.timeline, server.current_lsn, others),
+                'one primary',
+                ['Find out which one holds the data to keep, and stop the server of every other.',
+                 _steps.playbook('rejoin', repmgr_target=None, reason='Bring each of those back by')])
+
+
+def _differs(cluster, host):
+    """Whether this one is registered as something else than the primary, and another registered node, such as a primary that is stopped, has other data."""
+    row = cluster.registry.get(host.node_id)
+    return not (row is not None and row.type == 'primary' and row.active) and any(
+        other is not host and other.node_id in cluster.registry and other.observed.data.state == 'valid' and identifier(other) != identifier(host)
+        for other in cluster.data_hosts)
+
+
+def pattern(names):
+    """For ansible, in a shell."""
+    return _steps.quoted(':'.join(names))
+
+
+def repmgrd_state(host):
+    """down, unknown, paused or running"""
+    repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
+    if repmgrd.get('running') is False:
+        return 'down'
+    if repmgrd.get('running') is None:
+        return 'unknown'
+    return 'paused' if repmgrd.get('paused') else 'running'
+
+
+def streams(host):
+    return (host.observed.receiver or {}).get('status') == 'streaming' and host.observed.server.in_recovery is True
+
+
+def problem_dict(problem):
+    return dict(plain(problem), message=problem.message, command=problem.command)

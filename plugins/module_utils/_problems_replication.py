@@ -1,0 +1,129 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PURE: problems with replication: standbys, witnesses, slots, and the repository of backups."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _cluster, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position, says_received
+
+_MAX_RETAINED = 1024 * 1024 * 1024
+
+
+def check_replication(cluster):
+    primary = cluster.primary
+    if primary is None:
+        return
+    server = primary.observed.server
+    for host in cluster.data_hosts:
+        observed = host.observed
+        if host is primary or not (_cluster.running(host) and observed.server.sql and observed.server.in_recovery):
+            continue
+        receiver = observed.receiver or {}
+        if receiver.get('status') != 'streaming' and _wal_removed(host, primary):
+            holders = [other.name for other in cluster.data_hosts if other is not host and _cluster.streams(other) and not _wal_removed(host, other)]
+            cluster.problem(
+                'wal_removed', host.name, 'cannot stream: it needs WAL from %s on, which primary %s has removed%s' % (
+                    lsn(_received(host)), primary.name, ' and %s still has' % ', '.join(holders) if holders else ''),
+                'the WAL that it needs on a node that it can stream from',
+                _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone'), stop=False)
+        elif receiver.get('status') != 'streaming':
+            cluster.problem(
+                'not_streaming', host.name, 'is not streaming (%s)' % (receiver.get('status') or 'no WAL receiver'),
+                'streaming from its upstream', ['Look at its log.', _steps.playbook('site')], stop=False)
+        elif server.timeline and observed.server.timeline and observed.server.timeline < server.timeline:
+            cluster.problem(
+                'old_timeline', host.name, 'is on timeline %s, the primary on %s' % (observed.server.timeline, server.timeline),
+                'timeline %s' % server.timeline, _steps.playbook('rejoin', repmgr_target=host.name), stop=False)
+    _check_slots(cluster)
+    row = None
+    for host in cluster.seen:
+        row = cluster.registry.get(host.node_id)
+        if row is not None and row.type == 'witness' and row.upstream_node_id != primary.node_id and (
+                cluster.registry.get(primary.node_id) is not None):
+            cluster.problem(
+                'witness_upstream', host.name, 'watches node %s, while %s is the primary' % (row.upstream_node_id, primary.name),
+                'node %s' % primary.node_id, _steps.playbook('site'), stop=False)
+        if cluster.is_witness(host) and not _cluster.running(host):
+            _check_witness_down(cluster, host)
+
+
+def _check_witness_down(cluster, host):
+    data = host.observed.data
+    if data.state in ('missing', 'empty') and host.observed.config:
+        cluster.problem(
+            'witness_down', host.name, 'the server of the witness is %s, and its data directory %s is %s' % (host.observed.server.state, data.path, data.state),
+            # pg_createcluster of Debian makes none where the configuration of one is left.
+            'a running server', [
+                'Mount the file system of its data, and start its server.',
+                'Where they are lost, a new server is as good, because a witness only has copies: on Debian, move its configuration directory away.',
+                _steps.playbook('site', reason='Then type')], stop=False)
+    else:
+        cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
+                        'a running server', [
+                            'systemd starts one that has died, five times in two minutes.',
+                            _steps.start(host.name, host.observed.config) or _steps.playbook('site')], stop=False)
+
+
+def _received(host):
+    """Up to where a standby has its WAL, in bytes, or None."""
+    known = [place for place in (position(host.observed.server.received_lsn), position(host.observed.server.replayed_lsn)) if place is not None]
+    return max(known) if known else None
+
+
+def _wal_removed(standby, upstream):
+    """Whether the upstream has no longer what the standby needs next. One with an archive gets it from there."""
+    observed = standby.observed
+    archive = (observed.server.settings or {}).get('restore_command') or (observed.config or {}).get('restore_command')
+    received, oldest = _received(standby), upstream.observed.server.oldest_wal
+    if not says_received(observed.server):
+        return False
+    return not archive and received is not None and oldest is not None and received < oldest
+
+
+def _check_slots(cluster):
+    """The nodes' own slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams.
+
+    A slot of a backup program or a subscriber is for its owner to judge.
+    """
+    streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
+        host.node_id == row.node_id and (host is cluster.primary or _cluster.streams(host)) for host in cluster.data_hosts))
+    members = dict((_repmgr.slot_name(other.node_id), other.name) for other in cluster.hosts)
+    witnesses = [_repmgr.slot_name(other.node_id) for other in cluster.hosts if cluster.is_witness(other)]
+    for host in cluster.data_hosts:
+        advanced = streaming if (host.observed.guard or {}).get('running') else ()
+        for slot in host.observed.slots or []:
+            name = slot.get('slot_name') or ''
+            if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and name not in advanced and _repmgr.is_slot_of_a_node(name):
+                # A witness never streams: what kept its WAL was another node.
+                gone = name in members and name not in streaming and name not in witnesses
+                cluster.problem(
+                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (name, slot.get('retained_bytes') // 1048576),
+                    'no WAL kept for a node that is gone',
+                    _steps.playbook('remove_node', repmgr_target=members[name], only_if='%s is gone for good' % members[name]) if gone else _steps.shell(
+                        'psql -c "select pg_drop_replication_slot(\'%s\')"' % name, host=host.name,
+                        only_if='%s does not stream from it' % members[name] if name in members else 'its node is gone for good'),
+                    stop=False)
+
+
+def check_backup(cluster):
+    """What the repository is to the cluster, by the primary, and what archiving is to the primary. None of it is a reason to touch no node."""
+    primary = cluster.primary
+    for code, seen, expected in _backup.problems(primary.observed.backup) if primary is not None and primary.observed.backup else []:
+        if code == 'backup_repository':
+            cluster.problem('backup_repository', primary.name, seen, expected, [
+                'Look at its host and its disk. WAL waits on the primary until then, and commits do not.'], stop=False)
+        elif code == 'backup_stanza':
+            cluster.problem('backup_stanza', primary.name, seen, expected, _steps.playbook('site'), stop=False)
+        elif code == 'backup_missing':
+            cluster.problem('backup_missing', primary.name, seen, expected, _steps.playbook('backup', repmgr_backup_type='full'), stop=False)
+        elif code == 'backup_old':
+            cluster.problem('backup_old', primary.name, seen, expected, _steps.playbook('backup'), stop=False)
+        elif code == 'archive_failing':
+            cluster.problem('archive_failing', primary.name, seen, expected, [
+                'What it says is in the log of PostgreSQL and in /var/log/pgbackrest.'], stop=False)
