@@ -137,7 +137,7 @@ import time
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe_sql, _view
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import STATEMENTS
@@ -241,8 +241,8 @@ def ask(values, timeout):
         return Answer(values, error=said(exc, values))
     if not tags.get('server'):
         return Answer(values, error=errors[0] if errors else 'the server answered with nothing')
-    observed = Observed(repmgr=_observe.no_repmgr())
-    _observe.take_sql(observed, tags, values.get('dbname') or values.get('user'))
+    observed = Observed(repmgr=_observe_sql.no_repmgr())
+    _observe_sql.take_sql(observed, tags, values.get('dbname') or values.get('user'))
     return Answer(values, observed, tags, errors[0] if errors else '')
 
 
@@ -364,7 +364,7 @@ def facts_of(row, answer, rows, primary):
         facts.update(state='detached', error='it receives nothing')
     facts.update(
         lag_bytes=behind(primary.position if primary else None, answer.position), lag_seconds=server.lag_seconds,
-        replay_paused=server.replay_paused, streams_from=names.get(_observe.sender_node_id(observed, rows)[0]))
+        replay_paused=server.replay_paused, streams_from=names.get(_view.sender_node_id(observed, rows)[0]))
     return facts
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _progress, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _data_directory, _place, _postmaster, _processes, _progress, _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 
@@ -187,7 +187,7 @@ def kept_copies(context):
     source = os.path.realpath(context.place.data_directory)
     folder, name = os.path.split(source)
     found = []
-    for entry in sorted(_observe.listdir(folder)):
+    for entry in sorted(_place.listdir(folder)):
         path = os.path.join(folder, entry)
         if entry.startswith(name) and _KEPT.sub('', entry[len(name):]) == '' and entry != name and os.path.isdir(path):
             links = [os.path.join(path, 'pg_wal')] + _links(path)
@@ -207,7 +207,7 @@ def _kept_text(copies):
 def _links(data_directory):
     """The links to its tablespaces. An in-place tablespace (used to test PostgreSQL itself) is a directory and moves with the data directory."""
     folder = os.path.join(data_directory, 'pg_tblspc')
-    return [path for path in [os.path.join(folder, name) for name in sorted(_observe.listdir(folder))] if os.path.islink(path)]
+    return [path for path in [os.path.join(folder, name) for name in sorted(_place.listdir(folder))] if os.path.islink(path)]
 
 
 def _mount_of(path):
@@ -298,7 +298,7 @@ def _tablespaces(context, source):
     pg_basebackup requires them to be empty when it starts, so anything in them was written by that clone.
     """
     found = {}
-    if context.data_state == 'partial' and _observe.read_marker(_observe.marker_path(context.place.data_directory, context.place.user)) is not None:
+    if context.data_state == 'partial' and _data_directory.read_marker(_data_directory.marker_path(context.place.data_directory, context.place.user)) is not None:
         for space in context.psql.sizes(context.clone_conninfo) or []:
             if os.path.isabs(space['location']):
                 found[os.path.realpath(space['location'])] = None
@@ -331,13 +331,13 @@ def _move_aside(context):
 
 
 def _clone(context):
-    marker = _observe.marker_path(context.place.data_directory, context.place.user)
+    marker = _data_directory.marker_path(context.place.data_directory, context.place.user)
     if marker is None:
         raise ApplyError('clone', 'there is no user %s' % context.place.user)
     directory = os.path.dirname(marker)
     if not os.path.isdir(directory):
         os.mkdir(directory, 0o700)
-    content = _observe.process_identity()
+    content = _processes.process_identity()
     content['source'] = redacted(context.clone_conninfo)
     content['begun'] = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
     _write(marker, json.dumps(content))
@@ -352,7 +352,7 @@ def forget_clone(place):
     """Remove the marker of a clone that somebody finished by hand. Otherwise an empty mount point, on a day when the data directory is not mounted, would
     be taken for an unfinished clone.
     """
-    marker = _observe.marker_path(place.data_directory, place.user)
+    marker = _data_directory.marker_path(place.data_directory, place.user)
     if marker is not None and os.path.exists(marker):
         os.unlink(marker)
 
@@ -365,7 +365,7 @@ def _cloned_for(context):
 
 
 def _progress_path(context):
-    return os.path.join(os.path.dirname(_observe.marker_path(context.place.data_directory, context.place.user)),
+    return os.path.join(os.path.dirname(_data_directory.marker_path(context.place.data_directory, context.place.user)),
                         os.path.basename(_progress.PROGRESS_FILE))
 
 
@@ -518,7 +518,7 @@ def _set_primary_conninfo(context, action):
 
 def own_timeline(context):
     """The newest timeline in the data directory."""
-    return _observe.newest_timeline(_control_data(context), context.place.data_directory)
+    return _data_directory.newest_timeline(_control_data(context), context.place.data_directory)
 
 
 def _refuse_an_older_timeline(context, actions):
@@ -547,7 +547,7 @@ def _prepare_rewind(context):
     data, bin_dir = context.place.data_directory, context.place.bin_dir
     put_signals_back(data)
     signals = _signals(data)
-    standby = _observe.is_standby(data)
+    standby = _data_directory.is_standby(data)
     if standby:
         if _control_data(context).get('Database cluster state') == 'in archive recovery':
             # The standby was killed. After a start and a clean stop its control file says how far it had replayed.
@@ -574,12 +574,12 @@ def _prepare_rewind(context):
         # pg_rewind and repmgr do the same, but do not find the configuration.
         with _Aside(signals):
             context.runner.run([server, '--single', '-F', '-D', data] + options + ['template1'], stdin='', timeout=context.clone_timeout,
-                               env=_observe.without_stale_pid(data))
+                               env=_postmaster.without_stale_pid(data))
     if version < 13 or (options and version < 14):
         return True
     if not context.runner.run([server, '-D', data] + options + ['-C', 'restore_command'], accept=None).stdout.strip():
         return True
-    program = os.path.join(os.path.dirname(_observe.marker_path(data, context.place.user)), 'pg_rewind')
+    program = os.path.join(os.path.dirname(_data_directory.marker_path(data, context.place.user)), 'pg_rewind')
     words = [os.path.join(bin_dir, 'pg_rewind'), '--restore-target-wal'] + (['--config-file=' + elsewhere] if options else [])
     _write(program, '#!/bin/sh\nexec %s "$@"\n' % ' '.join("'%s'" % word.replace("'", "'\\''") for word in words))
     os.chmod(program, 0o700)
@@ -588,7 +588,7 @@ def _prepare_rewind(context):
 
 def _control_data(context):
     program = os.path.join(context.place.bin_dir, 'pg_controldata')
-    return _observe.parse_controldata(context.runner.run([program, '-D', context.place.data_directory]).stdout)
+    return _data_directory.parse_controldata(context.runner.run([program, '-D', context.place.data_directory]).stdout)
 
 
 def _can_be_rewound(control, version):
@@ -605,18 +605,18 @@ def _can_be_rewound(control, version):
 
 
 def _signals(data):
-    return [path for path in (os.path.join(data, name) for name in _observe.SIGNALS) if os.path.exists(path)]
+    return [path for path in (os.path.join(data, name) for name in _data_directory.SIGNALS) if os.path.exists(path)]
 
 
 def put_signals_back(data):
     """What a run that was ended meanwhile has left aside. The same as in roles/guard/files/guard.py."""
-    left = [path for path in (os.path.join(data, name) for name in _observe.SIGNALS) if os.path.exists(path + _observe.ASIDE)]
-    stays_one = _observe.is_standby(data)
+    left = [path for path in (os.path.join(data, name) for name in _data_directory.SIGNALS) if os.path.exists(path + _data_directory.ASIDE)]
+    stays_one = _data_directory.is_standby(data)
     for path in left:
         if stays_one:
-            os.unlink(path + _observe.ASIDE)
+            os.unlink(path + _data_directory.ASIDE)
         else:
-            os.rename(path + _observe.ASIDE, path)
+            os.rename(path + _data_directory.ASIDE, path)
 
 
 class _Aside:
@@ -626,7 +626,7 @@ class _Aside:
     """
 
     def __init__(self, paths):
-        self.moved = [(path, path + _observe.ASIDE) for path in paths]
+        self.moved = [(path, path + _data_directory.ASIDE) for path in paths]
 
     def __enter__(self):
         for path, aside in self.moved:

@@ -14,7 +14,7 @@ import io
 import os
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _hba, _place, _processes, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
 
 # Where packages look for it first, then where people put it.
@@ -38,7 +38,7 @@ def _found(patterns, root):
 def _config(path):
     """repmgr.conf as {name: value}, or None. Where people put it, there are other files too."""
     try:
-        return _observe.read_config(path)
+        return _place.read_config(path)
     except _repmgr.ConfigError:
         return None
 
@@ -46,11 +46,11 @@ def _config(path):
 def configurations(root='/'):
     """[path] of every repmgr.conf of a node, the one to go by first: that of a running repmgrd before those at the places of packages and of people."""
     named = []
-    for name in sorted(_observe.listdir(os.path.join(root, 'proc'))):
+    for name in sorted(_place.listdir(os.path.join(root, 'proc'))):
         if not name.isdigit():
             continue
         folder = os.path.join(root, 'proc', name)
-        path = _observe.config_of_daemon(folder, root)
+        path = _processes.config_of_daemon(folder, root)
         if path and os.path.isfile(path) and path not in named:
             named.append(path)
     paths = named + [path for path in _found(CONFIGS, root) if path not in named]
@@ -64,7 +64,7 @@ def locate(place, root='/'):
     config = _config(place.config_file) or {}
     directory = place.data_directory or config.get('data_directory')
     if not place.bin_dir and not config.get('pg_bindir') and directory:
-        major = _observe.major_of(directory)
+        major = _place.major_of(directory)
         folders = [os.path.join(root, pattern.lstrip('/') % major) for pattern in _PROGRAMS] if major else []
         place.bin_dir = ([folder for folder in folders if os.path.isdir(folder)] or [None])[0]
 

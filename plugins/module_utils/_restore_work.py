@@ -22,7 +22,7 @@ import re
 import shutil
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _observe, _restore
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _data_directory, _node_notes, _place, _postmaster, _restore
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import literal
 
@@ -33,7 +33,7 @@ _SIZES = {'max_connections': 'max_connections', 'max_worker_processes': 'max_wor
 # What of the running server's configuration is in its data directory, and stays as it is.
 _CONFIGURATION = ('postgresql.auto.conf', 'postgresql.conf', 'pg_hba.conf', 'pg_ident.conf', 'conf.d')
 # What recovery has left, or would be taken for a standby's.
-_LEFT = _observe.SIGNALS + ('recovery.done', 'postmaster.opts')
+_LEFT = _data_directory.SIGNALS + ('recovery.done', 'postmaster.opts')
 # Seconds that the repository is given for the WAL that is written when a restore begins.
 _ARCHIVE = 120
 _SOCKETS = '/var/run/postgresql/repmgr-restore'
@@ -68,7 +68,7 @@ class Work:
         self.directory = self.data + '.restore'
         self.log = self.data + '.restore.log'
         self.home = pwd.getpwuid(os.geteuid()).pw_dir
-        self.path = os.path.join(self.home, _observe.RESTORE_FILE)
+        self.path = os.path.join(self.home, _node_notes.RESTORE_FILE)
         self.target = _restore.target(params['target']) if params['target'] else {}
         self.state = self.read()
 
@@ -121,7 +121,7 @@ class Work:
             return '%s is not writable for %s' % (parent, pwd.getpwuid(os.geteuid()).pw_name)
         if os.path.islink(os.path.join(self.data, 'pg_wal')):
             return 'pg_wal is a link to %s' % os.path.realpath(os.path.join(self.data, 'pg_wal'))
-        if _observe.listdir(os.path.join(self.data, 'pg_tblspc')):
+        if _place.listdir(os.path.join(self.data, 'pg_tblspc')):
             return 'there are tablespaces'
         if os.path.lexists(self.directory) and not self.is_ours():
             return '%s is there, and not of a restore by this collection' % self.directory
@@ -197,16 +197,16 @@ class Work:
     def is_ours(self):
         """Whether the directory is the one that was made after the state file. Of one that is empty nobody misses anything."""
         return self.state is not None and self.state['directory'] == self.directory and (
-            self.state.get('inode') == _inode(self.directory) or os.path.isdir(self.directory) and not _observe.listdir(self.directory))
+            self.state.get('inode') == _inode(self.directory) or os.path.isdir(self.directory) and not _place.listdir(self.directory))
 
     def clear(self):
         """What an earlier restore has left, and is marked as such."""
         if os.path.lexists(self.directory):
             if not self.is_ours():
                 raise RestoreError('%s is there, and not of a restore by this collection' % self.directory, 'nothing of that name', 'Move it away.')
-            if _observe.server_of(self.directory) is not None:
+            if _postmaster.server_of(self.directory) is not None:
                 self.runner.run([self.program('pg_ctl'), '-D', self.directory, '-m', 'immediate', '-w', 'stop'], accept=None)
-            if _observe.server_of(self.directory) is not None:
+            if _postmaster.server_of(self.directory) is not None:
                 raise RestoreError('a server runs in %s' % self.directory, 'none', 'Stop it.')
             shutil.rmtree(self.directory)
         _remove(self.log)
@@ -246,7 +246,7 @@ class Work:
         if os.listdir(os.path.join(self.directory, 'pg_tblspc')):
             raise RestoreError('the backup has tablespaces', 'none', 'Restore by hand, as docs/backup.md says.')
         # The archive may be younger than the last failover. And what this server knows of is no number for a new timeline.
-        for name in _observe.history_files(self.data):
+        for name in _data_directory.history_files(self.data):
             _replace(os.path.join(self.data, 'pg_wal', name), os.path.join(self.directory, 'pg_wal', name))
         version = self.version()
         command = _restore.get_command(self.params['conf'], self.params['cluster'], self.directory)
@@ -291,7 +291,7 @@ class Work:
         os.chmod(_SOCKETS, 0o700)
         _write(os.path.join(_SOCKETS, 'pg_hba.conf'), 'local all all peer\n')
         _write(os.path.join(_SOCKETS, 'pg_ident.conf'), '')
-        control = _observe.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', self.directory]).stdout)
+        control = _data_directory.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', self.directory]).stdout)
         settings = dict((name, self.live('SHOW %s' % name)) for name in _SAME)
         sizes = dict((name, max(int(control.get('%s setting' % label) or 0), int(self.live('SHOW %s' % name)))) for label, name in _SIZES.items())
         conf = os.path.join(_SOCKETS, 'postgresql.conf')
@@ -300,7 +300,7 @@ class Work:
         words = [self.program('pg_ctl'), '-D', self.directory, '-o', '-c config_file=%s' % conf, '-l', self.log, '-w', '-t', '%d' % limit, 'start']
         begun = self.runner.run(words, accept=None, timeout=limit + 60)
         # Without hot standby pg_ctl is content as soon as recovery has begun.
-        while begun.rc == 0 and _observe.server_of(self.directory) is not None:
+        while begun.rc == 0 and _postmaster.server_of(self.directory) is not None:
             if self.is_writable():
                 return
             if time.time() > deadline:
@@ -319,7 +319,7 @@ class Work:
             return False
 
     def stop(self):
-        if _observe.server_of(self.directory) is not None:
+        if _postmaster.server_of(self.directory) is not None:
             self.runner.run([self.program('pg_ctl'), '-D', self.directory, '-m', 'fast', '-w', '-t', '600', 'stop'], timeout=660)
         shutil.rmtree(_SOCKETS, ignore_errors=True)
 
@@ -398,7 +398,7 @@ class Work:
             kept = self.state['kept']
             if os.path.exists(self.directory):
                 for directory in (self.data, self.directory):
-                    if _observe.server_of(directory) is not None:
+                    if _postmaster.server_of(directory) is not None:
                         raise RestoreError('a server runs in %s' % directory, 'one that is stopped')
                 if os.path.exists(self.data):
                     self.check_exchange()
@@ -413,7 +413,8 @@ class Work:
 
     def timeline_of(self, directory):
         """The newest that the directory knows."""
-        return _observe.newest_timeline(_observe.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', directory]).stdout), directory)
+        control = _data_directory.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', directory]).stdout)
+        return _data_directory.newest_timeline(control, directory)
 
     # -- afterwards
 

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _observe, _place, _repmgr, _steps, _view
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError, SwitchoverLock
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
@@ -66,7 +66,7 @@ class Switchover:
     def look(self):
         self._observed = observed = _observe.observe_local(self.runner, self.psql, self.place)
         config = observed.config
-        self._config = _observe.read_config(self.place.config_file) or {}
+        self._config = _place.read_config(self.place.config_file) or {}
         self.target = {'node_id': config['node_id'], 'node_name': config['node_name']}
         if not observed.server.sql:
             raise SwitchoverError(
@@ -115,7 +115,7 @@ class Switchover:
         if primary.system_identifier != observed.system_identifier:
             raise SwitchoverError(['primary %s belongs to another cluster' % self.before['node_name']],
                                   'system identifier %s' % observed.system_identifier, 'Look at repmgr.conf.')
-        upstream, streaming = _observe.sender_node_id(observed, self._nodes)
+        upstream, streaming = _view.sender_node_id(observed, self._nodes)
         if not streaming or upstream != self.before['node_id']:
             problems.append('the node does not stream from primary %s' % self.before['node_name'])
         mine = [row for row in primary.replication if row.get('application_name') == self.target['node_name']]

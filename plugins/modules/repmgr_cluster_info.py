@@ -548,7 +548,8 @@ import threading
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _login, _observe, _reach, _run_lock, _settings, _tls, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _host_files, _login, _observe, _place, _reach, _run_lock, _settings, _tls
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, warnings
@@ -674,13 +675,13 @@ def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
     runner = Runner(module)
-    place = _observe.Place(
+    place = _place.Place(
         params['name'] or '', params['config_file'], params['bin_dir'], params['data_directory'], params['port'],
         params['conninfo'], params['run_as'])
     if params['by_hand']:
         _by_hand.locate(place)
     if params['find']:
-        _observe.find(place)
+        _place.find(place)
     psql = Psql(runner, place.bin_dir or '', params['passfile'], params['connect_timeout'])
     if params['lock'] and params['lock']['release']:
         if params['lock']['run'] and not module.check_mode:
@@ -706,21 +707,21 @@ def main():
     knocking.start()
     observed = _observe.observe_local(runner, psql, place, params['events'])
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
-    observed.files = _observe.files(params['files'], params['blocks'])
+    observed.files = _host_files.files(params['files'], params['blocks'])
     observed.run_lock = found
-    observed.contents = _observe.contents(params['contents'])
-    observed.server.kept = _settings.kept_in(_observe.contents([params['settings_file'] or '']).get(params['settings_file']))
-    observed.missing_packages = _observe.missing_packages(runner, params['packages'])
-    observed.package_sources = _observe.package_sources() if params['package_sources'] else []
+    observed.contents = _host_files.contents(params['contents'])
+    observed.server.kept = _settings.kept_in(_host_files.contents([params['settings_file'] or '']).get(params['settings_file']))
+    observed.missing_packages = _host_files.missing_packages(runner, params['packages'])
+    observed.package_sources = _host_files.package_sources() if params['package_sources'] else []
     knocking.join()
     if failed:
         module.fail_json(msg='%s: cannot probe the ports of its peers: %s' % (observed.name, failed[0]))
     observed.reach = reached
     if params['hba']:
-        observed.hba = _observe.hba(params['hba'], reached, (observed.server.settings or {}).get('hba_file'))
+        observed.hba = _host_files.hba(params['hba'], reached, (observed.server.settings or {}).get('hba_file'))
     if params['log_in']:
         observed.logins = _login.log_in(
-            runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], place.bin_dir or '',
+            runner, observed.reach, observed.name, _place.read_config(place.config_file), params['passfile'], place.bin_dir or '',
             params['run_as'])
     observed.backup = _observe.observe_backup(runner, observed, params['run_as'])
     if params['tls']:

@@ -204,7 +204,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _plan, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _place, _plan, _steps, _view
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._conninfo import parse
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
@@ -271,7 +271,7 @@ class Node:
         self.desired = desired
 
     def look(self):
-        view = _observe.view(
+        view = _view.view(
             self.runner, self.psql, self.place, self.desired.role, self.desired.node_id, self.module.params['primary_conninfo'],
             self.module.params['upstream_conninfo'])
         situation = _plan.situate(
@@ -341,7 +341,7 @@ def main():
     params = module.params
     for name in ('primary_conninfo', 'upstream_conninfo', 'clone_conninfo'):
         _hide_password(module, params[name])
-    config = _observe.read_config(params['config_file'])
+    config = _place.read_config(params['config_file'])
     if not config or not config.get('conninfo') or not isinstance(config.get('node_id'), int):
         module.fail_json(msg='%s has no node_id and conninfo that can be read' % params['config_file'])
     _hide_password(module, config['conninfo'])
@@ -351,8 +351,8 @@ def main():
         module.fail_json(msg='%s: %s' % (params['config_file'], exc))
     runner = Runner(module)
     psql = Psql(runner, params['bin_dir'], params['passfile'], params['connect_timeout'])
-    place = _observe.Place(
-        desired.node_name, params['config_file'], params['bin_dir'], desired.data_directory, user=_observe.current_user())
+    place = _place.Place(
+        desired.node_name, params['config_file'], params['bin_dir'], desired.data_directory, user=_place.current_user())
     node = Node(module, runner, psql, place, desired)
 
     view, plan = node.look_until_settled(_SETTLE)

@@ -154,7 +154,7 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _place
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import MAX_LAG
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
@@ -177,7 +177,7 @@ ARGUMENTS = dict(
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    config = _observe.read_config(params['config_file'])
+    config = _place.read_config(params['config_file'])
     if not config or not config.get('conninfo') or not isinstance(config.get('node_id'), int):
         module.fail_json(msg='%s has no node_id and conninfo that can be read' % params['config_file'])
     runner = Runner(module)
@@ -185,7 +185,7 @@ def main():
         runner,
         Psql(runner, params['bin_dir'], params['passfile'], params['connect_timeout']),
         Repmgr(runner, params['bin_dir'], params['config_file'], params['passfile']),
-        _observe.Place(config.get('node_name', ''), params['config_file'], params['bin_dir'], user=_observe.current_user()),
+        _place.Place(config.get('node_name', ''), params['config_file'], params['bin_dir'], user=_place.current_user()),
         params)
     try:
         switchover.look()

@@ -61,7 +61,7 @@ def boot():
 
 def is_standby(directory, aside=''):
     """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
-    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_observe.py.
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_data_directory.py.
     """
     try:
         with open(os.path.join(directory, 'PG_VERSION')) as handle:

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _problems_access, _tls, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _place, _problems_access, _tls, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 
@@ -77,7 +77,7 @@ def observe(options):
     """The observation of this node, including its peers."""
     runner = Runner(Programs())
     psql = Psql(runner, options.bin_dir, options.passfile, options.connect_timeout)
-    place = _observe.Place('', options.config, options.bin_dir, options.data_directory, options.port, None, options.user)
+    place = _place.Place('', options.config, options.bin_dir, options.data_directory, options.port, None, options.user)
     observed = _observe.observe_local(runner, psql, place)
     observed.name = place.name = (observed.config or {}).get('node_name') or ''
     observed.backup = _observe.observe_backup(runner, observed, options.user)

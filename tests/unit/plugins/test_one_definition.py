@@ -18,8 +18,8 @@ import pytest
 import yaml
 from ansible.parsing.splitter import parse_kv
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _backup, _check_timing, _conninfo, _contract, _limits, _lsn, _observe
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _psql, _repmgr, _steps, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _backup, _check_timing, _conninfo, _contract, _data_directory, _limits, _lsn, _psql
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps, _votes
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UTILS = "plugins/module_utils/"
@@ -43,13 +43,13 @@ FACTS = (
     ("a position as text", r"%X/%X", {UTILS + "_lsn.py": "", GUARD: GUARD_COPY}),
     ("how far a node is behind", r"\bwritten - \w+", {UTILS + "_lsn.py": ""}),
     ("whether a process is the server", r"/%[ds]/cwd", {
-        UTILS + "_observe.py": "", GUARD: "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
+        UTILS + "_postmaster.py": "", GUARD: "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
         FUSE: "looks for all processes of the server, not for the one that postmaster.pid names"}),
     ("whether a server stays a standby", r"'(standby|recovery)\.signal' *[+,)]|standby_mode\[", {
-        UTILS + "_observe.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it",
+        UTILS + "_data_directory.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it",
         UTILS + "_restore_work.py": "makes one, and looks at none"}),
-    ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_observe.py": "", GUARD: GUARD_COPY}),
-    ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_observe.py": "", GUARD: GUARD_COPY}),
+    ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_data_directory.py": "", GUARD: GUARD_COPY}),
+    ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_data_directory.py": "", GUARD: GUARD_COPY}),
     ("a text as SQL", r"""= '%s'[^\n]*replace\("'", "''"\)|return "'%s'" % text\.replace\("'", "''"\)|\w+_name\.replace\("'", "''"\)""",
      {UTILS + "_psql.py": "", GUARD: GUARD_COPY,
       UTILS + "_settings.py": "quotes for a file of PostgreSQL's settings, which is another thing than SQL"}),
@@ -121,11 +121,11 @@ def test_the_clock_and_the_boot_of_the_fuse():
 
 def test_what_a_server_starts_as():
     found = []
-    for name in (UTILS + "_observe.py", GUARD, FUSE):
+    for name in (UTILS + "_data_directory.py", GUARD, FUSE):
         found += [ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in ast.parse(SOURCES[name]).body
                   if getattr(node, "name", "") == "is_standby"]
     assert len(found) == 3 and len(set(found)) == 1
-    assert guard.SIGNALS == _observe.SIGNALS
+    assert guard.SIGNALS == _data_directory.SIGNALS
 
 
 def test_majority_of_the_guard():
@@ -187,7 +187,7 @@ def test_control_data_of_the_guard(tmp_path):
     program.write_text("#!/bin/sh\ncat <<'end'\n%send\n" % text)
     program.chmod(0o755)
     found = guard.control_data({"bin_dir": str(tmp_path), "data_directory": "/nowhere"})
-    assert found == _observe.parse_controldata(text) and found["Database cluster state"] == "shut down" and len(found) == 3
+    assert found == _data_directory.parse_controldata(text) and found["Database cluster state"] == "shut down" and len(found) == 3
 
 
 @pytest.mark.parametrize("control", [
@@ -233,7 +233,7 @@ def test_the_files_between_guard_and_fuse():
     fuse = types.ModuleType("fuse")
     exec(compile(SOURCES[FUSE], FUSE, "exec"), fuse.__dict__)  # pylint: disable=exec-used
     assert fuse.SIGHT_FILE == guard.SIGHT_FILE == variables("roles/common/vars/main.yml")["__repmgr_guard_sight"]
-    assert fuse.STOPPED_FILE == guard.STOPPED_FILE and "'%s'" % guard.STOPPED_FILE.lstrip("/") in SOURCES[UTILS + "_observe.py"]
+    assert fuse.STOPPED_FILE == guard.STOPPED_FILE and "'%s'" % guard.STOPPED_FILE.lstrip("/") in SOURCES[UTILS + "_node_notes.py"]
 
 
 def test_renewal_of_certificates():

@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _data_directory, _place, _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Desired
@@ -117,10 +117,10 @@ def context(tmp_path, monkeypatch):
     data = tmp_path / 'data'
     data.mkdir()
     (data / 'PG_VERSION').write_text(u'15')
-    monkeypatch.setattr(_observe, 'marker_path', lambda path, user: str(tmp_path / 'notes' / 'clone.json'))
+    monkeypatch.setattr(_data_directory, 'marker_path', lambda path, user: str(tmp_path / 'notes' / 'clone.json'))
     monkeypatch.setattr(_apply.time, 'sleep', lambda seconds: None)
     runner = Runner()
-    place = _observe.Place('b', '/etc/repmgr.conf', '/bin-dir', str(data))
+    place = _place.Place('b', '/etc/repmgr.conf', '/bin-dir', str(data))
     return _apply.Context(
         runner, Psql(), _repmgr.Repmgr(runner, '/bin-dir', '/etc/repmgr.conf'), place,
         Desired(role='standby', node_id=2, node_name='b', conninfo='host=b', slot_name='repmgr_slot_2'),
@@ -276,7 +276,7 @@ def test_the_first_failure_ends_it(context, failing, ran):
 
 
 def test_a_clone_that_failed_leaves_its_note_and_one_that_worked_does_not(context):
-    note = _observe.marker_path('', '')
+    note = _data_directory.marker_path('', '')
     context.runner.fails = {'clone': [(14, 'ERROR: no')]}
     with pytest.raises(_apply.ApplyError):
         _apply.apply(context, ['clone'])
@@ -435,8 +435,8 @@ def test_tablespaces_of_a_clone_that_was_killed_before_it_made_their_links(conte
     space = tablespace(context, tmpdir, '16384', linked=False)
     context.psql.space.append({'name': 'fast', 'location': str(space), 'bytes': 1024})
     if marked:
-        os.mkdir(os.path.dirname(_observe.marker_path('', '')))
-        with open(_observe.marker_path('', ''), 'w') as handle:
+        os.mkdir(os.path.dirname(_data_directory.marker_path('', '')))
+        with open(_data_directory.marker_path('', ''), 'w') as handle:
             handle.write('{}')
     _apply.apply(context, ['move_aside'])
     assert (space.listdir() == []) == marked
@@ -771,9 +771,9 @@ def test_what_to_type_after_a_failure(action, stderr, words):
 
 def test_the_note_of_a_clone_that_was_finished_by_hand_goes(tmp_path, monkeypatch):
     note = tmp_path / 'clone.json'
-    monkeypatch.setattr(_observe, 'marker_path', lambda path, user: str(note) if user else None)
+    monkeypatch.setattr(_data_directory, 'marker_path', lambda path, user: str(note) if user else None)
     note.write_text(u'{}')
-    place = _observe.Place('b', '/etc/repmgr.conf', '/bin-dir', '/data')
+    place = _place.Place('b', '/etc/repmgr.conf', '/bin-dir', '/data')
     for user in ('postgres', 'postgres', ''):
         place.user = user
         _apply.forget_clone(place)

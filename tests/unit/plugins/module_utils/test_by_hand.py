@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _observe, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _place, _processes, _repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Server
 
 
@@ -59,12 +59,12 @@ def test_where_people_put_it(tmp_path, path):
 def test_what_is_no_repmgr_conf_ends_no_run_and_is_not_told(tmp_path, text):
     broken, path = put(tmp_path, '/etc/repmgr/a.conf', text), conf(tmp_path, '/etc/repmgr/b.conf')
     assert _by_hand.configurations(str(tmp_path)) == [path]
-    place = _observe.Place()
+    place = _place.Place()
     _by_hand.locate(place, str(tmp_path))
     assert place.config_file == path and 'se_cret' not in repr(_by_hand.look(place, Observed(), None, str(tmp_path)))
-    _by_hand.locate(_observe.Place(config_file=broken), str(tmp_path))
+    _by_hand.locate(_place.Place(config_file=broken), str(tmp_path))
     with pytest.raises(_repmgr.ConfigError) as raised:
-        _observe.read_config(broken)
+        _place.read_config(broken)
     assert 'se_cret' not in '%s' % raised.value and 'line 1 ' in '%s' % raised.value
 
 
@@ -73,14 +73,14 @@ def test_the_programs_are_of_the_version_of_the_data(tmp_path):
     conf(tmp_path, '/etc/repmgr.conf', directory=directory)
     for version in ('13', '15'):
         put(tmp_path, '/usr/lib/postgresql/%s/bin/postgres' % version, '')
-    place = _observe.Place()
+    place = _place.Place()
     _by_hand.locate(place, str(tmp_path))
     assert place.bin_dir == str(tmp_path / 'usr/lib/postgresql/13/bin')
 
 
 def looked(root, more='', hba='', passfile=None, **settings):
     path = conf(root, '/etc/repmgr.conf', more=more)
-    place = _observe.Place(config_file=path, data_directory='/data')
+    place = _place.Place(config_file=path, data_directory='/data')
     settings = dict({'config_file': '/etc/postgresql/15/main/postgresql.conf', 'hba_file': put(root, '/hba', hba)}, **settings)
     return _by_hand.look(place, Observed(server=Server(settings=settings)), passfile, str(root))
 
@@ -128,5 +128,5 @@ def test_the_configuration_of_another_node(tmp_path):
 def test_who_has_only_started_it_is_not_its_unit(tmp_path, service):
     """site stops and disables the unit of another repmgrd: that of cron, sshd or the server itself would be gone with it."""
     path = put(tmp_path, '/cgroup', '0::/system.slice/%s.service\n' % service)
-    assert _observe._unit(path) is None
-    assert _observe._unit(put(tmp_path, '/cgroup', '0::/system.slice/system-repmgr.slice/repmgr@%s.service\n' % service)) is not None
+    assert _processes.unit(path) is None
+    assert _processes.unit(put(tmp_path, '/cgroup', '0::/system.slice/system-repmgr.slice/repmgr@%s.service\n' % service)) is not None

@@ -13,7 +13,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _hba, _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _hba, _host_files
 
 REACH = [{'name': 'a', 'addresses': ['10.0.0.1']}, {'name': 'b', 'addresses': ['fd00::2', '10.0.0.2']}]
 APP = {'contype': 'host', 'databases': 'app', 'users': 'app', 'address': '10.0.0.0/8', 'method': 'scram-sha-256'}
@@ -199,13 +199,13 @@ def test_addresses(address):
 def observed(path, used=None):
     path.chmod(0o640)
     stat = os.stat(str(path))
-    mine = '%s %s' % (_observe.pwd.getpwuid(stat.st_uid).pw_name, _observe.grp.getgrgid(stat.st_gid).gr_name)
-    return _observe.hba(hba(file=str(path), rights='0640 ' + mine), REACH, used), _observe.hba(hba(file=str(path), rights='0600 ' + mine), REACH, used)
+    mine = '%s %s' % (_host_files.pwd.getpwuid(stat.st_uid).pw_name, _host_files.grp.getgrgid(stat.st_gid).gr_name)
+    return _host_files.hba(hba(file=str(path), rights='0640 ' + mine), REACH, used), _host_files.hba(hba(file=str(path), rights='0600 ' + mine), REACH, used)
 
 
 def test_observation(tmpdir):
     path = tmpdir.join('pg_hba.conf')
-    assert _observe.hba(hba(file=str(path)), REACH, None) == {'file': str(path), 'exists': False, 'due': ['add'], 'other': None}
+    assert _host_files.hba(hba(file=str(path)), REACH, None) == {'file': str(path), 'exists': False, 'due': ['add'], 'other': None}
     for below in (OPERATORS.encode('utf-8'), b'# \xe4, which is no UTF-8\n'):
         path.write_binary(block(SOCKET + NODES).encode('utf-8') + below)
         right, wrong = observed(path)

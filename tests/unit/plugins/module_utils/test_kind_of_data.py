@@ -13,7 +13,7 @@ import types
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _data_directory
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
 guard = types.ModuleType('guard')
@@ -59,7 +59,7 @@ def test_by_its_files(tmpdir, version, files, expected):
     tmpdir.join('PG_VERSION').write(version + '\n')
     for name, text in files.items():
         tmpdir.join(name).write(text, mode='wb' if isinstance(text, bytes) else 'w')
-    assert [kind(program, str(tmpdir)) for program in (_observe, guard)] == [expected] * 2
+    assert [kind(program, str(tmpdir)) for program in (_data_directory, guard)] == [expected] * 2
     # Neither may start where a primary may not.
     assert guard.data_is(str(tmpdir)) == ('standby' if expected == STANDBY else 'primary')
 
@@ -72,7 +72,7 @@ def test_what_is_put_back(tmpdir, monkeypatch, program):
     for name in ('standby.signal.aside', 'recovery.signal'):
         tmpdir.join(name).write('')
     program.put_signals_back(str(tmpdir))
-    assert kind(_observe, str(tmpdir)) == STANDBY and not tmpdir.join('standby.signal.aside').check()
+    assert kind(_data_directory, str(tmpdir)) == STANDBY and not tmpdir.join('standby.signal.aside').check()
     tmpdir.join('recovery.signal').remove()
     tmpdir.join('recovery.signal.aside').write('')
     program.put_signals_back(str(tmpdir))
@@ -81,7 +81,7 @@ def test_what_is_put_back(tmpdir, monkeypatch, program):
     tmpdir.join('standby.signal').remove()
     tmpdir.join('recovery.signal.aside').write('')
     program.put_signals_back(str(tmpdir))
-    assert kind(_observe, str(tmpdir)) == RESTORES
+    assert kind(_data_directory, str(tmpdir)) == RESTORES
 
 
 # -- the guard

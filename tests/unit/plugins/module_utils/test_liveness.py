@@ -15,7 +15,7 @@ import types
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _place, _postmaster
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
@@ -56,7 +56,7 @@ def answers(directory):
     """What the modules say, and what the guard says: the server's process id or None."""
     directory = str(directory)
     assert guard.postmaster(directory) == guard.owner(directory)[0] or guard.occupied(directory)
-    return [_observe._alive(os.path.join(directory, 'postmaster.pid'), directory), guard.owner(directory)[0]]
+    return [_postmaster.alive(os.path.join(directory, 'postmaster.pid'), directory), guard.owner(directory)[0]]
 
 
 @pytest.mark.parametrize('name', ['postgres', '/usr/lib/postgresql/15/bin/postgres', '/usr/pgsql-10/bin/postmaster'])
@@ -65,7 +65,7 @@ def test_a_server(tmpdir, run, name):
     assert answers(tmpdir.join('data')) == [process.pid] * 2
     tmpdir.join('link').mksymlinkto(tmpdir.join('data'))
     assert answers(tmpdir.join('link')) == [process.pid] * 2
-    assert _observe.without_stale_pid(str(tmpdir.join('data'))) == guard.without_stale_pid(str(tmpdir.join('data'))) == {}
+    assert _postmaster.without_stale_pid(str(tmpdir.join('data'))) == guard.without_stale_pid(str(tmpdir.join('data'))) == {}
 
 
 @pytest.mark.parametrize('name, cwd', [
@@ -82,7 +82,7 @@ def test_what_is_no_server_of_this_directory(tmpdir, run, name, cwd):
     process = run(name, cwd)
     assert answers(tmpdir.join('data')) == [None, None]
     stale = {'PG_GRANDPARENT_PID': str(process.pid)}
-    assert _observe.without_stale_pid(str(tmpdir.join('data'))) == guard.without_stale_pid(str(tmpdir.join('data'))) == stale
+    assert _postmaster.without_stale_pid(str(tmpdir.join('data'))) == guard.without_stale_pid(str(tmpdir.join('data'))) == stale
 
 
 def test_no_process(tmpdir, run):
@@ -111,9 +111,9 @@ def test_a_server_for_a_single_user(tmpdir, run, monkeypatch, name, cwd):
     assert guard.occupied(data) is guard.rejoining(data) is runs and guard.postmaster(data) is None
     # PostgreSQL compares without the sign, too.
     stale = {} if runs else {'PG_GRANDPARENT_PID': str(process.pid)}
-    assert _observe.without_stale_pid(data) == guard.without_stale_pid(data) == stale
+    assert _postmaster.without_stale_pid(data) == guard.without_stale_pid(data) == stale
     # The modules refuse to do anything to it, and wait.
-    server, sockets = _observe.observe_server(_observe.Place(data_directory=data), Data(path=data, state='valid'))
+    server, sockets = _postmaster.observe_server(_place.Place(data_directory=data), Data(path=data, state='valid'))
     assert (server.state, server.pid, sockets) == (('starting', process.pid, None) if runs else ('stopped', None, None))
     assert not runs or server.error == 'is one for a single user (process %d)' % process.pid
     # The guard starts nothing beside it, and does not put back what it was begun without.

@@ -22,7 +22,8 @@ import time
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _reach
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _host_files, _node_notes, _observe, _observe_sql, _place, _postmaster
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _processes, _reach, _view
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Result
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Node, Observed, Server
@@ -30,7 +31,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 
 @pytest.fixture
 def place(tmpdir):
-    return _observe.Place('a', bin_dir=str(tmpdir.join('bin')), data_directory=str(tmpdir.join('data')), user=_observe.current_user())
+    return _place.Place('a', bin_dir=str(tmpdir.join('bin')), data_directory=str(tmpdir.join('data')), user=_place.current_user())
 
 
 def make(place, *names):
@@ -43,7 +44,7 @@ def make(place, *names):
 
 
 def observe(place):
-    return _observe.observe_data(None, place)
+    return _data_directory.observe_data(None, place)
 
 
 @pytest.mark.parametrize('names, state', [
@@ -76,7 +77,7 @@ def test_identifier_without_any_program(place):
 @pytest.mark.parametrize('alive', [False, True])
 def test_a_standby_whose_signal_file_a_killed_rejoin_has_left_aside(place, monkeypatch, alive):
     make(place, 'PG_VERSION', 'global/pg_control', 'standby.signal.aside')
-    monkeypatch.setattr(_observe, '_alive', lambda path, directory: alive)
+    monkeypatch.setattr(_postmaster, 'alive', lambda path, directory: alive)
     # A server that runs says itself what it is.
     assert observe(place).standby_signal is not alive
 
@@ -89,23 +90,23 @@ def test_a_standby_whose_signal_file_a_killed_rejoin_has_left_aside(place, monke
 ])
 def test_version_of_the_installed_repmgr(tmpdir, bin_dir, control):
     root, programs = str(tmpdir), str(tmpdir.ensure(bin_dir, dir=True)) + ('/' if bin_dir.endswith('/') else '')
-    assert _observe.installed_repmgr(programs, root) is None
+    assert _place.installed_repmgr(programs, root) is None
     file = tmpdir.ensure(control, 'repmgr.control')
     for text, version in (("# repmgr extension\ncomment = 'Replication manager for PostgreSQL'\ndefault_version = '5.3'\nrelocatable = false\n", '5.3'),
                           ("default_version='4.4.1'\n", '4.4'), ('default_version = \n', None), ('', None)):
         file.write(text)
-        assert _observe.installed_repmgr(programs, root) == version
+        assert _place.installed_repmgr(programs, root) == version
     file.write_binary(b"\xff\xfe")
-    assert _observe.installed_repmgr(programs, root) is None
+    assert _place.installed_repmgr(programs, root) is None
 
 
 @pytest.fixture
 def host(tmpdir):
     """host(bin_dir, data_directory, config_file) -> what of its configuration is for another directory."""
     def found(bin_dir, data_directory, config_file='etc/repmgr.conf'):
-        place = _observe.Place('b', str(tmpdir.join(config_file)), str(tmpdir.join(bin_dir)), str(tmpdir.join(data_directory)))
+        place = _place.Place('b', str(tmpdir.join(config_file)), str(tmpdir.join(bin_dir)), str(tmpdir.join(data_directory)))
         return [dict(entry, file=os.path.relpath(entry['file'], str(tmpdir)), data_directory=os.path.relpath(entry['data_directory'], str(tmpdir)))
-                for entry in _observe.elsewhere(place, str(tmpdir))]
+                for entry in _place.elsewhere(place, str(tmpdir))]
 
     return found
 
@@ -154,11 +155,11 @@ def test_the_distribution_has_made_a_cluster_of_its_own(tmpdir, host, line, othe
 
 
 def test_nothing_is_elsewhere_where_nothing_was_looked_for(tmpdir):
-    assert _observe.elsewhere(_observe.Place('b'), str(tmpdir)) == []
+    assert _place.elsewhere(_place.Place('b'), str(tmpdir)) == []
 
 
 def test_no_programs_no_version():
-    assert _observe.installed_repmgr(None) is None and _observe.installed_repmgr('') is None
+    assert _place.installed_repmgr(None) is None and _place.installed_repmgr('') is None
 
 
 def test_unrecognised_names_what_is_there(place):
@@ -169,7 +170,7 @@ def test_unrecognised_names_what_is_there(place):
 @pytest.fixture
 def marker(place, tmpdir, monkeypatch):
     path = str(tmpdir.join('marker.json'))
-    monkeypatch.setattr(_observe, 'marker_path', lambda *dummy: path)
+    monkeypatch.setattr(_data_directory, 'marker_path', lambda *dummy: path)
 
     def write(**content):
         with open(path, 'w') as handle:
@@ -202,7 +203,7 @@ def test_a_forgotten_marker_beside_data_that_ran_since(place, marker, tmpdir, na
     marker(pid=2 ** 22 + 1, started=1)
     make(place, 'PG_VERSION', 'global/pg_control', *names)
     tmpdir.ensure('bin', 'pg_controldata')
-    assert _observe.observe_data(Runner(), place).state == state
+    assert _data_directory.observe_data(Runner(), place).state == state
 
 
 def test_without_a_marker_the_control_data_of_a_backup_are_no_reason(place, tmpdir):
@@ -212,11 +213,11 @@ def test_without_a_marker_the_control_data_of_a_backup_are_no_reason(place, tmpd
 
     make(place, 'PG_VERSION', 'global/pg_control')
     tmpdir.ensure('bin', 'pg_controldata')
-    assert _observe.observe_data(Runner(), place).state == 'valid'
+    assert _data_directory.observe_data(Runner(), place).state == 'valid'
 
 
 def test_clone_that_another_task_is_making(place, marker):
-    marker(pid=os.getppid(), started=_observe._start_time(os.getppid()))
+    marker(pid=os.getppid(), started=_processes.start_time(os.getppid()))
     make(place, 'PG_VERSION', 'global/pg_control')
     data = observe(place)
     assert data.state == 'unknown' and data.reason == 'process %d is still cloning into it' % os.getppid()
@@ -231,9 +232,9 @@ def test_marker_without_data_is_no_clone(place, marker):
 
 
 def test_a_node_is_deployed_once_it_has_its_daemon(tmpdir):
-    assert _observe.is_deployed(str(tmpdir)) is False
+    assert _node_notes.is_deployed(str(tmpdir)) is False
     tmpdir.ensure('etc/systemd/system/repmgrd.service')
-    assert _observe.is_deployed(str(tmpdir)) is True
+    assert _node_notes.is_deployed(str(tmpdir)) is True
 
 
 def test_stale_postmaster_pid(place):
@@ -241,9 +242,9 @@ def test_stale_postmaster_pid(place):
     with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
         # Alive, but not that server.
         handle.write('%d\n' % os.getppid())
-    server, sockets = _observe.observe_server(place, observe(place))
+    server, sockets = _postmaster.observe_server(place, observe(place))
     assert (server.state, sockets) == ('stopped', None)
-    assert _observe.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(os.getppid())}
+    assert _postmaster.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(os.getppid())}
 
 
 @pytest.mark.parametrize('program, state', [('sleep', 'stopped'), ('postgres_exporter', 'stopped'), ('postgres', 'running')])
@@ -257,11 +258,11 @@ def test_a_process_that_is_known_by_its_name_alone(place, tmpdir, program, state
     # The kernel closes the files of the process that was forked, and so lets Popen return, before it names the program that runs in it.
     process = subprocess.Popen([str(tmpdir.join(program)), '-c', 'import os, time; os.write(1, b"."); time.sleep(60)'], stdout=subprocess.PIPE)
     process.stdout.read(1)
-    monkeypatch.setattr(_observe.os, 'readlink', denied)
+    monkeypatch.setattr(_postmaster.os, 'readlink', denied)
     try:
         with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
             handle.write('%d\n' % process.pid)
-        assert _observe.observe_server(place, observe(place))[0].state == state
+        assert _postmaster.observe_server(place, observe(place))[0].state == state
     finally:
         process.kill()
         process.wait()
@@ -279,20 +280,20 @@ def test_postmaster_state(place, word, state, program):
     try:
         with open(os.path.join(place.data_directory, 'postmaster.pid'), 'w') as handle:
             handle.write('%d\n%s\n1\n5432\n/run/postgresql\n*\n0 0\n%s   \n' % (process.pid, place.data_directory, word))
-        server, sockets = _observe.observe_server(place, observe(place))
+        server, sockets = _postmaster.observe_server(place, observe(place))
         if program == 'postgres':
             assert (server.state, server.pid, sockets) == (state, process.pid, {'host': '/run/postgresql', 'port': '5432'})
-            assert _observe.without_stale_pid(place.data_directory) == {}
+            assert _postmaster.without_stale_pid(place.data_directory) == {}
         else:
             assert (server.state, server.pid, sockets) == ('stopped', None, None)
-            assert _observe.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(process.pid)}
+            assert _postmaster.without_stale_pid(place.data_directory) == {'PG_GRANDPARENT_PID': str(process.pid)}
     finally:
         process.kill()
         process.communicate()
 
 
 def test_controldata():
-    assert _observe.parse_controldata('Database cluster state:               in production\nodd\nTime:  10:00:01\n') == {
+    assert _data_directory.parse_controldata('Database cluster state:               in production\nodd\nTime:  10:00:01\n') == {
         'Database cluster state': 'in production', 'Time': '10:00:01'}
 
 
@@ -307,7 +308,7 @@ TAGS = {
 
 def test_timeline_of_the_wal_comes_before_that_of_the_checkpoint():
     observed = Observed()
-    _observe.take_sql(observed, TAGS, 'repmgr')
+    _observe_sql.take_sql(observed, TAGS, 'repmgr')
     assert (observed.server.timeline, observed.server.checkpoint_timeline, observed.server.version) == (10, 1, '15.13')
     assert observed.server.settings['primary_conninfo'] == 'host=a password=********'
 
@@ -320,7 +321,7 @@ def test_timeline_of_the_wal_comes_before_that_of_the_checkpoint():
 ])
 def test_timeline_of_a_standby(checkpoint, received, recovery, timeline):
     observed = Observed()
-    _observe.take_sql(observed, {
+    _observe_sql.take_sql(observed, {
         'server': {'in_recovery': True, 'checkpoint_timeline': checkpoint}, 'position': {'received_lsn': '0/5'}, 'recovery_timeline': recovery,
         'receiver': {'status': 'streaming', 'received_tli': received} if received else None}, 'repmgr')
     assert observed.server.timeline == timeline
@@ -337,13 +338,13 @@ def test_timeline_of_a_standby(checkpoint, received, recovery, timeline):
 ])
 def test_registered_nodes(changes, nodes):
     observed = Observed()
-    _observe.take_sql(observed, dict(TAGS, **changes), 'repmgr')
+    _observe_sql.take_sql(observed, dict(TAGS, **changes), 'repmgr')
     assert observed.repmgr['nodes'] == nodes
 
 
 def test_no_row_shows_a_password():
     observed = Observed()
-    _observe.take_sql(observed, dict(TAGS, extension='5.3', nodes=[{'node_id': 1, 'conninfo': 'host=a password=x'}]), 'repmgr')
+    _observe_sql.take_sql(observed, dict(TAGS, extension='5.3', nodes=[{'node_id': 1, 'conninfo': 'host=a password=x'}]), 'repmgr')
     assert observed.repmgr['nodes'] == [{'node_id': 1, 'conninfo': 'host=a password=********'}]
     assert _observe.usable(observed.repmgr['nodes'][0]['conninfo'], 'host=b password=mine') == 'host=a password=mine'
 
@@ -358,13 +359,13 @@ def test_no_row_shows_a_password():
 ])
 def test_sender(receiver, settings, answer):
     nodes = [Node(node_id=1, conninfo='host=10.0.0.1'), Node(node_id=2, conninfo='host=10.0.0.2 port=5433')]
-    assert _observe.sender_node_id(Observed(receiver=receiver, server=Server(settings=settings)), nodes) == answer
+    assert _view.sender_node_id(Observed(receiver=receiver, server=Server(settings=settings)), nodes) == answer
 
 
 def test_sender_by_name_and_by_address():
     nodes = [Node(node_id=1, conninfo='host=localhost')]
     receiver = {'status': 'streaming', 'sender_host': '127.0.0.1', 'sender_port': 5432}
-    assert _observe.sender_node_id(Observed(receiver=receiver), nodes) == (1, True)
+    assert _view.sender_node_id(Observed(receiver=receiver), nodes) == (1, True)
 
 
 @pytest.mark.parametrize('sender, says, moved', [
@@ -385,16 +386,16 @@ def test_a_standby_that_streams_from_a_former_address(monkeypatch, sender, says,
                     repmgr={'nodes': [{'node_id': 1, 'node_name': 'a', 'type': 'primary', 'active': True, 'conninfo': 'host=10.0.0.1'}]})
     monkeypatch.setattr(_observe, 'observe_local', lambda *dummy: node)
     monkeypatch.setattr(_observe, 'observe_remote', lambda *dummy: (node, ''))
-    found = _observe.view(None, Asked(), _observe.Place('b'), 'standby', 2, 'host=a', 'host=10.0.0.1')
+    found = _view.view(None, Asked(), _place.Place('b'), 'standby', 2, 'host=a', 'host=10.0.0.1')
     assert (found.moved, found.upstream_id, found.streaming) == (moved, 1 if sender == '10.0.0.1' else None, True)
 
 
 def test_config_is_shown_without_passwords(tmpdir):
     path = tmpdir.join('repmgr.conf')
     path.write("node_id=7\nnode_name='a'\nconninfo='host=a password=secret'\n")
-    shown = _observe.public_config(_observe.read_config(str(path)))
+    shown = _place.public_config(_place.read_config(str(path)))
     assert (shown['node_id'], shown['priority'], shown['location'], shown['conninfo']) == (7, 100, 'default', 'host=a password=********')
-    assert _observe.read_config(str(tmpdir.join('none'))) is None
+    assert _place.read_config(str(tmpdir.join('none'))) is None
 
 
 def test_records_survive_a_round_trip():
@@ -482,11 +483,11 @@ def test_a_packet_that_was_lost(full):
 
 def test_a_rewind_that_another_task_has_begun(place, monkeypatch):
     make(place, 'PG_VERSION', 'global/pg_control')
-    monkeypatch.setattr(_observe, 'cloning_process', lambda path, marker: 4711)
-    data = _observe.observe_data(None, place)
+    monkeypatch.setattr(_processes, 'cloning_process', lambda path, marker: 4711)
+    data = _data_directory.observe_data(None, place)
     assert (data.state, data.reason) == ('unknown', 'process 4711 is still working on it')
-    monkeypatch.setattr(_observe, '_alive', lambda pidfile, path: 1)
-    assert _observe.observe_data(None, place).state == 'valid'
+    monkeypatch.setattr(_postmaster, 'alive', lambda pidfile, path: 1)
+    assert _data_directory.observe_data(None, place).state == 'valid'
 
 
 @pytest.mark.parametrize('words, busy', [
@@ -501,40 +502,40 @@ def test_a_rewind_that_another_task_has_begun(place, monkeypatch):
     ([], False),
 ])
 def test_what_changes_a_data_directory_without_a_server(words, busy):
-    assert _observe.works_on(words, '/data/main') is busy
+    assert _processes.works_on(words, '/data/main') is busy
 
 
 @pytest.mark.parametrize('ours', [True, False])
 def test_a_rejoin_in_a_container_on_this_host(monkeypatch, ours):
-    monkeypatch.setattr(_observe, 'listdir', lambda path: ['self', '4711'])
-    monkeypatch.setattr(_observe, '_cmdline', lambda pid: ['repmgr', '-f', '/nowhere/repmgr.conf', 'node', 'rejoin'])
-    monkeypatch.setattr(_observe, '_same_namespace', lambda folder, root: ours)
-    assert _observe.cloning_process('/data/main', None) == (4711 if ours else None)
+    monkeypatch.setattr(_place, 'listdir', lambda path: ['self', '4711'])
+    monkeypatch.setattr(_processes, '_cmdline', lambda pid: ['repmgr', '-f', '/nowhere/repmgr.conf', 'node', 'rejoin'])
+    monkeypatch.setattr(_processes, '_same_namespace', lambda folder, root: ours)
+    assert _processes.cloning_process('/data/main', None) == (4711 if ours else None)
 
 
 @pytest.mark.parametrize('directory, busy', [('/data/main', True), ('/data/other', False)])
 def test_a_rejoin_of_another_node(tmpdir, directory, busy):
     conf = tmpdir.join('repmgr.conf')
     conf.write("data_directory='%s'\n" % directory)
-    assert _observe.works_on(['repmgr', '-f', '%s' % conf, '-d', 'host=b', 'node', 'rejoin'], '/data/main') is busy
+    assert _processes.works_on(['repmgr', '-f', '%s' % conf, '-d', 'host=b', 'node', 'rejoin'], '/data/main') is busy
 
 
 def test_programs_that_were_replaced_under_a_running_server(tmpdir, monkeypatch):
     program = tmpdir.join('postgres')
     program.write('')
-    assert _observe._replaced(os.getpid(), str(program), None) == []
+    assert _postmaster.replaced_programs(os.getpid(), str(program), None) == []
     links = {'exe': '/usr/lib/postgresql/15/bin/postgres (deleted)'}
-    monkeypatch.setattr(_observe.os, 'readlink', lambda path: links['exe'])
-    assert _observe._replaced(os.getpid(), str(program), None) == ['postgres was replaced by another version']
+    monkeypatch.setattr(_postmaster.os, 'readlink', lambda path: links['exe'])
+    assert _postmaster.replaced_programs(os.getpid(), str(program), None) == ['postgres was replaced by another version']
 
     def denied(path):
         raise OSError(13, 'Permission denied')
 
-    monkeypatch.setattr(_observe.os, 'readlink', denied)
+    monkeypatch.setattr(_postmaster.os, 'readlink', denied)
     now = os.stat(str(program)).st_ctime
-    assert _observe._replaced(os.getpid(), str(program), now - 60) == ['postgres was replaced by another version']
-    assert _observe._replaced(os.getpid(), str(program), now + 60) == []
-    assert _observe._replaced(os.getpid(), str(tmpdir.join('none')), now) == []
+    assert _postmaster.replaced_programs(os.getpid(), str(program), now - 60) == ['postgres was replaced by another version']
+    assert _postmaster.replaced_programs(os.getpid(), str(program), now + 60) == []
+    assert _postmaster.replaced_programs(os.getpid(), str(tmpdir.join('none')), now) == []
 
 
 def test_files(tmpdir):
@@ -544,7 +545,7 @@ def test_files(tmpdir):
     folder = tmpdir.mkdir('b')
     os.chmod(str(folder), 0o755)
     user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.stat(str(path)).st_gid).gr_name
-    assert _observe.files([str(path), str(folder), str(tmpdir.join('none'))]) == {
+    assert _host_files.files([str(path), str(folder), str(tmpdir.join('none'))]) == {
         str(path): '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 0440 %s %s' % (user, group),
         str(folder): 'folder 0755 %s %s' % (user, group)}
 
@@ -559,7 +560,7 @@ def test_files(tmpdir):
 def test_a_marked_block_counts_and_not_what_others_have_in_the_file(tmpdir, content, block):
     path = tmpdir.join('authorized_keys')
     path.write(content)
-    digest = _observe.files([], {str(path): 'pgfleet.repmgr lab', str(tmpdir.join('none')): 'x'})[str(path)].split()[0]
+    digest = _host_files.files([], {str(path): 'pgfleet.repmgr lab', str(tmpdir.join('none')): 'x'})[str(path)].split()[0]
     assert digest == hashlib.sha256(block.encode('utf-8')).hexdigest()
 
 
@@ -568,7 +569,7 @@ def test_contents(tmpdir):
     path.write('ssh-ed25519 AAAA me\n')
     binary = tmpdir.join('binary')
     binary.write_binary(b'\xff\xfe')
-    assert _observe.contents([str(path), str(binary), str(tmpdir.join('none'))]) == {str(path): 'ssh-ed25519 AAAA me\n'}
+    assert _host_files.contents([str(path), str(binary), str(tmpdir.join('none'))]) == {str(path): 'ssh-ed25519 AAAA me\n'}
 
 
 def test_what_the_server_was_never_told_to_read(tmpdir):
@@ -601,21 +602,21 @@ def test_what_the_next_start_gives_less_of(place):
 
 
 def test_the_guard(tmpdir):
-    assert _observe.read_guard(str(tmpdir)) is None
+    assert _node_notes.read_guard(str(tmpdir)) is None
     unit = tmpdir.mkdir('etc').mkdir('systemd').mkdir('system')
     unit.join('repmgr-guard.service').write('')
-    assert _observe.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None, 'peers': [], 'fuse': None}
+    assert _node_notes.read_guard(str(tmpdir)) == {'running': False, 'enabled': False, 'stopped': None, 'peers': [], 'fuse': None}
     os.symlink('../repmgr-guard.service', str(unit.mkdir('multi-user.target.wants').join('repmgr-guard.service')))
     tmpdir.mkdir('run').mkdir('postgresql').join('repmgr-guard.pid').write('7\n')
     tmpdir.mkdir('proc').mkdir('7').join('cmdline').write('python3\0/usr/local/sbin/repmgr-guard\0watch\0')
-    assert _observe.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None, 'peers': [], 'fuse': None}
+    assert _node_notes.read_guard(str(tmpdir)) == {'running': True, 'enabled': True, 'stopped': None, 'peers': [], 'fuse': None}
     # The fuse has a unit of its own, and may have got a number that was the guard's.
     unit.join('repmgr-guard-fuse.service').write('')
-    assert _observe.read_guard(str(tmpdir))['fuse'] == {'running': False, 'enabled': False, 'limit': None, 'sight_age': None}
+    assert _node_notes.read_guard(str(tmpdir))['fuse'] == {'running': False, 'enabled': False, 'limit': None, 'sight_age': None}
     tmpdir.join('run', 'postgresql', 'repmgr-guard-fuse.pid').write('7\n')
-    assert _observe.read_guard(str(tmpdir))['fuse']['running'] is False
+    assert _node_notes.read_guard(str(tmpdir))['fuse']['running'] is False
     tmpdir.join('proc', '7', 'cmdline').write('python3\0/usr/local/sbin/repmgr-guard-fuse\0')
-    found = _observe.read_guard(str(tmpdir))
+    found = _node_notes.read_guard(str(tmpdir))
     assert (found['running'], found['fuse']['running'], found['fuse']['enabled']) == (False, True, False)
 
 
@@ -628,11 +629,11 @@ def test_the_guard(tmpdir):
     ('[]', {'limit': None, 'sight_age': None}),
 ])
 def test_what_the_fuse_was_told(tmpdir, monkeypatch, text, found):
-    monkeypatch.setattr(_observe, '_since_boot', lambda: 100.05)
+    monkeypatch.setattr(_node_notes, '_since_boot', lambda: 100.05)
     for name in ('repmgr-guard', 'repmgr-guard-fuse'):
         tmpdir.ensure('etc', 'systemd', 'system', name + '.service')
     tmpdir.ensure('run', 'postgresql', 'repmgr-guard.sight').write(text)
-    assert _observe.read_guard(str(tmpdir))['fuse'] == dict({'running': False, 'enabled': False}, **found)
+    assert _node_notes.read_guard(str(tmpdir))['fuse'] == dict({'running': False, 'enabled': False}, **found)
 
 
 @pytest.mark.parametrize('text, found', [
@@ -644,7 +645,7 @@ def test_what_the_fuse_was_told(tmpdir, monkeypatch, text, found):
 def test_how_the_guard_connects(tmpdir, text, found):
     tmpdir.ensure('etc', 'systemd', 'system', 'repmgr-guard.service')
     tmpdir.ensure('etc', 'pgfleet', 'guard.json').write(text)
-    assert _observe.read_guard(str(tmpdir))['peers'] == found
+    assert _node_notes.read_guard(str(tmpdir))['peers'] == found
 
 
 @pytest.mark.parametrize('written, stopped', [
@@ -660,7 +661,7 @@ def test_why_the_guard_stopped_the_server(tmpdir, written, stopped):
     tmpdir.ensure('etc', 'systemd', 'system', 'repmgr-guard.service')
     if written is not None:
         tmpdir.ensure('run', 'postgresql', 'repmgr-guard.stopped').write(written)
-    assert _observe.read_guard(str(tmpdir))['stopped'] == stopped
+    assert _node_notes.read_guard(str(tmpdir))['stopped'] == stopped
 
 
 # -- what nobody said
@@ -670,34 +671,34 @@ def test_places_are_found_by_repmgr_conf(tmpdir):
     for version in (9, 15, 16):
         root.ensure('usr', 'lib', 'postgresql', str(version), 'bin', dir=True)
         root.ensure('var', 'lib', 'postgresql', str(version), 'main', dir=True)
-    place = _observe.Place()
-    _observe.find(place, str(root))
+    place = _place.Place()
+    _place.find(place, str(root))
     assert (place.config_file, place.bin_dir, place.data_directory) == (
         None, str(root.join('usr/lib/postgresql/16/bin')), str(root.join('var/lib/postgresql/16/main')))
     for version in (9, 15):
         root.ensure('etc', 'repmgr', str(version), 'repmgr.conf').write("node_id=1\npg_bindir='/opt/%d'\ndata_directory='/data/%d'\n" % (version, version))
-    place = _observe.Place()
-    _observe.find(place, str(root))
+    place = _place.Place()
+    _place.find(place, str(root))
     assert (place.config_file, place.bin_dir, place.data_directory) == (str(root.join('etc/repmgr/15/repmgr.conf')), '/opt/15', '/data/15')
-    place = _observe.Place(bin_dir='/mine', data_directory='/own', config_file='/no/such')
-    _observe.find(place, str(root))
+    place = _place.Place(bin_dir='/mine', data_directory='/own', config_file='/no/such')
+    _place.find(place, str(root))
     assert (place.config_file, place.bin_dir, place.data_directory) == ('/no/such', '/mine', '/own')
 
 
 @pytest.mark.parametrize('file, pattern', [('etc/debian_version', 'var/lib/postgresql/*/main'), ('etc/redhat-release', 'var/lib/pgsql/*/data')])
 def test_a_host_with_nothing_has_no_data(tmpdir, file, pattern):
     tmpdir.ensure(*file.split('/'))
-    place = _observe.Place()
-    _observe.find(place, str(tmpdir))
+    place = _place.Place()
+    _place.find(place, str(tmpdir))
     assert place.data_directory == str(tmpdir.join(pattern))
-    assert _observe.observe_data(None, place).state == 'missing'
+    assert _data_directory.observe_data(None, place).state == 'missing'
 
 
 def test_disks(tmpdir):
     tmpdir.ensure('pg_wal', dir=True)
-    found, = _observe.disks(str(tmpdir))
+    found, = _data_directory.disks(str(tmpdir))
     assert found['path'] == str(tmpdir) and 0 <= found['free_bytes'] <= found['total_bytes'] and found['total_bytes'] > 0
-    assert _observe.disks(None) == _observe.disks(str(tmpdir.join('none'))) == []
+    assert _data_directory.disks(None) == _data_directory.disks(str(tmpdir.join('none'))) == []
 
 
 def process(root, number, words, cgroup='', config=None):
@@ -719,7 +720,7 @@ def test_every_repmgrd_of_this_node_is_seen_with_its_unit(tmp_path):
     process(tmp_path, 15, ['sh', '-c', 'repmgrd'], u'0::/\n')
     process(tmp_path, 16, ['vi', 'repmgrd'], u'0::/\n')
     (tmp_path / 'proc' / 'sys').mkdir()
-    assert _observe.daemons(str(tmp_path / 'data'), str(tmp_path)) == [
+    assert _processes.daemons(str(tmp_path / 'data'), str(tmp_path)) == [
         {'pid': 10, 'unit': 'pg-failover.service'}, {'pid': 11, 'unit': None}, {'pid': 12, 'unit': 'repmgr@1.service'},
         {'pid': 14, 'unit': 'x.service'}]
 
@@ -735,5 +736,5 @@ def test_every_repmgrd_of_this_node_is_seen_with_its_unit(tmp_path):
 ])
 def test_the_unit_of_a_process(tmp_path, text, unit):
     (tmp_path / 'cgroup').write_text(text)
-    assert _observe._unit(str(tmp_path / 'cgroup')) == unit
-    assert _observe._unit(str(tmp_path / 'gone')) is None
+    assert _processes.unit(str(tmp_path / 'cgroup')) == unit
+    assert _processes.unit(str(tmp_path / 'gone')) is None

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._observe import missing_packages
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._host_files import missing_packages
 
 STATUS = u"""Package: sudo
 Status: install ok installed

@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _restore_work
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _node_notes, _restore_work
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Result
 
 TARGET = {'latest': True}
@@ -114,7 +114,7 @@ def test_nor_for_another_target(place):
 def test_nor_under_a_server_that_runs(place, monkeypatch):
     at(place, 'swapping')
     for running in ('main', 'main.restore'):
-        monkeypatch.setattr(_restore_work._observe, 'server_of', lambda path, name=running: 1 if path.endswith('/' + name) else None)
+        monkeypatch.setattr(_restore_work._postmaster, 'server_of', lambda path, name=running: 1 if path.endswith('/' + name) else None)
         with pytest.raises(_restore_work.RestoreError):
             work(place).swap()
     assert contents(place) == {'main': 'main', 'main.restore': 'main.restore'}
@@ -204,7 +204,7 @@ def test_the_end_keeps_the_old_data(place):
     at(place, 'swapping')
     work(place).swap()
     assert work(place).end() is True and work(place).end() is False
-    assert contents(place) == EXCHANGED and not (place / _observe.RESTORE_FILE).exists()
+    assert contents(place) == EXCHANGED and not (place / _node_notes.RESTORE_FILE).exists()
 
 
 def test_the_history_of_a_timeline_that_is_older_than_the_archive(place):

@@ -13,7 +13,7 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _problems_deploy, _sources, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _host_files, _problems_deploy, _sources, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Observed
 
 WIKI = 'deb [signed-by=/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc] https://apt.postgresql.org/pub/repos/apt bookworm-pgdg main\n'
@@ -37,7 +37,7 @@ def read(tmpdir, files, keys=()):
         tmpdir.join(path.lstrip('/')).write_text(text if hasattr(text, 'isidentifier') else text.decode('utf-8'), encoding='utf-8', ensure=True)
     for path in keys:
         tmpdir.join(path.lstrip('/')).write('key', ensure=True)
-    return _observe.package_sources(str(tmpdir))
+    return _host_files.package_sources(str(tmpdir))
 
 
 def host(sources, missing=tuple(MISSING), **more):
@@ -115,11 +115,11 @@ def test_files_that_apt_reads(tmpdir):
 def test_a_comment_in_another_encoding(tmpdir):
     """A source that is overlooked would get a second one beside it, and apt refuses both."""
     tmpdir.join(LIST.lstrip('/')).write_binary(b'# M\xfcller\n' + WIKI.encode('utf-8'), ensure=True)
-    assert [(source['file'], source['line']) for source in _observe.package_sources(str(tmpdir))] == [(LIST, 2)]
+    assert [(source['file'], source['line']) for source in _host_files.package_sources(str(tmpdir))] == [(LIST, 2)]
 
 
 def test_a_host_without_any(tmpdir):
-    assert _observe.package_sources(str(tmpdir)) == []
+    assert _host_files.package_sources(str(tmpdir)) == []
 
 
 # -- deciding, on Debian

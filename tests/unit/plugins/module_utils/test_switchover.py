@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _repmgr, _switchover
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _place, _repmgr, _switchover
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Observed, Server, plain
@@ -202,7 +202,7 @@ def make(cluster, **params):
     given.update(params)
     config_file = os.path.join(cluster.folder, 'b.conf')
     found = _switchover.Switchover(
-        cluster, cluster, _repmgr.Repmgr(cluster, '/bin-dir', config_file), _observe.Place('b', config_file, '/bin-dir'), given)
+        cluster, cluster, _repmgr.Repmgr(cluster, '/bin-dir', config_file), _place.Place('b', config_file, '/bin-dir'), given)
     found.look()
     return found
 
