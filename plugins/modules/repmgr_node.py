@@ -204,7 +204,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _place, _plan, _steps, _view
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_context, _apply, _clone, _place, _plan, _steps, _view
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._conninfo import parse
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
@@ -369,7 +369,7 @@ def main():
         result.update(refusal(node, plan, view))
         module.fail_json(**result)
 
-    context = _apply.Context(
+    context = _action_context.Context(
         runner, psql, Repmgr(runner, params['bin_dir'], params['config_file'], params['passfile']), place, desired, config,
         primary_conninfo=view.primary_conninfo, upstream_conninfo=params['upstream_conninfo'], clone_conninfo=params['clone_conninfo'],
         upstream_node_id=desired.upstream_node_id, wanted_upstream_id=_plan.wanted_upstream(desired, view.metadata),
@@ -385,13 +385,13 @@ def main():
         result['diff'] = _diff(result['before'], plan, desired)
         module.exit_json(**result)
     if view.observed.data.state == 'valid' and view.observed.server.state == 'running':
-        _apply.forget_clone(place)
+        _clone.forget_clone(place)
     if not plan.actions:
         module.exit_json(diff=_diff(result['before'], plan, desired), **result)
 
     try:
         _apply.apply(context, plan.actions)
-    except _apply.ApplyError as exc:
+    except _action_context.ApplyError as exc:
         for warning in context.warnings:
             module.warn(warning)
         result['actions'] = merged(plan.actions, context.done)

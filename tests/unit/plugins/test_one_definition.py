@@ -18,8 +18,8 @@ import pytest
 import yaml
 from ansible.parsing.splitter import parse_kv
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _backup, _check_timing, _conninfo, _contract, _data_directory, _limits, _lsn, _psql
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _check_timing, _conninfo, _contract, _data_directory, _limits, _lsn, _psql, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rewind, _steps, _votes
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UTILS = "plugins/module_utils/"
@@ -199,9 +199,9 @@ def test_own_timeline_of_the_guard(tmp_path, monkeypatch, control, names):
     (tmp_path / "pg_wal").mkdir()
     for name in names:
         (tmp_path / "pg_wal" / name).write_text("")
-    monkeypatch.setattr(_apply, "_control_data", lambda context: control)
+    monkeypatch.setattr(_rewind, "control_data", lambda context: control)
     context = types.SimpleNamespace(place=types.SimpleNamespace(data_directory=str(tmp_path)))
-    assert guard.own_timeline(control, str(tmp_path)) == _apply.own_timeline(context)
+    assert guard.own_timeline(control, str(tmp_path)) == _rewind.own_timeline(context)
 
 
 # All that pg_control can say (dbState in pg_controldata.c).
@@ -219,7 +219,7 @@ def test_what_is_recovered_before_it_is_rewound(tmp_path, version):
         control = {"Database cluster state": state, "Latest checkpoint's TimeLineID": checkpoint, "Min recovery ending loc's timeline": reached}
         control = {label: value for label, value in control.items() if value is not None}
         by_guard = guard.recovery_of(config, control) is not None
-        assert by_guard != _apply._can_be_rewound(control, major), control
+        assert by_guard != _rewind.can_be_rewound(control, major), control
         behind = checkpoint in ("0", "1", "2") and reached in ("1", "2", "10") and int(reached) > int(checkpoint)
         assert by_guard == (state not in ("shut down", "shut down in recovery") or state == "shut down in recovery" and behind and major < 16), control
 

@@ -14,8 +14,8 @@ __metaclass__ = type
 
 import copy
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _failover, _leave, _plan, _problems_deploy, _problems_repmgrd, _rejoin, _removal
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_context, _apply, _failover, _leave, _plan, _problems_deploy, _problems_repmgrd
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node as Row, message
 
 from walk_world import attach
@@ -161,7 +161,7 @@ class Playbooks(object):
             rows[member.number] = world.row(member.name, 'standby', up.number if action == 'register_as_is' and up else primary.number)
         elif action == 'follow':
             if not world.contains(primary, member):
-                error = _apply.ApplyError('follow', 'this node is ahead of the follow target', {'stderr': 'cannot attach'})
+                error = _action_context.ApplyError('follow', 'this node is ahead of the follow target', {'stderr': 'cannot attach'})
                 raise Stopped('%s: follow failed' % member.name, _apply.next_step(
                     error, member.name, rejoin, {'service_stop_command': 'sudo systemctl stop postgresql'}))
             member.upstream = primary.name

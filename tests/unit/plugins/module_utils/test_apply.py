@@ -12,7 +12,8 @@ import os
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _data_directory, _place, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_context, _apply, _clone, _data_directory, _move_aside, _place, _repmgr, _service
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Result
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Desired
@@ -118,10 +119,10 @@ def context(tmp_path, monkeypatch):
     data.mkdir()
     (data / 'PG_VERSION').write_text(u'15')
     monkeypatch.setattr(_data_directory, 'marker_path', lambda path, user: str(tmp_path / 'notes' / 'clone.json'))
-    monkeypatch.setattr(_apply.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(_service.time, 'sleep', lambda seconds: None)
     runner = Runner()
     place = _place.Place('b', '/etc/repmgr.conf', '/bin-dir', str(data))
-    return _apply.Context(
+    return _action_context.Context(
         runner, Psql(), _repmgr.Repmgr(runner, '/bin-dir', '/etc/repmgr.conf'), place,
         Desired(role='standby', node_id=2, node_name='b', conninfo='host=b', slot_name='repmgr_slot_2'),
         {'service_start_command': 'sudo /usr/bin/systemctl start pg', 'service_stop_command': 'sudo /usr/bin/systemctl stop pg'},
@@ -190,7 +191,7 @@ def test_no_rewind_onto_an_older_timeline(context, theirs, control, history, ref
     if not refused:
         _apply.apply(context, actions)
         return
-    with pytest.raises(_apply.ApplyError) as found:
+    with pytest.raises(_action_context.ApplyError) as found:
         _apply.apply(context, actions)
     assert refused in found.value.text and context.runner.calls == [] and context.done == []
     _apply.apply(context, ['rejoin_attach'])
@@ -213,7 +214,7 @@ def test_a_copy_from_another_node_than_the_one_to_follow(context, upstream):
 
 
 def test_a_standby_is_registered_when_its_upstream_sees_it(context, monkeypatch):
-    monkeypatch.setattr(_apply.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(_service.time, 'sleep', lambda seconds: None)
     context.psql.attached_after = 3
     _apply.apply(context, ['register'])
     assert context.psql.attached_after == -1 and len(context.runner.calls) == 1
@@ -266,7 +267,7 @@ def test_a_copy_comes_from_the_node_to_follow_where_nothing_is_said(context):
 def test_the_first_failure_ends_it(context, failing, ran):
     actions = ['check_space', 'clone', 'start', 'register', 'drop_slot']
     context.runner.fails = {failing: [(7, 'INFO: trying\nERROR: it is broken\nHINT: mend it\n')]}
-    with pytest.raises(_apply.ApplyError) as caught:
+    with pytest.raises(_action_context.ApplyError) as caught:
         _apply.apply(context, actions)
     assert (caught.value.action, caught.value.text) == (failing, 'ERROR: it is broken HINT: mend it')
     assert caught.value.result['rc'] == 7
@@ -278,7 +279,7 @@ def test_the_first_failure_ends_it(context, failing, ran):
 def test_a_clone_that_failed_leaves_its_note_and_one_that_worked_does_not(context):
     note = _data_directory.marker_path('', '')
     context.runner.fails = {'clone': [(14, 'ERROR: no')]}
-    with pytest.raises(_apply.ApplyError):
+    with pytest.raises(_action_context.ApplyError):
         _apply.apply(context, ['clone'])
     with open(note) as handle:
         assert json.load(handle)['pid'] == os.getpid()
@@ -289,7 +290,7 @@ def test_a_clone_that_failed_leaves_its_note_and_one_that_worked_does_not(contex
 
 def test_no_space(context):
     context.psql.space = [{'name': 'pg_default', 'location': '', 'bytes': 2 ** 62}]
-    with pytest.raises(_apply.ApplyError) as caught:
+    with pytest.raises(_action_context.ApplyError) as caught:
         _apply.apply(context, ['check_space', 'clone'])
     assert 'a clone needs' in caught.value.text and context.runner.calls == []
 
@@ -326,7 +327,7 @@ def test_wal_in_a_place_of_its_own_is_moved_aside_too(context, tmpdir):
 def test_what_cannot_be_renamed_stays_as_it_is(context, monkeypatch):
     before = os.listdir(context.place.data_directory)
     monkeypatch.setattr(os.path, 'ismount', lambda path: path == context.place.data_directory)
-    with pytest.raises(_apply.ApplyError, match='cannot be renamed to .*: it is a mount'):
+    with pytest.raises(_action_context.ApplyError, match='cannot be renamed to .*: it is a mount'):
         _apply.apply(context, ['stop', 'move_aside'])
     assert os.listdir(context.place.data_directory) == before
     # Nor is the server stopped for it.
@@ -355,7 +356,7 @@ def test_a_mount_behind_a_link_is_no_directory_to_rename(context, tmpdir, monkey
     os.rename(context.place.data_directory, str(disk.join('pg')))
     os.symlink(str(disk.join('pg')), context.place.data_directory)
     monkeypatch.setattr(os.path, 'ismount', lambda path: path == str(disk.join('pg')))
-    with pytest.raises(_apply.ApplyError, match='cannot be renamed'):
+    with pytest.raises(_action_context.ApplyError, match='cannot be renamed'):
         _apply.apply(context, ['move_aside'])
     assert os.listdir(str(disk)) == ['pg'] and os.listdir(str(disk.join('pg'))) == ['PG_VERSION']
 
@@ -365,8 +366,8 @@ def test_bind_mounts_of_one_file_system_are_different_mounts():
         points = [line.split()[4] for line in handle]
     for point in points:
         if os.path.isdir(point) and os.path.realpath(point) == point:
-            assert _apply._mount_of(point) == point
-    assert _apply._mount_of('/nowhere/at/all') == '/'
+            assert _move_aside.mount_of(point) == point
+    assert _move_aside.mount_of('/nowhere/at/all') == '/'
 
 
 def tablespace(context, tmpdir, oid, linked=True):
@@ -422,7 +423,7 @@ def test_a_tablespace_that_cannot_be_moved_stops_everything(context, tmpdir, mon
         monkeypatch.setattr(os.path, 'ismount', lambda path: path == str(second))
     else:
         second.mkdir('PG_14_202107181')
-    with pytest.raises(_apply.ApplyError, match='space16385') as found:
+    with pytest.raises(_action_context.ApplyError, match='space16385') as found:
         _apply.apply(context, ['check_space', 'stop', 'move_aside', 'clone'])
     assert found.value.action == 'move_aside' and context.runner.calls == [] and context.done == []
     assert first.join('PG_15_202209061', 'file').check() and os.path.exists(os.path.join(context.place.data_directory, 'PG_VERSION'))
@@ -463,7 +464,7 @@ def test_copies_that_pile_up_are_named_with_their_size(context, tmpdir):
     # Nothing but these names is a copy.
     for name in ('.old', '.old-20260101T000000Z.tablespace-srv', '2.old-20260101T000000Z'):
         os.mkdir(data + name)
-    assert _apply.kept_copies(context) == []
+    assert _move_aside.kept_copies(context) == []
     os.mkdir(data + '.partial-20260101T000000Z')
     wal = tmpdir.mkdir('wal.partial-20260101T000000Z')
     wal.join('segment').write('x' * 2048)
@@ -475,7 +476,7 @@ def test_copies_that_pile_up_are_named_with_their_size(context, tmpdir):
     assert '2 copies of %s that were moved aside use 2.' % data in context.warnings[0] and result['to'] in context.warnings[0]
     # And where they are what takes the room.
     context.psql.space = [{'name': 'pg_default', 'location': '', 'bytes': 2 ** 62}]
-    with pytest.raises(_apply.ApplyError) as found:
+    with pytest.raises(_action_context.ApplyError) as found:
         _apply.apply(context, ['check_space', 'stop'])
     assert '2 earlier copies take 2.' in found.value.text and context.runner.calls == []
     assert 'Free some space' in _apply.next_step(found.value, 'b')
@@ -490,7 +491,7 @@ def test_a_tablespace_that_cannot_be_created_here(context, tmpdir, monkeypatch):
     context.psql.space.append({'name': 'fast', 'location': str(tmpdir.join('no', 'ts')), 'bytes': 1024})
     access = os.access
     monkeypatch.setattr(os, 'access', lambda path, mode: path != str(tmpdir) and access(path, mode))
-    with pytest.raises(_apply.ApplyError, match='cannot be created here'):
+    with pytest.raises(_action_context.ApplyError, match='cannot be created here'):
         _apply.apply(context, ['check_space', 'stop'])
     assert context.runner.calls == []
 
@@ -526,7 +527,7 @@ def test_the_address_of_a_stream_is_changed_where_the_upstream_has_another(conte
     _apply.apply(context, ['set_address'])
     assert context.psql.streams_by.startswith('host=a ') and context.psql.streams_by.endswith('user=repmgr application_name=b')
     context.psql.refuses = True
-    with pytest.raises(_apply.ApplyError, match='cannot connect to its upstream') as caught:
+    with pytest.raises(_action_context.ApplyError, match='cannot connect to its upstream') as caught:
         _apply.apply(context, ['set_address'])
     assert caught.value.action == 'set_address'
 
@@ -534,7 +535,7 @@ def test_the_address_of_a_stream_is_changed_where_the_upstream_has_another(conte
 def test_a_stream_is_changed_only_to_what_its_upstream_lets_in(context):
     context.psql.streams_by, context.psql.refuses = 'user=repmgr host=ox hostaddr=192.0.2.9', True
     context.desired.conninfo = 'host=b sslmode=verify-full sslrootcert=/etc/root.crt'
-    with pytest.raises(_apply.ApplyError, match='cannot connect to its upstream with host=a user=repmgr .*: connection refused'):
+    with pytest.raises(_action_context.ApplyError, match='cannot connect to its upstream with host=a user=repmgr .*: connection refused'):
         _apply.apply(context, ['set_tls'])
     assert context.psql.streams_by == 'user=repmgr host=ox hostaddr=192.0.2.9'
     context.psql.refuses = False
@@ -548,13 +549,13 @@ def test_tls_settings_that_only_a_superuser_may_change(context, before, silent, 
     context.psql.streams_by = before
     if silent:
         context.psql.set_primary_conninfo = lambda conninfo, value: False
-    with pytest.raises(_apply.ApplyError, match=text):
+    with pytest.raises(_action_context.ApplyError, match=text):
         _apply.apply(context, ['set_tls'])
 
 
 def test_a_server_that_does_not_answer(context):
     context.psql.silent, context.start_timeout = True, -1
-    with pytest.raises(_apply.ApplyError) as caught:
+    with pytest.raises(_action_context.ApplyError) as caught:
         _apply.apply(context, ['start', 'register'])
     assert caught.value.text == 'the server does not answer -1 s after its start: connection refused'
     assert context.runner.calls == ['sudo /usr/bin/systemctl start pg']
@@ -581,7 +582,7 @@ SETTLING = (24, 'ERROR: node "a" (ID: 1) is not registered as primary')
 def test_a_rejoin_waits_for_metadata_that_settle_and_for_nothing_else(context, results, calls, text):
     context.runner.fails = {'rejoin': list(results)}
     if text:
-        with pytest.raises(_apply.ApplyError) as caught:
+        with pytest.raises(_action_context.ApplyError) as caught:
             _apply.apply(context, ['rejoin_attach'])
         assert caught.value.text == text
     else:
@@ -648,7 +649,7 @@ def test_a_standby_is_attached_or_made_ready_for_pg_rewind(context, tmp_path, ve
 
     context.runner.run = told
     if calls[-1].endswith(' no'):
-        with pytest.raises(_apply.ApplyError, match='ERROR: no'):
+        with pytest.raises(_action_context.ApplyError, match='ERROR: no'):
             _apply.apply(context, ['rejoin_rewind'])
     else:
         _apply.apply(context, ['rejoin_rewind'])
@@ -662,14 +663,14 @@ def test_a_run_that_was_killed_during_the_recovery_leaves_a_standby(context, tmp
     data = tmp_path / 'data'
     (data / 'PG_VERSION').write_text(u'15')
     (data / signal).write_text(u'x')
-    aside = _apply._Aside([str(data / signal)])
+    aside = _service.SignalsAside([str(data / signal)])
     aside.__enter__()
     names = set(path.name for path in data.iterdir())
     assert signal not in names and signal + '.aside' in names
     started = []
-    monkeypatch.setattr(_apply, '_service', lambda context, action: started.append((data / signal).exists()) or Result([action], 0, '', ''))
-    monkeypatch.setattr(_apply, 'wait_for_sql', lambda context: None)
-    _apply._start(context)
+    monkeypatch.setattr(_service, '_run_service_command', lambda context, action: started.append((data / signal).exists()) or Result([action], 0, '', ''))
+    monkeypatch.setattr(_service, 'wait_for_sql', lambda context: None)
+    _service.start(context)
     assert started == [True] and not (data / (signal + '.aside')).exists()
     # The one that has moved it finds it back.
     aside.__exit__()
@@ -680,7 +681,7 @@ def test_what_an_earlier_rejoin_has_left_aside_does_not_come_back_later(context,
     data = tmp_path / 'data'
     (data / 'standby.signal.aside').write_text(u'x')
     (data / 'standby.signal').write_text(u'x')
-    _apply.put_signals_back(str(data))
+    _service.put_signals_back(str(data))
     assert sorted(path.name for path in data.iterdir()) == ['PG_VERSION', 'standby.signal']
 
 
@@ -689,7 +690,7 @@ def test_a_primary_that_was_promoted_a_moment_ago_gets_a_checkpoint_before_a_rew
     _apply.apply(context, ['rejoin_rewind'])
     assert context.psql.checkpoints == 1 and len(context.runner.calls) == 1
     context.psql.checkpoints = context.psql.allowed = 0
-    with pytest.raises(_apply.ApplyError, match='psql -c CHECKPOINT'):
+    with pytest.raises(_action_context.ApplyError, match='psql -c CHECKPOINT'):
         _apply.apply(context, ['rejoin_rewind'])
     assert len(context.runner.calls) == 1
 
@@ -766,7 +767,7 @@ def test_actions_without_a_dry_run_are_not_run(context):
 ])
 def test_what_to_type_after_a_failure(action, stderr, words):
     result = None if stderr is None else Result(['repmgr'], 1, '', stderr).to_dict()
-    assert words in _steps.sentences(_apply.next_step(_apply.ApplyError(action, 'x', result), 'b'))
+    assert words in _steps.sentences(_apply.next_step(_action_context.ApplyError(action, 'x', result), 'b'))
 
 
 def test_the_note_of_a_clone_that_was_finished_by_hand_goes(tmp_path, monkeypatch):
@@ -776,7 +777,7 @@ def test_the_note_of_a_clone_that_was_finished_by_hand_goes(tmp_path, monkeypatc
     place = _place.Place('b', '/etc/repmgr.conf', '/bin-dir', '/data')
     for user in ('postgres', 'postgres', ''):
         place.user = user
-        _apply.forget_clone(place)
+        _clone.forget_clone(place)
         assert not note.exists()
 
 
@@ -789,6 +790,6 @@ def test_a_source_that_repmgr_would_not_copy_keeps_the_old_data_where_they_are(c
     if not refused:
         _apply.apply(context, ['check_space'])
         return
-    with pytest.raises(_apply.ApplyError) as found:
+    with pytest.raises(_action_context.ApplyError) as found:
         _apply.apply(context, ['check_space', 'stop', 'move_aside', 'clone'])
     assert 'minor_upgrade' in found.value.text and context.runner.calls == [] and os.path.isdir(context.place.data_directory)

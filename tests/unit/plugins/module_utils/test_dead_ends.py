@@ -11,7 +11,7 @@ __metaclass__ = type
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _failover, _removal, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_context, _apply, _failover, _removal, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import plain
 
 from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.test_verdict import (
@@ -186,7 +186,7 @@ def test_a_node_leaves_beside_a_stopped_ex_primary_where_its_rejoin_waits_for_th
 
 
 def test_a_rejoin_that_could_not_follow_does_not_name_itself():
-    error = _apply.ApplyError('follow', 'x', {'stderr': 'this node is ahead of the follow target'})
+    error = _action_context.ApplyError('follow', 'x', {'stderr': 'this node is ahead of the follow target'})
     assert [step['playbook'] for step in _apply.next_step(error, 'b') if 'playbook' in step] == ['rejoin']
     steps = _apply.next_step(error, 'b', 'rewind', {'service_stop_command': 'sudo systemctl stop x'})
     assert [_steps.render(step, installed=True) for step in steps[1:]] == ['sudo systemctl stop x', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=b']

@@ -13,7 +13,7 @@ import types
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _apply, _data_directory
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _service
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
 guard = types.ModuleType('guard')
@@ -64,7 +64,7 @@ def test_by_its_files(tmpdir, version, files, expected):
     assert guard.data_is(str(tmpdir)) == ('standby' if expected == STANDBY else 'primary')
 
 
-@pytest.mark.parametrize('program', [guard, _apply])
+@pytest.mark.parametrize('program', [guard, _service])
 def test_what_is_put_back(tmpdir, monkeypatch, program):
     """A standby that was moved aside is one again, also beside recovery.signal; what is one has no use for the rest."""
     monkeypatch.setattr(guard, 'say', lambda text: None)

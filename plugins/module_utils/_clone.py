@@ -1,0 +1,105 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clone a node from another one."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import json
+import os
+import time
+
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _data_directory, _move_aside, _processes, _progress, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._action_context import ApplyError, progress_path, write_file
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
+
+
+def check_space(context):
+    _check_source(context)
+    sizes = context.psql.sizes(context.clone_conninfo)
+    if sizes is None:
+        context.warnings.append('The size of the source could not be read, so free space was not checked.')
+        return None
+    needs = {}
+    for space in sizes:
+        place = os.path.join(context.place.data_directory, space['location'])
+        directory = _move_aside.nearest_directory(place)
+        if directory != place and os.path.isabs(space['location']) and not os.access(directory, os.W_OK):
+            raise ApplyError('check_space', 'tablespace %s of the source cannot be created here: %s is not writable for %s' % (
+                place, directory, context.place.user))
+        # Tablespaces on the same file system share its free space.
+        entry = needs.setdefault(os.stat(directory).st_dev, {'directory': directory, 'bytes': 0})
+        entry['bytes'] += space['bytes']
+    for entry in needs.values():
+        # WAL that is written meanwhile is copied too.
+        entry['bytes'] += max(64 * 1024 * 1024, entry['bytes'] // 20)
+        stat = os.statvfs(entry['directory'])
+        entry['free'] = stat.f_bavail * stat.f_frsize
+        if entry['free'] < entry['bytes']:
+            raise ApplyError('check_space', '%s has %d MB free; a clone needs %d MB%s' % (
+                entry['directory'], entry['free'] // 1048576, entry['bytes'] // 1048576, _move_aside.kept_text(_move_aside.kept_copies(context))))
+    return {'needed': list(needs.values())}
+
+
+def _check_source(context):
+    """Refuse early if the primary's extension is older than its packages: `repmgr standby clone` refuses that, but only after the old data were moved."""
+    found = context.psql.extension_versions(context.primary_conninfo) or {}
+    available, installed = [_repmgr.parse_version(found.get(name)) for name in ('available', 'installed')]
+    if available and installed and available > installed:
+        raise ApplyError('check_space', 'the primary has packages of repmgr %s, but the extension in its database is %s: repmgr refuses to clone it. %s' % (
+            found['available'], found['installed'], _steps.sentences(_steps.playbook('minor_upgrade'))))
+
+
+def clone(context):
+    marker = _data_directory.marker_path(context.place.data_directory, context.place.user)
+    if marker is None:
+        raise ApplyError('clone', 'there is no user %s' % context.place.user)
+    directory = os.path.dirname(marker)
+    if not os.path.isdir(directory):
+        os.mkdir(directory, 0o700)
+    content = _processes.process_identity()
+    content['source'] = redacted(context.clone_conninfo)
+    content['begun'] = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+    write_file(marker, json.dumps(content))
+    with _progress.Progress(progress_path(context), 'clone', lambda: _copied(context)):
+        result = context.repmgr.standby_clone(
+            context.clone_conninfo, upstream_node_id=cloned_for(context), extra=context.clone_options, timeout=context.clone_timeout)
+    os.unlink(marker)
+    return result.to_dict()
+
+
+def forget_clone(place):
+    """Remove the marker of a clone that somebody finished by hand. Otherwise an empty mount point, on a day when the data directory is not mounted, would
+    be taken for an unfinished clone.
+    """
+    marker = _data_directory.marker_path(place.data_directory, place.user)
+    if marker is not None and os.path.exists(marker):
+        os.unlink(marker)
+
+
+def cloned_for(context):
+    """The id of the node that the clone will follow, or None if repmgr finds it by itself."""
+    if context.upstream_node_id is None and context.clone_conninfo != context.upstream_conninfo:
+        return context.wanted_upstream_id
+    return context.upstream_node_id
+
+
+def _copied(context):
+    """(bytes copied, bytes in total) as reported by the source, or None."""
+    try:
+        return context.psql.basebackup_progress(context.clone_conninfo)
+    except PsqlError:
+        return None
+
+
+def size_of_source(context):
+    try:
+        sizes = context.psql.sizes(context.clone_conninfo)
+    except PsqlError:
+        sizes = None
+    return '%s from %s' % (_progress.human(sum(space['bytes'] for space in sizes)), _conninfo.parse(context.clone_conninfo).get('host')) if sizes else ''
