@@ -15,7 +15,7 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _removal, _settings, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _settings, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import HIDDEN
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Problem, integer
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
@@ -384,7 +384,7 @@ def _node(host, members, primary, registry):
         names = (host.server.settings or {}).get('synchronous_standby_names') if host.server.sql else None
         if primary is not None and primary.server.sql:
             names = (primary.server.settings or {}).get('synchronous_standby_names')
-        differs('repmgr_synchronous', _removal.confirmations(names), 'synchronous_standby_names = %s' % names)
+        differs('repmgr_synchronous', _settings.confirmations(names), 'synchronous_standby_names = %s' % names)
     location = host.setting('location') or 'default'
     differs('repmgr_location', location, 'repmgr.conf: location=%s' % location)
     upstream = _upstream(host, members, primary)

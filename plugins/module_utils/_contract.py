@@ -303,7 +303,22 @@ def _synchronous(hosts):
     if not found and len(numbers) > 1:
         found.append(message(', '.join('%s' % host.get('name') for host in data_nodes), 'repmgr_synchronous is %s' % ' and '.join(sorted(numbers)),
                              'the same on all nodes', 'Set repmgr_synchronous once for the cluster.'))
-    return found
+    return found or _cascaded(data_nodes)
+
+
+def _cascaded(data_nodes):
+    """Only standbys that replicate from the primary directly confirm commits. There have to be enough of them with each data node as primary."""
+    number = _integer(data_nodes[0].get('synchronous') or 0) if data_nodes else 0
+    for primary in data_nodes if number else []:
+        standbys = [host for host in data_nodes if host is not primary]
+        below = [host for host in standbys if not _empty(host.get('upstream')) and host['upstream'] != primary.get('name')]
+        direct = len(standbys) - len(below)
+        if number > direct:
+            return _say(primary, 'repmgr_synchronous is %d, and while it is the primary only %d standby%s would replicate from it directly (repmgr_upstream of '
+                        '%s is another node)' % (number, direct, '' if direct == 1 else 's', ', '.join('%s' % host.get('name') for host in below)),
+                        'at most %d, because a commit cannot be confirmed by a standby below another one' % direct,
+                        'Lower repmgr_synchronous, or remove repmgr_upstream.')
+    return []
 
 
 def _data_nodes(hosts):

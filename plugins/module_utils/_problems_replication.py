@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _cluster, _repmgr, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _cluster, _repmgr, _settings, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position, says_received
 
 _MAX_RETAINED = 1024 * 1024 * 1024
@@ -40,6 +40,7 @@ def check_replication(cluster):
             cluster.problem(
                 'old_timeline', host.name, 'is on timeline %s, the primary on %s' % (observed.server.timeline, server.timeline),
                 'timeline %s' % server.timeline, _steps.playbook('rejoin', repmgr_target=host.name), stop=False)
+    _check_commits(cluster)
     _check_slots(cluster)
     row = None
     for host in cluster.seen:
@@ -51,6 +52,20 @@ def check_replication(cluster):
                 'node %s' % primary.node_id, _steps.playbook('site'), stop=False)
         if cluster.is_witness(host) and not _cluster.running(host):
             _check_witness_down(cluster, host)
+
+
+def _check_commits(cluster):
+    """Whether enough standbys stream to confirm commits. Those below another standby never do, so a cascade can leave too few while all are well."""
+    settings = cluster.primary.observed.server.settings or {}
+    needed = _settings.confirmations(settings.get('synchronous_standby_names'))
+    confirming = sorted('%s' % entry.get('application_name') for entry in cluster.primary.observed.replication or []
+                        if entry.get('state') == 'streaming' and entry.get('sync_state') not in (None, 'async'))
+    if needed > len(confirming) and settings.get('synchronous_commit') not in ('off', 'local'):
+        cluster.problem(
+            'commits_wait', cluster.primary.name, 'each commit waits for %d standby%s, and %s' % (
+                needed, '' if needed == 1 else 's', 'only %s can confirm it' % ', '.join(confirming) if confirming else 'none can confirm it'),
+            'as many standbys that stream directly from it',
+            ['Bring the others back, or lower repmgr_synchronous.', _steps.playbook('site', reason='Then type')], stop=False)
 
 
 def _check_witness_down(cluster, host):

@@ -9,9 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import re
-
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _hba, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _hba, _settings, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority
 
@@ -140,16 +138,10 @@ def _streams_on(hosts, target, name, reachable):
                    'Add it to the inventory and make it reachable, or stop its server and repmgrd.')
 
 
-def confirmations(names):
-    """The number of standbys that a commit waits for with this value of synchronous_standby_names."""
-    found = re.match(r'\s*(?:any\s+|first\s+)?(\d+)\s*\(', names or '', re.I)
-    return int(found.group(1)) if found else int(bool((names or '').strip()))
-
-
 def _commits(hosts, answer, target, name):
     """Refuse if too few standbys would remain to confirm commits."""
     primary = [host for host in hosts if host.name == answer['primary']][0]
-    needed = confirmations((primary.observed.server.settings or {}).get('synchronous_standby_names'))
+    needed = _settings.confirmations((primary.observed.server.settings or {}).get('synchronous_standby_names'))
     registered = set(row['node_name'] for row in answer['registry'])
     streaming = set(entry.get('application_name') for entry in primary.observed.replication or [] if entry.get('state') == 'streaming')
     left = sorted((streaming & registered) - set([name]))

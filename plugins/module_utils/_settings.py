@@ -161,6 +161,12 @@ def named(host):
     return names | set(['port', 'synchronous_standby_names'])
 
 
+def confirmations(names):
+    """The number of standbys that a commit waits for with this value of synchronous_standby_names."""
+    count = re.match(r'\s*(?:any\s+|first\s+)?(\d+)\s*\(', names or '', re.I)
+    return int(count.group(1)) if count else int(bool((names or '').strip()))
+
+
 def _data_nodes(hosts):
     return [host for host in hosts if host.initial_role != 'witness' and host.observed is not None and not host.unreachable]
 

@@ -294,6 +294,21 @@ def test_a_witness_has_no_upstream():
         'w: is a witness and repmgr_upstream is "a"; expected nothing, because a witness does not replicate. Set repmgr_upstream of standbys only.']
 
 
+@pytest.mark.parametrize('number, upstreams, expected', [
+    (2, {'c': 'b'}, 'a: repmgr_synchronous is 2, and while it is the primary only 1 standby would replicate from it directly (repmgr_upstream of c is another '
+                    'node); expected at most 1'),
+    (1, {'b': 'a', 'c': 'b'}, 'c: repmgr_synchronous is 1, and while it is the primary only 1 standby'),
+    (1, {'c': 'b'}, ''),
+    (2, {}, ''),
+    (0, {'c': 'b'}, ''),
+    ('', {'c': 'b'}, ''),
+])
+def test_enough_standbys_replicate_from_the_primary_directly(number, upstreams, expected):
+    hosts = [host(name, place, synchronous=number, upstream=upstreams.get(name)) for place, name in enumerate('abc', 1)]
+    found = contract_problems(hosts + [host('w', 4, groups=['witness'])])
+    assert [text for text in found if expected and text.startswith(expected)] == found
+
+
 def test_a_witness_is_no_upstream():
     assert contract_problems([host('a', 1), host('b', 2, upstream='w'), host('w', 3, groups=['witness'])]) == [
         'b: repmgr_upstream is "w"; expected another data node of its cluster (a), or nothing for the live primary. Correct repmgr_upstream.']

@@ -1032,3 +1032,20 @@ def test_data_that_were_restored_beside_a_primary():
 def test_recovery_signal_that_was_left_on_a_primary():
     answer = judge(healthy(a=running(False).replace(data=running(False).data.replace(promotes_itself=True))))
     assert (answer['primary'], answer['stop']) == ('a', [])
+
+
+def confirmed_by(names, *replication, **settings):
+    observed = running(False)
+    observed = observed.replace(server=observed.server.replace(settings=dict(settings, synchronous_standby_names=names)), replication=[
+        {'application_name': name, 'state': state, 'sync_state': sync} for name, state, sync in replication])
+    return [problem['message'] for problem in judge(healthy(a=observed))['problems'] if problem['code'] == 'commits_wait']
+
+
+def test_commits_wait_where_too_few_standbys_can_confirm_them():
+    b, c = ('b', 'streaming', 'quorum'), ('c', 'streaming', 'quorum')
+    assert confirmed_by('ANY 2 (b, c)', b, c) == confirmed_by('', b) == confirmed_by(None) == confirmed_by('ANY 1 (b, c)', c) == []
+    assert confirmed_by('FIRST 1 (b, c)', ('b', 'streaming', 'sync'), ('c', 'streaming', 'potential')) == []
+    assert confirmed_by('ANY 2 (b, c)', b)[0].startswith('a: each commit waits for 2 standbys, and only b can confirm it; expected as many standbys')
+    assert confirmed_by('ANY 1 (b, c)', ('b', 'catchup', 'quorum'), ('other', 'streaming', 'async'))[0].startswith(
+        'a: each commit waits for 1 standby, and none can confirm it')
+    assert confirmed_by('ANY 2 (b, c)', b, synchronous_commit='local') == []
