@@ -9,36 +9,21 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import grp
-import hashlib
 import io
 import os
-import pwd
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _hba, _place, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _files, _hba, _place, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError
 
 
 def files(paths, blocks=None):
     """{path: "SHA-256 mode owner group"} of those that are there: enough to tell whether writing one again would change it. Of a folder, "folder"
     and the rest. blocks is {path: marker}: of such a file, only what stands between "# BEGIN marker" and "# END marker" counts."""
-    found = {}
-    blocks = blocks or {}
-    for path in list(paths) + sorted(blocks):
-        try:
-            digest = 'folder'
-            if not os.path.isdir(path):
-                with open(path, 'rb') as handle:
-                    content = handle.read()
-                if path in blocks:
-                    content = _between(content, blocks[path])
-                digest = hashlib.sha256(content).hexdigest()
-            stat = os.stat(path)
-            found[path] = '%s %04o %s %s' % (digest, stat.st_mode & 0o7777, pwd.getpwuid(stat.st_uid).pw_name, grp.getgrgid(stat.st_gid).gr_name)
-        except (IOError, OSError, KeyError):
-            continue
-    return found
+    states = dict((path, _files.state_of(path)) for path in paths)
+    for path, marker in (blocks or {}).items():
+        states[path] = _files.state_of(path, lambda content, marker=marker: _between(content, marker))
+    return dict((path, state) for path, state in states.items() if state is not None)
 
 
 def _between(content, marker):
@@ -54,8 +39,7 @@ def hba(wanted, reach, used):
     try:
         with open(path, 'rb') as handle:
             present = handle.read()
-        stat = os.stat(path)
-        rights = '%04o %s %s' % (stat.st_mode & 0o7777, pwd.getpwuid(stat.st_uid).pw_name, grp.getgrgid(stat.st_gid).gr_name)
+        rights = ' '.join(_files.rights_of(path))
     except (IOError, OSError, KeyError):
         rights = None
     if used and os.path.realpath(used) != os.path.realpath(path):

@@ -37,7 +37,7 @@ def test_the_playbook_is_understood_with_its_inventory():
 def test_every_task_of_the_main_job_is_reached():
     done = run('ansible-playbook', 'playbooks/postgresql.yml', '--list-tasks')
     assert done.returncode == 0, done.stdout
-    assert 'Create the database of the application' in done.stdout and 'pgfleet.repmgr.guard : Install, configure and start the guard' in done.stdout
+    assert 'Create the database of the application' in done.stdout and 'pgfleet.repmgr.guard : Install the guard, the fuse and their units' in done.stdout
 
 
 @pytest.fixture(scope='module')

@@ -40,9 +40,9 @@ def assert_in_order(names, *steps):
 
 
 def written(*path):
-    """{file that a task writes: its task} of a file of tasks and the blocks in it."""
+    """{template that a task writes: its task} of a file of tasks and the blocks in it."""
     tasks = [each for task in load(*path) for each in task.get('block', [task])]
-    return dict(((task.get('ansible.builtin.template') or {}).get('src'), task) for task in tasks)
+    return dict((entry.get('template'), task) for task in tasks for entry in task.get('pgfleet.repmgr.repmgr_files', {}).get('files', []))
 
 
 def test_repmgr_conf_names_a_new_way_when_the_servers_take_it():
@@ -72,10 +72,9 @@ def test_what_was_goes_when_nobody_connects_by_it():
 
 
 def test_nobody_connects_in_a_new_way_before_all_servers_take_it():
-    check, change, dummy = load('roles', 'repmgr_install', 'tasks', 'conf.yml')
-    write = change['block'][-1]
+    check, write, dummy = load('roles', 'repmgr_install', 'tasks', 'conf.yml')
     assert check['ansible.builtin.assert']['that'] == '__repmgr_members | difference(ansible_play_hosts) | length == 0'
-    assert check['when'] == '__repmgr_changes_over and not ansible_check_mode' and 'ansible.builtin.template' in write
+    assert check['when'] == '__repmgr_changes_over and not ansible_check_mode' and write['pgfleet.repmgr.repmgr_files']['files'][0]['template'] == 'repmgr.conf.j2'
 
 
 def test_the_servers_change_last_after_a_new_look():

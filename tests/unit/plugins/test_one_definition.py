@@ -275,7 +275,7 @@ def test_profiles():
     assert set(variables("roles/common/vars/main.yml")["__repmgr_profiles"]) == set(_contract.PROFILES)
 
 
-# -- who owns a file, and with which mode: for the task that writes it, and for the comparison that leaves the task out
+# -- the files that the roles write, and those that are looked at
 
 def tasks(found):
     for task in found if isinstance(found, list) else []:
@@ -284,27 +284,11 @@ def tasks(found):
             yield from tasks(task.get(part))
 
 
-def rights():
-    """{template: 'mode owner group'} as __repmgr_rendered has it, and as the task does that writes the file."""
-    expected, written = {}, {}
-    for name, text in SOURCES.items():
-        if not re.match(r"roles/\w+/tasks/", name):
-            continue
-        for task in tasks(yaml.safe_load(text)):
-            rendered = (task.get("vars") or {}).get("__repmgr_rendered") or {}
-            if isinstance(rendered, str):
-                pairs = re.findall(r"'([\w.-]+)': '(\d{4}) (?:(\w+) (\w+)'|' ~ (\w+) ~ ' ' ~ (\w+))", rendered)
-                rendered = {pair[0]: " ".join([pair[1]] + ([pair[2], pair[3]] if pair[2] else ["{{ %s }}" % word for word in pair[4:]])) for pair in pairs}
-            for template, words in rendered.items():
-                assert expected.setdefault(template, words) == words, "%s has two rights" % template
-            template = task.get("ansible.builtin.template")
-            if template:
-                written[template["src"].rpartition(".")[0]] = "%s %s %s" % (template["mode"], template["owner"], template["group"])
-    return expected, written
-
-
-def test_rights_of_rendered_files():
-    expected, written = rights()
-    assert len(expected) > 8
-    assert expected == {name: written.get(name) for name in expected}
-    assert set(expected) <= set(variables("roles/common/vars/main.yml")["__repmgr_files"]), "what is not observed is always stale"
+def test_each_file_of_a_role_is_looked_at():
+    """One that is not would be sent again by each run, and never be removed: repmgr_files takes it to be absent."""
+    common = variables("roles/common/vars/main.yml")
+    looked_at = {"{{ __repmgr_files%s }}" % (".%s" if name.isalnum() else "['%s']") % name for name in common["__repmgr_files"]}
+    looked_at |= {value for names in ("__repmgr_files", "__repmgr_watched") for value in common[names].values()}
+    paths = [entry["path"] for name, text in SOURCES.items() if re.match(r"roles/\w+/tasks/", name) for task in tasks(yaml.safe_load(text))
+             for entry in (task.get("pgfleet.repmgr.repmgr_files") or {}).get("files", [])]
+    assert len(paths) > 15 and not set(paths) - looked_at

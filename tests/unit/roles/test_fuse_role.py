@@ -16,8 +16,9 @@ FUSE = '/usr/local/sbin/repmgr-guard-fuse'
 
 
 def test_the_fuse_comes_before_the_guard(host):
-    names = [task['name'] for task in host.load('guard', 'tasks', 'watch.yml')]
-    assert names.index('Install the fuse') < names.index('Start the fuse, now and at each boot') < names.index('Start the guard and enable it at boot')
+    assert [task['name'] for task in host.load('guard', 'tasks', 'watch.yml')] == ['Start the fuse, now and at each boot', 'Start the guard and enable it at boot']
+    assert [task['name'] for task in host.load('guard', 'tasks', 'main.yml')][1:3] == [
+        'Install the guard, the fuse and their units', 'Start the guard and the fuse']
     handlers = [handler['name'] for handler in host.load('guard', 'handlers', 'main.yml')]
     assert handlers.index('Restart repmgr-guard-fuse') < handlers.index('Restart repmgr-guard')
 
@@ -32,11 +33,12 @@ def test_the_fuse_comes_before_the_guard(host):
     ({'running': True, 'enabled': True}, {'/etc/systemd/system/repmgr-guard-fuse.service': 'x'}, True, False, True),
 ])
 def test_when_the_fuse_is_started(host, fuse, files, written, check, done):
-    task, = [task for task in host.load('guard', 'tasks', 'watch.yml') if task['name'] == 'Start the fuse, now and at each boot']
+    include, = [task for task in host.load('guard', 'tasks', 'main.yml') if task['name'] == 'Start the guard and the fuse']
+    task = host.load('guard', 'tasks', 'watch.yml')[0]
     record = {'groups': ['primary'], 'observed': {'guard': {'running': True, 'enabled': True, 'fuse': fuse}, 'files': files}}
     given = dict(host.load('guard', 'vars', 'main.yml'), __repmgr_record=record, ansible_check_mode=check,
-                 __repmgr_fuse_unit_written={'changed': written})
-    assert host.rendered('{{ %s }}' % task['when'], **given) is done
+                 __repmgr_guard_written={'changed': written})
+    assert (host.rendered('{{ %s }}' % include['when'], **given) and host.rendered('{{ %s }}' % task['when'], **given)) is done
     state = host.rendered(task['ansible.builtin.systemd']['state'], **given)
     assert state == ('started' if (fuse or {}).get('running') else 'restarted')
 

@@ -52,13 +52,13 @@ def test_a_run_that_changes_nothing_does_not_look(host):
     assert check['ansible.builtin.include_tasks'] == 'listening.yml'
 
     def seen(check_mode=False, **more):
-        found = dict(__repmgr_health_written={'changed': False}, __repmgr_health_unit_written={'changed': False},
+        found = dict(__repmgr_health_written={'changed': False},
                      __repmgr_health_started={'changed': False, 'status': {'NRestarts': '0'}}, ansible_check_mode=check_mode)
         found.update(more)
         return host.rendered('{{ %s }}' % check['when'], **found) in (True, 'True')
 
     assert not seen() and not seen(__repmgr_health_started={'changed': False, 'status': {}}) and not seen(__repmgr_health_started={'skipped': True})
-    for name in ('__repmgr_health_written', '__repmgr_health_unit_written', '__repmgr_health_started'):
+    for name in ('__repmgr_health_written', '__repmgr_health_started'):
         assert seen(**{name: {'changed': True}}) and not seen(True, **{name: {'changed': True}})
     # Where a run has failed at that before.
     assert seen(__repmgr_health_started={'changed': False, 'status': {'NRestarts': '3'}})

@@ -18,8 +18,6 @@ def test_the_hook_is_there_before_the_first_clone(host):
 
 
 def test_the_hook_knows_the_peers_before_systemd_calls_it(host):
-    tasks = host.load('guard', 'tasks', 'hook.yml')
-    order = [next(key for key in task if key.startswith('ansible.builtin')) for task in tasks]
-    assert order == ['ansible.builtin.file', 'ansible.builtin.import_tasks', 'ansible.builtin.template', 'ansible.builtin.systemd']
-    assert tasks[1]['ansible.builtin.import_tasks'] == 'peers.yml' and tasks[2]['ansible.builtin.template']['src'] == 'start-hook.conf.j2'
-    assert tasks[3]['ansible.builtin.systemd'] == {'daemon_reload': True}
+    task, = host.load('guard', 'tasks', 'hook.yml')
+    write = task['pgfleet.repmgr.repmgr_files']
+    assert [entry['template'] for entry in write['files']] == ['guard.json.j2', 'start-hook.conf.j2'] and write['reload_systemd'] is True

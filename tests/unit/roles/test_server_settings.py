@@ -90,7 +90,7 @@ def test_the_server_is_asked_before_it_gets_its_settings(host, tmp_path, line, g
     (tmp_path / 'etc' / 'conf.d').mkdir(parents=True)
     path = tmp_path / 'source'
     path.write_text(WRITTEN.replace("wal_keep_segments = '32'", "wal_keep_size = '512MB'") + line)
-    command = host.rendered(task['ansible.builtin.template']['validate'], __repmgr_bin_dir=programs[-1].rpartition('/')[0],
+    command = host.rendered(task['pgfleet.repmgr.repmgr_files']['files'][0]['validate'], __repmgr_bin_dir=programs[-1].rpartition('/')[0],
                             __repmgr_config_dir=str(tmp_path / 'etc'))
     # As the module does it: without a shell.
     done = subprocess.run((command % path).split(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60)

@@ -9,11 +9,9 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import os
-
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _hba, _host_files
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _files, _hba, _host_files
 
 REACH = [{'name': 'a', 'addresses': ['10.0.0.1']}, {'name': 'b', 'addresses': ['fd00::2', '10.0.0.2']}]
 APP = {'contype': 'host', 'databases': 'app', 'users': 'app', 'address': '10.0.0.0/8', 'method': 'scram-sha-256'}
@@ -198,8 +196,7 @@ def test_addresses(address):
 
 def observed(path, used=None):
     path.chmod(0o640)
-    stat = os.stat(str(path))
-    mine = '%s %s' % (_host_files.pwd.getpwuid(stat.st_uid).pw_name, _host_files.grp.getgrgid(stat.st_gid).gr_name)
+    mine = ' '.join(_files.rights_of(str(path))[1:])
     return _host_files.hba(hba(file=str(path), rights='0640 ' + mine), REACH, used), _host_files.hba(hba(file=str(path), rights='0600 ' + mine), REACH, used)
 
 
