@@ -67,16 +67,17 @@ _BACKUP = 'etc/pgfleet/backup/*/node.json'
 _BACKUP_LIMIT = 10
 
 
-def observe_backup(runner, observed, user='postgres', root='/'):
-    """What the repository says of the cluster, asked by the primary alone; None where there are no backups."""
+def observe_backup(runner, observed, user='postgres', root='/', judged=None):
+    """What the repository says of the cluster, asked by the primary alone; None where there are no backups. judged: its answer, if it is not to be asked."""
     paths = sorted(glob.glob(os.path.join(root, _BACKUP)))
     if not paths or not observed.server.sql or observed.server.in_recovery is not False or (observed.config or {}).get('node_id') is None:
         return None
     try:
         with io.open(paths[0], encoding='utf-8') as handle:
             settings = json.load(handle)
-        done = runner.run(_backup.command(settings, 'info', 'output=json', 'log-level-console=error'), accept=None, timeout=_BACKUP_LIMIT, run_as=user)
-        judged = _backup.answered(done.rc, done.stdout, done.stderr, settings['cluster'])
+        if judged is None:
+            done = runner.run(_backup.command(settings, 'info', 'output=json', 'log-level-console=error'), accept=None, timeout=_BACKUP_LIMIT, run_as=user)
+            judged = _backup.answered(done.rc, done.stdout, done.stderr, settings['cluster'])
     except (CommandError, IOError, OSError, ValueError, KeyError) as exc:
         settings, judged = {'max_age': 0}, _backup.answered(1, '', '%s' % exc, '')
     return {'settings': {'max_age': settings.get('max_age') or 0}, 'judged': judged, 'archiver': observed.server.archiver, 'now': int(time.time())}

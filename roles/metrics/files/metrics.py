@@ -19,6 +19,7 @@ __metaclass__ = type
 import argparse
 import errno
 import grp
+import json
 import os
 import pwd
 import subprocess
@@ -30,6 +31,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Run
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 
 ROLES = ('primary', 'standby', 'witness')
+# How long an answer of the backup repository is used.
+REPOSITORY_SECONDS = 60
 
 # (name, help), in the order of the output.
 FAMILIES = (
@@ -73,6 +76,25 @@ class Programs:
         return process.returncode, stdout, stderr
 
 
+def observe_backup(runner, observed, options):
+    """The state of the backups. The answer of the repository is used for a minute: asking it is a login to another host, and costs more than all the rest."""
+    now, kept, path = time.time(), None, options.repository_answer
+    try:
+        with open(path or '') as handle:
+            kept = json.load(handle)
+        if not (kept['cluster'] == options.cluster and 0 <= now - kept['asked'] < REPOSITORY_SECONDS):
+            kept = None
+    except (IOError, OSError, ValueError, KeyError, TypeError):
+        kept = None
+    found = _observe.observe_backup(runner, observed, options.user, judged=kept and kept['judged'])
+    if found and kept is None and path:
+        try:
+            write(path, json.dumps({'cluster': options.cluster, 'asked': now, 'judged': found['judged']}).encode('utf-8'))
+        except (IOError, OSError) as exc:
+            sys.stderr.write('repmgr-metrics: %s: %s\n' % (path, exc))
+    return found
+
+
 def observe(options):
     """The observation of this node, including its peers."""
     runner = Runner(Programs())
@@ -80,7 +102,7 @@ def observe(options):
     place = _place.Place('', options.config, options.bin_dir, options.data_directory, options.port, None, options.user)
     observed = _observe.observe_local(runner, psql, place)
     observed.name = place.name = (observed.config or {}).get('node_name') or ''
-    observed.backup = _observe.observe_backup(runner, observed, options.user)
+    observed.backup = observe_backup(runner, observed, options)
     if options.certificate:
         observed.tls = _tls.examine(options.certificate, options.key, options.root, [], options.user, runner)
     observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(
@@ -240,6 +262,7 @@ def main():
     parser.add_argument('--certificate', help='with --key and --root: also export its validity')
     parser.add_argument('--key')
     parser.add_argument('--root')
+    parser.add_argument('--repository-answer', help='a file that keeps the last answer of the backup repository for a minute (default: ask each time)')
     parser.add_argument('--output', help='the file to write (default: stdout)')
     options = parser.parse_args()
     content = look_as(options.user, options) if os.geteuid() == 0 else look(options).encode('utf-8')

@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import argparse
 import os
 import re
 import stat
@@ -193,3 +194,50 @@ def test_programs_get_input_and_environment():
     code, out, err = metrics.Programs().run_command(
         ['sh', '-c', 'cat; echo "$WORD" >&2; exit 3'], data=u'n\u00e9', binary_data=True, environ_update={'WORD': 'given'}, encoding=None, cwd='/')
     assert (code, out, err) == (3, u'n\u00e9'.encode('utf-8'), b'given\n')
+
+
+@pytest.fixture(name='repository')
+def asked_repository(monkeypatch, tmpdir):
+    """ask(): what is observed, after how many questions to the repository; at clock[0]."""
+    clock, asked = [1000.0], []
+
+    def observe_backup(dummy, observed, dummy_user, judged=None):
+        if observed is None:
+            return None
+        if judged is None:
+            asked.append(clock[0])
+            judged = {'state': 'ok', 'number': len(asked)}
+        return {'judged': judged}
+
+    monkeypatch.setattr(metrics._observe, 'observe_backup', observe_backup)
+    monkeypatch.setattr(metrics.time, 'time', lambda: clock[0])
+    path = tmpdir.join('answer')
+
+    def ask(observed='primary', cluster='lab', keeps=True):
+        options = argparse.Namespace(user='postgres', cluster=cluster, repository_answer=str(path) if keeps else None)
+        return metrics.observe_backup(None, observed, options), len(asked)
+
+    return ask, clock, path
+
+
+def test_the_repository_is_asked_once_a_minute(repository):
+    ask, clock, path = repository
+    first = {'judged': {'state': 'ok', 'number': 1}}
+    assert ask() == (first, 1)
+    clock[0] += 59
+    assert ask() == (first, 1) and ask(observed=None) == (None, 1)
+    clock[0] += 1
+    assert ask() == ({'judged': {'state': 'ok', 'number': 2}}, 2)
+    # Of another cluster on this host, with a clock that was set back, or not readable.
+    assert ask(cluster='other')[1] == 3
+    clock[0] -= 7
+    assert ask(cluster='other')[1] == 4
+    path.write('{')
+    assert ask()[1] == 5 and ask()[1] == 5
+    assert ask(keeps=False)[1] == 6
+
+
+def test_a_file_that_cannot_be_written_is_no_reason_to_know_nothing(repository, capsys):
+    ask, dummy, path = repository
+    path.mkdir()
+    assert ask()[0]['judged']['state'] == 'ok' and str(path) in capsys.readouterr().err
