@@ -256,7 +256,7 @@ def test_the_refusal():
     assert [(problem['code'], problem['nodes'], problem['stop']) for problem in found] == [
         ('replaced_setting', ['c'], True), ('replaced_setting', ['a', 'b'], True)]
     assert found[1]['message'] == (
-        "a, b: wal_sender_timeout is '0ms' in %s, and would become '5s'; expected the inventory to say what becomes of a setting that was there before. "
+        "a, b: wal_sender_timeout is '0ms' in %s, and would become '5s'; expected the inventory to decide about a setting that was there before. "
         'Name it there: repmgr_postgresql_settings.wal_sender_timeout.' % MAIN)
     assert 'repmgr_tls: provided with repmgr_tls_certificate' in found[0]['message']
 
