@@ -263,6 +263,6 @@ def test_the_refusal():
 
 def test_every_question_has_an_answer():
     """Nothing that is refused may also be refused in repmgr_postgresql_settings."""
-    from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract
+    from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract_settings
     for name in set(OWN) - set(['port']):
-        assert name not in _contract.OWNED_BY_SERVER or not _settings.named_by(name).startswith('repmgr_postgresql_settings') or name == 'ssl', name
+        assert name not in _contract_settings.OWNED_BY_SERVER or not _settings.named_by(name).startswith('repmgr_postgresql_settings') or name == 'ssl', name
