@@ -18,9 +18,9 @@ def check_two_nodes(hosts):
     data_nodes = data_nodes_of(hosts)
     if len(data_nodes) != 2 or len(hosts) != 2 or any(host.get('allow_two_nodes', True) for host in hosts):
         return []
-    return [message(', '.join('%s' % host.get('name') for host in hosts), 'two nodes and no witness: neither is a majority, so nobody can be promoted',
+    return [message(', '.join('%s' % host.get('name') for host in hosts), 'two nodes and no witness: one node is not a majority, so no standby can be promoted',
                     'a witness or a third node', ['Add one, or set repmgr_allow_two_nodes: true.', _steps.playbook(
-                        'failover', reason='A node is then promoted by')])]
+                        'failover', reason='Without it, promote a node by')])]
 
 
 def check_synchronous(hosts):
@@ -29,7 +29,7 @@ def check_synchronous(hosts):
     for host in data_nodes:
         number = _integer(host.get('synchronous') or 0)
         if number is None or not 0 <= number <= max(0, len(data_nodes) - 1):
-            found += flaw(host, 'repmgr_synchronous is "%s"' % (host.get('synchronous'),), 'a number from 0 to %d, how many standbys there can be' % max(
+            found += flaw(host, 'repmgr_synchronous is "%s"' % (host.get('synchronous'),), 'a number from 0 to %d, the number of possible standbys' % max(
                 0, len(data_nodes) - 1), 'Correct repmgr_synchronous.')
     numbers = set('%s' % host.get('synchronous') for host in data_nodes)
     if not found and len(numbers) > 1:
@@ -39,7 +39,7 @@ def check_synchronous(hosts):
 
 
 def check_electable(hosts):
-    """Priority 0 is "never promoted"."""
+    """A node with priority 0 is never promoted, so one of the data nodes needs another one."""
     data_nodes = data_nodes_of(hosts)
     if len(data_nodes) < 2 or any(host.get('failover') != 'automatic' or _integer(host.get('priority')) != 0 for host in data_nodes):
         return []
@@ -48,7 +48,7 @@ def check_electable(hosts):
 
 
 def check_connections(hosts):
-    """Each standby streams, and has a slot on the primary; one more connection is for a copy."""
+    """Each standby needs a connection to the primary and a slot there; one more connection is for a clone."""
     count, found = len(data_nodes_of(hosts)), []
     for host in data_nodes_of(hosts):
         settings = lower_names(host.get('server_settings'))
@@ -61,7 +61,7 @@ def check_connections(hosts):
 
 
 def check_same(hosts, key, variable):
-    """What the nodes say to each other, so that it cannot differ."""
+    """Variables that nodes use to connect to each other, which therefore have to be the same on all of them."""
     values = sorted(set('%s' % host[key] for host in hosts if host.get(key) is not None))
     if len(values) < 2:
         return []
@@ -70,7 +70,7 @@ def check_same(hosts, key, variable):
 
 
 def check_same_backup(hosts):
-    """One cluster has one repository, whoever is primary."""
+    """A cluster has one backup repository, which does not depend on which node is the primary."""
     found = []
     for key in ('tool', 'repository', 'group'):
         values = sorted(set('%s' % (host.get('backup') or {}).get(key, 'none') for host in hosts if host.get('backup') is not None))
@@ -81,7 +81,7 @@ def check_same_backup(hosts):
 
 
 def check_one_lease(hosts):
-    """How long a primary that is cut off goes on, and whether it stops at all, is what the others wait for: all have to mean the same."""
+    """A promotion waits until an isolated primary has stopped, so all nodes need the same limit."""
     found = []
     for key, variable, allowed in (('profile', 'repmgr_failover_profile', PROFILES), ('failover', 'repmgr_failover', FAILOVER)):
         holders = {}
@@ -125,7 +125,7 @@ def check_one_version(hosts):
 
 
 def check_upstreams(hosts):
-    """A standby replicates from a data node of its own cluster."""
+    """The upstream of a standby is a data node of the same cluster, and upstreams form no cycle."""
     data_nodes = [host.get('name') for host in hosts if 'witness' not in (host.get('groups') or [])]
     found = []
     for host in hosts:
@@ -142,6 +142,6 @@ def check_upstreams(hosts):
             seen.append(name)
             name = above[name]
         if name == host.get('name') and seen:
-            found += flaw(host, 'repmgr_upstream leads back to it: %s' % ' <- '.join('%s' % word for word in seen + [name]),
-                          'a way up to the primary', 'Correct repmgr_upstream.')
+            found += flaw(host, 'repmgr_upstream forms a cycle: %s' % ' <- '.join('%s' % word for word in seen + [name]),
+                          'a chain that ends at the primary', 'Correct repmgr_upstream.')
     return found

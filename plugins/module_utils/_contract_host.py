@@ -22,37 +22,37 @@ PACKAGE_SOURCES = ('pgdg', 'distro', 'none')
 VERSIONS = (10, 18)
 CLONE_FROM = ('primary', 'standby')
 CLONE_COMPRESS = ('gzip', 'lz4', 'zstd')
-# The first major version that compresses what it sends into a plain directory.
+# The first major version that can compress a base backup in plain format on its way.
 COMPRESSES = 15
-# kB/s, as pg_basebackup has them.
+# The limits of pg_basebackup, in kB/s.
 RATES = (32, 1048576)
 
 AUTO_REJOIN = ('rewind', 'attach', 'off')
-# A node's name is its application_name, which PostgreSQL cuts at 63 bytes; a cluster's name is in the common name of its authority after
-# `repmgr cluster `, which X.509 ends at 64.
+# The name of a node is its application_name, which PostgreSQL truncates to 63 bytes. The name of a cluster is part of the common name of its CA, after
+# `repmgr cluster `, and X.509 limits that to 64 characters.
 NODE_NAME_LENGTH = 63
 CLUSTER_NAME_LENGTH = 64 - len('repmgr cluster ')
-# Without what means something to systemd, a shell, SQL, or whoever takes a line apart.
+# No characters with a meaning in systemd units, shells or SQL.
 _NAME = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*\\Z')
 _SIZE = re.compile('[0-9]{1,15}([kMGT]?B)?\\Z')
 _ADDRESS = re.compile('([*]|[0-9]+([.][0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\\Z')
 _LOCATION = re.compile('[A-Za-z0-9][A-Za-z0-9 ._:/+-]*\\Z')
 OLDEST = {'Debian': 11, 'Ubuntu': 20}
 OLDEST_EL = 7
-# The greatest value of PostgreSQL's type integer, which repmgr.nodes has for it.
+# The greatest value of PostgreSQL's type integer, the type of the column in repmgr.nodes.
 GREATEST_ID = 2147483647
-# pg_hba.conf has these words for many users or databases, and for all streams.
+# Keywords of pg_hba.conf.
 RULE_WORDS = ('all', 'sameuser', 'samerole', 'samegroup', 'replication')
-# The collection sets the rights and the password of its role, and PostgreSQL reserves the others.
+# The collection sets the password of its role and the rights on its database, so neither may be one of PostgreSQL's own.
 TAKEN_USERS = RULE_WORDS + ('postgres', 'public', 'none', 'user', 'current_user', 'current_role', 'session_user')
 TAKEN_DATABASES = RULE_WORDS + ('postgres', 'template0', 'template1')
 NAME = re.compile(r'^[A-Za-z_][A-Za-z0-9_.-]{0,62}\Z')
 
-# Lost with the next boot, or no file system for data.
+# Removed at boot, or not a file system for data.
 VOLATILE = ('/dev', '/proc', '/run', '/sys', '/tmp', '/var/run')
 PATH = re.compile(r'^/[A-Za-z0-9_.,:@+=/-]+\Z')
 
-# Options of `repmgr standby clone` that overwrite data, or make no copy.
+# Options of `repmgr standby clone` that overwrite data, or make no clone.
 UNUSABLE_CLONE_OPTIONS = ('--force', '-F', '--dry-run', '--replication-conf-only', '--recovery-conf-only', '--pgdata', '-D')
 
 
@@ -140,7 +140,7 @@ def check_auto_rejoin(host):
 
 
 def check_clone(host):
-    """What pg_basebackup would refuse only when a standby is cloned."""
+    """Values that pg_basebackup would refuse only when a standby is cloned."""
     clone = host.get('clone') or {}
     found = [] if clone.get('from') is None else one_of(clone, 'from', 'repmgr_clone_from', CLONE_FROM, host)
     rate = '%s' % (clone.get('max_rate') or '',)
@@ -154,19 +154,19 @@ def check_clone(host):
                       'one of the two', 'Put all of it into pg_basebackup_options, or leave it out.')
     unusable = ['%s' % (option,) for option in clone.get('options') or [] if _option(option) in UNUSABLE_CLONE_OPTIONS]
     if unusable:
-        found += flaw(host, 'repmgr_clone_options has %s' % ', '.join(unusable), 'options that leave it to the collection whether and where a copy is made',
+        found += flaw(host, 'repmgr_clone_options has %s' % ', '.join(unusable), 'options that do not change whether and where a clone is made',
                       'Leave it out of repmgr_clone_options.')
     return found
 
 
 def _option(text):
-    """Its name: -D/path and --pgdata=path are -D and --pgdata."""
+    """The name of an option: -D/path is -D, --pgdata=path is --pgdata."""
     text = ('%s' % (text,)).strip()
     return re.split('[= ]', text)[0] if text.startswith('--') else text[:2]
 
 
 def _kilobytes(rate):
-    """0 for what is no rate."""
+    """A rate in kB/s; 0 if it is not a rate."""
     number = rate[:-1] if rate[-1] in 'kM' else rate
     if not number or set(number) - set('0123456789'):
         return 0
@@ -177,12 +177,12 @@ def check_compress(host):
     version, method = _integer(host.get('postgresql_version')), (host.get('clone') or {}).get('compress')
     if not method or version is None or version >= COMPRESSES:
         return []
-    return flaw(host, 'repmgr_clone_compress is "%s" and PostgreSQL %d does not compress what it sends' % (method, version),
+    return flaw(host, 'repmgr_clone_compress is "%s" and PostgreSQL %d does not compress base backups on their way' % (method, version),
                 'PostgreSQL %d or later' % COMPRESSES, 'Leave out repmgr_clone_compress.')
 
 
 def _seconds(value):
-    """Of a number with PostgreSQL's unit, as of '6s'; a plain number is milliseconds. None where it is neither."""
+    """Seconds (float) from a value with a unit of PostgreSQL, such as '6s'; without a unit it is milliseconds. None if it is invalid."""
     text = ('%s' % (value,)).strip()
     for unit, factor in (('ms', 0.001), ('min', 60.0), ('s', 1.0), ('', 0.001)):
         if text.endswith(unit):
@@ -192,26 +192,26 @@ def _seconds(value):
 
 
 def check_timing(host):
-    """A primary that is cut off has to stop before repmgrd can give it up, and be out of everybody's memory by then."""
+    """An isolated primary has to stop before another one can be elected, and repmgrd must not treat it as recently seen by then."""
     if not host.get('timing'):
         return []
     timing = dict(host['timing'])
     for name in ('monitor_interval', 'reconnect_attempts', 'reconnect_interval', 'attempt', 'isolation'):
-        # Templates make text of numbers.
+        # Templates turn numbers into text.
         timing[name] = _integer(timing[name])
         if timing[name] is None or timing[name] < 1:
             return flaw(host, '%s is "%s"' % (name, host['timing'][name]), 'a number of 1 or more', 'Correct repmgr_settings.')
-    # Who is cut off answers no attempt to connect.
+    # An isolated primary answers none of the connection attempts.
     window = timing['reconnect_attempts'] * timing['attempt'] + (timing['reconnect_attempts'] - 1) * timing['reconnect_interval']
     shown = 'reconnect_attempts %d x %d s + (%d - 1) x reconnect_interval %d = %d s' % (
         timing['reconnect_attempts'], timing['attempt'], timing['reconnect_attempts'], timing['reconnect_interval'], window)
     wal = _seconds(timing['wal_sender_timeout'])
     found = []
     if window < timing['isolation'] + 1:
-        found += flaw(host, shown, 'at least %d s, because a primary that is cut off stops after %d s (profile %s)' % (
+        found += flaw(host, shown, 'at least %d s, because an isolated primary stops after %d s (profile %s)' % (
             timing['isolation'] + 1, timing['isolation'], host.get('profile')), 'Correct repmgr_settings, or choose another repmgr_failover_profile.')
     if window <= 2 * timing['monitor_interval']:
-        found += flaw(host, shown, 'more than twice monitor_interval_secs %d, for which repmgrd takes a primary as seen' % timing['monitor_interval'],
+        found += flaw(host, shown, 'more than twice monitor_interval_secs %d, the time for which repmgrd treats a primary as seen' % timing['monitor_interval'],
                       'Correct repmgr_settings.')
     if wal is None or wal == 0 or wal >= window:
         found += flaw(host, 'wal_sender_timeout is "%s"' % (timing['wal_sender_timeout'],), 'less than %s, and not 0' % shown,
@@ -225,7 +225,7 @@ def check_names(host):
         value = host.get(key)
         if value is None:
             continue
-        # community.postgresql takes Public for PUBLIC, and would give everybody what is repmgr's.
+        # community.postgresql would take Public for PUBLIC, and grant the rights of the repmgr role to all roles.
         if ('%s' % (value,)).lower() in taken or ('%s' % (value,)).lower().startswith('pg_'):
             found += flaw(host, 'repmgr_%s is "%s"' % (key, value), 'a %s of its own, because the collection sets its rights and who may use it' % own,
                           'Choose another repmgr_%s.' % key)
@@ -253,8 +253,8 @@ def check_data_directory(host):
                     'Correct repmgr_data_directory, or leave it out.')
     around = [place for place in host.get('places') or [] if _within(posixpath.normpath(place), path)]
     if around or any(_within(path, place) for place in VOLATILE):
-        return flaw(host, 'repmgr_data_directory is "%s"%s' % (value, ', which holds %s' % around[0] if around else ''),
-                    'a folder for nothing else that outlives a boot', 'Correct repmgr_data_directory, or leave it out.')
+        return flaw(host, 'repmgr_data_directory is "%s"%s' % (value, ', which contains %s' % around[0] if around else ''),
+                    'a folder of its own on a permanent file system', 'Correct repmgr_data_directory, or leave it out.')
     return []
 
 
@@ -281,14 +281,14 @@ def check_metrics(host):
                       'Correct repmgr_metrics_directory.')
     elif _within(posixpath.normpath(directory), data):
         found += flaw(host, 'repmgr_metrics_directory is "%s", which is in repmgr_data_directory' % directory,
-                      'a folder of its own, because a new copy replaces all of the data directory', 'Correct repmgr_metrics_directory.')
+                      'a folder outside of it, because a new clone replaces the data directory', 'Correct repmgr_metrics_directory.')
     if interval is None or interval < 1:
         found += flaw(host, 'repmgr_metrics_interval is "%s"' % (metrics.get('interval'),), 'a number of 1 or more', 'Correct repmgr_metrics_interval.')
     return found
 
 
 def check_routing(host):
-    """Health endpoints, and what proxies serve; what several clusters have on one proxy is compared there (_routing.proxy_problems)."""
+    """Health endpoints and proxies. Clusters that share a proxy are compared by _routing.proxy_problems."""
     routing, found, used = host.get('routing') or {}, [], {}
     if not routing:
         return []
@@ -303,7 +303,7 @@ def check_routing(host):
     for variable, value in names:
         number = _integer(value)
         if number is not None and number in used:
-            # Those two are compared above.
+            # check_ssh_port compares these two.
             if used[number] != 'repmgr_port' or variable != 'repmgr_ssh_port':
                 found += flaw(host, '%s and %s are %d' % (used[number], variable, number), 'a port for each', 'Correct one of them.')
         elif variable not in ('repmgr_port', 'repmgr_ssh_port'):
@@ -313,7 +313,7 @@ def check_routing(host):
         return found
     if not routing.get('wanted') and 'witness' not in (host.get('groups') or []):
         found += flaw(host, 'repmgr_health is false, and the group of proxies has %s' % ', '.join(proxies),
-                      'repmgr_health true, because a proxy finds the primary by it', 'Correct repmgr_health, or take the hosts out of that group.')
+                      'repmgr_health true, because proxies need it to find the primary', 'Correct repmgr_health, or remove the hosts from that group.')
     if not _SIZE.match('%s' % (routing.get('ro_lag'),)):
         found += flaw(host, 'repmgr_ro_lag is "%s"' % (routing.get('ro_lag'),), 'a number of bytes, or one with kB, MB, GB or TB', 'Correct repmgr_ro_lag.')
     if not _ADDRESS.match('%s' % (routing.get('stats_address'),)):
@@ -337,7 +337,7 @@ def check_witness_upstream(host):
 
 
 def check_package_source(host):
-    # Known only once the host was asked.
+    # The default depends on the facts of the host.
     return [] if host.get('unreachable') and is_empty(host.get('package_source')) else one_of(
         host, 'package_source', 'repmgr_package_source', PACKAGE_SOURCES)
 
@@ -370,9 +370,9 @@ def check_system(host):
     if family == 'RedHat':
         supported = major is not None and major >= OLDEST_EL
     elif family == 'Debian':
-        # A release that has no number yet is newer than any that has one.
+        # A release without a number is a newer one, in development.
         supported = (major is None and distribution == 'Debian') or (major is not None and major >= OLDEST.get(distribution, 0))
-    return [] if supported else flaw(host, 'runs %s' % shown, expected, 'Take the host out of the inventory, or upgrade it.')
+    return [] if supported else flaw(host, 'runs %s' % shown, expected, 'Remove the host from the inventory, or upgrade it.')
 
 
 def check_version(host):
@@ -388,7 +388,7 @@ def check_service_manager(host):
     value = host.get('service_mgr')
     if value == 'systemd':
         return []
-    return flaw(host, 'services are managed by %s' % (value or 'nothing that is known'), 'systemd', 'Take the host out of the inventory.')
+    return flaw(host, 'services are managed by %s' % (value or 'an unknown program'), 'systemd', 'Remove the host from the inventory.')
 
 
 # In the order of their messages.

@@ -15,17 +15,17 @@ import re
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _hba, _settings
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._contract_values import flaw, is_on, lower_names
 
-# A name with a dot is that of an extension.
+# A name with a dot is a setting of an extension.
 SETTING = re.compile(r'^[A-Za-z_][A-Za-z0-9_$]*([.][A-Za-z_][A-Za-z0-9_$]*)*\Z')
 
-# {setting of repmgr.conf: what to set instead}. The nodes, the guard and the playbooks rely on what the collection has put there.
+# {setting of repmgr.conf: the variable to set instead, or None}. The nodes, the guard and the playbooks rely on the collection's own values.
 OWNED_BY_REPMGR_CONF = {
     'node_id': 'repmgr_node_id', 'node_name': 'repmgr_node_name', 'conninfo': 'repmgr_address, repmgr_port, repmgr_user or repmgr_database',
     'data_directory': 'repmgr_data_directory', 'config_directory': None, 'pg_bindir': 'repmgr_postgresql_version', 'replication_user': 'repmgr_user',
     'use_replication_slots': None, 'location': 'repmgr_location', 'priority': 'repmgr_priority', 'failover': 'repmgr_failover',
     'promote_command': None, 'follow_command': None, 'failover_validation_command': None,
 }
-# The same of the server's settings.
+# The same for settings of the server.
 OWNED_BY_SERVER = {
     'data_directory': 'repmgr_data_directory', 'config_file': None, 'hba_file': None, 'port': 'repmgr_port', 'ssl': 'repmgr_tls',
     'ssl_cert_file': 'repmgr_tls_certificate', 'ssl_key_file': 'repmgr_tls_key', 'synchronous_standby_names': 'repmgr_synchronous',
@@ -34,7 +34,7 @@ OWNED_BY_SERVER = {
 
 
 def check_backups(host):
-    """What the inventory says of backups; a server has one archive."""
+    """The variables of backups, and settings that conflict with them, because a server has one archive."""
     backup = host.get('backup')
     if not backup:
         return []
@@ -54,7 +54,7 @@ def check_archive(host):
         return flaw(host, 'repmgr_archive_command has more than one line', 'one line', 'Write it in one line, in YAML without | or with >-.')
     if command is None or settings.get('archive_library') or not is_on(settings.get('archive_mode', True)) or ('%s' % (command,)).strip():
         return []
-    return flaw(host, 'repmgr_archive_command is empty, with which PostgreSQL keeps all WAL until the disk is full', 'a command',
+    return flaw(host, 'repmgr_archive_command is empty, so PostgreSQL would keep all WAL until the disk is full', 'a command',
                 'Leave out repmgr_archive_command to archive nothing.')
 
 
@@ -80,7 +80,7 @@ def _owned(host, settings, owned, variable):
 
 
 def _lines(host, settings, variable):
-    """Each setting is a line of its file. One that is broken in two, as by a block of YAML, or that has no name, keeps its program from starting."""
+    """Names and values that would break a configuration file, in which each setting is one line, so that the program could not start."""
     found = []
     for name, value in sorted(settings.items()):
         if not SETTING.match('%s' % (name,)):
@@ -96,7 +96,7 @@ def check_repmgr_settings(host):
 
 
 def check_server_settings(host):
-    """What would leave a server that cannot be a standby, or lets nobody in."""
+    """Settings with which a server could not be a standby, or the nodes could not connect to it."""
     settings = lower_names(host.get('server_settings'))
     found = _owned(host, settings, OWNED_BY_SERVER, 'repmgr_postgresql_settings') + _lines(host, settings, 'repmgr_postgresql_settings')
 
@@ -105,19 +105,19 @@ def check_server_settings(host):
 
     # A witness has no standbys.
     replicates = 'witness' not in (host.get('groups') or [])
-    # hot_standby and archive are what PostgreSQL before 9.6 called replica, and are taken for it still.
+    # PostgreSQL still accepts hot_standby and archive, the names before 9.6, for replica.
     if replicates and 'wal_level' in settings and ('%s' % settings['wal_level']).lower() not in ('replica', 'logical', 'hot_standby', 'archive'):
         found += wrong('wal_level', 'replica or logical, which standbys need')
-    for name, reason in (('hot_standby', 'on, because repmgr asks standbys'), ('full_page_writes', 'on, because pg_rewind needs it')):
+    for name, reason in (('hot_standby', 'on, because repmgr queries standbys'), ('full_page_writes', 'on, because pg_rewind needs it')):
         if replicates and name in settings and not is_on(settings[name]):
             found += wrong(name, reason)
     if is_on(settings.get('default_transaction_read_only', False)):
         found += wrong('default_transaction_read_only', 'off, because repmgr writes its records on the primary')
     if 'password_encryption' in settings and ('%s' % settings['password_encryption']).lower() != 'scram-sha-256':
-        found += wrong('password_encryption', 'scram-sha-256, which the nodes ask of each other')
+        found += wrong('password_encryption', 'scram-sha-256, which the pg_hba rules of the nodes require')
     if 'listen_addresses' in settings and not [word for word in ('%s' % settings['listen_addresses']).split(',') if word.strip() not in (
             '', 'localhost', '127.0.0.1', '::1')]:
-        found += wrong('listen_addresses', 'an address that the other nodes reach')
+        found += wrong('listen_addresses', 'an address that the other nodes can reach')
     return found
 
 
@@ -126,7 +126,7 @@ def check_rules(host):
     for rule in (host.get('hba') or {}).get('extra') or []:
         problem = _hba.problem(rule)
         if problem:
-            found += flaw(host, 'an entry of repmgr_pg_hba_extra %s' % problem, 'rules that PostgreSQL can read, because it does not start with others',
+            found += flaw(host, 'an entry of repmgr_pg_hba_extra %s' % problem, 'rules that PostgreSQL can read, because otherwise it does not start',
                           'Correct repmgr_pg_hba_extra.')
     return found
 
