@@ -39,7 +39,7 @@ LAYERS = (
           ("foundation", "records", "facts", "_repmgr")),
     Layer("observation", "Looks at a host and changes nothing.",
           ("_by_hand", "_data_directory", "_host_files", "_login", "_node_notes", "_observe", "_observe_sql", "_place", "_postmaster", "_processes",
-           "_reach", "_tls", "_view"),
+           "_reach", "_repmgr_output", "_tls", "_view"),
           ("foundation", "records", "programs", "facts")),
     Layer("changes", "Do what was decided, and decide nothing.",
           ("_action_context", "_apply", "_clone", "_move_aside", "_register", "_restore_work", "_rewind", "_service", "_switchover", "_upstream"),

@@ -16,8 +16,17 @@ import os
 import pwd
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _hba, _place, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _hba, _place, _settings, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError
+
+
+def observe(runner, observed, params):
+    """Add what the roles query about the files and packages of a host. params: the options of the module repmgr_cluster_info."""
+    observed.files = files(params['files'], params['blocks'])
+    observed.contents = contents(params['contents'])
+    observed.server.kept = _settings.kept_in(contents([params['settings_file'] or '']).get(params['settings_file']))
+    observed.missing_packages = missing_packages(runner, params['packages'])
+    observed.package_sources = package_sources() if params['package_sources'] else []
 
 
 def files(paths, blocks=None):
