@@ -54,7 +54,7 @@ class Context:
 
 
 def progress_path(context):
-    """The path of the file that tells the controller the progress of a long action."""
+    """The path of the file from which the controller reads the progress of a long action."""
     return os.path.join(os.path.dirname(_data_directory.marker_path(context.place.data_directory, context.place.user)),
                         os.path.basename(_progress.PROGRESS_FILE))
 

@@ -343,7 +343,7 @@ def _common(nodes):
 _NOT_OF_A_WITNESS = ('repmgr_priority', 'repmgr_synchronous', 'repmgr_failover')
 _PLAIN_COMMAND = r'(\S*/)?repmgr(\s+-\S+(\s+[^-\s]\S*)?)*\s+standby\s+%s(\s+[^;&|<>`$()]*)?\Z'
 _OURS = r'/usr/local/sbin/repmgr-guard(\s|\Z)'
-# repmgr.conf: what the collection writes itself, besides what it does not leave to anybody (_contract.OWNED_BY_REPMGR_CONF).
+# repmgr.conf: what the collection writes itself, besides what it does not leave to anybody (_contract_settings.OWNED_BY_REPMGR_CONF).
 WRITTEN = ('ssh_options', 'service_start_command', 'service_stop_command', 'service_restart_command', 'service_reload_command', 'service_promote_command',
            'repmgrd_service_start_command', 'repmgrd_service_stop_command', 'monitor_interval_secs', 'reconnect_attempts', 'reconnect_interval',
            'primary_visibility_consensus', 'log_file', 'log_facility', 'log_status_interval', 'election_rerun_interval', 'witness_sync_interval',

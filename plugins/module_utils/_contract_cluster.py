@@ -25,17 +25,17 @@ def check_two_nodes(hosts):
 
 def check_synchronous(hosts):
     data_nodes = data_nodes_of(hosts)
-    found = []
+    problems = []
     for host in data_nodes:
         number = _integer(host.get('synchronous') or 0)
         if number is None or not 0 <= number <= max(0, len(data_nodes) - 1):
-            found += flaw(host, 'repmgr_synchronous is "%s"' % (host.get('synchronous'),), 'a number from 0 to %d, the number of possible standbys' % max(
+            problems += flaw(host, 'repmgr_synchronous is "%s"' % (host.get('synchronous'),), 'a number from 0 to %d, the number of possible standbys' % max(
                 0, len(data_nodes) - 1), 'Correct repmgr_synchronous.')
     numbers = set('%s' % host.get('synchronous') for host in data_nodes)
-    if not found and len(numbers) > 1:
-        found.append(message(', '.join('%s' % host.get('name') for host in data_nodes), 'repmgr_synchronous is %s' % ' and '.join(sorted(numbers)),
-                             'the same on all nodes', 'Set repmgr_synchronous once for the cluster.'))
-    return found
+    if not problems and len(numbers) > 1:
+        problems.append(message(', '.join('%s' % host.get('name') for host in data_nodes), 'repmgr_synchronous is %s' % ' and '.join(sorted(numbers)),
+                                'the same on all nodes', 'Set repmgr_synchronous once for the cluster.'))
+    return problems
 
 
 def check_electable(hosts):
@@ -49,15 +49,15 @@ def check_electable(hosts):
 
 def check_connections(hosts):
     """Each standby needs a connection to the primary and a slot there; one more connection is for a clone."""
-    count, found = len(data_nodes_of(hosts)), []
+    count, problems = len(data_nodes_of(hosts)), []
     for host in data_nodes_of(hosts):
         settings = lower_names(host.get('server_settings'))
         for name, least in (('max_wal_senders', count), ('max_replication_slots', count)):
             number = _integer(settings.get(name))
             if name in settings and (number is None or number < least):
-                found += flaw(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), 'at least %d for %d data nodes' % (least, count),
-                              'Correct repmgr_postgresql_settings.')
-    return found
+                problems += flaw(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), 'at least %d for %d data nodes' % (least, count),
+                                 'Correct repmgr_postgresql_settings.')
+    return problems
 
 
 def check_same(hosts, key, variable):
@@ -71,28 +71,28 @@ def check_same(hosts, key, variable):
 
 def check_same_backup(hosts):
     """A cluster has one backup repository, which does not depend on which node is the primary."""
-    found = []
+    problems = []
     for key in ('tool', 'repository', 'group'):
         values = sorted(set('%s' % (host.get('backup') or {}).get(key, 'none') for host in hosts if host.get('backup') is not None))
-        if len(values) > 1 and not found:
-            found.append(message(', '.join('%s' % host.get('name') for host in hosts), 'repmgr_backup%s is not the same' % (
+        if len(values) > 1 and not problems:
+            problems.append(message(', '.join('%s' % host.get('name') for host in hosts), 'repmgr_backup%s is not the same' % (
                 '' if key == 'tool' else '_' + key), 'the same on all nodes', 'Set it once for the cluster.'))
-    return found
+    return problems
 
 
 def check_one_lease(hosts):
     """A promotion waits until an isolated primary has stopped, so all nodes need the same limit."""
-    found = []
+    problems = []
     for key, variable, allowed in (('profile', 'repmgr_failover_profile', PROFILES), ('failover', 'repmgr_failover', FAILOVER)):
         holders = {}
         for host in hosts:
             if host.get(key) in allowed:
                 holders.setdefault(host[key], []).append('%s' % host.get('name'))
         if len(holders) > 1:
-            found.append(message(', '.join(name for value in sorted(holders) for name in holders[value]), '%s is %s' % (
+            problems.append(message(', '.join(name for value in sorted(holders) for name in holders[value]), '%s is %s' % (
                 variable, '; '.join('%s on %s' % (value, ', '.join(holders[value])) for value in sorted(holders))), 'the same on all nodes',
                 'Set %s once for the cluster.' % variable))
-    return found
+    return problems
 
 
 def check_unique(hosts, key, what, command):
@@ -101,13 +101,13 @@ def check_unique(hosts, key, what, command):
         value = key(host)
         if value is not None:
             holders.setdefault(value, []).append(host.get('name') or '(no name)')
-    found = []
+    problems = []
     for value in sorted(holders, key=lambda item: '%s' % (item,)):
         names = holders[value]
         if len(names) > 1:
-            found.append(message(', '.join(names), '%s %s is used %s' % (what, value, 'twice' if len(names) == 2 else '%d times' % len(names)),
-                                 'a different one for each host', command))
-    return found
+            problems.append(message(', '.join(names), '%s %s is used %s' % (what, value, 'twice' if len(names) == 2 else '%d times' % len(names)),
+                                    'a different one for each host', command))
+    return problems
 
 
 def check_one_version(hosts):
@@ -127,21 +127,21 @@ def check_one_version(hosts):
 def check_upstreams(hosts):
     """The upstream of a standby is a data node of the same cluster, and upstreams form no cycle."""
     data_nodes = [host.get('name') for host in hosts if 'witness' not in (host.get('groups') or [])]
-    found = []
+    problems = []
     for host in hosts:
         value = host.get('upstream')
         others = [name for name in data_nodes if name != host.get('name')]
         if not is_empty(value) and value not in others:
-            found += flaw(host, 'repmgr_upstream is "%s"' % (value,),
-                          'another data node of its cluster (%s), or nothing for the live primary' % ', '.join('%s' % name for name in others),
-                          'Correct repmgr_upstream.')
+            problems += flaw(host, 'repmgr_upstream is "%s"' % (value,),
+                             'another data node of its cluster (%s), or nothing for the live primary' % ', '.join('%s' % name for name in others),
+                             'Correct repmgr_upstream.')
     above = dict((host.get('name'), host.get('upstream')) for host in hosts)
-    for host in hosts if not found else []:
+    for host in hosts if not problems else []:
         seen, name = [], host.get('name')
         while name in above and not is_empty(above[name]) and name not in seen:
             seen.append(name)
             name = above[name]
         if name == host.get('name') and seen:
-            found += flaw(host, 'repmgr_upstream forms a cycle: %s' % ' <- '.join('%s' % word for word in seen + [name]),
-                          'a chain that ends at the primary', 'Correct repmgr_upstream.')
-    return found
+            problems += flaw(host, 'repmgr_upstream forms a cycle: %s' % ' <- '.join('%s' % word for word in seen + [name]),
+                             'a chain that ends at the primary', 'Correct repmgr_upstream.')
+    return problems

@@ -142,21 +142,21 @@ def check_auto_rejoin(host):
 def check_clone(host):
     """Values that pg_basebackup would refuse only when a standby is cloned."""
     clone = host.get('clone') or {}
-    found = [] if clone.get('from') is None else one_of(clone, 'from', 'repmgr_clone_from', CLONE_FROM, host)
+    problems = [] if clone.get('from') is None else one_of(clone, 'from', 'repmgr_clone_from', CLONE_FROM, host)
     rate = '%s' % (clone.get('max_rate') or '',)
     if rate and not RATES[0] <= _kilobytes(rate) <= RATES[1]:
-        found += flaw(host, 'repmgr_clone_max_rate is "%s"' % rate, 'kilobytes a second with k or megabytes with M, from 32k to 1024M',
-                      'Correct repmgr_clone_max_rate, or leave it out.')
+        problems += flaw(host, 'repmgr_clone_max_rate is "%s"' % rate, 'kilobytes a second with k or megabytes with M, from 32k to 1024M',
+                         'Correct repmgr_clone_max_rate, or leave it out.')
     if clone.get('compress'):
-        found += one_of(clone, 'compress', 'repmgr_clone_compress', CLONE_COMPRESS, host)
+        problems += one_of(clone, 'compress', 'repmgr_clone_compress', CLONE_COMPRESS, host)
     if clone.get('own_options') and (rate or clone.get('compress')):
-        found += flaw(host, 'repmgr_settings has pg_basebackup_options, which would replace repmgr_clone_max_rate and repmgr_clone_compress',
-                      'one of the two', 'Put all of it into pg_basebackup_options, or leave it out.')
+        problems += flaw(host, 'repmgr_settings has pg_basebackup_options, which would replace repmgr_clone_max_rate and repmgr_clone_compress',
+                         'one of the two', 'Put all of it into pg_basebackup_options, or leave it out.')
     unusable = ['%s' % (option,) for option in clone.get('options') or [] if _option(option) in UNUSABLE_CLONE_OPTIONS]
     if unusable:
-        found += flaw(host, 'repmgr_clone_options has %s' % ', '.join(unusable), 'options that do not change whether and where a clone is made',
-                      'Leave it out of repmgr_clone_options.')
-    return found
+        problems += flaw(host, 'repmgr_clone_options has %s' % ', '.join(unusable), 'options that do not change whether and where a clone is made',
+                         'Leave it out of repmgr_clone_options.')
+    return problems
 
 
 def _option(text):
@@ -206,33 +206,34 @@ def check_timing(host):
     shown = 'reconnect_attempts %d x %d s + (%d - 1) x reconnect_interval %d = %d s' % (
         timing['reconnect_attempts'], timing['attempt'], timing['reconnect_attempts'], timing['reconnect_interval'], window)
     wal = _seconds(timing['wal_sender_timeout'])
-    found = []
+    problems = []
     if window < timing['isolation'] + 1:
-        found += flaw(host, shown, 'at least %d s, because an isolated primary stops after %d s (profile %s)' % (
+        problems += flaw(host, shown, 'at least %d s, because an isolated primary stops after %d s (profile %s)' % (
             timing['isolation'] + 1, timing['isolation'], host.get('profile')), 'Correct repmgr_settings, or choose another repmgr_failover_profile.')
     if window <= 2 * timing['monitor_interval']:
-        found += flaw(host, shown, 'more than twice monitor_interval_secs %d, the time for which repmgrd treats a primary as seen' % timing['monitor_interval'],
-                      'Correct repmgr_settings.')
+        problems += flaw(
+            host, shown, 'more than twice monitor_interval_secs %d, the time for which repmgrd treats a primary as seen' % timing['monitor_interval'],
+            'Correct repmgr_settings.')
     if wal is None or wal == 0 or wal >= window:
-        found += flaw(host, 'wal_sender_timeout is "%s"' % (timing['wal_sender_timeout'],), 'less than %s, and not 0' % shown,
-                      'Correct repmgr_postgresql_settings.')
-    return found
+        problems += flaw(host, 'wal_sender_timeout is "%s"' % (timing['wal_sender_timeout'],), 'less than %s, and not 0' % shown,
+                         'Correct repmgr_postgresql_settings.')
+    return problems
 
 
 def check_names(host):
-    found = []
+    problems = []
     for key, taken, own in (('user', TAKEN_USERS, 'role'), ('database', TAKEN_DATABASES, 'database')):
         value = host.get(key)
         if value is None:
             continue
         # community.postgresql would take Public for PUBLIC, and grant the rights of the repmgr role to all roles.
         if ('%s' % (value,)).lower() in taken or ('%s' % (value,)).lower().startswith('pg_'):
-            found += flaw(host, 'repmgr_%s is "%s"' % (key, value), 'a %s of its own, because the collection sets its rights and who may use it' % own,
-                          'Choose another repmgr_%s.' % key)
+            problems += flaw(host, 'repmgr_%s is "%s"' % (key, value), 'a %s of its own, because the collection sets its rights and who may use it' % own,
+                             'Choose another repmgr_%s.' % key)
         elif not NAME.match('%s' % (value,)):
-            found += flaw(host, 'repmgr_%s is "%s"' % (key, value), 'a letter or _, followed by up to 62 letters, digits and any of _ . -',
-                          'Correct repmgr_%s.' % key)
-    return found
+            problems += flaw(host, 'repmgr_%s is "%s"' % (key, value), 'a letter or _, followed by up to 62 letters, digits and any of _ . -',
+                             'Correct repmgr_%s.' % key)
+    return problems
 
 
 def _within(path, folder):
@@ -274,28 +275,28 @@ def check_metrics(host):
     metrics = host.get('metrics') or {}
     if not metrics.get('wanted'):
         return []
-    directory, interval, found = '%s' % (metrics.get('directory') or '',), _integer(metrics.get('interval')), []
+    directory, interval, problems = '%s' % (metrics.get('directory') or '',), _integer(metrics.get('interval')), []
     data = posixpath.normpath('%s' % (host.get('data_directory') or '/nowhere',))
     if not _is_path(directory):
-        found += flaw(host, 'repmgr_metrics_directory is "%s"' % directory, 'the absolute path of a folder, without blanks, quotes and ..',
-                      'Correct repmgr_metrics_directory.')
+        problems += flaw(host, 'repmgr_metrics_directory is "%s"' % directory, 'the absolute path of a folder, without blanks, quotes and ..',
+                         'Correct repmgr_metrics_directory.')
     elif _within(posixpath.normpath(directory), data):
-        found += flaw(host, 'repmgr_metrics_directory is "%s", which is in repmgr_data_directory' % directory,
-                      'a folder outside of it, because a new clone replaces the data directory', 'Correct repmgr_metrics_directory.')
+        problems += flaw(host, 'repmgr_metrics_directory is "%s", which is in repmgr_data_directory' % directory,
+                         'a folder outside of it, because a new clone replaces the data directory', 'Correct repmgr_metrics_directory.')
     if interval is None or interval < 1:
-        found += flaw(host, 'repmgr_metrics_interval is "%s"' % (metrics.get('interval'),), 'a number of 1 or more', 'Correct repmgr_metrics_interval.')
-    return found
+        problems += flaw(host, 'repmgr_metrics_interval is "%s"' % (metrics.get('interval'),), 'a number of 1 or more', 'Correct repmgr_metrics_interval.')
+    return problems
 
 
 def check_routing(host):
     """Health endpoints and proxies. Clusters that share a proxy are compared by _routing.proxy_problems."""
-    routing, found, used = host.get('routing') or {}, [], {}
+    routing, problems, used = host.get('routing') or {}, [], {}
     if not routing:
         return []
     proxies = routing.get('proxies') or []
     if routing.get('unknown_group'):
-        found += flaw(host, 'repmgr_proxy_group is "%s"' % (routing['unknown_group'],), 'a group of the inventory, or nothing where there is no proxy',
-                      'Correct repmgr_proxy_group, or make that group.')
+        problems += flaw(host, 'repmgr_proxy_group is "%s"' % (routing['unknown_group'],), 'a group of the inventory, or nothing where there is no proxy',
+                         'Correct repmgr_proxy_group, or make that group.')
     names = [('repmgr_port', host.get('port')), ('repmgr_ssh_port', (host.get('peer') or {}).get('ssh_port'))]
     names += [('repmgr_health_port', routing.get('port'))] if routing.get('wanted') else []
     names += [('repmgr_rw_port', routing.get('rw_port')), ('repmgr_ro_port', routing.get('ro_port')),
@@ -305,23 +306,23 @@ def check_routing(host):
         if number is not None and number in used:
             # check_ssh_port compares these two.
             if used[number] != 'repmgr_port' or variable != 'repmgr_ssh_port':
-                found += flaw(host, '%s and %s are %d' % (used[number], variable, number), 'a port for each', 'Correct one of them.')
+                problems += flaw(host, '%s and %s are %d' % (used[number], variable, number), 'a port for each', 'Correct one of them.')
         elif variable not in ('repmgr_port', 'repmgr_ssh_port'):
-            found += _port_number(host, 0 if is_empty(value) else value, variable)
+            problems += _port_number(host, 0 if is_empty(value) else value, variable)
         used.setdefault(number, variable)
     if not proxies:
-        return found
+        return problems
     if not routing.get('wanted') and 'witness' not in (host.get('groups') or []):
-        found += flaw(host, 'repmgr_health is false, and the group of proxies has %s' % ', '.join(proxies),
-                      'repmgr_health true, because proxies need it to find the primary', 'Correct repmgr_health, or remove the hosts from that group.')
+        problems += flaw(host, 'repmgr_health is false, and the group of proxies has %s' % ', '.join(proxies),
+                         'repmgr_health true, because proxies need it to find the primary', 'Correct repmgr_health, or remove the hosts from that group.')
     if not _SIZE.match('%s' % (routing.get('ro_lag'),)):
-        found += flaw(host, 'repmgr_ro_lag is "%s"' % (routing.get('ro_lag'),), 'a number of bytes, or one with kB, MB, GB or TB', 'Correct repmgr_ro_lag.')
+        problems += flaw(host, 'repmgr_ro_lag is "%s"' % (routing.get('ro_lag'),), 'a number of bytes, or one with kB, MB, GB or TB', 'Correct repmgr_ro_lag.')
     if not _ADDRESS.match('%s' % (routing.get('stats_address'),)):
-        found += flaw(host, 'repmgr_proxy_stats_address is "%s"' % (routing.get('stats_address'),), 'an IP address, or *',
-                      'Correct repmgr_proxy_stats_address.')
+        problems += flaw(host, 'repmgr_proxy_stats_address is "%s"' % (routing.get('stats_address'),), 'an IP address, or *',
+                         'Correct repmgr_proxy_stats_address.')
     if (_integer(routing.get('connections')) or 0) < 1:
-        found += flaw(host, 'repmgr_proxy_connections is "%s"' % (routing.get('connections'),), 'a number of 1 or more', 'Correct repmgr_proxy_connections.')
-    return found
+        problems += flaw(host, 'repmgr_proxy_connections is "%s"' % (routing.get('connections'),), 'a number of 1 or more', 'Correct repmgr_proxy_connections.')
+    return problems
 
 
 def check_password(host):

@@ -40,11 +40,11 @@ def check_backups(host):
         return []
     settings = lower_names(host.get('server_settings'))
     taken = sorted(name for name in ('archive_command', 'archive_library', 'archive_mode') if name in settings)
-    found = _backup.input_problems(dict(backup, archive_command_named=_settings.archives(backup.get('archive_command'))))
+    problems = _backup.input_problems(dict(backup, archive_command_named=_settings.archives(backup.get('archive_command'))))
     if taken:
-        found.append(('repmgr_postgresql_settings has %s beside repmgr_backup' % ', '.join(taken), 'one of the two, because a server has one archive',
-                      'Leave it out of repmgr_postgresql_settings.'))
-    return [problem for each in found for problem in flaw(host, *each)]
+        problems.append(('repmgr_postgresql_settings has %s beside repmgr_backup' % ', '.join(taken), 'one of the two, because a server has one archive',
+                         'Leave it out of repmgr_postgresql_settings.'))
+    return [problem for each in problems for problem in flaw(host, *each)]
 
 
 def check_archive(host):
@@ -72,22 +72,22 @@ def check_libraries(host):
 
 
 def _owned(host, settings, owned, variable):
-    found = []
+    problems = []
     for name in sorted(set(settings) & set(owned)):
-        found += flaw(host, '%s has %s' % (variable, name), 'settings that the collection does not rely on itself',
-                      'Set %s instead.' % owned[name] if owned[name] else 'Leave it out of %s.' % variable)
-    return found
+        problems += flaw(host, '%s has %s' % (variable, name), 'settings that the collection does not rely on itself',
+                         'Set %s instead.' % owned[name] if owned[name] else 'Leave it out of %s.' % variable)
+    return problems
 
 
 def _lines(host, settings, variable):
     """Names and values that would break a configuration file, in which each setting is one line, so that the program could not start."""
-    found = []
+    problems = []
     for name, value in sorted(settings.items()):
         if not SETTING.match('%s' % (name,)):
-            found += flaw(host, '%s has "%s"' % (variable, name), 'the name of a setting', 'Correct %s.' % variable)
+            problems += flaw(host, '%s has "%s"' % (variable, name), 'the name of a setting', 'Correct %s.' % variable)
         elif re.search('[\r\n\0]', '%s' % (value,)):
-            found += flaw(host, '%s.%s has more than one line' % (variable, name), 'one line', 'Write it in one line, in YAML without | or with >-.')
-    return found
+            problems += flaw(host, '%s.%s has more than one line' % (variable, name), 'one line', 'Write it in one line, in YAML without | or with >-.')
+    return problems
 
 
 def check_repmgr_settings(host):
@@ -98,7 +98,7 @@ def check_repmgr_settings(host):
 def check_server_settings(host):
     """Settings with which a server could not be a standby, or the nodes could not connect to it."""
     settings = lower_names(host.get('server_settings'))
-    found = _owned(host, settings, OWNED_BY_SERVER, 'repmgr_postgresql_settings') + _lines(host, settings, 'repmgr_postgresql_settings')
+    problems = _owned(host, settings, OWNED_BY_SERVER, 'repmgr_postgresql_settings') + _lines(host, settings, 'repmgr_postgresql_settings')
 
     def wrong(name, expected):
         return flaw(host, 'repmgr_postgresql_settings.%s is "%s"' % (name, settings[name]), expected, 'Correct repmgr_postgresql_settings.')
@@ -107,28 +107,28 @@ def check_server_settings(host):
     replicates = 'witness' not in (host.get('groups') or [])
     # PostgreSQL still accepts hot_standby and archive, the names before 9.6, for replica.
     if replicates and 'wal_level' in settings and ('%s' % settings['wal_level']).lower() not in ('replica', 'logical', 'hot_standby', 'archive'):
-        found += wrong('wal_level', 'replica or logical, which standbys need')
+        problems += wrong('wal_level', 'replica or logical, which standbys need')
     for name, reason in (('hot_standby', 'on, because repmgr queries standbys'), ('full_page_writes', 'on, because pg_rewind needs it')):
         if replicates and name in settings and not is_on(settings[name]):
-            found += wrong(name, reason)
+            problems += wrong(name, reason)
     if is_on(settings.get('default_transaction_read_only', False)):
-        found += wrong('default_transaction_read_only', 'off, because repmgr writes its records on the primary')
+        problems += wrong('default_transaction_read_only', 'off, because repmgr writes its records on the primary')
     if 'password_encryption' in settings and ('%s' % settings['password_encryption']).lower() != 'scram-sha-256':
-        found += wrong('password_encryption', 'scram-sha-256, which the pg_hba rules of the nodes require')
+        problems += wrong('password_encryption', 'scram-sha-256, which the pg_hba rules of the nodes require')
     if 'listen_addresses' in settings and not [word for word in ('%s' % settings['listen_addresses']).split(',') if word.strip() not in (
             '', 'localhost', '127.0.0.1', '::1')]:
-        found += wrong('listen_addresses', 'an address that the other nodes can reach')
-    return found
+        problems += wrong('listen_addresses', 'an address that the other nodes can reach')
+    return problems
 
 
 def check_rules(host):
-    found = []
+    problems = []
     for rule in (host.get('hba') or {}).get('extra') or []:
         problem = _hba.problem(rule)
         if problem:
-            found += flaw(host, 'an entry of repmgr_pg_hba_extra %s' % problem, 'rules that PostgreSQL can read, because otherwise it does not start',
-                          'Correct repmgr_pg_hba_extra.')
-    return found
+            problems += flaw(host, 'an entry of repmgr_pg_hba_extra %s' % problem, 'rules that PostgreSQL can read, because otherwise it does not start',
+                             'Correct repmgr_pg_hba_extra.')
+    return problems
 
 
 # In the order of their messages.

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the programs, the configuration and the data of a node are, and what its repmgr.conf says."""
+"""Where the programs, the configuration and the data of a node are, and the content of its repmgr.conf."""
 
 from __future__ import absolute_import, division, print_function
 
