@@ -14,6 +14,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTH
 
 
 def check_reach(cluster):
+    """Addresses that do not resolve, and ports that are closed or used by another program."""
     seen = dict((host.name, host) for host in cluster.seen)
     for host in cluster.seen:
         for entry in host.observed.reach or []:
@@ -63,6 +64,7 @@ def check_logins(cluster):
 
 
 def check_certificates(cluster):
+    """Certificates and CAs that peers do not accept, or that expire soon."""
     for host in cluster.seen:
         tls = host.observed.tls
         if not tls or not host.tls:

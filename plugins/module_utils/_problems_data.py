@@ -40,6 +40,7 @@ def check_other_server(cluster):
 
 
 def check_data(cluster):
+    """Data directories that cannot be used, are missing, or belong to another cluster."""
     for host in cluster.seen:
         observed = host.observed
         data = observed.data
@@ -90,6 +91,7 @@ def _check_missing_data(cluster, host):
 
 
 def _will_be_cloned(cluster, host):
+    """Whether a deployment would clone this host, so that partial data are no obstacle."""
     if cluster.is_witness(host):
         return False
     if cluster.exists:
@@ -98,6 +100,7 @@ def _will_be_cloned(cluster, host):
 
 
 def _check_valid_data(cluster, host):
+    """A complete data directory: of another cluster, or of a stopped server."""
     observed = host.observed
     identifier = _cluster.identifier(host)
     if host is cluster.primary:

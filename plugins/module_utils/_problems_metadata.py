@@ -13,6 +13,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _c
 
 
 def check_metadata(cluster):
+    """Records in repmgr.nodes that do not match the inventory or the running servers."""
     if runs_unregistered(cluster):
         cluster.problem(
             'unregistered_primary', cluster.primary.name, 'runs as primary, but %s is registered as primary' % ', '.join(_other_primaries(cluster)),
@@ -90,6 +91,7 @@ def _registered_as(cluster, host):
 
 
 def _runs_as_standby(cluster, host):
+    """Whether the server of this host runs as a standby."""
     return host in cluster.seen and _cluster.running(host) and host.observed.server.in_recovery is True
 
 

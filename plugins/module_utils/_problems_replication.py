@@ -16,6 +16,7 @@ _MAX_RETAINED = 1024 * 1024 * 1024
 
 
 def check_replication(cluster):
+    """Standbys that do not stream, witnesses that do not follow the primary, and slots that retain WAL."""
     primary = cluster.primary
     if primary is None:
         return

@@ -13,6 +13,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _r
 
 
 def check_repmgrd(cluster):
+    """Daemons that do not run, repmgrd that is paused, and servers that need a restart."""
     for host in cluster.seen:
         if not (_cluster.running(host) and host.observed.server.sql) or host.node_id not in cluster.registry:
             continue

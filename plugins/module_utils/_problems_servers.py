@@ -15,6 +15,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import major
 
 
 def check_runs(cluster):
+    """Another run is at work on the nodes, or took over the lock of this one."""
     for run, names, others in other_runs(cluster.seen, 'refused'):
         cluster.problem(
             'other_run', names, 'another run is at work: %s' % run_in_words(others), 'one run at a time',
@@ -52,6 +53,7 @@ def run_in_words(others):
 
 
 def check_seen(cluster):
+    """Hosts that were not observed, and servers in a state in which no run may continue."""
     hidden = [host for host in cluster.hosts if host not in cluster.seen]
     for host in hidden:
         cluster.problem(
@@ -111,6 +113,7 @@ def check_restore(cluster):
 
 
 def check_primary(cluster):
+    """A cluster without a primary, or an inventory that does not name exactly one for a new cluster."""
     if cluster.exists:
         if cluster.primary is None and not cluster.has('split_brain'):
             stopped = ', '.join('%s (%s)' % (host.name, host.observed.data.cluster_state or host.observed.server.state)

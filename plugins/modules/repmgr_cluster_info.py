@@ -36,8 +36,8 @@ options:
     default: false
   by_hand:
     description:
-      - Whether to look also for what counts only before this collection takes a node over, returned as C(by_hand).
-      - C(repmgr.conf) is then looked for in more places, the first of them the command line of a C(repmgrd) that runs.
+      - Whether to return in C(by_hand) what the playbook C(adopt) needs about a node that was not deployed by this collection.
+      - C(repmgr.conf) is then searched for in more places, beginning with the command line of a running C(repmgrd).
     type: bool
     default: false
   config_file:
@@ -209,7 +209,7 @@ options:
         description: The identity of this run. The controller fills it in.
         type: dict
       override:
-        description: Ids of runs whose locks are overridden, because they are known to be dead.
+        description: Ids of runs whose locks are overridden, because these runs are known to have ended.
         type: list
         elements: str
         default: []
@@ -418,23 +418,23 @@ observed:
       description:
         - Whether repmgr-guard is C(running) and C(enabled). If it has stopped the server, C(stopped) is a dictionary with C(code), the C(peers) that
           were the reason, and C(since), as far as it recorded them, otherwise V(none). C(peers) have a C(node_id) and a C(conninfo).
-        - C(fuse) has C(running) and C(enabled) of its fuse, V(none) if that is not installed; C(limit), the seconds after the guard's last sight of enough
-          votes after which the fuse stops a primary (V(none) if it would not), and C(sight_age), how many seconds ago that sight was.
+        - C(fuse) has C(running) and C(enabled) of its fuse, V(none) if that is not installed; C(limit), how many seconds after the guard last reached a
+          majority the fuse stops a primary (V(none) if it would not), and C(sight_age), how many seconds ago that was.
       type: dict
       returned: if it is installed
     run_lock:
       description:
         - The lock of the run that works on this node, V(none) if there is none. C(state) is V(held), V(refused) if another run has it, V(lost) if this
-          run had it and has it no longer, V(seen) without O(lock), or V(unavailable) with the C(reason).
+          run had it and no longer has it, V(seen) without O(lock), or V(unavailable) with the C(reason).
         - If V(held), C(boot) is the value for O(lock.before). For another run there are C(run), C(playbook), C(user), C(controller) and its C(process)
           there, C(for_seconds) since it began, C(renewed_seconds) since it last renewed the lock, and C(connected), whether its SSH connection is open.
       type: dict
       returned: always
     backup:
       description:
-        - Of a primary whose backups this collection has set up, what their repository says. C(judged) has C(state), V(ok), V(no_backup), V(no_stanza) or
-          V(unreachable), the C(reason), and the C(last) and C(oldest) backup; C(archiver) what C(pg_stat_archiver) says. V(none) elsewhere. It is waited
-          for ten seconds at most.
+        - The state of the backup repository, on the primary of a cluster with backups by this collection, otherwise V(none). C(judged) has C(state), which
+          is V(ok), V(no_backup), V(no_stanza) or V(unreachable), the C(reason), and the C(last) and C(oldest) backup; C(archiver) is the row of
+          C(pg_stat_archiver). The limit for the answer of the repository is ten seconds.
       type: dict
       returned: always
     disks:
@@ -523,12 +523,12 @@ cluster:
       returned: always
 by_hand:
   description:
-    - What the playbook C(adopt) asks for. C(config_file), C(bin_dir), C(data_directory) and C(config_directory) are where they were found;
-      C(settings) is what C(repmgr.conf) says, without passwords; C(other_configs) are configuration files for other data directories.
+    - The input of the playbook C(adopt). C(config_file), C(bin_dir), C(data_directory) and C(config_directory) are the paths that were found;
+      C(settings) are those in C(repmgr.conf), without passwords; C(other_configs) are configuration files for other data directories.
     - C(cron) has the lines of crontabs that start C(repmgrd), each with C(file) and C(line), and C(trust) the rules of C(pg_hba.conf) by which other
       hosts log in without a password.
-    - C(password) tells where there is one - C(in_conninfo), C(in_conf) the names of settings, and C(in_passfile) the path of the file.
-      C(other_passfile) is the path of another one that C(repmgr.conf) names, which is not read.
+    - C(password) tells where a password was found - C(in_conninfo), C(in_conf) with the names of settings, and C(in_passfile) with the path of the file.
+      C(other_passfile) is the path of another passfile in C(repmgr.conf), which is not read.
   returned: when O(by_hand) is true
   type: dict
 status_text:
