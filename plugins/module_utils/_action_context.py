@@ -54,11 +54,13 @@ class Context:
 
 
 def progress_path(context):
+    """The path of the file from which the controller reads the progress of a long action."""
     return os.path.join(os.path.dirname(_data_directory.marker_path(context.place.data_directory, context.place.user)),
                         os.path.basename(_progress.PROGRESS_FILE))
 
 
 def write_file(path, text):
+    """Write a file atomically and durably."""
     temporary = path + '.new'
     with open(temporary, 'w') as handle:
         handle.write(text)
@@ -69,5 +71,6 @@ def write_file(path, text):
 
 
 def control_data(context):
+    """The output of pg_controldata as {label: text}."""
     program = os.path.join(context.place.bin_dir, 'pg_controldata')
     return _data_directory.parse_controldata(context.runner.run([program, '-D', context.place.data_directory]).stdout)

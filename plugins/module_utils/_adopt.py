@@ -15,7 +15,7 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _settings, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract_host, _contract_settings, _contract_values, _settings, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import HIDDEN
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, Problem, integer
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
@@ -304,7 +304,7 @@ def _cluster_name(members, primary, taken):
     # Debian writes VERSION/NAME there.
     if not name or re.match(r'\d+/', name) or name in [host.node_name for host in members]:
         name, why = _common_part([host.node_name for host in members]), 'what the names of its nodes have in common; change it if you like'
-    name = re.sub('[^A-Za-z0-9._-]', '-', name)[:_contract.CLUSTER_NAME_LENGTH - 3].strip('._-') or ''
+    name = re.sub('[^A-Za-z0-9._-]', '-', name)[:_contract_host.CLUSTER_NAME_LENGTH - 3].strip('._-') or ''
     if not name:
         name, why = 'cluster', 'no name was found; change it if you like'
     number, chosen = 1, name
@@ -343,7 +343,7 @@ def _common(nodes):
 _NOT_OF_A_WITNESS = ('repmgr_priority', 'repmgr_synchronous', 'repmgr_failover')
 _PLAIN_COMMAND = r'(\S*/)?repmgr(\s+-\S+(\s+[^-\s]\S*)?)*\s+standby\s+%s(\s+[^;&|<>`$()]*)?\Z'
 _OURS = r'/usr/local/sbin/repmgr-guard(\s|\Z)'
-# repmgr.conf: what the collection writes itself, besides what it does not leave to anybody (_contract.OWNED_BY_REPMGR_CONF).
+# repmgr.conf: what the collection writes itself, besides what it does not leave to anybody (_contract_settings.OWNED_BY_REPMGR_CONF).
 WRITTEN = ('ssh_options', 'service_start_command', 'service_stop_command', 'service_restart_command', 'service_reload_command', 'service_promote_command',
            'repmgrd_service_start_command', 'repmgrd_service_stop_command', 'monitor_interval_secs', 'reconnect_attempts', 'reconnect_interval',
            'primary_visibility_consensus', 'log_file', 'log_facility', 'log_status_interval', 'election_rerun_interval', 'witness_sync_interval',
@@ -415,7 +415,7 @@ def _kept_settings(conf):
     """What the collection does not write goes on as repmgr_settings."""
     found = {}
     for name, value in conf.items():
-        if name in _contract.OWNED_BY_REPMGR_CONF or name in WRITTEN or not _contract.SETTING.match(name) or not '%s' % (value,):
+        if name in _contract_settings.OWNED_BY_REPMGR_CONF or name in WRITTEN or not _contract_settings.SETTING.match(name) or not '%s' % (value,):
             continue
         if name in _VALUES and '%s' % (value,) in _VALUES[name]:
             continue
@@ -458,7 +458,7 @@ def _own_problems(host, directory):
     if password.get('other_passfile') and not password.get('in_passfile'):
         problems.append(_problem('other_passfile', host.given, path=password['other_passfile']))
     failover = (host.setting('failover') or 'manual').lower()
-    if failover not in _contract.FAILOVER:
+    if failover not in _contract_values.FAILOVER:
         problems.append(_problem('refused_setting', host.given, what='repmgr.conf has failover=%s' % failover))
     return problems
 

@@ -29,7 +29,7 @@ def apply(context, actions):
         context.done.append(step)
         begun = time.time()
         try:
-            found = ACTIONS[action](context)
+            result = ACTIONS[action](context)
         except CommandError as exc:
             step['result'] = exc.to_dict()
             raise ApplyError(action, _repmgr.summary(exc.result.stdout, exc.result.stderr) or exc.message, exc.to_dict())
@@ -39,19 +39,19 @@ def apply(context, actions):
             raise ApplyError(action, '%s' % exc)
         finally:
             step['seconds'] = round(time.time() - begun, 1)
-        if found is not None:
-            step['result'] = found
+        if result is not None:
+            step['result'] = result
 
 
 def next_step(error, node_name, rejoin='never', config=None):
     """The next step after a failed action. `repmgr standby follow` refuses an upstream that has received less WAL than the node itself."""
     if error.action == 'follow' and re.search('cannot attach|ahead of the', json.dumps(error.result or {})):
-        found = ['The node may have received WAL that its upstream never had.']
+        steps = ['The node may have received WAL that its upstream never had.']
         if rejoin == 'never':
-            return found + [_steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='See what a rejoin would do')]
-        # It streams, from a node with the same WAL, and so it is not rewound; stopped, it is.
+            return steps + [_steps.playbook('rejoin', check=True, repmgr_target=node_name, reason='See what a rejoin would do')]
+        # A node that streams is not rewound, so it has to be stopped first.
         stop = (config or {}).get('service_stop_command')
-        return found + [_steps.shell(stop, host=node_name, reason='Stop its server') if stop else 'Stop its server.',
+        return steps + [_steps.shell(stop, host=node_name, reason='Stop its server') if stop else 'Stop its server.',
                         _steps.playbook('rejoin', repmgr_target=node_name, reason='Then type')]
     if error.action == 'check_space':
         return 'Nothing was stopped or moved. Free some space there and run again.'

@@ -20,6 +20,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlEr
 
 
 def check_space(context):
+    """Refuse a clone that does not fit on the disks. Return {needed: [{directory, bytes, free}]}, or None if the size of the source is unknown."""
     _check_source(context)
     sizes = context.psql.sizes(context.clone_conninfo)
     if sizes is None:
@@ -36,7 +37,7 @@ def check_space(context):
         entry = needs.setdefault(os.stat(directory).st_dev, {'directory': directory, 'bytes': 0})
         entry['bytes'] += space['bytes']
     for entry in needs.values():
-        # WAL that is written meanwhile is copied too.
+        # WAL that is written during the clone is copied as well.
         entry['bytes'] += max(64 * 1024 * 1024, entry['bytes'] // 20)
         stat = os.statvfs(entry['directory'])
         entry['free'] = stat.f_bavail * stat.f_frsize
@@ -56,6 +57,7 @@ def _check_source(context):
 
 
 def clone(context):
+    """Clone the node. While the marker exists, the data directory counts as incomplete."""
     marker = _data_directory.marker_path(context.place.data_directory, context.place.user)
     if marker is None:
         raise ApplyError('clone', 'there is no user %s' % context.place.user)
@@ -74,8 +76,8 @@ def clone(context):
 
 
 def forget_clone(place):
-    """Remove the marker of a clone that somebody finished by hand. Otherwise an empty mount point, on a day when the data directory is not mounted, would
-    be taken for an unfinished clone.
+    """Remove the marker of a clone that was finished by hand. Otherwise the empty mount point of a data directory that is not mounted would be taken for an
+    unfinished clone.
     """
     marker = _data_directory.marker_path(place.data_directory, place.user)
     if marker is not None and os.path.exists(marker):
@@ -98,6 +100,7 @@ def _copied(context):
 
 
 def size_of_source(context):
+    """The size and the host of the source of a clone as text, or ''."""
     try:
         sizes = context.psql.sizes(context.clone_conninfo)
     except PsqlError:

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: the hosts of one cluster as they were observed: which metadata count, which host is primary, and the problems found so far."""
+"""PURE: the observed hosts of one cluster: which copy of the metadata is used, which host is the primary, and the problems found so far."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -15,7 +15,11 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
 
 
 class Cluster:
-    """The hosts of one cluster and what was concluded so far."""
+    """The hosts of one cluster and the conclusions so far.
+
+    hosts: [Host]. seen: those that were observed. registry: {node id: Node}, the metadata that are used. primary: the Host that runs as primary, or None.
+    system_identifier: text, None where it is ambiguous.
+    """
 
     def __init__(self, hosts):
         self.hosts = hosts
@@ -27,10 +31,12 @@ class Cluster:
         self.system_identifier = None
 
     def problem(self, code, node, seen, expected, steps='', stop=True):
+        """Record a problem. node: a name, or a list of them. steps: as _steps.listed takes them. stop: whether the problem stops a run."""
         nodes = node if isinstance(node, list) else [node]
         self.problems.append(Problem(code=code, node=', '.join(nodes), nodes=nodes, seen=seen, expected=expected, steps=_steps.listed(steps), stop=stop))
 
     def has_at(self, host, code):
+        """Whether this problem was recorded for this host."""
         return any(problem.code == code and host.name in problem.nodes for problem in self.problems)
 
     def has(self, *codes):
@@ -48,10 +54,10 @@ class Cluster:
 
     @property
     def unlisted(self):
-        """Registered nodes that no host of the inventory is.
+        """[Node]: the registered nodes that are not in the inventory.
 
-        One with the id or the name of a host is the subject of id_taken or name_taken, one that a host's repmgr.conf names that of
-        config_of_other_node, and metadata without any host of this cluster are foreign_metadata.
+        Other problems report a node with the id or the name of a host (id_taken, name_taken), a node that a host's repmgr.conf names
+        (config_of_other_node), and metadata without any host of this cluster (foreign_metadata).
         """
         ours = set((host.node_id, host.node_name) for host in self.hosts)
         rows = [row for dummy, row in sorted(self.registry.items())]
@@ -81,7 +87,7 @@ def _recovering(host):
 
 
 def _was_node(host):
-    """A stopped server that ran as this node. Nobody may be left who remembers its cluster; it is one all the same."""
+    """Whether this is a stopped server that ran as this node: the cluster exists, even if no running server has its metadata."""
     observed = host.observed
     return bool(observed.server.state == 'stopped' and observed.data.state == 'valid' and observed.data.started
                 and host.node_id is not None and (observed.config or {}).get('node_id') == host.node_id)
@@ -92,19 +98,20 @@ def identifier(host):
 
 
 def find_registry(cluster):
-    """The metadata that count."""
-    having = [host for host in cluster.seen if rows(host)]
-    if having:
-        found = max(having, key=lambda host: trust(host.initial_role == 'witness', _writable(host), host.observed.server.timeline))
-        cluster.registry = dict((row.node_id, row) for row in rows(found))
-    cluster.exists = bool(having) or any(
+    """Choose the copy of the metadata to use, and decide whether the cluster exists."""
+    with_rows = [host for host in cluster.seen if rows(host)]
+    if with_rows:
+        source = max(with_rows, key=lambda host: trust(host.initial_role == 'witness', _writable(host), host.observed.server.timeline))
+        cluster.registry = dict((row.node_id, row) for row in rows(source))
+    cluster.exists = bool(with_rows) or any(
         _recovering(host) or _was_node(host) for host in cluster.seen if host.initial_role != 'witness')
 
 
 def find_primary(cluster):
+    """Find the primary and the system identifier of the cluster. More than one primary is the problem split_brain."""
     writable = [host for host in cluster.data_hosts if _writable(host)]
     if not cluster.exists:
-        # A server that is there before the cluster is: on the host that shall be primary it is adopted.
+        # A server that runs before the cluster exists is adopted if it is on the host that is to become the primary.
         initial = [host for host in cluster.hosts if host.initial_role == 'primary']
         if len(initial) == 1 and initial[0] in writable:
             cluster.primary = initial[0]
@@ -116,11 +123,11 @@ def find_primary(cluster):
     known = set(identifier(host) for host in cluster.data_hosts if _recovering(host) and identifier(host))
     claimants = registered or [host for host in writable if identifier(host) in known]
     if claimants:
-        # A host whose data were replaced by a foreign cluster is no claimant: no other node shares its identifier, and its own
-        # metadata do not know it.
+        # A host whose data were replaced by those of another cluster is not a candidate: no other node has its system identifier,
+        # and it is not in its own metadata.
         of_cluster = [host for host in claimants if identifier(host) in known] or [
             host for host in claimants if any(row.node_id == host.node_id for row in rows(host)) or not (known or _differs(cluster, host))]
-        # A writable server with the cluster's data counts, registered or not.
+        # A writable server with the data of the cluster counts even if it is not registered.
         identifiers = set(identifier(host) for host in of_cluster)
         claimants = [host for host in writable if host in of_cluster or identifier(host) in identifiers]
         identifiers = identifiers or known
@@ -147,7 +154,7 @@ def find_primary(cluster):
 
 
 def _differs(cluster, host):
-    """Whether this one is registered as something else than the primary, and another registered node, such as a primary that is stopped, has other data."""
+    """Whether the host is not registered as the primary, while another registered node, such as a stopped primary, has the data of another cluster."""
     row = cluster.registry.get(host.node_id)
     return not (row is not None and row.type == 'primary' and row.active) and any(
         other is not host and other.node_id in cluster.registry and other.observed.data.state == 'valid' and identifier(other) != identifier(host)
@@ -155,12 +162,12 @@ def _differs(cluster, host):
 
 
 def pattern(names):
-    """For ansible, in a shell."""
+    """The host pattern of these hosts for the command `ansible`, quoted for a shell."""
     return _steps.quoted(':'.join(names))
 
 
 def repmgrd_state(host):
-    """down, unknown, paused or running"""
+    """The state of repmgrd on this host: 'down', 'unknown', 'paused' or 'running'."""
     repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
     if repmgrd.get('running') is False:
         return 'down'

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a data directory holds, and what a server on it would start as."""
+"""The content of a data directory, and whether a server on it would start as a primary or as a standby."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -20,16 +20,16 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _place, _pos
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data
 
-# The directory of a file system's own is no data.
+# Entries that do not count as data.
 _NO_DATA = frozenset(['lost+found'])
-# What makes a server recover before it takes writes: as a standby, or from an archive until it promotes itself (is_standby). ASIDE is appended to its name
-# for as long as it is recovered by a server for a single user.
+# The files that make a server recover before it accepts writes: as a standby, or from an archive until it promotes itself (see is_standby). ASIDE is
+# appended to their names while a server in single-user mode recovers the data.
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 ASIDE = '.aside'
 
 
 def marker_path(data_directory, user):
-    """The file that says that a clone into this directory was begun. Outside of it: repmgr wants it empty."""
+    """The path of the marker of a clone into this directory, or None if there is no such user. It is outside of the directory, which repmgr needs empty."""
     try:
         home = pwd.getpwnam(user).pw_dir
     except KeyError:
@@ -38,12 +38,13 @@ def marker_path(data_directory, user):
 
 
 def read_marker(path):
+    """The content of the marker of a clone, {} if it is damaged, None if there is none."""
     if not path:
         return None
     try:
         with open(path) as handle:
-            found = json.load(handle)
-            return found if isinstance(found, dict) else {}
+            marker = json.load(handle)
+            return marker if isinstance(marker, dict) else {}
     except (IOError, OSError):
         return None
     except ValueError:
@@ -51,8 +52,11 @@ def read_marker(path):
 
 
 def is_standby(directory, aside=''):
-    """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
-    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The guard, the fuse and the health endpoints have the same.
+    """Whether a server on this directory would start as a standby, which recovers until it is promoted. With recovery.signal alone, or a recovery.conf
+    without standby_mode (before PostgreSQL 12), it recovers from an archive and then promotes itself. The guard, the fuse and the health endpoints have
+    the same function.
+
+    aside: a suffix of the signal files to look for.
     """
     try:
         with open(os.path.join(directory, 'PG_VERSION')) as handle:
@@ -72,11 +76,12 @@ def is_standby(directory, aside=''):
 
 
 def promotes_itself(directory):
-    """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
+    """Whether a server on this directory would recover from an archive and then promote itself: data that are being restored."""
     return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
 
 
 def observe_data(runner, place):
+    """The observation of a data directory (Data)."""
     path = place.data_directory
     data = Data(path=path or '')
     if not path:
@@ -130,19 +135,19 @@ def observe_data(runner, place):
         data.reason = 'has no PG_VERSION'
         return data
     if not _postmaster.alive(os.path.join(path, 'postmaster.pid'), path):
-        # A rewind that outlived the task that began it: nobody else may touch its files meanwhile.
+        # A rewind may outlive the task that started it. Until it ends, nothing else may change the files.
         busy = _processes.cloning_process(path, None)
         if busy:
             data.reason = 'process %d is still working on it' % busy
             return data
     data.state = 'valid'
-    # One that a killed rejoin has left aside is back before the next start.
+    # Signal files that a killed rejoin left aside are put back before the next start.
     alive = _postmaster.alive(os.path.join(path, 'postmaster.pid'), path) and not _postmaster.is_single(os.path.join(path, 'postmaster.pid'))
     data.standby_signal = is_standby(path) or not alive and is_standby(path, ASIDE)
     data.promotes_itself = not data.standby_signal and promotes_itself(path)
     data.started = 'postmaster.opts' in names
     values = _read_control(runner, place, control, data)
-    # It was started, and did not come to where the backup ended.
+    # The server was started, but did not reach the end of the base backup.
     if marker is not None and data.state == 'valid' and values.get('Backup start location', '').strip('0/') and not _postmaster.alive(
             os.path.join(path, 'postmaster.pid'), path):
         data.state = 'partial'
@@ -154,16 +159,16 @@ _UNFINISHED = 'a clone into it was begun and never finished'
 
 
 def _ran(names):
-    """Whether a server has run on what a clone left, so that its note is forgotten and not true any more: somebody has finished it by hand.
+    """Whether a server has run on the result of a clone. Then the clone was finished by hand, and its marker is obsolete.
 
-    postmaster.opts is written by every start of a server, by nothing else, and not copied by pg_basebackup; the start also takes backup_label away.
+    Only a start of a server writes postmaster.opts, pg_basebackup does not copy it, and the start removes backup_label.
     """
     return 'postmaster.opts' in names and 'backup_label' not in names
 
 
 def disks(path):
-    """[{path, total_bytes, free_bytes}] of the file systems of a data directory and of its WAL. Free is what its owner may use."""
-    found, devices = [], set()
+    """[{path, total_bytes, free_bytes}] of the file systems of a data directory and of its WAL. free_bytes: available to users other than root."""
+    file_systems, devices = [], set()
     for name in [path, os.path.join(path, 'pg_wal')] if path else []:
         try:
             device, stat = os.stat(name).st_dev, os.statvfs(name)
@@ -171,8 +176,8 @@ def disks(path):
             continue
         if device not in devices:
             devices.add(device)
-            found.append({'path': name, 'total_bytes': stat.f_blocks * stat.f_frsize, 'free_bytes': stat.f_bavail * stat.f_frsize})
-    return found
+            file_systems.append({'path': name, 'total_bytes': stat.f_blocks * stat.f_frsize, 'free_bytes': stat.f_bavail * stat.f_frsize})
+    return file_systems
 
 
 def _some(names):
@@ -181,8 +186,9 @@ def _some(names):
 
 
 def _read_control(runner, place, control, data):
+    """Read pg_control into `data`; return the output of pg_controldata as {label: text}."""
     try:
-        # The one field whose place never changed; enough when the programs of the server are not there.
+        # The position of this field is the same in all versions. It is enough if PostgreSQL is not installed.
         with open(control, 'rb') as handle:
             data.system_identifier = str(struct.unpack('=Q', handle.read(8))[0])
     except (IOError, OSError, struct.error) as exc:
@@ -210,6 +216,7 @@ def _read_control(runner, place, control, data):
 
 
 def parse_controldata(text):
+    """{label: text} from the output of pg_controldata."""
     values = {}
     for line in text.splitlines():
         name, colon, value = line.partition(':')
@@ -224,9 +231,9 @@ def history_files(directory):
 
 
 def newest_timeline(control, directory):
-    """The newest one in a data directory. control: what pg_controldata says of it.
+    """The number of the newest timeline in a data directory. control: as parse_controldata returns it.
 
-    After a promotion the control file has it only from the next checkpoint on; a history file is earlier.
+    After a promotion the control file has the new timeline only after the next checkpoint, while its history file exists at once.
     """
     numbers = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
     return max([0] + [int(number) for number in numbers if number.isdigit()] + [int(name[:8], 16) for name in history_files(directory)])

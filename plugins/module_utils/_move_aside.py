@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Move a data directory aside, with its WAL and tablespaces, and tell what is kept."""
+"""Move a data directory aside, with its WAL and tablespaces, and list the copies that are kept."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -19,6 +19,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlEr
 
 
 def nearest_directory(path):
+    """The path itself if it is a directory, otherwise the nearest one above it."""
     while not os.path.isdir(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path
@@ -43,6 +44,7 @@ def kept_copies(context):
 
 
 def kept_text(copies):
+    """The end of a message that lists kept copies, or ''. copies: as kept_copies returns them."""
     if not copies:
         return ''
     return '. %d earlier cop%s %s, kept until somebody removes %s: %s' % (
@@ -163,6 +165,7 @@ def refuse_what_cannot_be_moved(context, actions):
 
 
 def move_aside(context):
+    """Move the data directory aside and create an empty one with the same mode."""
     moves = _moves(context)
     moved = moves[-1]
     mode = os.stat(moved.source).st_mode & 0o7777
@@ -178,6 +181,7 @@ def move_aside(context):
 
 
 def _size_of(directory):
+    """The size of the files in a directory, in bytes."""
     total = 0
     for folder, dummy, names in os.walk(directory):
         for name in names:
@@ -189,4 +193,5 @@ def _size_of(directory):
 
 
 def size_of_data(context):
+    """The size of the data directory, and the copies that are kept, as text."""
     return '%s in %s%s' % (_progress.human(_size_of(context.place.data_directory)), context.place.data_directory, kept_text(kept_copies(context)))

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The notes that playbooks, the guard and a restore keep on a node."""
+"""Files in which playbooks, the guard and a restore record what they did on a node."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -16,12 +16,12 @@ import os
 import pwd
 import time
 
-# In the home of the server's user: how far a restore of the cluster is, see _restore_work.
+# In the home of the postgres OS user: the progress of a restore of the cluster, see _restore_work.
 RESTORE_FILE = '.repmgr_restore.json'
 
 
 def read_pause(user):
-    """{by, reason} of whoever paused repmgrd by a playbook, or None."""
+    """{by, reason} of the playbook that paused repmgrd, or None."""
     try:
         with io.open(os.path.join(pwd.getpwnam(user).pw_dir, '.repmgr_pause.json'), encoding='utf-8') as handle:
             note = json.load(handle)
@@ -31,7 +31,7 @@ def read_pause(user):
 
 
 def read_restore(user):
-    """{phase, target} of a restore of the cluster that has begun on this node and is not over, or None. The target is in words."""
+    """{phase, target} of an unfinished restore of the cluster on this node, or None. target: a description of the point in time."""
     try:
         with io.open(os.path.join(pwd.getpwnam(user).pw_dir, RESTORE_FILE), encoding='utf-8') as handle:
             note = json.load(handle)
@@ -41,16 +41,16 @@ def read_restore(user):
 
 
 def is_deployed(root='/'):
-    """Whether role repmgrd has been here. It comes after the clone of a standby, while repmgr.conf is written before it."""
+    """Whether the role repmgrd was applied to this host. It runs after the clone of a standby, while repmgr.conf is written before it."""
     return os.path.exists(os.path.join(root, 'etc/systemd/system/repmgrd.service'))
 
 
 def read_guard(root='/'):
-    """{running, enabled, stopped, peers, fuse} of repmgr-guard as role guard installs it, or None.
+    """{running, enabled, stopped, peers, fuse} of repmgr-guard, or None if it is not installed.
 
-    stopped: {code, peers, since} as the guard wrote them down when it stopped the server, as much of it as it did; None where it has not.
-    peers: [{node_id, conninfo}], whom it connects to and how. fuse: {running, enabled, limit, sight_age} of its fuse, or None where that is not installed; see
-    _read_sight.
+    stopped: {code, peers, since} as the guard recorded them when it stopped the server, with None for missing values; None if it has not stopped it.
+    peers: [{node_id, conninfo}], the nodes that it connects to. fuse: {running, enabled, limit, sight_age}, see _read_sight, or None if it is not
+    installed.
     """
     guard, fuse = _guard_unit(root, 'repmgr-guard'), _guard_unit(root, 'repmgr-guard-fuse')
     fuse = fuse and dict(fuse, **_read_sight(os.path.join(root, 'run/postgresql/repmgr-guard.sight'), _since_boot()))
@@ -59,13 +59,13 @@ def read_guard(root='/'):
 
 
 def _guard_unit(root, name):
-    """{running, enabled} of a unit that writes its process id where the guard does, or None where it is not installed."""
+    """{running, enabled} of a unit with a pid file like the guard's, or None if it is not installed."""
     if not os.path.exists(os.path.join(root, 'etc/systemd/system/%s.service' % name)):
         return None
     try:
         with open(os.path.join(root, 'run/postgresql/%s.pid' % name)) as handle:
             with open(os.path.join(root, 'proc/%d/cmdline' % int(handle.read())), 'rb') as command:
-                # After the number was used again it may be the other's.
+                # The pid may have been reused by another process, including the other of the two.
                 running = name in [os.path.basename(word) for word in command.read().decode('utf-8', 'replace').split('\0')]
     except (IOError, OSError, ValueError):
         running = False
@@ -73,18 +73,21 @@ def _guard_unit(root, name):
 
 
 def _read_sight(path, now):
-    """{limit, sight_age}: how many seconds after its guard's last sight of enough votes the fuse ends a primary (None: it would not), and how long ago that
-    was (None: nobody has told it)."""
+    """{limit, sight_age}, in seconds, of the fuse.
+
+    limit: how long after the guard last reached a majority the fuse stops a primary, or None if it does not. sight_age: how long ago that was, or None
+    if the guard has not recorded it.
+    """
     try:
         with io.open(path, encoding='utf-8') as handle:
-            found = json.load(handle)
-        return {'limit': found['limit'], 'sight_age': round(max(0, now - found['sight']), 1)}
+            sight = json.load(handle)
+        return {'limit': sight['limit'], 'sight_age': round(max(0, now - sight['sight']), 1)}
     except (IOError, OSError, ValueError, KeyError, TypeError):
         return {'limit': None, 'sight_age': None}
 
 
 def _since_boot():
-    """Seconds, by the clock of the guard (clock in guard.py)."""
+    """Seconds since boot, by the clock that the guard uses (clock in guard.py)."""
     if hasattr(time, 'clock_gettime'):
         return time.clock_gettime(7)  # CLOCK_BOOTTIME
     with open('/proc/uptime') as handle:
@@ -102,15 +105,15 @@ def _guard_peers(path):
 def _read_stop(path):
     try:
         with io.open(path, encoding='utf-8') as handle:
-            found = json.load(handle)
+            stop = json.load(handle)
     except (IOError, OSError) as exc:
-        # A mark that may not be read is a mark.
+        # A record that cannot be read still means that the guard stopped the server.
         return None if exc.errno == errno.ENOENT else {}
     except ValueError:
         # Empty, from an older guard or on a full disk.
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(stop, dict):
         return {}
-    peers = found.get('peers')
-    return {'code': found.get('code'), 'since': found.get('since'),
+    peers = stop.get('peers')
+    return {'code': stop.get('code'), 'since': stop.get('since'),
             'peers': ['%s' % peer for peer in peers] if isinstance(peers, list) else []}

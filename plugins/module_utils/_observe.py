@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The observation of a node and of its peers. Nothing is changed."""
+"""Observe a node and its peers. Nothing is changed."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -24,7 +24,10 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 
 
 def observe_local(runner, psql, place, events=0):
-    """This node: two processes at most, pg_controldata and psql, where the server answers at the first try."""
+    """The observation of this node. events: number of repmgr's latest events to read.
+
+    It starts two processes at most, pg_controldata and psql, if the first connection works.
+    """
     config = _place.read_config(place.config_file)
     if not place.data_directory and config:
         place.data_directory = config.get('data_directory')
@@ -62,13 +65,16 @@ def observe_local(runner, psql, place, events=0):
     return observed
 
 
-# What the role backup writes on a data node, and the seconds that the repository has to answer.
+# The file that the role backup writes on data nodes, and the limit for the answer of the repository in seconds.
 _BACKUP = 'etc/pgfleet/backup/*/node.json'
 _BACKUP_LIMIT = 10
 
 
 def observe_backup(runner, observed, user='postgres', root='/', judged=None):
-    """What the repository says of the cluster, asked by the primary alone; None where there are no backups. judged: its answer, if it is not to be asked."""
+    """The state of the backups, from the repository; None if there are no backups, or this node is not the primary.
+
+    judged: an earlier answer of the repository (see _backup.answered) to use instead of asking it.
+    """
     paths = sorted(glob.glob(os.path.join(root, _BACKUP)))
     if not paths or not observed.server.sql or observed.server.in_recovery is not False or (observed.config or {}).get('node_id') is None:
         return None
@@ -88,7 +94,7 @@ _NO_LESS_THAN_THE_PRIMARY = ('max_connections', 'max_worker_processes', 'max_wal
 
 
 def _lowered(runner, place, settings, pending):
-    """{name: value} of what the next start would give less of than there is now. The server's own program reads its files for that."""
+    """{name: number} of the settings that the next start would lower below the present value. `postgres -C` reads the configuration files."""
     lowered = {}
     for name in [name for name in pending if name in _NO_LESS_THAN_THE_PRIMARY]:
         argv = [os.path.join(place.bin_dir, 'postgres'), '-D', settings.get('data_directory') or place.data_directory]
@@ -101,23 +107,23 @@ def _lowered(runner, place, settings, pending):
 
 
 def _unread(settings, loaded_at):
-    """What a run that was interrupted wrote, and the server has not been told to read."""
+    """[path] of the files that an interrupted run wrote and the server has not loaded. loaded_at: seconds since the epoch."""
     folder = os.path.dirname(settings.get('config_file') or '')
     files = [os.path.join(folder, 'conf.d', 'repmgr.conf')] + [
         os.path.join(folder, settings[name]) for name in ('hba_file', 'ssl_cert_file', 'ssl_key_file') if settings.get(name)]
-    found = []
+    unread = []
     for path in files:
         try:
-            # The second in which it read them counts as read.
+            # A file of the same second counts as loaded.
             if loaded_at is not None and os.stat(path).st_mtime > loaded_at + 1:
-                found.append(path)
+                unread.append(path)
         except OSError:
             continue
-    return found
+    return unread
 
 
 def observe_remote(psql, name, conninfo, events=0):
-    """A node over its SQL connection alone. None and the reason where it does not answer."""
+    """(observation, '') of a node over SQL alone, or (None, reason) if it does not answer."""
     try:
         tags = psql.observe(conninfo, events=events)
     except PsqlError as exc:
@@ -136,7 +142,10 @@ def observe_remote(psql, name, conninfo, events=0):
 
 
 def observe_peers(psql, observed, place, peers, timeout):
-    """{name: observation or None} of every registered node and every given peer, in parallel."""
+    """{name: (observation or None, reason)} of all registered nodes and the given peers, which are queried in parallel.
+
+    peers: [{name, address, port}]. timeout: seconds for each connection.
+    """
     own = place.conninfo or (_place.read_config(place.config_file) or {}).get('conninfo') or ''
     base = _conninfo.parse_or_empty(own)
     targets = {}
@@ -152,27 +161,30 @@ def observe_peers(psql, observed, place, peers, timeout):
         'port': int(values.get('port') or 5432), 'ssh_port': int(values.get('port') or 5432),
     }) for name, values in targets.items())
     reached = dict((entry['name'], entry) for entry in _reach.reach(list(endpoints.values()), timeout))
-    found = {}
+    answers = {}
 
-    def ask(name):
+    def query(name):
         values = dict(targets[name])
         values.setdefault('connect_timeout', str(timeout))
-        found[name] = observe_remote(psql, name, _conninfo.build(values))
+        answers[name] = observe_remote(psql, name, _conninfo.build(values))
 
     threads = []
     for name in targets:
         if reached[name]['postgresql'] == 'open':
-            threads.append(threading.Thread(target=ask, args=(name,)))
+            threads.append(threading.Thread(target=query, args=(name,)))
             threads[-1].start()
         else:
-            found[name] = (None, reached[name]['error'] or reached[name]['postgresql'])
+            answers[name] = (None, reached[name]['error'] or reached[name]['postgresql'])
     for thread in threads:
         thread.join()
-    return found
+    return answers
 
 
 def usable(conninfo, own):
-    """A recorded connection string; the password that is never recorded in an observation is this node's own."""
+    """A registered connection string that can be used from this node.
+
+    A password in it is redacted in observations, so the password of this node's own connection string replaces it.
+    """
     values = _conninfo.parse_or_empty(conninfo)
     if values.get('password'):
         values['password'] = _conninfo.parse_or_empty(own).get('password')

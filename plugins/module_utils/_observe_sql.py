@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a server answers over SQL, as part of an observation."""
+"""Query a server, and add its answer to an observation."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -18,14 +18,17 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlEr
 
 
 def connections(place, config, sockets):
-    """The connections to try, in turn: (conninfo, user to run psql as or None)."""
+    """[(connection string, OS user to run psql as, or None)] to try, in this order.
+
+    config: repmgr.conf as _place.read_config returns it. sockets: {host, port} of the server's socket, or None.
+    """
     ways = []
     conninfo = place.conninfo or (config or {}).get('conninfo')
     database = None
     if conninfo:
         ways.append((conninfo, None))
         database = _conninfo.parse_or_empty(conninfo).get('dbname')
-    # The server's own user over the socket: the way in before repmgr's role exists. Root has to become that user.
+    # Over the socket as the postgres OS user, which works before the repmgr role exists. Root has to become that user.
     user = None
     if os.geteuid() == 0:
         try:
@@ -46,7 +49,7 @@ def connections(place, config, sockets):
 
 
 def observe_sql(psql, ways, events):
-    """(tags, errors) of the first way that is answered."""
+    """(answer, errors) of the first connection that works. answer: {tag: value} of Psql.observe, or None. errors: [text] of those that failed."""
     errors = []
     for conninfo, user in ways:
         try:
@@ -57,7 +60,7 @@ def observe_sql(psql, ways, events):
 
 
 def take_sql(observed, tags, database=None):
-    """What the server answered, into the observation."""
+    """Add the answer of a server ({tag: value} of Psql.observe) to an observation. database: the one of repmgr's metadata."""
     server = observed.server
     answer = tags.get('server') or {}
     position = tags.get('position') or {}
@@ -82,7 +85,7 @@ def take_sql(observed, tags, database=None):
         receiver['conninfo'] = redacted(receiver.get('conninfo'))
         receiver['received_lsn'] = receiver.get('flushed_lsn') or receiver.get('received_lsn')
         observed.receiver = receiver
-    # The control data lags behind a promotion until the next checkpoint; what is written or received does not.
+    # After a promotion the control data are outdated until the next checkpoint; the position of the WAL is not.
     if position.get('wal_timeline'):
         server.timeline = int(position['wal_timeline'], 16)
     else:
@@ -115,15 +118,17 @@ def take_sql(observed, tags, database=None):
 
 
 def _known(number):
-    # repmgr's functions say -1 where they know nothing.
+    # repmgr's functions return -1 for unknown.
     return None if number == -1 else number
 
 
 def no_repmgr():
+    """Observed.repmgr of a node without metadata."""
     return {'database': None, 'extension': None, 'nodes': None, 'upstream_last_seen': None, 'upstream_node_id': None,
             'repmgrd': {'running': None, 'paused': None, 'pid': None}, 'role': None, 'missing_rights': None, 'superuser': None}
 
 
 def database_of(conninfo):
+    """The database of a connection string, or None."""
     values = _conninfo.parse_or_empty(conninfo)
     return values.get('dbname') or values.get('user')

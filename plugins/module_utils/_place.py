@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the programs, the configuration and the data of a node are, and what its repmgr.conf says."""
+"""Where the programs, the configuration and the data of a node are, and the content of its repmgr.conf."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -20,7 +20,10 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import red
 
 
 class Place:
-    """Where the things of one node are."""
+    """The paths and addresses of one node.
+
+    conninfo: the connection string to use instead of the one in repmgr.conf, or None. user: the OS user that runs PostgreSQL.
+    """
 
     def __init__(self, name='', config_file=None, bin_dir=None, data_directory=None, port=5432, conninfo=None, user='postgres'):
         self.name = name
@@ -32,49 +35,49 @@ class Place:
         self.user = user
 
 
-# Where the packages of Debian and of PGDG for EL put things.
+# The paths of the packages of Debian, and of PGDG for EL.
 _CONFIGS = ('/etc/repmgr.conf', '/etc/repmgr/*/repmgr.conf')
 _PROGRAMS = ('/usr/lib/postgresql/*/bin', '/usr/pgsql-*/bin')
 _DIRECTORIES = ('/var/lib/postgresql/*/main', '/var/lib/pgsql/*/data')
 
 
 def find(place, root='/'):
-    """Fill in what the caller did not say: by repmgr.conf where there is one, else by the places of packages, newest version first."""
+    """Fill in the paths that the caller did not give: from repmgr.conf if there is one, otherwise the default paths of packages, newest version first."""
     def newest(patterns):
-        found = [path for pattern in patterns for path in glob.glob(os.path.join(root, pattern.lstrip('/')))]
-        return max(found, key=lambda path: [int(number) for number in re.findall(r'[0-9]+', path)]) if found else None
+        paths = [path for pattern in patterns for path in glob.glob(os.path.join(root, pattern.lstrip('/')))]
+        return max(paths, key=lambda path: [int(number) for number in re.findall(r'[0-9]+', path)]) if paths else None
 
     place.config_file = place.config_file or newest(_CONFIGS)
     config = read_config(place.config_file) or {}
     place.bin_dir = place.bin_dir or config.get('pg_bindir') or newest(_PROGRAMS)
-    # Where there is none, the pattern stands for itself: nothing of that name is there.
+    # Without any, use the pattern itself: a path that does not exist.
     place.data_directory = place.data_directory or config.get('data_directory') or newest(_DIRECTORIES) or os.path.join(
         root, _DIRECTORIES[os.path.exists(os.path.join(root, 'etc/redhat-release'))].lstrip('/'))
 
 
 def installed_repmgr(bin_dir, root='/'):
-    """'MAJOR.MINOR' of the repmgr that belongs to these programs, or None. Its extension's control file says so without a process."""
+    """'MAJOR.MINOR' of the repmgr that belongs to these programs, or None. It is read from the extension's control file, without starting a process."""
     if not bin_dir:
         return None
-    # EL and others keep both under one folder, Debian does not.
+    # EL and others have both in one folder, Debian has not.
     above = os.path.dirname(os.path.normpath(bin_dir))
     shared = [os.path.join(above, 'share'), os.path.join(above, 'share/postgresql'),
               os.path.join(root, 'usr/share/postgresql', os.path.basename(above))]
     for folder in shared:
         try:
             with io.open(os.path.join(folder, 'extension/repmgr.control'), encoding='utf-8') as handle:
-                found = re.search(r"^\s*default_version\s*=\s*'(\d+\.\d+)", handle.read(), re.MULTILINE)
+                version = re.search(r"^\s*default_version\s*=\s*'(\d+\.\d+)", handle.read(), re.MULTILINE)
         except (IOError, OSError, ValueError):
             continue
-        return found.group(1) if found else None
+        return version.group(1) if version else None
     return None
 
 
 def elsewhere(place, root='/'):
-    """[{file, data_directory, major, node_id, version}] of configuration that is for another data directory than the one of `place`.
+    """[{file, data_directory, major, node_id, version}] of configuration files for another data directory than the one of `place`.
 
-    repmgr.conf with its node_id, where it is given, or else wherever packages have it: on EL its path has the major version in it. And on Debian the
-    configuration of cluster `main` with its version, which is what starts the server. major is that of the data in that other directory, or None.
+    These are repmgr.conf (at the given path, otherwise at the paths of packages, which contain the major version on EL) with its node_id, and on Debian
+    the configuration of the cluster `main`, which starts the server, with its version. major: the major version of the data in that directory, or None.
     """
     paths = [place.config_file] if place.config_file and os.path.exists(place.config_file) else [
         path for pattern in _CONFIGS for path in sorted(glob.glob(os.path.join(root, pattern.lstrip('/'))))]
@@ -86,15 +89,15 @@ def elsewhere(place, root='/'):
     path = os.path.join(root, 'etc/postgresql', version, 'main/postgresql.conf')
     if version.isdigit():
         named.append((path, _setting(path, 'data_directory'), None, version))
-    found = []
+    others = []
     for path, directory, node_id, version in named:
         if place.data_directory and directory and os.path.realpath(directory) != os.path.realpath(place.data_directory):
-            found.append({'file': path, 'data_directory': directory, 'major': major_of(directory), 'node_id': node_id, 'version': version})
-    return found
+            others.append({'file': path, 'data_directory': directory, 'major': major_of(directory), 'node_id': node_id, 'version': version})
+    return others
 
 
 def _setting(path, name):
-    """What a file of PostgreSQL's settings says of one of them, or None. The last line counts."""
+    """The value of a setting in a configuration file of PostgreSQL, or None. The last line counts."""
     try:
         with io.open(path, encoding='utf-8', errors='replace') as handle:
             lines = re.findall(r"^[ \t]*%s(?:[ \t]*=[ \t]*|[ \t]+)'((?:[^'\n]|'')*)'" % name, handle.read(), re.MULTILINE)
@@ -104,7 +107,7 @@ def _setting(path, name):
 
 
 def major_of(directory):
-    """The major version of the data in a directory as PG_VERSION has it, or None."""
+    """The major version of a data directory, as text from PG_VERSION, or None."""
     try:
         with open(os.path.join(directory, 'PG_VERSION')) as handle:
             return handle.read().strip() or None
@@ -113,7 +116,7 @@ def major_of(directory):
 
 
 def read_config(path):
-    """repmgr.conf as {name: value}, or None where there is none that can be read."""
+    """repmgr.conf as {name: text}, with node_id as a number; None if the file cannot be read."""
     if not path:
         return None
     try:
@@ -121,14 +124,14 @@ def read_config(path):
             values = _repmgr.parse_config(handle.read().decode('utf-8', 'replace'))
     except (IOError, OSError):
         return None
-    # A number where it is one; what is none is shown as it stands.
+    # An invalid id is kept as text, so that it can be shown.
     if values.get('node_id', '').isdigit():
         values['node_id'] = int(values['node_id'])
     return values
 
 
 def public_config(values):
-    """The same as it may be shown and compared: typed, without passwords, with repmgr's defaults."""
+    """The values of read_config for output and comparison: typed, without passwords, with repmgr's defaults."""
     if values is None:
         return None
     shown = dict((name, redacted(value) if hasattr(value, 'lower') else value) for name, value in values.items()
@@ -144,11 +147,12 @@ def public_config(values):
 
 
 def current_user():
+    """The name of the OS user that runs this process."""
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def listdir(path):
-    """The names in a folder; none where it cannot be read."""
+    """The names in a folder; an empty list if it cannot be read."""
     try:
         return os.listdir(path)
     except (IOError, OSError):

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether the server of a data directory runs, by postmaster.pid and /proc."""
+"""Whether the server of a data directory is running, from postmaster.pid and /proc."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -25,10 +25,10 @@ def _pid_file(path):
 
 
 def alive(path, data_directory):
-    """The process that postmaster.pid names, if it is the server of this directory, also one for a single user, else None. Starts no process.
+    """The pid in postmaster.pid if it is the server of this directory, single-user mode included, otherwise None. No process is started.
 
-    After a crash of the host the number may be that of any process, also of another cluster's server. A server is a program of that name whose
-    working directory is its data directory. The guard, which is one file without imports, has the same rule in owner().
+    path: of postmaster.pid. After a crash of the host the pid may belong to any process, including the server of another cluster. A server is a process
+    named postgres whose working directory is its data directory. The guard, which imports nothing, has the same rule in owner().
     """
     lines = _pid_file(path)
     if not lines or not lines[0].strip().lstrip('-').isdigit():
@@ -43,32 +43,32 @@ def alive(path, data_directory):
         with open('/proc/%d/cmdline' % pid, 'rb') as handle:
             program = os.path.basename(handle.read().split(b'\0')[0])
     except (IOError, OSError):
-        # There, but hidden from this user: what may be a server is not taken for a stopped one.
+        # The process exists, but is hidden from this user. It may be the server.
         return pid
     if program not in (b'postgres', b'postmaster'):
         return None
     try:
         return pid if os.readlink('/proc/%d/cwd' % pid) == os.path.realpath(data_directory) else None
     except (IOError, OSError):
-        # Root in a container may not look there; then its name is enough.
+        # In a container even root may not read this; then the name is enough.
         return pid
 
 
 def is_single(path):
-    """Whether it is a server for a single user, whose number is a negative one there: it owns the directory, and nobody can connect to it."""
+    """Whether the server is in single-user mode, which is a negative pid in postmaster.pid: it uses the directory, and accepts no connections."""
     return (_pid_file(path) or [''])[0].startswith('-')
 
 
 def server_of(data_directory):
-    """The process id of the server that runs on this directory, or None."""
+    """The pid of the server that runs on this data directory, or None."""
     return alive(os.path.join(data_directory, 'postmaster.pid'), data_directory)
 
 
 def without_stale_pid(data_directory):
-    """The environment in which PostgreSQL starts although postmaster.pid names a process that is no server of this directory.
+    """{name: value} of the environment variables with which PostgreSQL starts in spite of a stale postmaster.pid.
 
-    After a crash of the host the number may be that of repmgrd or of this module: PostgreSQL does not start beside a process of its own user, except
-    for the one that is named like this (CreateLockFile in miscinit.c; pg_ctl does the same). It still looks for shared memory that is in use.
+    After a crash of the host the pid may belong to repmgrd or to this module. PostgreSQL refuses to start while a process of its own user has that pid,
+    unless it is the one in this variable (CreateLockFile in miscinit.c; pg_ctl does the same). It still checks for shared memory in use.
     """
     path = os.path.join(data_directory, 'postmaster.pid')
     lines = _pid_file(path)
@@ -76,6 +76,7 @@ def without_stale_pid(data_directory):
 
 
 def observe_server(place, data):
+    """(Server, {host, port} of its socket or None), without SQL. data: the observation of its data directory."""
     server = Server()
     if data.state in ('missing', 'empty'):
         server.state = 'stopped'
@@ -91,14 +92,14 @@ def observe_server(place, data):
     lines = _pid_file(path) or []
     server.pid = pid
     if is_single(path):
-        server.state, server.error = 'starting', 'is one for a single user (process %d)' % pid
+        server.state, server.error = 'starting', 'is in single-user mode (process %d)' % pid
         return server, None
     status = lines[7].strip() if len(lines) > 7 else ''
     server.state = {'ready': 'running', 'standby': 'running', 'starting': 'starting', 'stopping': 'starting'}.get(status, 'running')
     if status == 'stopping':
         server.error = 'is shutting down'
     if server.state == 'running':
-        # What SQL would say, for the case that it does not answer.
+        # In case the server does not answer over SQL.
         server.in_recovery = {
             'in production': False, 'in archive recovery': True, 'shut down in recovery': True,
         }.get(data.cluster_state)
@@ -108,17 +109,20 @@ def observe_server(place, data):
 
 
 def replaced_programs(pid, program, started):
-    """Whether a server runs programs or libraries that are not on disk any more: a package was upgraded under it."""
+    """[text] of the programs and libraries that were replaced on disk, by an upgrade of a package, since the server started.
+
+    program: the path of postgres. started: the start time of the server in seconds since the epoch, or None.
+    """
     gone = ' (deleted)'
     try:
-        found = [os.readlink('/proc/%d/exe' % pid)]
+        paths = [os.readlink('/proc/%d/exe' % pid)]
         with open('/proc/%d/maps' % pid) as handle:
-            found += [line.rstrip('\n').split(None, 5)[-1] for line in handle if gone in line and '.so' in line]
+            paths += [line.rstrip('\n').split(None, 5)[-1] for line in handle if gone in line and '.so' in line]
     except (IOError, OSError, TypeError):
-        # In a container root may be kept from looking into others' processes. A file that was put there after the start says the same.
+        # In a container even root may not read this. Then a program that was installed after the start of the server counts as replaced.
         try:
-            found = [program + gone] if started is not None and os.stat(program).st_ctime > started + 1 else []
+            paths = [program + gone] if started is not None and os.stat(program).st_ctime > started + 1 else []
         except OSError:
             return []
-    names = sorted(set(os.path.basename(path[:-len(gone)]) for path in found if path.endswith(gone)))
+    names = sorted(set(os.path.basename(path[:-len(gone)]) for path in paths if path.endswith(gone)))
     return ['%s was replaced by another version' % name for name in names]

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: problems with the connections between nodes: ports, logins and certificates."""
+"""PURE: problems of the connections between nodes: ports, logins and certificates."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -14,6 +14,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTH
 
 
 def check_reach(cluster):
+    """Addresses that do not resolve, and ports that are closed or used by another program."""
     seen = dict((host.name, host) for host in cluster.seen)
     for host in cluster.seen:
         for entry in host.observed.reach or []:
@@ -27,7 +28,7 @@ def check_reach(cluster):
                 continue
             state = entry.get('postgresql')
             if peer is host:
-                # Whatever listens there may be the server that the inventory leads past.
+                # The program that listens there may be the one of the problem other_server.
                 if state == 'open' and host.observed.server.state == 'stopped' and not cluster.has_at(host, 'other_server'):
                     cluster.problem(
                         'port_taken', host.name, 'something listens on port %s, but not the server of %s' % (
@@ -40,7 +41,7 @@ def check_reach(cluster):
                     'ssh_unreachable', host.name, 'cannot reach SSH of %s at %s port %s: %s' % (
                         peer.name, entry.get('address'), entry.get('ssh_port', 22), entry.get('ssh')),
                     'an open port', 'Check firewall, sshd and repmgr_address of %s.' % peer.name)
-            # Nothing listens yet where a server does not run, and an adopted one may still listen on localhost alone.
+            # A closed port is normal for a stopped server, and for an adopted one, which may still listen on localhost only.
             closed = state == 'refused' and _cluster.running(peer) and peer.node_id in cluster.registry
             if state in ('timeout', 'unreachable', 'error') or closed:
                 cluster.problem(
@@ -50,25 +51,26 @@ def check_reach(cluster):
 
 
 def check_logins(cluster):
-    """Who cannot log in where: SSH, SQL, replication. Said once for each host that something is wrong with."""
+    """Failed logins by SSH, SQL and replication: one problem for each host that cannot log in to another."""
     names = set(host.name for host in cluster.seen)
     for host in cluster.seen:
         failed = []
-        for peer, ways in sorted((host.observed.logins or {}).items()):
-            failed += ['%s by %s (%s)' % (peer, way, why) for way, why in sorted(ways.items()) if why and peer in names]
+        for peer, errors in sorted((host.observed.logins or {}).items()):
+            failed += ['%s by %s (%s)' % (peer, way, error) for way, error in sorted(errors.items()) if error and peer in names]
         if failed:
             cluster.problem(
-                'login_failed', host.name, 'cannot log in to %s' % '; '.join(failed), 'every node to be let in by every other',
-                _steps.playbook('site', reason='Keys, passwords, certificates and access lines are put right by'))
+                'login_failed', host.name, 'cannot log in to %s' % '; '.join(failed), 'logins between all nodes',
+                _steps.playbook('site', reason='Correct keys, passwords, certificates and pg_hba rules by'))
 
 
 def check_certificates(cluster):
+    """Certificates and CAs that peers do not accept, or that expire soon."""
     for host in cluster.seen:
         tls = host.observed.tls
         if not tls or not host.tls:
             continue
         provided = host.tls == 'provided'
-        renewal = 'Put it right in repmgr_tls_certificate, repmgr_tls_key and repmgr_tls_root of the host.' if provided else _steps.playbook('site')
+        renewal = 'Correct repmgr_tls_certificate, repmgr_tls_key and repmgr_tls_root of the host.' if provided else _steps.playbook('site')
         authority_days, authority_limit = tls.get('authority_days'), RENEWAL_DAYS if provided else AUTHORITY_DAYS
         if tls.get('error') and (provided or cluster.exists and host.node_id in cluster.registry):
             cluster.problem(
@@ -78,24 +80,24 @@ def check_certificates(cluster):
             cluster.problem(
                 'certificate_expires', host.name, 'its TLS certificate expires in %d days' % tls['days'],
                 '%d days or more' % RENEWAL_DAYS, renewal, stop=False)
-        # What site.yml signs by it ends with it.
+        # The certificates that it signs are not valid for longer than the CA itself.
         if authority_days is not None and authority_days < authority_limit:
             cluster.problem(
-                'authority_expires', host.name, 'the authority of its TLS certificate %s, and nobody accepts the certificate after that' % (
+                'authority_expires', host.name, 'the CA of its TLS certificate %s, and after that no node accepts the certificate' % (
                     'expires in %d days' % authority_days if authority_days >= 0 else 'has expired'), '%d days or more' % authority_limit,
                 renewal if provided else _steps.playbook(
-                    'rotate_credentials', repmgr_credentials='certificates', reason='A new authority and new certificates are made by'), stop=False)
+                    'rotate_credentials', repmgr_credentials='certificates', reason='Create a new CA and new certificates by'), stop=False)
 
 
 def certificate_days(tls):
-    """Whole days until peers no longer accept a server's certificate, by the observation of it; None where that is not known."""
+    """Whole days until peers no longer accept a server's certificate, from its observation (Observed.tls); None if unknown."""
     known = [days for days in ((tls or {}).get('days'), (tls or {}).get('authority_days')) if days is not None]
     return min(known) if known and tls.get('days') is not None else None
 
 
 def logins(hosts):
-    """{from: {to: ['no ssh', ...]}} of everybody who was tried, or {} where all of it worked."""
+    """{host name: {peer name: ['no ssh', 'no sql', 'no replication']}} of all logins that were tried, or {} if all succeeded."""
     table = dict((host.name, dict(
-        (peer, ['no %s' % way for way in ('ssh', 'sql', 'replication') if ways.get(way)])
-        for peer, ways in (host.observed.logins or {}).items())) for host in hosts if host.observed is not None and not host.unreachable)
+        (peer, ['no %s' % way for way in ('ssh', 'sql', 'replication') if errors.get(way)])
+        for peer, errors in (host.observed.logins or {}).items())) for host in hosts if host.observed is not None and not host.unreachable)
     return table if any(failed for row in table.values() for failed in row.values()) else {}

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: problems that only a deployment has to refuse: settings of the inventory that the cluster cannot take over."""
+"""PURE: problems that only a deployment has: changes of the inventory that site cannot make, and package sources that do not work."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -14,8 +14,10 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integ
 
 
 def deploy_problems(hosts):
-    """What a deployment would break by doing as the inventory says: it writes passwords, ports and names on all nodes long before the servers have them.
-    And what it could not be ended with: a package source that has to be corrected first."""
+    """[problem as a dictionary] that would make a deployment fail halfway, or cut off nodes.
+
+    A deployment writes passwords, ports and names on all nodes long before the servers use them. hosts: [Host] of one cluster.
+    """
     cluster = _cluster.Cluster(hosts)
     _problems_servers.check_runs(cluster)
     if cluster.has('other_run'):
@@ -39,7 +41,7 @@ def deploy_problems(hosts):
 
 
 def _registered(cluster, host):
-    """The connection string that a node is registered with, as libpq reads it; {} where it is not registered."""
+    """{parameter: value} of the connection string that a node is registered with, with libpq's defaults; {} if it is not registered."""
     row = cluster.registry.get(host.node_id)
     if row is None or row.node_name != host.node_name or not row.conninfo:
         return {}
@@ -62,7 +64,7 @@ def _check_port(cluster, host):
     if port is not None and host.port is not None and port != host.port:
         cluster.problem(
             'changed_port', host.name, '%s port %d, and repmgr_port is %d' % ('its server listens on' if running else 'is registered with', port, host.port),
-            'the port that it has, because the other nodes would lose it', 'Set repmgr_port: %d. No playbook changes the port of a server.' % port)
+            'its present port, because the other nodes connect to it', 'Set repmgr_port: %d. No playbook changes the port of a server.' % port)
 
 
 def _check_names(cluster, host):
@@ -71,59 +73,59 @@ def _check_names(cluster, host):
         if registered.get(key) and value and registered[key] != value:
             cluster.problem(
                 'changed_name', host.name, 'is registered with %s %s, and %s is %s' % (key, registered[key], variable, value),
-                'the names that the cluster has, because the nodes log in by them', 'Set %s: %s. No playbook renames it.' % (variable, registered[key]))
+                'the names that the cluster has, because the nodes log in with them', 'Set %s: %s. No playbook renames it.' % (variable, registered[key]))
 
 
 def _check_password(cluster):
-    """By the primary alone: after a rotation that was ended in the middle, its passfile is the last one with the old password."""
+    """Only the primary counts: if a rotation is interrupted, its passfile is the last one with the old password."""
     if cluster.exists and cluster.primary is not None and cluster.primary.other_password:
         cluster.problem(
             'changed_password', cluster.primary.name, 'repmgr_password is not the password that the nodes log in with',
-            'that one, because a new password is set on the servers before the nodes use it',
+            'that password, because a new one is set on the servers before the nodes use it',
             [_steps.playbook('rotate_credentials'), 'Until the cluster is healthy, set the old one again.'])
 
 
 def _check_changeover(cluster):
-    """TLS settings and addresses: what site.yml changes in an order in which the nodes go on, and where there is no such order.
+    """Changes of TLS settings and addresses: site makes them in an order in which replication continues, and refuses those without such an order.
 
-    A host that cannot be reached any more after that was begun was ready for it before.
+    A host that became unreachable after such a change was begun does not stop the change, because the host was prepared before.
     """
     records = [plain(host) for host in cluster.hosts]
-    found = _changeover.changeover(records)
+    change = _changeover.changeover(records)
     hidden = [host.name for host in cluster.hosts if host not in cluster.seen]
-    if found['servers']:
-        _check_changed_tls(cluster, found, [] if found['begun'] else hidden)
+    if change['servers']:
+        _check_changed_tls(cluster, change, [] if change['begun'] else hidden)
     for host in cluster.seen:
-        former = found['former'].get(host.name)
+        former = change['former'].get(host.name)
         if former:
             begun = _conninfo.address(_conninfo.parse_or_empty((host.observed.config or {}).get('conninfo'))) == host.address
-            _check_changed_address(cluster, host, ', '.join(former), found['verified'].get(host.name, []), [] if begun else hidden,
-                                   _changeover.taken(records, host.name, found))
-    for name, peer, address in _changeover.strangers(records, found):
+            _check_changed_address(cluster, host, ', '.join(former), change['verified'].get(host.name, []), [] if begun else hidden,
+                                   _changeover.taken(records, host.name, change))
+    for name, peer, address in _changeover.strangers(records, change):
         cluster.problem(
             'changed_address', name, 'connects to %s from %s, which is not its repmgr_address' % (peer, address),
-            'nodes that connect to each other from the addresses that they let in',
+            'nodes that connect to each other from the addresses in their pg_hba rules',
             'Set repmgr_address of all nodes to addresses of the same network, or leave it as it was.')
 
 
-def _check_changed_tls(cluster, found, hidden):
+def _check_changed_tls(cluster, change, hidden):
     mode, root = cluster.hosts[0].tls or 'off', _changeover.verified_by(cluster.hosts[0].conninfo)
-    used = 'with certificates of %s' % ', '.join(found['roots']) if found['roots'] else 'with TLS' if mode == 'off' else 'without TLS'
-    foreign = [path for path in found['roots'] if path not in (_changeover.MANAGED_ROOT, root)]
+    used = 'with certificates of %s' % ', '.join(change['roots']) if change['roots'] else 'with TLS' if mode == 'off' else 'without TLS'
+    foreign = [path for path in change['roots'] if path not in (_changeover.MANAGED_ROOT, root)]
     if hidden:
         cluster.problem(
             'changed_tls', hidden, 'cannot be reached, while nodes still connect %s, and repmgr_tls is %s' % (used, mode),
-            'every host in reach, because one that is left out would not be let in by the others',
+            'all hosts to be reachable, because the others would reject a host that is left out',
             ['Leave repmgr_tls as it was until then.', _steps.shell('ansible %s -m ansible.builtin.ping' % _cluster.pattern(hidden), reason='Try'),
              _steps.playbook('remove_node', repmgr_target=None, only_if='one of them is gone for good')])
     elif mode == 'provided' and foreign:
         cluster.problem(
             'changed_tls', [host.name for host in cluster.hosts], 'nodes verify each other by %s, and repmgr_tls_root is %s' % (', '.join(foreign), root),
-            'the same path, because until all nodes use the new one each has to accept both authorities',
-            'Add what is in %s to %s on every node, and set repmgr_tls_root: %s.' % (root, foreign[0], foreign[0]))
+            'the same path, because each node has to accept both CAs until all nodes use the new one',
+            'Add the content of %s to %s on every node, and set repmgr_tls_root: %s.' % (root, foreign[0], foreign[0]))
     else:
         cluster.problem(
-            'pending_tls', found['clients'] or [host.name for host in cluster.seen], 'nodes connect %s, and repmgr_tls is %s' % (used, mode),
+            'pending_tls', change['clients'] or [host.name for host in cluster.seen], 'nodes connect %s, and repmgr_tls is %s' % (used, mode),
             'nodes that connect as the inventory says', _steps.playbook('site'))
 
 
@@ -133,22 +135,22 @@ def _check_changed_address(cluster, host, former, verified, hidden, taken):
         cluster.problem(
             'changed_address', host.name, 'is connected to by %s, and its repmgr_address %s is %s, by which nodes still connect to %s' % (
                 former, host.address, taken[1], taken[0]),
-            'an address that no other node has, because nodes would take the one for the other',
-            ['Give %s an address that neither has had, and leave that of %s.' % (taken[0], host.name), _steps.playbook('site', reason='Then type'),
+            'an address that no other node has, because nodes would confuse the two',
+            ['Give %s an address that neither node has had, and leave that of %s.' % (taken[0], host.name), _steps.playbook('site', reason='Then type'),
              'Change the other after that.'])
     elif hidden:
         cluster.problem(
             'changed_address', hidden, 'cannot be reached, while nodes still connect to %s by %s, and its repmgr_address is %s' % (
                 host.name, former, host.address),
-            'every host in reach, because one that is left out would not know the new address',
+            'all hosts to be reachable, because a host that is left out would not know the new address',
             ['Leave repmgr_address as it was until then.', _steps.shell('ansible %s -m ansible.builtin.ping' % _cluster.pattern(hidden), reason='Try'),
              _steps.playbook('remove_node', repmgr_target=None, only_if='one of them is gone for good')])
     elif host.tls == 'provided' and not set(verified) <= set(names):
         cluster.problem(
-            'changed_address', host.name, 'is connected to by %s, its repmgr_address is %s, and its certificate is made out to %s' % (
+            'changed_address', host.name, 'is connected to by %s, its repmgr_address is %s, and its certificate is valid for %s' % (
                 former, host.address, ', '.join(names) or 'neither'),
             'a certificate for both, until all nodes use the new address',
-            'Put one that is made out to both into repmgr_tls_certificate of the host, and leave out the former name with the next one.')
+            'Set repmgr_tls_certificate of the host to one that is valid for both; the next one can leave out the former name.')
     else:
         cluster.problem(
             'pending_address', host.name, 'is connected to by %s, and its repmgr_address is %s' % (former, host.address),
@@ -156,7 +158,7 @@ def _check_changed_address(cluster, host, former, verified, hidden, taken):
 
 
 def _check_settings(cluster):
-    """Before the collection's own file is there: afterwards it holds what was kept."""
+    """Settings that a deployment would replace. Once the collection's own file exists, it contains the settings that were kept."""
     lost = {}
     for host in cluster.seen:
         for item in _settings.replaced(host, cluster.hosts):
@@ -164,4 +166,4 @@ def _check_settings(cluster):
     for (name, theirs, path, own), names in sorted(lost.items()):
         cluster.problem(
             'replaced_setting', names, "%s is '%s' in %s, and would become '%s'" % (name, theirs, path, own),
-            'the inventory to say what becomes of a setting that was there before', 'Name it there: %s.' % _settings.named_by(name))
+            'the inventory to decide about a setting that was there before', 'Name it there: %s.' % _settings.named_by(name))

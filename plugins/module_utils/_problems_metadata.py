@@ -13,10 +13,11 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _c
 
 
 def check_metadata(cluster):
+    """Records in repmgr.nodes that do not match the inventory or the running servers."""
     if runs_unregistered(cluster):
         cluster.problem(
             'unregistered_primary', cluster.primary.name, 'runs as primary, but %s is registered as primary' % ', '.join(_other_primaries(cluster)),
-            'its own record as primary, because nobody can be made its standby before',
+            'its own record as primary, because no node can become its standby before that',
             [_steps.shell('repmgr primary register --force', host=cluster.primary.name, reason='Register it')]
             if all(_is_no_primary(cluster, name) for name in _other_primaries(cluster)) else
             [_steps.shell('repmgr primary register --force', host=cluster.primary.name,
@@ -24,7 +25,7 @@ def check_metadata(cluster):
     elif cluster.exists and cluster.primary is not None and _registered_as(cluster, cluster.primary) not in ('', 'primary'):
         cluster.problem(
             'stale_record', cluster.primary.name, 'runs as primary, but is registered as %s' % _registered_as(cluster, cluster.primary),
-            'its own record as primary, because nobody can be made its standby before', _steps.playbook('site'), stop=False)
+            'its own record as primary, because no node can become its standby before that', _steps.playbook('site'), stop=False)
     by_name = dict((row.node_name, row) for row in cluster.registry.values())
     for host in cluster.hosts:
         row = cluster.registry.get(host.node_id)
@@ -46,15 +47,15 @@ def check_metadata(cluster):
             cluster.problem(
                 'witness_as_standby', host.name, 'is registered as witness, but is in the %s group' % host.initial_role,
                 'the witness group', ['Put it into the witness group.', _steps.shell(
-                    'repmgr witness unregister', host=host.name, only_if='it shall be no witness any more')])
+                    'repmgr witness unregister', host=host.name, only_if='it is no longer to be a witness')])
         elif row.type != 'witness' and host.initial_role == 'witness':
             cluster.problem(
                 'standby_as_witness', host.name, 'is registered as %s, but is in the witness group' % row.type,
                 'the primary or standby group', ['Put it into the standby group.', _steps.shell(
-                    'repmgr standby unregister', host=host.name, only_if='it shall become a witness')])
+                    'repmgr standby unregister', host=host.name, only_if='it is to become a witness')])
         if row.active is False:
             cluster.problem('inactive', host.name, 'its record is inactive', 'an active record',
-                            ['Look at `repmgr cluster show`.', _steps.playbook('site', reason='A node that runs is registered again by')], stop=False)
+                            ['Look at `repmgr cluster show`.', _steps.playbook('site', reason='Register a running node again by')], stop=False)
         elif row.type == 'primary' and cluster.primary is not None and host is not cluster.primary:
             cluster.problem('stale_record', host.name, 'is registered as primary, while %s is' % cluster.primary.name,
                             # With two active primaries in the records, site cannot tell which one a standby has to follow.
@@ -73,8 +74,10 @@ def check_metadata(cluster):
 
 
 def runs_unregistered(cluster):
-    """Whether the primary was promoted and not registered, as by a run that was ended in between. site and rejoin would stop in their middle: repmgr_node
-    registers no primary beside another one in the records that does not run as such, and repmgr makes nobody the standby of one that is not registered.
+    """Whether the primary was promoted but not registered, for example because a run was killed in between.
+
+    site and rejoin would then fail halfway: repmgr_node does not register a primary while another node is recorded as one and does not run as such, and
+    repmgr makes no node the standby of a primary that is not registered.
     """
     if not cluster.exists or cluster.primary is None or not _other_primaries(cluster):
         return False
@@ -82,12 +85,13 @@ def runs_unregistered(cluster):
 
 
 def _registered_as(cluster, host):
-    """The type in the record of a host, or ''."""
+    """The type in the record of this host, or ''."""
     row = cluster.registry.get(host.node_id)
     return row.type if row is not None and row.node_name == host.node_name else ''
 
 
 def _runs_as_standby(cluster, host):
+    """Whether the server of this host runs as a standby."""
     return host in cluster.seen and _cluster.running(host) and host.observed.server.in_recovery is True
 
 
@@ -98,12 +102,12 @@ def _other_primaries(cluster):
 
 
 def _is_no_primary(cluster, node_name):
-    """Whether it was seen that a node takes no writes: what does not answer the controller may be a primary all the same."""
+    """Whether the node was observed to accept no writes. A node that the controller cannot reach may still be a primary."""
     return any(host.node_name == node_name and (host.observed.server.state == 'stopped' or _runs_as_standby(cluster, host)) for host in cluster.seen)
 
 
 def check_unlisted(cluster):
-    """A run would take away their access, their slots and their votes, which the other nodes still count."""
+    """Registered nodes that are not in the inventory. A run would remove their access and their slots, while the other nodes still count their votes."""
     for row in cluster.unlisted:
         address = _conninfo.address(_conninfo.parse_or_empty(row.conninfo))
         there = [host.name for host in cluster.hosts if address and address == host.address]
@@ -112,11 +116,11 @@ def check_unlisted(cluster):
                 ' with the address of %s' % ', '.join(there) if there else ''),
             'every registered node in the inventory',
             ['Put it into the inventory, or correct repmgr_node_id and repmgr_node_name of its host.', _steps.playbook(
-                'remove_node', repmgr_target=row.node_name, only_if='it shall leave the cluster')])
+                'remove_node', repmgr_target=row.node_name, only_if='it is to leave the cluster')])
 
 
 def _check_own_rows(cluster, host):
-    """Metadata in which nobody of this cluster appears are another cluster's."""
+    """Metadata without any node of this cluster are those of another cluster."""
     rows = _cluster.rows(host)
     if not rows:
         return
@@ -131,5 +135,5 @@ def _check_own_rows(cluster, host):
         row = cluster.registry.get(cluster.primary.node_id)
         if row is not None and (row.node_id, row.node_name) not in [(item.node_id, item.node_name) for item in rows]:
             cluster.problem(
-                'stale_witness', host.name, 'its copy of the metadata does not know primary %s' % cluster.primary.name,
+                'stale_witness', host.name, 'primary %s is missing from its copy of the metadata' % cluster.primary.name,
                 'a current copy', _steps.playbook('site'), stop=False)

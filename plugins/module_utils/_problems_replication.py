@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: problems with replication: standbys, witnesses, slots, and the repository of backups."""
+"""PURE: problems of replication: standbys, witnesses, slots, and the backup repository."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -16,6 +16,7 @@ _MAX_RETAINED = 1024 * 1024 * 1024
 
 
 def check_replication(cluster):
+    """Standbys that do not stream, witnesses that do not follow the primary, and slots that retain WAL."""
     primary = cluster.primary
     if primary is None:
         return
@@ -73,26 +74,26 @@ def _check_witness_down(cluster, host):
     if data.state in ('missing', 'empty') and host.observed.config:
         cluster.problem(
             'witness_down', host.name, 'the server of the witness is %s, and its data directory %s is %s' % (host.observed.server.state, data.path, data.state),
-            # pg_createcluster of Debian makes none where the configuration of one is left.
+            # Debian's pg_createcluster refuses to create a cluster whose configuration directory exists.
             'a running server', [
                 'Mount the file system of its data, and start its server.',
-                'Where they are lost, a new server is as good, because a witness only has copies: on Debian, move its configuration directory away.',
+                'If they are lost, a new server replaces them, because a witness only has copies: on Debian, move its configuration directory away.',
                 _steps.playbook('site', reason='Then type')], stop=False)
     else:
         cluster.problem('witness_down', host.name, 'the server of the witness is %s' % host.observed.server.state,
                         'a running server', [
-                            'systemd starts one that has died, five times in two minutes.',
+                            'If the server died, systemd restarts it, at most five times in two minutes.',
                             _steps.start(host.name, host.observed.config) or _steps.playbook('site')], stop=False)
 
 
 def _received(host):
-    """Up to where a standby has its WAL, in bytes, or None."""
-    known = [place for place in (position(host.observed.server.received_lsn), position(host.observed.server.replayed_lsn)) if place is not None]
-    return max(known) if known else None
+    """The position up to which a standby has WAL, in bytes, or None."""
+    positions = [position(host.observed.server.received_lsn), position(host.observed.server.replayed_lsn)]
+    return max([value for value in positions if value is not None] or [None])
 
 
 def _wal_removed(standby, upstream):
-    """Whether the upstream has no longer what the standby needs next. One with an archive gets it from there."""
+    """Whether the upstream has removed the WAL that the standby needs next. A standby with a restore_command gets it from the archive."""
     observed = standby.observed
     archive = (observed.server.settings or {}).get('restore_command') or (observed.config or {}).get('restore_command')
     received, oldest = _received(standby), upstream.observed.server.oldest_wal
@@ -102,9 +103,9 @@ def _wal_removed(standby, upstream):
 
 
 def _check_slots(cluster):
-    """The nodes' own slots that nobody uses. repmgr-guard keeps one for each member on every data node, and advances it while the member streams.
+    """Unused slots of nodes that retain WAL. repmgr-guard keeps one for each member on every data node, and advances it while the member streams.
 
-    A slot of a backup program or a subscriber is for its owner to judge.
+    Slots of backup programs and subscribers are the business of their owners.
     """
     streaming = set(row.slot_name for row in cluster.registry.values() if row.slot_name and any(
         host.node_id == row.node_id and (host is cluster.primary or _cluster.streams(host)) for host in cluster.data_hosts))
@@ -115,11 +116,11 @@ def _check_slots(cluster):
         for slot in host.observed.slots or []:
             name = slot.get('slot_name') or ''
             if not slot.get('active') and (slot.get('retained_bytes') or 0) > _MAX_RETAINED and name not in advanced and _repmgr.is_slot_of_a_node(name):
-                # A witness never streams: what kept its WAL was another node.
+                # A witness never streams, so the slot belonged to another node with its id.
                 gone = name in members and name not in streaming and name not in witnesses
                 cluster.problem(
-                    'stale_slot', host.name, 'nobody uses slot %s, and it keeps %d MB of WAL' % (name, slot.get('retained_bytes') // 1048576),
-                    'no WAL kept for a node that is gone',
+                    'stale_slot', host.name, 'slot %s is not used, and it retains %d MB of WAL' % (name, slot.get('retained_bytes') // 1048576),
+                    'no WAL retained for a node that is gone',
                     _steps.playbook('remove_node', repmgr_target=members[name], only_if='%s is gone for good' % members[name]) if gone else _steps.shell(
                         'psql -c "select pg_drop_replication_slot(\'%s\')"' % name, host=host.name,
                         only_if='%s does not stream from it' % members[name] if name in members else 'its node is gone for good'),
@@ -127,12 +128,12 @@ def _check_slots(cluster):
 
 
 def check_backup(cluster):
-    """What the repository is to the cluster, by the primary, and what archiving is to the primary. None of it is a reason to touch no node."""
+    """Problems of the backup repository and of archiving, as the primary observed them. They never stop a run."""
     primary = cluster.primary
     for code, seen, expected in _backup.problems(primary.observed.backup) if primary is not None and primary.observed.backup else []:
         if code == 'backup_repository':
             cluster.problem('backup_repository', primary.name, seen, expected, [
-                'Look at its host and its disk. WAL waits on the primary until then, and commits do not.'], stop=False)
+                'Look at its host and its disk. Until then WAL accumulates on the primary; commits do not wait.'], stop=False)
         elif code == 'backup_stanza':
             cluster.problem('backup_stanza', primary.name, seen, expected, _steps.playbook('site'), stop=False)
         elif code == 'backup_missing':
@@ -141,4 +142,4 @@ def check_backup(cluster):
             cluster.problem('backup_old', primary.name, seen, expected, _steps.playbook('backup'), stop=False)
         elif code == 'archive_failing':
             cluster.problem('archive_failing', primary.name, seen, expected, [
-                'What it says is in the log of PostgreSQL and in /var/log/pgbackrest.'], stop=False)
+                'Its errors are in the log of PostgreSQL and in /var/log/pgbackrest.'], stop=False)

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: problems with repmgrd, the guard and the versions of repmgr."""
+"""PURE: problems of repmgrd, the guard and the versions of repmgr."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -13,6 +13,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _r
 
 
 def check_repmgrd(cluster):
+    """Daemons that do not run, repmgrd that is paused, and servers that need a restart."""
     for host in cluster.seen:
         if not (_cluster.running(host) and host.observed.server.sql) or host.node_id not in cluster.registry:
             continue
@@ -23,7 +24,7 @@ def check_repmgrd(cluster):
             cluster.problem('repmgrd_down', host.name, 'repmgrd is not running', 'a running repmgrd',
                             _steps.shell('systemctl start repmgrd', host=host.name), stop=False)
         if repmgrd.get('running') is None:
-            cluster.problem('repmgrd_unknown', host.name, 'repmgrd cannot be asked', 'shared_preload_libraries with repmgr',
+            cluster.problem('repmgrd_unknown', host.name, 'the state of repmgrd is unknown', 'shared_preload_libraries with repmgr',
                             'Add repmgr to shared_preload_libraries and restart the server.', stop=False)
         if repmgrd.get('paused'):
             note = host.observed.pause
@@ -33,30 +34,30 @@ def check_repmgrd(cluster):
         guard = host.observed.guard
         if guard and not (guard.get('running') and guard.get('enabled')):
             cluster.problem('guard_down', host.name, 'repmgr-guard %s' % (
-                'would not run after a boot' if guard.get('running') else 'is not running: nothing stops this node when it is cut off'),
+                'would not start at boot' if guard.get('running') else 'is not running: nothing stops this node when it is isolated'),
                 'a running guard', _steps.shell('systemctl enable --now repmgr-guard', host=host.name), stop=False)
         fuse = (guard or {}).get('fuse')
         if fuse and not (fuse.get('running') and fuse.get('enabled')):
             cluster.problem('fuse_down', host.name, 'repmgr-guard-fuse %s' % (
-                'would not run after a boot' if fuse.get('running') else
-                'is not running: nothing stops this node when it is cut off and its guard hangs or dies'),
+                'would not start at boot' if fuse.get('running') else
+                'is not running: nothing stops this node when it is isolated and its guard hangs or dies'),
                 'a running fuse', _steps.shell('systemctl enable --now repmgr-guard-fuse', host=host.name), stop=False)
         if host.observed.server.restart_for:
             cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
-                            'a server that runs what is installed and configured',
+                            'a server that runs the installed programs with the configured settings',
                             _steps.playbook('rolling_restart'), stop=False)
 
 
-# What minor_upgrade brings together. repmgrd compares the two when it starts; what comes later does not end one that runs.
+# The problems that the playbook minor_upgrade solves. repmgrd compares the two versions only when it starts.
 OTHER_VERSIONS = ('old_extension', 'new_extension')
-_SAME_VERSION = 'the same version of both, because repmgrd does not start beside an extension of another one'
+_SAME_VERSION = 'the same version of both, because repmgrd does not start with an extension of another version'
 RESTART_BETWEEN = [
-    'This upgrade needs a restart of every server, and no playbook does it: stop repmgrd on all nodes, upgrade repmgr there, restart the servers.',
+    'This upgrade needs a restart of every server, and no playbook does that: stop repmgrd on all nodes, upgrade repmgr there, restart the servers.',
     'Then type in the database of repmgr, on the primary and on the witness: ALTER EXTENSION repmgr UPDATE', 'Start repmgrd on all nodes.']
 
 
 def _versions(host):
-    """(of the installed packages, of the extension in the database), () where it is not known."""
+    """(version of the installed packages, version of the extension in the database), each as (major, minor), or () if unknown."""
     return (_repmgr.parse_version(host.observed.repmgr_version)[:2], _repmgr.parse_version((host.observed.repmgr or {}).get('extension'))[:2])
 
 
@@ -67,11 +68,13 @@ def _versions_differ(host):
 
 
 def _upgrade_repmgr(host):
+    """The steps that make both versions the same."""
     upgrade = RESTART_BETWEEN if _repmgr.needs_restart(*sorted(_versions(host))) else _steps.playbook('minor_upgrade')
     return upgrade
 
 
 def start_repmgrd(host):
+    """The steps after which repmgrd runs on this host."""
     return _upgrade_repmgr(host) if _versions_differ(host) else _steps.shell('systemctl start repmgrd', host=host.name)
 
 

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The processes of a host that matter to a node: every repmgrd, and what writes into a data directory without a server."""
+"""Processes on a host, from /proc: every repmgrd, and programs that write into a data directory while no server runs."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -16,12 +16,15 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _place
 
 
 def cloning_process(data_directory, marker):
-    """The process that still writes into a directory, because it outlived the task that began the clone."""
+    """The pid of a process that still writes into a data directory, because it outlived the task that started it, or None.
+
+    marker: the content of the marker of a clone (_data_directory.read_marker), or None.
+    """
     wanted = os.path.abspath(data_directory)
     for entry in _place.listdir('/proc'):
         if not entry.isdigit():
             continue
-        # Root also sees the processes of containers, whose paths are not this host's.
+        # Root also sees processes in containers, whose paths are not those of this host.
         if works_on(_cmdline(int(entry)), wanted) and _same_namespace(os.path.join('/proc', entry), '/'):
             return int(entry)
     if marker and isinstance(marker.get('pid'), int) and marker['pid'] != os.getpid():
@@ -31,7 +34,10 @@ def cloning_process(data_directory, marker):
 
 
 def works_on(words, directory):
-    """Whether this command line is one that changes a data directory without a server: a copy, a rewind, a recovery, or the rejoin that begins these."""
+    """Whether a command line is of a program that changes a data directory without a server: a clone, a rewind, a recovery, or a rejoin.
+
+    words: the command line, split. directory: an absolute path.
+    """
     program = os.path.basename(words[0]) if words else ''
     if program == 'repmgr':
         return 'node' in words and 'rejoin' in words and not _of_another_node(words, directory)
@@ -40,7 +46,7 @@ def works_on(words, directory):
 
 
 def process_identity():
-    """What tells this process from a later one with the same number."""
+    """{pid, started} of this process; the start time distinguishes it from a later process with the same pid."""
     return {'pid': os.getpid(), 'started': start_time(os.getpid())}
 
 
@@ -57,11 +63,11 @@ def start_time(pid):
 
 
 def daemons(data_directory, root='/'):
-    """[{pid, unit}] of every repmgrd on this host that may watch the server of this directory. unit is that of systemd, None outside of any service.
+    """[{pid, unit}] of every repmgrd on this host that may monitor the server of this directory. unit: its systemd service, or None.
 
-    One whose configuration file names another data directory is another cluster's; one whose file cannot be told or read is not left out.
+    A repmgrd is left out only if its configuration file can be read and names another data directory.
     """
-    found = []
+    repmgrds = []
     for name in sorted(_place.listdir(os.path.join(root, 'proc'))):
         if not name.isdigit():
             continue
@@ -71,12 +77,12 @@ def daemons(data_directory, root='/'):
             continue
         if _of_another_node(words, data_directory):
             continue
-        found.append({'pid': int(name), 'unit': unit(os.path.join(folder, 'cgroup'))})
-    return found
+        repmgrds.append({'pid': int(name), 'unit': unit(os.path.join(folder, 'cgroup'))})
+    return repmgrds
 
 
 def config_of_daemon(folder, root='/'):
-    """The configuration file that the command line of a repmgrd of this host names, by the process's folder in /proc; None for any other process."""
+    """The configuration file in the command line of a repmgrd of this host, by its folder in /proc; None for any other process."""
     words = _words(os.path.join(folder, 'cmdline'))
     if not words or os.path.basename(words[0]) != 'repmgrd' or not _same_namespace(folder, root):
         return None
@@ -90,12 +96,13 @@ def config_of_daemon(folder, root='/'):
 
 
 def _of_another_node(words, data_directory):
-    """Whether a command line of repmgr or repmgrd names a configuration file with another data directory."""
+    """Whether a command line of repmgr or repmgrd has a configuration file with another data directory."""
     theirs = (_place.read_config(_option(words, '-f', '--config-file')) or {}).get('data_directory')
     return bool(data_directory and theirs and os.path.realpath(theirs) != os.path.realpath(data_directory))
 
 
 def _words(path):
+    """The command line in this file of /proc, split."""
     try:
         with open(path, 'rb') as handle:
             return [word.decode('utf-8', 'replace') for word in handle.read().split(b'\0') if word]
@@ -104,7 +111,7 @@ def _words(path):
 
 
 def _same_namespace(folder, root):
-    """Whether the process is of this host, and not of a container on it."""
+    """Whether the process runs on this host itself, and not in a container on it."""
     try:
         return os.readlink(os.path.join(folder, 'ns/pid')) == os.readlink(os.path.join(root, 'proc/self/ns/pid'))
     except OSError:
@@ -124,14 +131,14 @@ def _option(words, short, long):
 
 
 def unit(path):
-    """The system service that a process is in, by its cgroups; None for one of a user's session."""
+    """The system service of a process, from its cgroup file; None for a process of a user session."""
     try:
         with open(path) as handle:
             paths = [re.split('/+', line.rstrip('\n').split(':', 2)[-1]) for line in handle]
     except (IOError, OSError):
         return None
     for parts in paths:
-        # In a container the path may begin with that of the container's own service.
+        # In a container the path may begin with the path of the container's own service.
         if 'system.slice' in parts:
             parts = parts[len(parts) - parts[::-1].index('system.slice'):]
         units = [part for part in parts if part.endswith('.service')]
@@ -140,5 +147,5 @@ def unit(path):
     return None
 
 
-# They have started a repmgrd that stays in their service, and are not to be stopped with it.
+# A repmgrd that was started by one of these services is in its cgroup, and the service must not be stopped with it.
 _STARTERS = re.compile(r'(cron|crond|anacron|atd|ssh|sshd|ssh@.*|sshd@.*|postgresql.*|rc-local)\.service\Z')

@@ -17,19 +17,19 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import major
 
 
 def failover_ready(cluster):
-    """Would an automatic failover succeed if the primary died now: {ready, reasons, candidates}; candidates best first.
+    """Whether an automatic failover would succeed if the primary failed now: {ready, reasons, problems, candidates}, the best candidate first.
 
-    The rules are those of do_election() in repmgr's repmgrd-physical.c, which is the same text in 5.2.0, 5.3.3, 5.4.1 and 5.5.0, with
+    The rules are those of do_election() in repmgr's repmgrd-physical.c, which is the same in 5.2.0, 5.3.3, 5.4.1 and 5.5.0, with
     get_active_sibling_node_records() of dbutils.c and get_repmgrd_pid() of repmgr.c:
 
     * Voters are the active records whose upstream is the primary, the witness among them. A voter counts as visible when its server
       answers; its repmgrd, priority and failover mode do not matter. Visible must be more than half, or the standby has no sibling.
     * One visible voter must be in the primary's location; the standby that votes counts as one.
-    * Each standby judges the others. It passes over who has priority 0 or less, is not in recovery, or has no repmgrd recorded.
-      The best has received most, then has the highest priority, then the lowest id.
-    * It cannot see that another is paused, set to failover=manual, or has a repmgrd that was killed and so is recorded still: such a
-      one may win, and then nobody is promoted.
-    * A standby with siblings resumes a paused replay; one that may not, gives up.
+    * Each standby rates the others. It ignores those that have priority 0 or less, are not in recovery, or have no repmgrd recorded.
+      The best one has received most WAL, then has the highest priority, then the lowest id.
+    * It does not notice that another standby is paused, is set to failover=manual, or has a repmgrd that was killed and is therefore
+      still recorded: such a standby may win, and then none is promoted.
+    * A standby with siblings resumes a paused replay, and gives up if it has no right to do so.
     """
     primary = cluster.primary
     row = cluster.registry.get(primary.node_id) if primary is not None else None
@@ -52,7 +52,7 @@ def failover_ready(cluster):
     reasons = _candidate_reasons(primary, candidates)
     reasons += _quorum_reasons(primary, row, voters, visible)
     reasons += _vote_reasons(cluster, primary)
-    # The slot that is kept for the primary is one that it will want as a standby.
+    # The old primary will need a slot as well when it comes back as a standby.
     reasons += _follow_reasons(visible, voters + [row], hosts, candidates)
     reasons += _rewind_reasons(primary)
     return _readiness(reasons, candidates)
@@ -78,14 +78,14 @@ def _answers(host):
     return _cluster.running(host) and host.observed.server.sql
 
 
-# An obstacle to an election alone: a switchover is a person's decision.
+# This prevents an election only; a switchover is the decision of an operator.
 _MANUAL = 'failover is manual in repmgr.conf'
-# Why repmgrd would not act.
-_IDLE = {'down': 'repmgrd is not running', 'unknown': 'repmgrd cannot be asked', 'paused': 'repmgrd is paused'}
+# Why repmgrd would not act, by its state.
+_IDLE = {'down': 'repmgrd is not running', 'unknown': 'the state of repmgrd is unknown', 'paused': 'repmgrd is paused'}
 
 
 def _electable(row, host):
-    """Whether the others may take it for the winner. repmgrd does not ask who streams, but who does not is behind from the next write."""
+    """Whether the others may elect it. repmgrd does not check which standby streams, but one that does not is behind after the next write."""
     repmgrd = (host.observed.repmgr or {}).get('repmgrd') or {}
     return _cluster.streams(host) and (row.priority or 0) > 0 and bool(repmgrd.get('running') or repmgrd.get('pid'))
 
@@ -111,7 +111,10 @@ def _candidate(row, host, primary, alone):
 
 
 def _resumes_replay(observed, alone):
-    """do_election() does where there are siblings; without any, it is left to the promotion, which does so from PostgreSQL 13 on."""
+    """Whether a paused replay does not prevent the promotion. With siblings do_election() resumes it; without, a promotion does so since PostgreSQL 13.
+
+    alone: whether the standby has no siblings.
+    """
     if alone:
         return (observed.server.version_num or 0) >= 130000
     missing = (observed.repmgr or {}).get('missing_rights')
@@ -119,11 +122,11 @@ def _resumes_replay(observed, alone):
 
 
 def _lag(row, host, primary):
-    """Bytes that the primary has written and this standby has not received, or None."""
+    """WAL that the primary has written and this standby has not received, in bytes, or None."""
     written = position(primary.observed.server.current_lsn)
     received = None
     for entry in primary.observed.replication or []:
-        # Of the same moment as the primary's own position, which the standby's word is not.
+        # Prefer the position that the primary reports: it is from the same moment as the primary's own one.
         if entry.get('application_name') == row.node_name:
             received = position(entry.get('flush_lsn'))
     if received is None:
@@ -142,15 +145,15 @@ def successor(candidates):
 
 def _candidate_reasons(primary, candidates):
     if not candidates:
-        return [_reason(primary.name, 'no registered standby of it answers', 'one that could be promoted', _steps.playbook('site'))]
+        return [_reason(primary.name, 'none of its registered standbys answers', 'one that could be promoted', _steps.playbook('site'))]
     if not _able(candidates):
         return [_reason(primary.name, 'none of its standbys could be promoted: %s' % '; '.join(
             '%s: %s' % (item['name'], ', '.join(item['obstacles'])) for item in candidates), 'one that could be promoted',
             _steps.playbook('status', reason='Look at'))]
     first = candidates[0]
     if first['obstacles']:
-        return [_reason(first['name'], 'the others would elect it, but %s: nobody would be promoted' % ', '.join(first['obstacles']),
-                        'a winner that promotes itself', 'Mend that, or set its priority to 0 in repmgr.conf and register it again.')]
+        return [_reason(first['name'], 'the others would elect it, but %s, so no standby would be promoted' % ', '.join(first['obstacles']),
+                        'a winner that promotes itself', 'Correct that, or set its priority to 0 in repmgr.conf and register it again.')]
     if (first['lag_bytes'] or 0) > MAX_LAG:
         return [_reason(first['name'], 'is the best candidate, but %d MB behind' % (first['lag_bytes'] // 1048576),
                         '%d MB at most, because the rest would be lost' % (MAX_LAG // 1048576),
@@ -159,24 +162,24 @@ def _candidate_reasons(primary, candidates):
 
 
 def _quorum_reasons(primary, row, voters, visible):
-    """The standby that votes is one of the voters; without a sibling it wins by default, but in the primary's location only."""
+    """Whether enough voters are visible. The standby that votes is one of them; without siblings it wins by default, but only in the primary's location."""
     reasons = []
     hidden = [item.node_name for item in voters if item not in visible]
     if len(voters) > 1 and len(visible) < majority(len(voters)):
         reasons.append(_reason(
-            primary.name, 'of the %d nodes that would elect its successor %d can be seen; %s cannot' % (
+            primary.name, 'of the %d nodes that would elect its successor, %d can be reached; %s cannot' % (
                 len(voters), len(visible), ', '.join(hidden)),
             'more than half, %d' % majority(len(voters)),
             'Bring them back, or unregister those that are gone for good.'))
     if visible and not any(item.location == row.location for item in visible):
         reasons.append(_reason(
-            primary.name, 'no node in its location %s can be seen, and repmgrd would take its death for a network split' % row.location,
+            primary.name, 'no node in its location %s can be reached, so repmgrd would take its failure for a network split' % row.location,
             'a standby or witness in that location', 'Set repmgr_location of a witness or a standby near it.'))
     return reasons
 
 
 def _vote_reasons(cluster, primary):
-    """repmgr-guard promotes with a majority of votes only."""
+    """repmgr-guard allows a promotion only with a majority of the votes."""
     if not any(host.observed.guard for host in cluster.seen):
         return []
     votes = voters([row for dummy, row in sorted(cluster.registry.items())])
@@ -186,12 +189,12 @@ def _vote_reasons(cluster, primary):
     if len(left) >= needed:
         return []
     return [_reason(primary.name, 'without it %d of %d votes would be left (%s)' % (
-        len(left), len(votes), ', '.join(row.node_name for row in left) or 'nobody'), 'a majority, %d' % needed,
-        'Bring back who is missing, or add a node or a witness.')]
+        len(left), len(votes), ', '.join(row.node_name for row in left) or 'none'), 'a majority, %d' % needed,
+        'Bring back the missing nodes, or add a node or a witness.')]
 
 
 def _follow_reasons(visible, voters, hosts, candidates):
-    """What would keep the others from following the new primary."""
+    """What would prevent the others from following the new primary."""
     able = _able(candidates)
     reasons = []
     if not able:
@@ -204,7 +207,7 @@ def _follow_reasons(visible, voters, hosts, candidates):
                 host.name, '%s: it would not follow the new primary' % _IDLE[state], 'a running repmgrd, not paused',
                 _steps.unpause((host.observed.pause or {}).get('by')) if state == 'paused'
                 else _problems_repmgrd.start_repmgrd(host)))
-    # The other standbys and the old primary will want to stream from it.
+    # The other standbys and the old primary will have to stream from it.
     wanted = len([item for item in voters if item.type == 'standby'])
     best = hosts[able[0]['node_id']]
     settings = best.observed.server.settings or {}
@@ -215,14 +218,14 @@ def _follow_reasons(visible, voters, hosts, candidates):
                     ) if name == 'max_replication_slots' else 0
         if limit is not None and limit - taken < wanted:
             reasons.append(_reason(
-                best.name, '%s is %d%s, and %d nodes would want to stream from it' % (
+                best.name, '%s is %d%s, and %d nodes would have to stream from it' % (
                     name, limit, ', of which %d are taken' % taken if taken else '', wanted),
                 'at least %d' % (wanted + taken), 'Raise it on every node and restart the servers, standbys first.'))
     return reasons
 
 
 def _rewind_reasons(primary):
-    """What would keep the old primary from coming back by pg_rewind."""
+    """What would prevent the old primary from coming back by pg_rewind."""
     settings = primary.observed.server.settings or {}
     reasons = []
     if settings.get('wal_log_hints') == 'off' and settings.get('data_checksums') == 'off':

@@ -45,8 +45,8 @@ def _wait_until_it_streams(context):
 
 
 def _leave_source(context):
-    """Drop the slot that repmgr also creates on the node that was cloned from. Nobody uses it there, because the standby streams from its upstream, and it
-    would retain WAL.
+    """Drop the slot that repmgr also creates on the source of the clone. It is not used there, because the standby streams from its upstream, and it would
+    retain WAL.
 
     Wait until the standby streams: by then the slot that it needs is active, and an active slot is never dropped.
     """
@@ -56,7 +56,7 @@ def _leave_source(context):
     try:
         context.psql.drop_slot(context.clone_conninfo, slot)
     except PsqlError as exc:
-        context.warnings.append('Slot %s was left on the node that was cloned from, where it retains WAL and nobody uses it (%s). Type in psql there: '
+        context.warnings.append('Slot %s was left on the source of the clone, where it is not used and retains WAL (%s). Type in psql there: '
                                 "SELECT pg_drop_replication_slot('%s')" % (slot, redacted('%s' % exc), slot))
 
 

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make a former primary, or a diverged standby, follow the primary: repmgr node rejoin, with pg_rewind where needed."""
+"""Turn a former primary or a diverged standby into a standby of the primary: repmgr node rejoin, with pg_rewind if necessary."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -29,7 +29,7 @@ def own_timeline(context):
 
 
 def refuse_an_older_timeline(context, actions):
-    """`repmgr node rejoin --force-rewind` itself would also rewind to an older timeline."""
+    """Refuse a rewind to a primary on an older timeline, which `repmgr node rejoin --force-rewind` would do."""
     if 'rejoin_rewind' not in actions:
         return
     try:
@@ -107,6 +107,7 @@ def can_be_rewound(control, version):
 
 
 def rejoin(context, rewind):
+    """Run `repmgr node rejoin`. rewind: whether the data may be rewound."""
     if rewind:
         directory = os.path.dirname(progress_path(context))
         if not os.path.isdir(directory):

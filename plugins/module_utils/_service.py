@@ -35,6 +35,7 @@ def _run_service_command(context, verb):
 
 
 def start(context):
+    """Start the server and wait until it answers."""
     put_signals_back(context.place.data_directory)
     result = _run_service_command(context, 'start')
     wait_for_sql(context)
@@ -59,11 +60,12 @@ def stop(context):
 
 
 def signal_files(data):
+    """The paths of the signal files in a data directory."""
     return [path for path in (os.path.join(data, name) for name in _data_directory.SIGNALS) if os.path.exists(path)]
 
 
 def put_signals_back(data):
-    """What a run that was ended meanwhile has left aside. The same as in roles/guard/files/guard.py."""
+    """Put back the signal files that a killed run left aside, so that a standby stays one. The same as in roles/guard/files/guard.py."""
     left = [path for path in (os.path.join(data, name) for name in _data_directory.SIGNALS) if os.path.exists(path + _data_directory.ASIDE)]
     stays_one = _data_directory.is_standby(data)
     for path in left:
@@ -88,6 +90,6 @@ class SignalsAside:
 
     def __exit__(self, *dummy):
         for path, aside in self.moved:
-            # A start that was asked for meanwhile has put it back.
+            # A start of the server in the meantime has put the file back.
             if os.path.exists(aside):
                 os.rename(aside, path)

@@ -19,7 +19,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
 # What has to be looked at first. What is not named here keeps the verdict's order, after these.
 _FIRST = ('split_brain', 'no_majority', 'no_primary', 'server_silent', 'server_starting', 'stopped_ex_primary', 'guard_down', 'fuse_down')
-# What the matrix of who reaches whom explains.
+# Problems that the matrix of logins shows as well.
 _UNREACHED = ('ssh_unreachable', 'postgresql_unreachable', 'login_failed')
 _INTERVAL = re.compile(r"^(?:(-?\d+) days? )?(-?)(\d+):(\d+):(\d+(?:\.\d+)?)$")
 
@@ -40,7 +40,7 @@ def status(records, now=None):
 # -- data
 
 class _Cluster:
-    """The hosts of one cluster, what the verdict says of them, and who is registered how."""
+    """The hosts of one cluster, their verdict, and the registered nodes."""
 
     def __init__(self, hosts):
         self.hosts = hosts
@@ -182,7 +182,10 @@ def _upstream(cluster, host):
 
 
 def _lag(cluster, host):
-    """By the word of whoever sends to it, who knows both ends at one moment; else what the primary has and it has not."""
+    """{lag_bytes, lag_seconds, sync_state} of a standby.
+
+    Prefer the lag reported by the sender, which sees both positions at once; otherwise compute it from the primary's current LSN.
+    """
     for other in cluster.hosts:
         for entry in (other.observed.replication or []) if _seen(other) else []:
             if entry.get('application_name') == host.node_name and entry.get('state') == 'streaming':
@@ -215,7 +218,10 @@ def _slots(cluster):
 
 
 def _events(cluster):
-    """Newest first. They are replicated: whoever has the newest has all that the others have, and the primary knows the gap before it."""
+    """The events of repmgr, newest first.
+
+    They are replicated, so the node with the newest one has all of them. If several have it, prefer the primary, which observes write_gap.
+    """
     newest = []
     for host in sorted(cluster.hosts, key=lambda host: host.name != cluster.verdict['primary']):
         rows = (host.observed.events or []) if _seen(host) else []
@@ -229,7 +235,7 @@ def _events(cluster):
 
 
 def _problems(problems):
-    """What is the same on many nodes is said once; what matters most comes first."""
+    """Problems with the same text are merged; the most important ones come first."""
     found, order = {}, []
     for problem in problems:
         key = (problem['code'], problem['seen'], problem['expected'], json.dumps([_kind(step) for step in problem['steps']], sort_keys=True))
@@ -238,7 +244,7 @@ def _problems(problems):
                           'steps': [], 'command': '', 'stop': problem['stop']}
             order.append(key)
         merged = found[key]
-        # What names its node is said for each of them.
+        # Steps that name a node are kept for each node.
         rest = [step for step in _steps.shown(problem['steps']) if step not in merged['steps']]
         if any('command' in step for step in rest) or not merged['steps']:
             merged['command'] += ('\n' if merged['command'] else '') + _steps.sentences(problem['steps'])
@@ -279,7 +285,7 @@ def _said(steps, words):
 
 
 def _matrix(hosts):
-    """{from: {to: what does not work, or None where nobody tried}} of everybody with everybody."""
+    """{from: {to: [failed ways], or None if not tried}} for all pairs of nodes."""
     table = {}
     for host in hosts:
         table[host.name] = dict((other.name, None) for other in hosts if other is not host)
@@ -298,7 +304,7 @@ def _matrix(hosts):
 # -- words
 
 def size(count):
-    """As pg_size_pretty() says it, with one digit where that is worth it."""
+    """A size in bytes as text with a unit, as of pg_size_pretty(), with one decimal."""
     if count is None:
         return '?'
     value = float(count)
@@ -440,7 +446,7 @@ def _details(view):
     for problem, follower in zip(view['problems'], view['problems'][1:] + [{}]):
         said.append([('  %s: ' % ', '.join(problem['nodes']), 'bold'), (problem['seen'], 'bad' if problem['stop'] else 'warn'),
                      ('; expected %s.' % problem['expected'], '')])
-        # What mends two problems in a row is said once, below them.
+        # If consecutive problems have the same steps, print these once, below the last of them.
         said += [[('    %s' % line, '')] for line in problem['command'].splitlines() if problem['steps'] != follower.get('steps')]
     said += [[], [('next: ', 'dim'), (view['next'] or 'nothing to do', 'bold' if view['next'] else 'ok')]]
     return said

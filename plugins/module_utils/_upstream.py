@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make a standby follow its upstream, or connect to it in another way."""
+"""Make a standby follow its upstream, or change the connection to it."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -20,6 +20,7 @@ def follow(context):
 
 
 def set_primary_conninfo(context, action):
+    """Set TLS settings and address of the upstream in primary_conninfo. action: the name of the action, for errors."""
     # `repmgr standby follow` refuses the current upstream because its slot is in use, so primary_conninfo is set here. That takes a superuser: the
     # postgres OS user, over the local socket.
     sockets = (context.settings.get('unix_socket_directories') or '').split(',')[0].strip()

@@ -15,16 +15,16 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host,
 
 
 def verdict(hosts, deploying=True):
-    """hosts: [Host] of one cluster -> dictionary, the same for a module and for a filter.
+    """Return the verdict as a dictionary, the same for modules and filters.
 
-    deploying: whether a cluster that does not exist is about to be made.
+    hosts: [Host] of one cluster. deploying: whether the cluster is about to be created if it does not exist.
     """
     cluster = _cluster.Cluster(hosts)
     _cluster.find_registry(cluster)
     _cluster.find_primary(cluster)
     _problems_servers.check_runs(cluster)
     if cluster.has('other_run'):
-        # Some nodes were not observed, and whatever is wrong with the others may be that run's work in progress.
+        # Some nodes were not observed, and problems of the others may be the other run's work in progress.
         return _answer(cluster, deploying)
     _problems_servers.check_seen(cluster)
     _problems_servers.check_restore(cluster)
@@ -45,7 +45,7 @@ def verdict(hosts, deploying=True):
 
 
 def _missing_primary(cluster):
-    """Who is registered as primary, by the host's name where the inventory has it."""
+    """The names of the nodes that are registered as active primary, as in the inventory if they are there."""
     names = dict((host.node_name, host.name) for host in cluster.hosts)
     return sorted(names.get(row.node_name, row.node_name) for row in cluster.registry.values() if row.type == 'primary' and row.active)
 
@@ -75,16 +75,16 @@ def _role(cluster, host):
 
 
 def _depths(hosts):
-    """{host: how many standbys are above it}: who replicates from another standby has to wait for that one."""
+    """{host name: number of standbys above it}. A cascaded standby is set up after its upstream."""
     upstream = dict((host.name, host.upstream) for host in hosts)
-    found = {}
+    depths = {}
     for name in upstream:
         above = []
         while upstream.get(name) and name not in above:
             above.append(name)
             name = upstream[name]
-        found[above[0] if above else name] = len(above)
-    return found
+        depths[above[0] if above else name] = len(above)
+    return depths
 
 
 def _answer(cluster, deploying):
@@ -116,8 +116,8 @@ def _answer(cluster, deploying):
 
 
 def hosts_from(records):
-    """records: dictionaries as the roles keep them, ids and ports may be text -> [Host]."""
-    made = []
+    """[Host] from records: dictionaries as the roles keep them, in which ids and ports may be text."""
+    hosts = []
     for values in records:
         values = dict(values)
         for name in ('node_id', 'port', 'synchronous'):
@@ -125,16 +125,17 @@ def hosts_from(records):
         values['postgresql_version'] = '%s' % (values.get('postgresql_version') or '')
         host = Host.from_dict(values)
         host.node_name = host.node_name or host.name
-        made.append(host)
-    return made
+        hosts.append(host)
+    return hosts
 
 
 def from_inventory(records):
+    """The verdict for records as in hosts_from."""
     return verdict(hosts_from(records))
 
 
 def from_one_node(observed):
-    """The verdict that one node can reach: itself, the peers that it observed, and those that it only knows of."""
+    """The verdict from one node alone: from its own observation, the peers that it observed, and the registered nodes that it could not observe."""
     rows = observed.nodes or []
     for peer in (observed.peers or {}).values():
         if not rows and peer is not None:

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a plan for one node is made from: its observation, the live primary, the metadata that count, and its upstream."""
+"""The input of a plan for one node: its observation, the live primary, the metadata to use, and its upstream."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -14,9 +14,9 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlEr
 
 
 def sender_node_id(observed, nodes, resolve_timeout=2):
-    """The registered node that this standby streams from, or is configured to: (id or None, streaming).
+    """(id or None, whether it streams): the registered node that this standby streams from, or is configured to stream from.
 
-    The address is compared as text first and by what it resolves to second: names and addresses are mixed freely.
+    Addresses are compared as text first, and then by what they resolve to, because host names and IP addresses may be mixed. resolve_timeout: seconds.
     """
     receiver = observed.receiver or {}
     streaming = receiver.get('status') == 'streaming'
@@ -42,7 +42,7 @@ def sender_node_id(observed, nodes, resolve_timeout=2):
 
 
 class View:
-    """All that a plan for one node is made from."""
+    """The input of a plan for one node."""
 
     def __init__(self, observed, primary, primary_error, metadata, upstream_id, streaming, primary_conninfo, moved=False):
         self.observed = observed
@@ -52,10 +52,10 @@ class View:
         self.upstream_id = upstream_id
         self.streaming = streaming
         self.primary_conninfo = primary_conninfo
-        self.moved = moved          # whether it streams from the node that it should by an address that is not registered any more
+        self.moved = moved          # whether it streams from the right node by an address that is no longer registered
 
     def summary(self, node_id):
-        """What a person wants to see before and after."""
+        """The state of the node, for the values `before` and `after` of the result."""
         server = self.observed.server
         own = [row for row in self.metadata or [] if row.node_id == node_id]
         return {
@@ -70,7 +70,7 @@ class View:
 
 
 def view(runner, psql, place, role, node_id, primary_conninfo=None, upstream_conninfo=None):
-    """Observe a node, the live primary and the metadata that count for it."""
+    """Observe a node and the live primary, and choose the metadata to use (View)."""
     observed = _observe.observe_local(runner, psql, place)
     own = (_place.read_config(place.config_file) or {}).get('conninfo') or ''
     rows = observed.nodes
@@ -94,7 +94,7 @@ def view(runner, psql, place, role, node_id, primary_conninfo=None, upstream_con
 
 
 def _sends(psql, conninfo, node_name):
-    """Whether a node that is to be followed says that it sends to this one."""
+    """Whether the upstream at `conninfo` reports that it sends WAL to this node."""
     try:
         return bool(conninfo) and psql.streams(conninfo, node_name)
     except PsqlError:

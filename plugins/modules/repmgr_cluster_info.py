@@ -36,8 +36,8 @@ options:
     default: false
   by_hand:
     description:
-      - Whether to look also for what counts only before this collection takes a node over, returned as C(by_hand).
-      - C(repmgr.conf) is then looked for in more places, the first of them the command line of a C(repmgrd) that runs.
+      - Whether to return in C(by_hand) what the playbook C(adopt) needs about a node that was not deployed by this collection.
+      - C(repmgr.conf) is then searched for in more places, beginning with the command line of a running C(repmgrd).
     type: bool
     default: false
   config_file:
@@ -209,7 +209,7 @@ options:
         description: The identity of this run. The controller fills it in.
         type: dict
       override:
-        description: Ids of runs whose locks are overridden, because they are known to be dead.
+        description: Ids of runs whose locks are overridden, because these runs are known to have ended.
         type: list
         elements: str
         default: []
@@ -418,23 +418,23 @@ observed:
       description:
         - Whether repmgr-guard is C(running) and C(enabled). If it has stopped the server, C(stopped) is a dictionary with C(code), the C(peers) that
           were the reason, and C(since), as far as it recorded them, otherwise V(none). C(peers) have a C(node_id) and a C(conninfo).
-        - C(fuse) has C(running) and C(enabled) of its fuse, V(none) if that is not installed; C(limit), the seconds after the guard's last sight of enough
-          votes after which the fuse stops a primary (V(none) if it would not), and C(sight_age), how many seconds ago that sight was.
+        - C(fuse) has C(running) and C(enabled) of its fuse, V(none) if that is not installed; C(limit), how many seconds after the guard last reached a
+          majority the fuse stops a primary (V(none) if it would not), and C(sight_age), how many seconds ago that was.
       type: dict
       returned: if it is installed
     run_lock:
       description:
         - The lock of the run that works on this node, V(none) if there is none. C(state) is V(held), V(refused) if another run has it, V(lost) if this
-          run had it and has it no longer, V(seen) without O(lock), or V(unavailable) with the C(reason).
+          run had it and no longer has it, V(seen) without O(lock), or V(unavailable) with the C(reason).
         - If V(held), C(boot) is the value for O(lock.before). For another run there are C(run), C(playbook), C(user), C(controller) and its C(process)
           there, C(for_seconds) since it began, C(renewed_seconds) since it last renewed the lock, and C(connected), whether its SSH connection is open.
       type: dict
       returned: always
     backup:
       description:
-        - Of a primary whose backups this collection has set up, what their repository says. C(judged) has C(state), V(ok), V(no_backup), V(no_stanza) or
-          V(unreachable), the C(reason), and the C(last) and C(oldest) backup; C(archiver) what C(pg_stat_archiver) says. V(none) elsewhere. It is waited
-          for ten seconds at most.
+        - The state of the backup repository, on the primary of a cluster with backups by this collection, otherwise V(none). C(judged) has C(state), which
+          is V(ok), V(no_backup), V(no_stanza) or V(unreachable), the C(reason), and the C(last) and C(oldest) backup; C(archiver) is the row of
+          C(pg_stat_archiver). The limit for the answer of the repository is ten seconds.
       type: dict
       returned: always
     disks:
@@ -523,12 +523,12 @@ cluster:
       returned: always
 by_hand:
   description:
-    - What the playbook C(adopt) asks for. C(config_file), C(bin_dir), C(data_directory) and C(config_directory) are where they were found;
-      C(settings) is what C(repmgr.conf) says, without passwords; C(other_configs) are configuration files for other data directories.
+    - The input of the playbook C(adopt). C(config_file), C(bin_dir), C(data_directory) and C(config_directory) are the paths that were found;
+      C(settings) are those in C(repmgr.conf), without passwords; C(other_configs) are configuration files for other data directories.
     - C(cron) has the lines of crontabs that start C(repmgrd), each with C(file) and C(line), and C(trust) the rules of C(pg_hba.conf) by which other
       hosts log in without a password.
-    - C(password) tells where there is one - C(in_conninfo), C(in_conf) the names of settings, and C(in_passfile) the path of the file.
-      C(other_passfile) is the path of another one that C(repmgr.conf) names, which is not read.
+    - C(password) tells where a password was found - C(in_conninfo), C(in_conf) with the names of settings, and C(in_passfile) with the path of the file.
+      C(other_passfile) is the path of another passfile in C(repmgr.conf), which is not read.
   returned: when O(by_hand) is true
   type: dict
 status_text:
@@ -548,11 +548,11 @@ import threading
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _host_files, _login, _observe, _place, _reach, _run_lock, _settings, _tls
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _host_files, _login, _observe, _place, _reach, _repmgr_output, _run_lock, _tls
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError, Runner, redacted
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr, warnings
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Observed, plain
 
 ARGUMENTS = dict(
@@ -611,64 +611,65 @@ ARGUMENTS = dict(
 )
 
 
-def status_texts(module, repmgr):
-    texts = {}
-    for what in module.params['show']:
-        try:
-            answer = repmgr.show(what)
-            # Keep repmgr's warnings with its table: "node is not attached" is not in the table itself.
-            texts[what] = redacted('\n'.join([answer.stdout.rstrip()] + warnings(answer.stderr)) + '\n')
-        except CommandError as exc:
-            texts[what] = redacted(exc.result.stderr or exc.message)
-            module.warn('repmgr could not show "%s": %s' % (what, exc.message))
-    return texts
-
-
-def answers(module, repmgr):
-    found = {}
-    for what in module.params['ask']:
-        try:
-            found[what] = redacted_all(repmgr.ask(what))
-        except CommandError as exc:
-            found[what] = {'error': redacted(exc.result.stderr or exc.message)}
-            module.warn('repmgr could not answer "%s": %s' % (what, exc.message))
-            continue
-        for line in found[what]['unknown']:
-            module.warn('repmgr answered "%s" with a line that is not understood: %s' % (what, line))
-    return found
-
-
-def redacted_all(value):
-    if isinstance(value, dict):
-        return dict((key, redacted_all(item)) for key, item in value.items())
-    if isinstance(value, list):
-        return [redacted_all(item) for item in value]
-    return redacted(value) if hasattr(value, 'lower') else value
-
-
 def run_lock(module):
     """Take or renew the run lock of the node if that was requested; return its state."""
     lock = module.params['lock']
     if not lock or not lock['run'] or module.check_mode:
         return _run_lock.seen()
-    found = _run_lock.take(lock['run'], lock['override'], lock['before'])
-    if found['state'] == 'unavailable':
+    state = _run_lock.take(lock['run'], lock['override'], lock['before'])
+    if state['state'] == 'unavailable':
         module.warn('%s: cannot take the run lock (%s). Nothing prevents another run from working on this node at the same time.' % (
-            module.params['name'], found['reason']))
-    return found
+            module.params['name'], state['reason']))
+    return state
 
 
-def asked(module, runner, place, observed=None):
-    """What is only returned on request: the output of repmgr for `show` and `ask`, and what counts before a node is taken over."""
+def extra_results(module, runner, place, observed=None):
+    """The results that are returned on request only: those of the options by_hand, show and ask."""
     result = {}
     if module.params['by_hand'] and observed is not None:
         result['by_hand'] = _by_hand.look(place, observed, module.params['passfile'])
     repmgr = Repmgr(runner, place.bin_dir or '', place.config_file or '', module.params['passfile'], module.params['run_as'])
     if module.params['show']:
-        result['status_text'] = status_texts(module, repmgr)
+        result['status_text'] = _repmgr_output.texts(repmgr, module.params['show'], module.warn)
     if module.params['ask']:
-        result['answers'] = answers(module, repmgr)
+        result['answers'] = _repmgr_output.answers(repmgr, module.params['ask'], module.warn)
     return result
+
+
+def observe(module, runner, psql, place):
+    """The observation of this node and its peers, with everything that the options ask for."""
+    params = module.params
+    reached, errors = [], []
+
+    def probe():
+        try:
+            reached.extend(_reach.reach(params['peers'], params['connect_timeout']))
+        except Exception as exc:
+            errors.append(exc)
+
+    # An unreachable peer costs the timeout, so observe this node in the meantime.
+    probing = threading.Thread(target=probe)
+    probing.start()
+    observed = _observe.observe_local(runner, psql, place, params['events'])
+    observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
+    _host_files.observe(runner, observed, params)
+    probing.join()
+    if errors:
+        module.fail_json(msg='%s: cannot probe the ports of its peers: %s' % (observed.name, errors[0]))
+    observed.reach = reached
+    if params['hba']:
+        observed.hba = _host_files.hba(params['hba'], reached, (observed.server.settings or {}).get('hba_file'))
+    if params['log_in']:
+        observed.logins = _login.log_in(
+            runner, observed.reach, observed.name, _place.read_config(place.config_file), params['passfile'], place.bin_dir or '',
+            params['run_as'])
+    observed.backup = _observe.observe_backup(runner, observed, params['run_as'])
+    if params['tls']:
+        observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
+    if params['observe_peers']:
+        answers = _observe.observe_peers(psql, observed, place, params['peers'], params['connect_timeout'])
+        observed.peers = dict((name, answer[0]) for name, answer in answers.items())
+    return observed
 
 
 def main():
@@ -686,52 +687,17 @@ def main():
     if params['lock'] and params['lock']['release']:
         if params['lock']['run'] and not module.check_mode:
             _run_lock.release(params['lock']['run']['run'], refused=params['lock']['release'] == 'refused')
-        module.exit_json(changed=False, **asked(module, runner, place))
+        module.exit_json(changed=False, **extra_results(module, runner, place))
 
     # Take the lock before observing: otherwise the observation may be the intermediate state of another run.
-    found = run_lock(module)
-    if found and found['state'] in ('refused', 'lost'):
-        observed = Observed(name=place.name, run_lock=found)
+    lock = run_lock(module)
+    if lock and lock['state'] in ('refused', 'lost'):
+        observed = Observed(name=place.name, run_lock=lock)
         module.exit_json(changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed))
-
-    # A dead peer costs the timeout, so observe this node in the meantime.
-    reached, failed = [], []
-
-    def knock():
-        try:
-            reached.extend(_reach.reach(params['peers'], params['connect_timeout']))
-        except Exception as exc:
-            failed.append(exc)
-
-    knocking = threading.Thread(target=knock)
-    knocking.start()
-    observed = _observe.observe_local(runner, psql, place, params['events'])
-    observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
-    observed.files = _host_files.files(params['files'], params['blocks'])
-    observed.run_lock = found
-    observed.contents = _host_files.contents(params['contents'])
-    observed.server.kept = _settings.kept_in(_host_files.contents([params['settings_file'] or '']).get(params['settings_file']))
-    observed.missing_packages = _host_files.missing_packages(runner, params['packages'])
-    observed.package_sources = _host_files.package_sources() if params['package_sources'] else []
-    knocking.join()
-    if failed:
-        module.fail_json(msg='%s: cannot probe the ports of its peers: %s' % (observed.name, failed[0]))
-    observed.reach = reached
-    if params['hba']:
-        observed.hba = _host_files.hba(params['hba'], reached, (observed.server.settings or {}).get('hba_file'))
-    if params['log_in']:
-        observed.logins = _login.log_in(
-            runner, observed.reach, observed.name, _place.read_config(place.config_file), params['passfile'], place.bin_dir or '',
-            params['run_as'])
-    observed.backup = _observe.observe_backup(runner, observed, params['run_as'])
-    if params['tls']:
-        observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
-    if params['observe_peers']:
-        observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(
-            psql, observed, place, params['peers'], params['connect_timeout']).items())
-
+    observed = observe(module, runner, psql, place)
+    observed.run_lock = lock
     module.exit_json(
-        changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed), **asked(module, runner, place, observed))
+        changed=False, observed=plain(observed), cluster=_verdict.from_one_node(observed), **extra_results(module, runner, place, observed))
 
 
 if __name__ == '__main__':

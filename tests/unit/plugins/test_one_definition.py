@@ -18,8 +18,8 @@ import pytest
 import yaml
 from ansible.parsing.splitter import parse_kv
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _check_timing, _conninfo, _contract, _data_directory, _limits, _lsn, _psql, _repmgr
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rewind, _steps, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _check_timing, _conninfo, _contract_host, _contract_values, _data_directory
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _limits, _lsn, _psql, _repmgr, _rewind, _steps, _votes
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UTILS = "plugins/module_utils/"
@@ -256,9 +256,11 @@ def test_lag_in_the_documentation():
 
 
 @pytest.mark.parametrize("option, allowed", [
-    ("repmgr_failover_profile", _contract.PROFILES), ("repmgr_package_source", _contract.PACKAGE_SOURCES), ("repmgr_insecure", _contract.INSECURE),
-    ("repmgr_tls", [value or "off" for value in _contract.TLS]), ("repmgr_auto_rejoin", _contract.AUTO_REJOIN),
-    ("repmgr_clone_from", _contract.CLONE_FROM), ("repmgr_clone_compress", ("",) + _contract.CLONE_COMPRESS), ("repmgr_failover", _contract.FAILOVER),
+    ("repmgr_failover_profile", _contract_values.PROFILES), ("repmgr_package_source", _contract_host.PACKAGE_SOURCES),
+    ("repmgr_insecure", _contract_host.INSECURE),
+    ("repmgr_tls", [value or "off" for value in _contract_host.TLS]), ("repmgr_auto_rejoin", _contract_host.AUTO_REJOIN),
+    ("repmgr_clone_from", _contract_host.CLONE_FROM), ("repmgr_clone_compress", ("",) + _contract_host.CLONE_COMPRESS),
+    ("repmgr_failover", _contract_values.FAILOVER),
     ("repmgr_backup", _backup.TOOLS),
 ])
 def test_choices_of_a_variable(option, allowed):
@@ -272,7 +274,7 @@ def test_choices_that_are_not_compared():
 
 
 def test_profiles():
-    assert set(variables("roles/common/vars/main.yml")["__repmgr_profiles"]) == set(_contract.PROFILES)
+    assert set(variables("roles/common/vars/main.yml")["__repmgr_profiles"]) == set(_contract_values.PROFILES)
 
 
 # -- the files that the roles write, and those that are looked at

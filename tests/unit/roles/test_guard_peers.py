@@ -174,7 +174,7 @@ def test_verdict_failover_plan_and_file_count_the_same_witness(written, order, p
         assert answer['primary'] == primary
         # The verdict: without the primary, would a majority of votes be left?
         assert [reason for reason in answer['failover_ready']['reasons'] if 'votes would be left' in reason] == [] if enough else [
-            '%s: without it 1 of 3 votes would be left (%s); expected a majority, 2. Bring back who is missing, or add a node or a witness.' % (
+            '%s: without it 1 of 3 votes would be left (%s); expected a majority, 2. Bring back the missing nodes, or add a node or a witness.' % (
                 primary, standby)]
         # The plan: which votes are out of sight of the new primary?
         hosts = cluster(order, primary, silent=[away, standby])

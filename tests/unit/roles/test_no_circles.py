@@ -147,7 +147,7 @@ def books(host):
 
 def test_the_table_is_read_as_it_is(books):
     assert PROBLEMS['stopped_ex_primary'] == (True, [
-        ('rejoin', {'repmgr_target': None, 'repmgr_rejoin': 'reclone', 'only_if': 'nobody needs what was restored there'}),
+        ('rejoin', {'repmgr_target': None, 'repmgr_rejoin': 'reclone', 'only_if': 'the data that were restored there are not needed'}),
         ('rejoin', {'repmgr_target': None, 'reason': 'Bring it back by'}),
         ('add_node', {'repmgr_target': None, 'reason': 'It was removed from the cluster; when it is back, complete it by'})])
     assert PROBLEMS['old_extension'] == (False, [('minor_upgrade', {})]) and PROBLEMS['restart_pending'] == (False, [('rolling_restart', {})])

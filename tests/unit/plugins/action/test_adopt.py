@@ -20,7 +20,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.vars.manager import VariableManager
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _adopt, _adopt_text, _conninfo, _contract
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _adopt, _adopt_text, _conninfo, _contract_settings
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))))
@@ -110,7 +110,7 @@ def test_what_the_collection_writes_into_repmgr_conf_is_no_setting_of_the_operat
         names = set(re.findall(r"^ *'([a-z_]+)':|{'([a-z_]+)':", handle.read(), re.M))
     names = set(one or other for one, other in names) | {'failover_validation_command', 'election_rerun_interval', 'witness_sync_interval'}
     names -= {'host', 'pg_basebackup_options', 'connect_timeout', 'keepalives_idle'}
-    assert names <= set(_adopt.WRITTEN) | set(_contract.OWNED_BY_REPMGR_CONF) | set(_adopt._VALUES)
+    assert names <= set(_adopt.WRITTEN) | set(_contract_settings.OWNED_BY_REPMGR_CONF) | set(_adopt._VALUES)
 
 
 @pytest.mark.parametrize('change, host, expected', [

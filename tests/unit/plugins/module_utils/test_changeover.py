@@ -175,7 +175,7 @@ def test_another_file_of_authorities():
     codes, said = refused(everywhere(FULL + '/etc/ssl/old.crt', FULL + PROVIDED, 'provided'))
     assert codes == ['changed_tls'] and said.startswith(
         'a, b, c: nodes verify each other by /etc/ssl/old.crt, and repmgr_tls_root is /etc/ssl/own/root.crt; expected the same path'), said
-    assert 'Add what is in /etc/ssl/own/root.crt to /etc/ssl/old.crt on every node, and set repmgr_tls_root: /etc/ssl/old.crt.' in said
+    assert 'Add the content of /etc/ssl/own/root.crt to /etc/ssl/old.crt on every node, and set repmgr_tls_root: /etc/ssl/old.crt.' in said
 
 
 @pytest.mark.parametrize('later, node, other, address', [
@@ -205,7 +205,7 @@ def test_a_name_of_the_address_of_another_node():
 
 def test_a_certificate_that_names_the_new_address_alone():
     codes, said = refused(everywhere(FULL + PROVIDED, tls='provided', later={'b': '192.168.0.2'}, names=['192.168.0.2']))
-    assert codes == ['changed_address'] and 'its certificate is made out to 192.168.0.2; expected a certificate for both' in said, said
+    assert codes == ['changed_address'] and 'its certificate is valid for 192.168.0.2; expected a certificate for both' in said, said
     assert refused(everywhere(FULL + PROVIDED, tls='provided', later={'b': '192.168.0.2'}, names=['192.168.0.2', '10.0.0.2']))[0] == ['pending_address']
     # Where nobody verifies the former name, nobody misses it.
     by_hand = records(FULL + PROVIDED, 'provided', later={'b': '192.168.0.2'}, names=['192.168.0.2'])

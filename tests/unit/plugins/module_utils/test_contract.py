@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._contract import contract_problems
 
-OS = 'expected Enterprise Linux 7 or later, Debian 11 or later, or Ubuntu 20.04 or later. Take the host out of the inventory, or upgrade it.'
+OS = 'expected Enterprise Linux 7 or later, Debian 11 or later, or Ubuntu 20.04 or later. Remove the host from the inventory, or upgrade it.'
 ID = 'expected a positive number that is unique in the cluster and never changes.'
 GROUP = 'expected exactly one of the groups primary, standby and witness.'
 NAME = 'expected a letter or _, followed by up to 62 letters, digits and any of _ . -.'
@@ -124,7 +124,7 @@ ONE_LINE = 'expected one line. Write it in one line, in YAML without | or with >
     (dict(os_family=None, distribution=None, distribution_major=None), 'b: runs unknown; %s' % OS),
     (dict(postgresql_version=''), 'b: repmgr_postgresql_version is ""; expected a major version from 10 to 18. '
                                   'Correct repmgr_postgresql_version.'),
-    (dict(service_mgr='openrc'), 'b: services are managed by openrc; expected systemd. Take the host out of the inventory.'),
+    (dict(service_mgr='openrc'), 'b: services are managed by openrc; expected systemd. Remove the host from the inventory.'),
     (dict(postgresql_version='16'), 'a, b: different major versions of PostgreSQL: 15 on a; 16 on b; expected one version in the whole '
                                     'cluster. Set repmgr_postgresql_version once for the cluster.'),
     (dict(auto_rejoin='reclone'), 'b: repmgr_auto_rejoin is "reclone"; expected one of rewind, attach, off. Correct repmgr_auto_rejoin.'),
@@ -132,16 +132,16 @@ ONE_LINE = 'expected one line. Write it in one line, in YAML without | or with >
     (dict(clone={'compress': 'bzip2'}), 'b: repmgr_clone_compress is "bzip2"; expected one of gzip, lz4, zstd. Correct repmgr_clone_compress.'),
     (dict(clone={'max_rate': '5M', 'own_options': '--max-rate=1M'}), 'b: repmgr_settings has pg_basebackup_options, which would replace '
      'repmgr_clone_max_rate and repmgr_clone_compress; expected one of the two. Put all of it into pg_basebackup_options, or leave it out.'),
-    (dict(timing=dict(TIMING, isolation=14)), 'b: %s; expected at least 15 s, because a primary that is cut off stops after 14 s (profile safe). '
+    (dict(timing=dict(TIMING, isolation=14)), 'b: %s; expected at least 15 s, because an isolated primary stops after 14 s (profile safe). '
      'Correct repmgr_settings, or choose another repmgr_failover_profile.' % WINDOW),
     (dict(timing=dict(TIMING, reconnect_attempts='many')), 'b: reconnect_attempts is "many"; expected a number of 1 or more. Correct repmgr_settings.'),
-    (dict(timing=dict(TIMING, monitor_interval=7)), 'b: %s; expected more than twice monitor_interval_secs 7, for which repmgrd takes a primary as '
-     'seen. Correct repmgr_settings.' % WINDOW),
+    (dict(timing=dict(TIMING, monitor_interval=7)), 'b: %s; expected more than twice monitor_interval_secs 7, the time for which repmgrd treats a '
+     'primary as seen. Correct repmgr_settings.' % WINDOW),
     (dict(timing=dict(TIMING, wal_sender_timeout='1min')), 'b: wal_sender_timeout is "1min"; expected less than %s, and not 0. '
      'Correct repmgr_postgresql_settings.' % WINDOW),
     (dict(timing=dict(TIMING, wal_sender_timeout='0')), 'b: wal_sender_timeout is "0"; expected less than %s, and not 0. '
      'Correct repmgr_postgresql_settings.' % WINDOW),
-    (dict(synchronous=2), 'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.'),
+    (dict(synchronous=2), 'b: repmgr_synchronous is "2"; expected a number from 0 to 1, the number of possible standbys. Correct repmgr_synchronous.'),
     (dict(synchronous=1), 'a, b: repmgr_synchronous is 1 and None; expected the same on all nodes. Set repmgr_synchronous once for the cluster.'),
     (dict(node_id=2147483648), 'b: repmgr_node_id is 2147483648; expected a number up to 2147483647, which is what repmgr can store. '
                                'Correct repmgr_node_id of the host.'),
@@ -160,20 +160,20 @@ ONE_LINE = 'expected one line. Write it in one line, in YAML without | or with >
     (dict(data_directory='/'), 'b: repmgr_data_directory is "/"; %s Correct repmgr_data_directory, or leave it out.' % FOLDER),
     (dict(data_directory='//', places=['/etc/pgfleet']), 'b: repmgr_data_directory is "//"; %s Correct repmgr_data_directory, or leave it out.' % FOLDER),
     (dict(data_directory='/var/lib//postgresql/', places=['/etc/pgfleet', '/var/lib/postgresql']),
-     'b: repmgr_data_directory is "/var/lib//postgresql/", which holds /var/lib/postgresql; expected a folder for nothing else that outlives a boot. '
+     'b: repmgr_data_directory is "/var/lib//postgresql/", which contains /var/lib/postgresql; expected a folder of its own on a permanent file system. '
      'Correct repmgr_data_directory, or leave it out.'),
-    (dict(data_directory='/tmp/pg'), 'b: repmgr_data_directory is "/tmp/pg"; expected a folder for nothing else that outlives a boot. '
+    (dict(data_directory='/tmp/pg'), 'b: repmgr_data_directory is "/tmp/pg"; expected a folder of its own on a permanent file system. '
                                      'Correct repmgr_data_directory, or leave it out.'),
     (dict(peer={'ssh_port': 'ssh'}), 'b: repmgr_ssh_port is "ssh"; expected a number from 1 to 65535. Correct repmgr_ssh_port.'),
     (dict(port=22, peer={'ssh_port': '22'}), 'b: repmgr_port and repmgr_ssh_port are 22; expected a port for each. Correct one of them.'),
     (dict(metrics={'wanted': True, 'directory': 'text', 'interval': 30}),
      'b: repmgr_metrics_directory is "text"; %s Correct repmgr_metrics_directory.' % FOLDER),
     (dict(data_directory='/srv/pg', metrics={'wanted': True, 'directory': '/srv/pg/text', 'interval': 30}),
-     'b: repmgr_metrics_directory is "/srv/pg/text", which is in repmgr_data_directory; expected a folder of its own, because a new copy replaces all of '
-     'the data directory. Correct repmgr_metrics_directory.'),
+     'b: repmgr_metrics_directory is "/srv/pg/text", which is in repmgr_data_directory; expected a folder outside of it, because a new clone replaces the '
+     'data directory. Correct repmgr_metrics_directory.'),
     (dict(metrics={'wanted': True, 'directory': '/text', 'interval': 0}),
      'b: repmgr_metrics_interval is "0"; expected a number of 1 or more. Correct repmgr_metrics_interval.'),
-    (dict(archive_command=' '), 'b: repmgr_archive_command is empty, with which PostgreSQL keeps all WAL until the disk is full; expected a command. '
+    (dict(archive_command=' '), 'b: repmgr_archive_command is empty, so PostgreSQL would keep all WAL until the disk is full; expected a command. '
                                 'Leave out repmgr_archive_command to archive nothing.'),
     (dict(archive_command='cp %p /archive/%f\n'), 'b: repmgr_archive_command has more than one line; %s' % ONE_LINE),
     (dict(server_settings={'restore_command': 'cp /archive/%f\n%p'}), 'b: repmgr_postgresql_settings.restore_command has more than one line; %s' % ONE_LINE),
@@ -189,7 +189,7 @@ ONE_LINE = 'expected one line. Write it in one line, in YAML without | or with >
      'run. Add repmgr to repmgr_postgresql_settings.shared_preload_libraries.'),
     (dict(password_lines=2), 'b: repmgr_password has 2 lines; expected one, because a passfile has a line for each server. Correct repmgr_password.'),
     (dict(clone={'options': ['--fast-checkpoint', '-F', '--pgdata=/x', '-D/x']}),
-     'b: repmgr_clone_options has -F, --pgdata=/x, -D/x; expected options that leave it to the collection whether and where a copy is made. '
+     'b: repmgr_clone_options has -F, --pgdata=/x, -D/x; expected options that do not change whether and where a clone is made. '
      'Leave it out of repmgr_clone_options.'),
     (dict(repmgr_settings={'failover': 'manual'}), 'b: repmgr_settings has failover; %s Set repmgr_failover instead.' % OWN),
     (dict(repmgr_settings={'promote_command': 'x'}), 'b: repmgr_settings has promote_command; %s Leave it out of repmgr_settings.' % OWN),
@@ -199,16 +199,16 @@ ONE_LINE = 'expected one line. Write it in one line, in YAML without | or with >
      'b: repmgr_postgresql_settings has synchronous_standby_names; %s Set repmgr_synchronous instead.' % OWN),
     (dict(server_settings={'wal_level': 'minimal'}), 'b: repmgr_postgresql_settings.wal_level is "minimal"; expected replica or logical, which standbys '
                                                      'need. Correct repmgr_postgresql_settings.'),
-    (dict(server_settings={'hot_standby': False}), 'b: repmgr_postgresql_settings.hot_standby is "False"; expected on, because repmgr asks standbys. '
+    (dict(server_settings={'hot_standby': False}), 'b: repmgr_postgresql_settings.hot_standby is "False"; expected on, because repmgr queries standbys. '
                                                    'Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'full_page_writes': 'off'}), 'b: repmgr_postgresql_settings.full_page_writes is "off"; expected on, because pg_rewind needs '
                                                         'it. Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'default_transaction_read_only': 'on'}), 'b: repmgr_postgresql_settings.default_transaction_read_only is "on"; expected off, '
      'because repmgr writes its records on the primary. Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'password_encryption': 'md5'}), 'b: repmgr_postgresql_settings.password_encryption is "md5"; expected scram-sha-256, which '
-                                                           'the nodes ask of each other. Correct repmgr_postgresql_settings.'),
+                                                           'the pg_hba rules of the nodes require. Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'listen_addresses': 'localhost'}), 'b: repmgr_postgresql_settings.listen_addresses is "localhost"; expected an address that '
-                                                              'the other nodes reach. Correct repmgr_postgresql_settings.'),
+                                                              'the other nodes can reach. Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'max_wal_senders': 1}), 'b: repmgr_postgresql_settings.max_wal_senders is "1"; expected at least 2 for 2 data nodes. '
                                                    'Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'max_replication_slots': 0}), 'b: repmgr_postgresql_settings.max_replication_slots is "0"; expected at least 2 for 2 data '
@@ -240,7 +240,7 @@ def test_rates_that_pg_basebackup_would_refuse(rate):
 
 def test_compression_where_the_server_has_none():
     assert contract_problems([host('a', 1, postgresql_version='14', clone={'compress': 'gzip'})]) == [
-        'a: repmgr_clone_compress is "gzip" and PostgreSQL 14 does not compress what it sends; expected PostgreSQL 15 or later. '
+        'a: repmgr_clone_compress is "gzip" and PostgreSQL 14 does not compress base backups on their way; expected PostgreSQL 15 or later. '
         'Leave out repmgr_clone_compress.']
     assert contract_problems([host('a', 1, postgresql_version=None, unreachable=True, clone={'compress': 'gzip'})]) == []
 
@@ -257,8 +257,8 @@ def test_everything_undefined_is_said_and_does_not_raise():
 def test_two_nodes_without_a_witness_have_to_be_asked_for():
     two = [host('a', 1, allow_two_nodes=False), host('b', 2, allow_two_nodes=False)]
     assert contract_problems(two) == [
-        'a, b: two nodes and no witness: neither is a majority, so nobody can be promoted; expected a witness or a third node. '
-        'Add one, or set repmgr_allow_two_nodes: true. A node is then promoted by: ansible-playbook pgfleet.repmgr.failover']
+        'a, b: two nodes and no witness: one node is not a majority, so no standby can be promoted; expected a witness or a third node. '
+        'Add one, or set repmgr_allow_two_nodes: true. Without it, promote a node by: ansible-playbook pgfleet.repmgr.failover']
     assert contract_problems([dict(entry, allow_two_nodes=True) for entry in two]) == []
     assert contract_problems(two + [host('w', 3, groups=['witness'])]) == []
     assert contract_problems(two + [host('c', 3)]) == []

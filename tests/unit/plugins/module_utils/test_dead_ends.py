@@ -150,7 +150,7 @@ def test_who_looks_knows_at_what():
     unknown = running(True)
     unknown.server.state = 'unknown'
     assert typed(judge(healthy(c=unknown)), 'server_unknown') == [('', 'Look at its processes and its log, and run again.')]
-    assert typed(judge(healthy(c=stopped('unknown'))), 'data_unknown') == [('', 'Look at the directory and at who writes to it, and run again.')]
+    assert typed(judge(healthy(c=stopped('unknown'))), 'data_unknown') == [('', 'Look at the directory and at the program that writes to it, and run again.')]
 
 
 @pytest.mark.parametrize('old, found', [
@@ -218,4 +218,4 @@ def test_beside_a_primary_nobody_waits_for_another_one():
 
 def test_restored_data_are_moved_aside_and_not_rewound():
     found = typed(judge(healthy(b=restored(stopped()))), 'stopped_ex_primary')
-    assert found == [('nobody needs what was restored there', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_rejoin=reclone -e repmgr_target=b')]
+    assert found == [('the data that were restored there are not needed', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_rejoin=reclone -e repmgr_target=b')]

@@ -224,8 +224,8 @@ def replay_paused_without_siblings_on_13(cluster):
 
 
 def nobody(name, why):
-    return '%s: the others would elect it, but %s: nobody would be promoted; expected a winner that promotes itself. Mend that, ' \
-        'or set its priority to 0 in repmgr.conf and register it again.' % (name, why)
+    return '%s: the others would elect it, but %s, so no standby would be promoted; expected a winner that promotes itself. Correct ' \
+        'that, or set its priority to 0 in repmgr.conf and register it again.' % (name, why)
 
 
 CASES = [
@@ -255,10 +255,10 @@ CASES = [
         'w: repmgrd is not running: it would not follow the new primary; expected a running repmgrd, not paused. '
         'Type on w: systemctl start repmgrd']),
     (half_is_not_enough, ['b'], [
-        'a: of the 2 nodes that would elect its successor 1 can be seen; c cannot; expected more than half, 2. '
+        'a: of the 2 nodes that would elect its successor, 1 can be reached; c cannot; expected more than half, 2. '
         'Bring them back, or unregister those that are gone for good.']),
     (alone_in_another_location, ['b'], [
-        'a: no node in its location default can be seen, and repmgrd would take its death for a network split; expected a standby or '
+        'a: no node in its location default can be reached, so repmgrd would take its failure for a network split; expected a standby or '
         'witness in that location. Set repmgr_location of a witness or a standby near it.']),
     (replay_paused_without_siblings, ['b'], [
         'a: none of its standbys could be promoted: b: replay is paused; expected one that could be promoted. '
@@ -273,10 +273,10 @@ CASES = [
         'a: none of its standbys could be promoted: b: repmgrd is paused; c: repmgrd is paused; expected one that could be promoted. '
         'Look at: ansible-playbook pgfleet.repmgr.status']),
     (two_voters_dead, ['b'], [
-        'a: of the 3 nodes that would elect its successor 1 can be seen; c, w cannot; expected more than half, 2. '
+        'a: of the 3 nodes that would elect its successor, 1 can be reached; c, w cannot; expected more than half, 2. '
         'Bring them back, or unregister those that are gone for good.']),
     (no_standby, [], [
-        'a: no registered standby of it answers; expected one that could be promoted. Type: ansible-playbook pgfleet.repmgr.site']),
+        'a: none of its registered standbys answers; expected one that could be promoted. Type: ansible-playbook pgfleet.repmgr.site']),
     (detached, ['b', 'c'], [
         'a: none of its standbys could be promoted: b: does not stream from the primary; c: does not stream from the primary; '
         'expected one that could be promoted. Look at: ansible-playbook pgfleet.repmgr.status']),
@@ -290,7 +290,7 @@ CASES = [
         'a: none of its standbys could be promoted: b: replay is paused; c: replay is paused; '
         'expected one that could be promoted. Look at: ansible-playbook pgfleet.repmgr.status']),
     (other_location, ['b', 'c'], [
-        'a: no node in its location default can be seen, and repmgrd would take its death for a network split; expected a standby or '
+        'a: no node in its location default can be reached, so repmgrd would take its failure for a network split; expected a standby or '
         'witness in that location. Set repmgr_location of a witness or a standby near it.']),
     (far_behind, ['b', 'c'], [
         'b: is the best candidate, but 40 MB behind; expected 16 MB at most, because the rest would be lost. '
@@ -301,10 +301,10 @@ CASES = [
         'a: full_page_writes is off, so it could not be rewound after a failover; expected full_page_writes = on. '
         'Set it on every node and reload.']),
     (few_walsenders, ['b', 'c'], [
-        'b: max_wal_senders is 1, and 2 nodes would want to stream from it; expected at least 2. '
+        'b: max_wal_senders is 1, and 2 nodes would have to stream from it; expected at least 2. '
         'Raise it on every node and restart the servers, standbys first.']),
     (few_slots, ['b', 'c'], [
-        'b: max_replication_slots is 3, of which 2 are taken, and 2 nodes would want to stream from it; expected at least 4. '
+        'b: max_replication_slots is 3, of which 2 are taken, and 2 nodes would have to stream from it; expected at least 4. '
         'Raise it on every node and restart the servers, standbys first.']),
 ]
 
@@ -354,7 +354,7 @@ def test_the_guard_counts_votes():
     cluster.observed['b'].guard = {'running': True, 'enabled': True}
     assert cluster.ready()['ready']
     cluster.gone = ['c']
-    assert 'a: without it 1 of 3 votes would be left (b); expected a majority, 2. Bring back who is missing, or add a node or a witness.' in (
+    assert 'a: without it 1 of 3 votes would be left (b); expected a majority, 2. Bring back the missing nodes, or add a node or a witness.' in (
         cluster.ready()['reasons'])
     # With two nodes it has one.
     cluster.rows.pop(2)

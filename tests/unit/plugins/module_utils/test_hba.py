@@ -11,7 +11,7 @@ __metaclass__ = type
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract, _files, _hba, _host_files
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract_settings, _files, _hba, _host_files
 
 REACH = [{'name': 'a', 'addresses': ['10.0.0.1']}, {'name': 'b', 'addresses': ['fd00::2', '10.0.0.2']}]
 APP = {'contype': 'host', 'databases': 'app', 'users': 'app', 'address': '10.0.0.0/8', 'method': 'scram-sha-256'}
@@ -183,7 +183,7 @@ def test_what_is_due():
 ])
 def test_what_postgresql_cannot_read_is_refused(rule, said):
     assert _hba.problem(rule).startswith(said)
-    found = _contract._rules({'name': 'a', 'hba': hba(extra=[APP, rule])})
+    found = _contract_settings.check_rules({'name': 'a', 'hba': hba(extra=[APP, rule])})
     assert len(found) == 1 and 'repmgr_pg_hba_extra ' + said in found[0]
     # The observation comes through all the same.
     assert text('', extra=[rule]) == block(SOCKET + NODES)
@@ -191,7 +191,7 @@ def test_what_postgresql_cannot_read_is_refused(rule, said):
 
 @pytest.mark.parametrize('address', ['all', 'samehost', 'samenet', '.example.org', 'host.example.org', '::/0', 'fd00::/8', '0.0.0.0/0'])
 def test_addresses(address):
-    assert _hba.problem(dict(APP, address=address)) == '' and _contract._rules({'hba': hba(extra=[dict(APP, address=address)])}) == []
+    assert _hba.problem(dict(APP, address=address)) == '' and _contract_settings.check_rules({'hba': hba(extra=[dict(APP, address=address)])}) == []
 
 
 def observed(path, used=None):

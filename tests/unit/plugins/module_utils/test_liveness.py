@@ -115,7 +115,7 @@ def test_a_server_for_a_single_user(tmpdir, run, monkeypatch, name, cwd):
     # The modules refuse to do anything to it, and wait.
     server, sockets = _postmaster.observe_server(_place.Place(data_directory=data), Data(path=data, state='valid'))
     assert (server.state, server.pid, sockets) == (('starting', process.pid, None) if runs else ('stopped', None, None))
-    assert not runs or server.error == 'is one for a single user (process %d)' % process.pid
+    assert not runs or server.error == 'is in single-user mode (process %d)' % process.pid
     # The guard starts nothing beside it, and does not put back what it was begun without.
     tmpdir.join('data', 'PG_VERSION').write('15')
     tmpdir.join('data', 'standby.signal.aside').write('')

@@ -44,14 +44,14 @@ def said(records):
     return [(problem['code'], problem['stop'], problem['message']) for problem in _verdict.from_inventory(records)['problems']]
 
 
-END = 'Only if you know that it is dead, run again with -e repmgr_override_run=r0123456789.'
+END = 'Only if you are sure that it has ended, run again with -e repmgr_override_run=r0123456789.'
 
 
 def test_who_is_at_work_and_what_can_be_done():
     records = [works(1, {'state': 'held', 'run': 'r2', 'boot': 'b'}), refuses(2), refuses(3, renewed_seconds=40)]
     assert said(records) == [(
         'other_run', True,
-        'db2, db3: another run is at work: `ansible-playbook site.yml` by alice on ops1, for 12 min 3 s now, seen last 25 s ago; expected one run at a time. '
+        'db2, db3: another run is at work: `ansible-playbook site.yml` by alice on ops1, for 12 min 3 s, last active 25 s ago; expected one run at a time. '
         'Wait for it to end. If it was killed, its lock ends in 1 min 35 s. ' + END)]
 
 
@@ -65,8 +65,8 @@ def test_two_other_runs():
 
 
 @pytest.mark.parametrize('changes, seen', [
-    ({}, 'meanwhile: `ansible-playbook site.yml` by alice on ops1'),
-    (_NOBODY, 'meanwhile; expected')])
+    ({}, 'in the meantime: `ansible-playbook site.yml` by alice on ops1'),
+    (_NOBODY, 'in the meantime; expected')])
 def test_a_lock_that_was_lost(changes, seen):
     (code, stop, message), = said([works(1), refuses(2, **dict(changes, state='lost'))])
     assert (code, stop) == ('other_run', True) and message.startswith('db2: this run has lost its lock') and seen in message
@@ -92,6 +92,6 @@ def test_status_tells_and_minds_nothing():
     found = _status.status([works(1, lock('seen')), works(2, lock('seen', for_seconds=60))])
     assert found['clusters'][0]['runs'] == [{
         'run': 'r0123456789', 'playbook': 'site.yml', 'user': 'alice', 'controller': 'ops1', 'nodes': ['db1', 'db2'], 'for_seconds': 723,
-        'text': '`ansible-playbook site.yml` by alice on ops1, for 12 min 3 s now, seen last 25 s ago'}]
-    assert 'run: `ansible-playbook site.yml` by alice on ops1, for 12 min 3 s now' in _status.text(found)
+        'text': '`ansible-playbook site.yml` by alice on ops1, for 12 min 3 s, last active 25 s ago'}]
+    assert 'run: `ansible-playbook site.yml` by alice on ops1, for 12 min 3 s, last' in _status.text(found)
     assert 'run:' not in _status.text(_status.status([works(1), works(2)]))

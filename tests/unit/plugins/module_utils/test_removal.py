@@ -202,8 +202,8 @@ def test_fewer_standbys_than_have_to_confirm_a_commit():
     assert said == [
         'c: cannot be removed yet, because of the problems below; expected an inventory that is valid without it. Correct it. '
         'Then type: ansible-playbook pgfleet.repmgr.site; and then again: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c',
-        'a: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.',
-        'b: repmgr_synchronous is "2"; expected a number from 0 to 1, how many standbys there can be. Correct repmgr_synchronous.']
+        'a: repmgr_synchronous is "2"; expected a number from 0 to 1, the number of possible standbys. Correct repmgr_synchronous.',
+        'b: repmgr_synchronous is "2"; expected a number from 0 to 1, the number of possible standbys. Correct repmgr_synchronous.']
     cluster.host = {'synchronous': '1'}
     assert cluster.plan('c')['refuse'] == ''
 

@@ -12,7 +12,7 @@ import re
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _check_timing, _contract, _routing
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _check_timing, _contract_host, _routing
 
 GUARD = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
 
@@ -122,5 +122,5 @@ def test_the_addresses_of_proxies():
     ({'wanted': False}, 'repmgr_health is false, and the group of proxies has p'), ({'ro_lag': '16 apples'}, 'repmgr_ro_lag is "16 apples"'),
     ({'stats_address': 'all'}, 'repmgr_proxy_stats_address is "all"'), ({'connections': 0}, 'repmgr_proxy_connections is "0"')])
 def test_what_is_refused_before_any_change(more, seen):
-    found = _contract._routing(record('a', routing=more))  # pylint: disable=protected-access
+    found = _contract_host.check_routing(record('a', routing=more))  # pylint: disable=protected-access
     assert [text.split('; expected')[0] for text in found] == ([] if seen is None else ['a: ' + seen])

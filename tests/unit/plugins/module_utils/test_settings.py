@@ -256,13 +256,13 @@ def test_the_refusal():
     assert [(problem['code'], problem['nodes'], problem['stop']) for problem in found] == [
         ('replaced_setting', ['c'], True), ('replaced_setting', ['a', 'b'], True)]
     assert found[1]['message'] == (
-        "a, b: wal_sender_timeout is '0ms' in %s, and would become '5s'; expected the inventory to say what becomes of a setting that was there before. "
+        "a, b: wal_sender_timeout is '0ms' in %s, and would become '5s'; expected the inventory to decide about a setting that was there before. "
         'Name it there: repmgr_postgresql_settings.wal_sender_timeout.' % MAIN)
     assert 'repmgr_tls: provided with repmgr_tls_certificate' in found[0]['message']
 
 
 def test_every_question_has_an_answer():
     """Nothing that is refused may also be refused in repmgr_postgresql_settings."""
-    from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract
+    from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract_settings
     for name in set(OWN) - set(['port']):
-        assert name not in _contract.OWNED_BY_SERVER or not _settings.named_by(name).startswith('repmgr_postgresql_settings') or name == 'ssl', name
+        assert name not in _contract_settings.OWNED_BY_SERVER or not _settings.named_by(name).startswith('repmgr_postgresql_settings') or name == 'ssl', name

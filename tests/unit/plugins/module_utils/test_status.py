@@ -187,7 +187,7 @@ def test_a_primary_that_its_guard_has_stopped():
     view = seen(cluster)['clusters'][0]
     assert view['nodes'][0]['guard_stopped'] == {'code': 'isolated', 'peers': ['db2', 'db3'], 'since': 5}
     assert view['next'] == 'ansible db2:db3 -m ansible.builtin.ping'
-    assert 'its guard stopped the server because it cannot see db2, db3' in '\n'.join(said(cluster))
+    assert 'its guard stopped the server because it cannot reach db2, db3' in '\n'.join(said(cluster))
 
 
 def test_a_problem_of_many_nodes_has_each_of_their_names():

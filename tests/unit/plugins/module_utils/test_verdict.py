@@ -167,7 +167,7 @@ def lives_elsewhere(entry, **more):
 
 @pytest.mark.parametrize('others', [healthy, fresh], ids=['among others', 'everywhere'])
 @pytest.mark.parametrize('entry, more, said', [
-    (OTHER, {}, 'Set repmgr_postgresql_version to 15'), (dict(OTHER, major=None), {'deployed': True}, 'or repmgr_data_directory, as that server'),
+    (OTHER, {}, 'Set repmgr_postgresql_version to 15'), (dict(OTHER, major=None), {'deployed': True}, 'or repmgr_data_directory, to those of that server'),
     (DISTRIBUTION, {}, 'pg_renamecluster 15 main other'), (dict(DISTRIBUTION, major=None), {}, 'remove that file'),
 ])
 def test_an_inventory_that_leads_past_the_server_of_a_host_stops_everything(others, entry, more, said):
@@ -343,7 +343,7 @@ def test_stale_slot_is_reported():
     answer = judge(healthy(a=observed))
     assert codes(answer) == ['stale_slot']
     assert answer['problems'][0]['message'] == (
-        "a: nobody uses slot repmgr_slot_9, and it keeps 3072 MB of WAL; expected no WAL kept for a node that is gone. "
+        "a: slot repmgr_slot_9 is not used, and it retains 3072 MB of WAL; expected no WAL retained for a node that is gone. "
         "Only if its node is gone for good, type on a: psql -c \"select pg_drop_replication_slot('repmgr_slot_9')\"")
 
 
@@ -396,25 +396,25 @@ def test_a_primary_that_its_guard_has_stopped():
     answer = judge(healthy(a=observed))
     assert (answer['status'], codes(answer)) == ('no_primary', ['no_primary'])
     assert answer['stop'] == [
-        'a: its guard stopped the server because it cannot see b, c, and no other host runs as primary; data nodes: a (shut down), '
+        'a: its guard stopped the server because it cannot reach b, c, and no other host runs as primary; data nodes: a (shut down), '
         'b (in archive recovery), c (in archive recovery); expected one primary. Start b, c again, or repair the network between a and them: '
-        'the guard starts the server by itself as soon as it sees a majority. Find out which of them answer: '
+        'the guard starts the server by itself as soon as it reaches a majority. Find out which of them answer: '
         'ansible b:c -m ansible.builtin.ping; only if the host of a is lost, type: ansible-playbook pgfleet.repmgr.failover']
     assert _steps.first_command(answer['problems'][0]['steps'])['shell'] == 'ansible b:c -m ansible.builtin.ping'
 
 
 @pytest.mark.parametrize('stop, because, lost', [
-    ({'code': 'isolated', 'peers': ['b']}, 'it cannot see b', 'a'),
+    ({'code': 'isolated', 'peers': ['b']}, 'it cannot reach b', 'a'),
     ({'code': 'primary', 'peers': ['b']}, 'b is primary', 'b'),
     ({'code': 'promoted', 'peers': ['c']}, 'c is on a newer timeline', 'c'),
     ({'code': 'named', 'peers': ['c', 'w']}, 'others name c as primary', 'c'),
-    ({'code': 'named', 'peers': []}, 'it cannot see a majority of the votes', 'a'),
+    ({'code': 'named', 'peers': []}, 'it cannot reach a majority of the votes', 'a'),
     ({'code': 'promoting', 'peers': ['b']}, 'another node was being promoted with the votes of b', 'a'),
-    ({'code': 'stood_still', 'peers': []}, 'this host stood still, and another primary could be elected meanwhile', 'a'),
-    ({'code': 'hangs', 'peers': []}, 'it did not answer, and others had lost sight of it', 'a'),
-    ({'code': 'fuse', 'peers': []}, 'it could not see a majority of the votes, or was not at work', 'a'),
-    ({'code': 'of a later version', 'peers': ['b', 'c']}, 'it cannot see b, c', 'a'),
-    ({}, 'it cannot see a majority of the votes', 'a'),
+    ({'code': 'stood_still', 'peers': []}, 'this host stood still, so another primary could have been elected', 'a'),
+    ({'code': 'hangs', 'peers': []}, 'it did not answer, and other nodes had lost contact with it', 'a'),
+    ({'code': 'fuse', 'peers': []}, 'it could not reach a majority of the votes, or did not run', 'a'),
+    ({'code': 'of a later version', 'peers': ['b', 'c']}, 'it cannot reach b, c', 'a'),
+    ({}, 'it cannot reach a majority of the votes', 'a'),
 ], ids=lambda value: value.get('code', 'nothing') if isinstance(value, dict) else '')
 def test_why_the_guard_stopped_the_primary(stop, because, lost):
     observed = stopped()
@@ -428,7 +428,7 @@ def test_a_guard_that_did_not_write_down_why():
     observed = stopped()
     observed.guard = {'running': True, 'enabled': True, 'stopped': {}}
     answer = judge(healthy(a=observed))
-    assert 'its guard stopped the server because it cannot see a majority of the votes' in answer['stop'][0]
+    assert 'its guard stopped the server because it cannot reach a majority of the votes' in answer['stop'][0]
     assert _steps.first_command(answer['problems'][0]['steps']) is None
 
 
@@ -448,7 +448,7 @@ def test_two_data_nodes_and_a_witness_with_a_primary_that_its_guard_has_stopped(
     observed.guard = {'running': True, 'enabled': True, 'stopped': {'code': 'isolated', 'peers': ['b', 'w'], 'since': None}}
     hosts = [entry for entry in healthy(a=observed) if entry['name'] != 'c']
     answer = judge(hosts)
-    assert 'cannot see b, w' in answer['stop'][0] and answer['problems'][0]['node'] == 'a'
+    assert 'cannot reach b, w' in answer['stop'][0] and answer['problems'][0]['node'] == 'a'
 
 
 def test_the_mark_of_the_guard_means_nothing_beside_a_server_that_runs():
@@ -469,7 +469,7 @@ def test_the_server_of_a_witness_is_started_by_a_command():
     problem = [found for found in judge(healthy(w=observed))['problems'] if found['code'] == 'witness_down'][0]
     assert problem['steps'][1:] == [{'shell': 'sudo /usr/bin/systemctl start postgresql@15-main', 'host': 'w'}]
     assert problem['command'] == (
-        'systemd starts one that has died, five times in two minutes. Type on w: sudo /usr/bin/systemctl start postgresql@15-main')
+        'If the server died, systemd restarts it, at most five times in two minutes. Type on w: sudo /usr/bin/systemctl start postgresql@15-main')
 
 
 def test_the_server_of_the_last_primary_is_started_by_a_command():
@@ -477,7 +477,7 @@ def test_the_server_of_the_last_primary_is_started_by_a_command():
     observed.config = {'node_id': 1, 'node_name': 'a', 'service_start_command': 'sudo /usr/bin/systemctl start postgresql-15'}
     assert judge(healthy(a=observed))['problems'][0]['command'] == (
         'Only if its server was stopped on purpose, type on a: sudo /usr/bin/systemctl start postgresql-15; '
-        'otherwise type: ansible-playbook pgfleet.repmgr.failover')
+        'otherwise promote a standby: ansible-playbook pgfleet.repmgr.failover')
 
 
 # -- clusters that stop a deployment, with the whole message
@@ -491,37 +491,37 @@ STOPS = [
     ('primary down', healthy(a=stopped()), 'no_primary', [
         'a: the cluster exists, but no host runs as primary; data nodes: a (shut down), b (in archive recovery), '
         'c (in archive recovery); expected one primary. Start the server of the last primary if it was stopped on purpose. '
-        'Otherwise type: ansible-playbook pgfleet.repmgr.failover']),
+        'Otherwise promote a standby: ansible-playbook pgfleet.repmgr.failover']),
     ('stopped ex-primary', healthy(
         a=stopped(), b=running(False, timeline=2, nodes=[row(1, 'a', 'primary', active=False), row(2, 'b', 'primary')] + ROWS[2:])),
      'degraded', [
         'a: its server is stopped and was a primary, while b is the primary now; expected a standby of b. '
         'Bring it back by: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a']),
     ('foreign data', healthy(c=stopped(identifier=OTHER_ID)), 'degraded', [
-        'c: data directory /var/lib/postgresql/15/main holds another cluster (system identifier 7000000000000000099); expected system '
-        'identifier 7000000000000000001. Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the '
-        'host out of the inventory.']),
+        'c: data directory /var/lib/postgresql/15/main contains another cluster (system identifier 7000000000000000099); expected system '
+        'identifier 7000000000000000001. A deployment never clears a directory: move it away if it is not needed, or remove the host '
+        'from the inventory.']),
     ('foreign data, running', healthy(c=running(False, OTHER_ID, nodes=[])), 'degraded', [
-        'c: data directory /var/lib/postgresql/15/main holds another cluster (system identifier 7000000000000000099); expected system '
-        'identifier 7000000000000000001. Nothing is ever cleared by a deploy: move the directory away if nobody needs it, or take the '
-        'host out of the inventory.']),
+        'c: data directory /var/lib/postgresql/15/main contains another cluster (system identifier 7000000000000000099); expected system '
+        'identifier 7000000000000000001. A deployment never clears a directory: move it away if it is not needed, or remove the host '
+        'from the inventory.']),
     ('data on a standby of a new cluster', fresh(b=stopped()), 'absent', [
-        'b: data directory /var/lib/postgresql/15/main holds another cluster (system identifier 7000000000000000001); expected an empty '
-        'directory on a host that shall become a standby. Nothing is ever cleared by a deploy: move the directory away if nobody needs '
-        'it, or take the host out of the inventory.']),
+        'b: data directory /var/lib/postgresql/15/main contains another cluster (system identifier 7000000000000000001); expected an empty '
+        'directory on a host that is to become a standby. A deployment never clears a directory: move it away if it is not needed, or '
+        'remove the host from the inventory.']),
     ('something else in the directory', fresh(c=stopped('unrecognised', reason='holds notes.txt but no PG_VERSION')), 'absent', [
         'c: data directory /var/lib/postgresql/15/main holds notes.txt but no PG_VERSION; expected an empty directory or a PostgreSQL '
-        'cluster. Look at it; move it away if nobody needs it, or set repmgr_data_directory.']),
+        'cluster. Look at it; move it away if it is not needed, or set repmgr_data_directory.']),
     ('half an initdb on the primary', fresh(a=stopped('partial', reason='has no global/pg_control')), 'absent', [
         'a: data directory /var/lib/postgresql/15/main has no global/pg_control; expected an empty directory or a complete PostgreSQL '
-        'cluster. Look at it; move it away if nobody needs it.']),
+        'cluster. Look at it; move it away if it is not needed.']),
     ('starting', healthy(b=running(True).replace(server=Server(state='starting'))), 'unknown', [
-        'b: its server is starting; expected a server that has settled. Wait, look at its log, and run again.']),
+        'b: its server is starting; expected a server that has started or stopped. Wait, look at its log, and run again.']),
     ('silent', healthy(b=running(True).replace(server=Server(state='running', in_recovery=True, error='too many clients'))), 'unknown', [
         'b: its server runs but does not answer: too many clients; expected an answer over SQL. Look at its log and pg_hba.conf.']),
     ('unreadable', healthy(b=stopped('unknown', reason='cannot be read: Permission denied')), 'unknown', [
-        'b: data directory /var/lib/postgresql/15/main: cannot be read: Permission denied; expected one that can be read and that nobody '
-        'is writing to. Look at the directory and at who writes to it, and run again.']),
+        'b: data directory /var/lib/postgresql/15/main: cannot be read: Permission denied; expected a directory that can be read and that '
+        'no other program writes to. Look at the directory and at the program that writes to it, and run again.']),
 ]
 
 
@@ -574,7 +574,7 @@ def test_unreachable_host_of_a_new_cluster():
     hosts = fresh()
     hosts[2].update(unreachable=True, observed=None)
     assert judge(hosts)['stop'] == [
-        'c: cannot be reached; expected every host of a new cluster in reach. Try: ansible c -m ansible.builtin.ping']
+        'c: cannot be reached; expected all hosts of a new cluster to be reachable. Try: ansible c -m ansible.builtin.ping']
 
 
 def test_no_majority():
@@ -584,7 +584,7 @@ def test_no_majority():
     answer = judge(hosts)
     assert answer['status'] == 'unknown'
     assert answer['stop'] == [
-        'c, w: only 2 of 4 hosts of the cluster could be observed; expected a majority, because what is not observed may be the primary. '
+        'c, w: only 2 of 4 hosts of the cluster could be observed; expected a majority, because a host that was not observed may be the primary. '
         'Bring the missing hosts back. Only if one of them is gone for good, type: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=HOST']
 
 
@@ -605,7 +605,7 @@ def test_unlisted_node(rows):
     assert answer['stop'] == [
         'c: is registered in the cluster, but is not in this inventory; expected every registered node in the inventory. '
         'Put it into the inventory, or correct repmgr_node_id and repmgr_node_name of its host. '
-        'Only if it shall leave the cluster, type: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c']
+        'Only if it is to leave the cluster, type: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_target=c']
 
 
 def test_unlisted_nodes_count_for_the_majority():
@@ -648,7 +648,7 @@ def test_witness_in_the_standby_group():
     answer = judge(hosts)
     assert answer['stop'] == [
         'w: is registered as witness, but is in the standby group; expected the witness group. '
-        'Put it into the witness group. Only if it shall be no witness any more, type on w: repmgr witness unregister']
+        'Put it into the witness group. Only if it is no longer to be a witness, type on w: repmgr witness unregister']
     assert answer['roles']['w'] == 'witness'
 
 
@@ -657,7 +657,7 @@ def test_standby_in_the_witness_group():
     hosts[1]['initial_role'] = 'witness'
     assert judge(hosts)['stop'] == [
         'b: is registered as standby, but is in the witness group; expected the primary or standby group. '
-        'Put it into the standby group. Only if it shall become a witness, type on b: repmgr standby unregister']
+        'Put it into the standby group. Only if it is to become a witness, type on b: repmgr standby unregister']
 
 
 def test_copy_of_the_cluster_on_a_witness():
@@ -761,8 +761,8 @@ def test_a_login_fails():
     answer = judge(healthy(b=logged_in(ssh='Permission denied (publickey).', replication='no pg_hba.conf entry')))
     assert answer['status'] == 'degraded'
     assert answer['stop'] == [
-        'b: cannot log in to c by replication (no pg_hba.conf entry); c by ssh (Permission denied (publickey).); expected every node to be '
-        'let in by every other. Keys, passwords, certificates and access lines are put right by: ansible-playbook pgfleet.repmgr.site']
+        'b: cannot log in to c by replication (no pg_hba.conf entry); c by ssh (Permission denied (publickey).); expected logins between '
+        'all nodes. Correct keys, passwords, certificates and pg_hba rules by: ansible-playbook pgfleet.repmgr.site']
     assert answer['logins']['b'] == {'a': [], 'c': ['no ssh', 'no replication'], 'w': []}
     assert _topology.login_matrix(answer['logins']).splitlines() == [
         'from \\ to  a   b  c                       w', 'a          -   ?  ?                       ?',
@@ -802,8 +802,8 @@ def test_the_authority_is_renewed_by_another_playbook(days, seen):
     """A certificate that site.yml signs by it is good for no longer than it is."""
     problem, = [problem for problem in certified('managed', authority_days=days)['problems'] if problem['node'] == 'b']
     assert problem['message'] == (
-        'b: the authority of its TLS certificate %s, and nobody accepts the certificate after that; expected 90 days or more. A new authority and new '
-        'certificates are made by: ansible-playbook pgfleet.repmgr.rotate_credentials -e repmgr_credentials=certificates' % seen)
+        'b: the CA of its TLS certificate %s, and after that no node accepts the certificate; expected 90 days or more. Create a new CA and new '
+        'certificates by: ansible-playbook pgfleet.repmgr.rotate_credentials -e repmgr_credentials=certificates' % seen)
 
 
 @pytest.mark.parametrize('tls, days', [
@@ -927,7 +927,7 @@ def test_a_deployment_of_what_is_there():
 
 @pytest.mark.parametrize('changes, more, code, said', [
     ({'port': '5433'}, {}, 'changed_port',
-     'a: its server listens on port 5432, and repmgr_port is 5433; expected the port that it has, because the other nodes would lose it. '
+     'a: its server listens on port 5432, and repmgr_port is 5433; expected its present port, because the other nodes connect to it. '
      'Set repmgr_port: 5432. No playbook changes the port of a server.'),
     ({'port': 5433}, {'a': stopped()}, 'changed_port', 'a: is registered with port 5432, and repmgr_port is 5433'),
     # A server that was there before the cluster, too.
@@ -935,7 +935,7 @@ def test_a_deployment_of_what_is_there():
     ({'user': 'fleet'}, {}, 'changed_name', 'a: is registered with user repmgr, and repmgr_user is fleet; expected'),
     ({'database': 'fleet'}, {}, 'changed_name', 'Set repmgr_database: repmgr. No playbook renames it.'),
     ({'other_password': True}, {}, 'changed_password',
-     'a: repmgr_password is not the password that the nodes log in with; expected that one, because a new password is set on the servers '
+     'a: repmgr_password is not the password that the nodes log in with; expected that password, because a new one is set on the servers '
      'before the nodes use it. Type: '),
 ])
 def test_a_deployment_that_would_lock_the_nodes_out(changes, more, code, said):
