@@ -68,21 +68,19 @@ def test_a_new_certificate_names_the_former_address(host):
 
 
 def lines(host, name, former):
-    found = host.load('ssh_mesh', 'vars', 'main.yml')
     peer = {'name': 'b', 'address': '192.168.0.2', 'addresses': ['192.168.0.2']}
-    values = {'__repmgr_changeover': over(former=former), '__repmgr_former_addresses': found['__repmgr_former_addresses'],
-              '__repmgr_record': {'observed': {'reach': [peer]}}, 'hostvars': {'b': {
-                  '__repmgr_key': {'public_key': 'ssh-ed25519 AAAA'}, '__repmgr_record': {'peer': {'ssh_port': 22}},
-                  'ansible_facts': {'ssh_host_key_ed25519_public': 'BBBB', 'ssh_host_key_ed25519_public_keytype': 'ssh-ed25519'}}}}
-    return host.rendered(found[name], **values).strip()
+    return host.rendered(host.load('ssh_mesh', 'vars', 'main.yml')['__repmgr_ssh_lines'], __repmgr_changeover=over(former=former), __repmgr_record={
+        'observed': {'reach': [peer], 'files': {}}}, hostvars={'b': {
+            '__repmgr_key': {'public_key': 'ssh-ed25519 AAAA'}, '__repmgr_record': {'peer': {'ssh_port': 22}},
+            'ansible_facts': {'ssh_host_key_ed25519_public': 'BBBB', 'ssh_host_key_ed25519_public_keytype': 'ssh-ed25519'}}})[name].strip()
 
 
 def test_ssh_goes_on_by_the_former_address(host):
-    assert lines(host, '__repmgr_let_in_lines', {'b': ['10.0.0.2']}) == 'restrict,from="192.168.0.2,10.0.0.2" ssh-ed25519 AAAA postgres@b'
-    assert lines(host, '__repmgr_known_lines', {'b': ['10.0.0.2']}) == 'b,192.168.0.2,10.0.0.2 ssh-ed25519 BBBB'
-    # A name by which a cluster that was built by hand is registered is no address that sshd sees.
-    assert lines(host, '__repmgr_let_in_lines', {'b': ['b']}) == lines(host, '__repmgr_let_in_lines', {})
-    assert lines(host, '__repmgr_known_lines', {'b': ['b']}) == lines(host, '__repmgr_known_lines', {})
+    assert lines(host, 'authorized_keys', {'b': ['10.0.0.2']}) == 'restrict,from="192.168.0.2,10.0.0.2" ssh-ed25519 AAAA postgres@b'
+    assert lines(host, 'known_hosts', {'b': ['10.0.0.2']}) == 'b,192.168.0.2,10.0.0.2 ssh-ed25519 BBBB'
+    # sshd compares addresses; a cluster that was built by hand may be registered by names.
+    assert lines(host, 'authorized_keys', {'b': ['b']}) == lines(host, 'authorized_keys', {})
+    assert lines(host, 'known_hosts', {'b': ['b']}) == lines(host, 'known_hosts', {})
 
 
 def trusted(host, known, *others):
