@@ -43,6 +43,15 @@ def run_stops(problems, tolerated=()):
     return _run.stops(_list(problems, 'run_stops'), list(tolerated))
 
 
+def observed_verdict(names, hostvars, present):
+    """Of a host that has failed, or was not observed by this task, the record counts, as an earlier observation has left it."""
+    records = []
+    for name in _list(names, 'observed_verdict'):
+        record, seen = hostvars[name]['__repmgr_record'], (hostvars[name].get('__repmgr_seen') or {}) if name in present else {}
+        records.append(dict(record, observed=seen['observed']) if 'observed' in seen and not seen.get('failed') else record)
+    return _verdict.from_inventory(records)
+
+
 def failed_logins(observed, present):
     return _login.failures(_dictionary(observed, 'failed_logins'), list(present))
 
@@ -128,6 +137,7 @@ class FilterModule(object):
         return {
             'run_clusters': run_clusters,
             'run_stops': run_stops,
+            'observed_verdict': observed_verdict,
             'failed_logins': failed_logins,
             'connection_variables': connection_variables,
             'stale_files': stale_files,

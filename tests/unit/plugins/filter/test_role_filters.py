@@ -97,3 +97,17 @@ def test_messages_about_the_place_of_a_repository():
 def test_wrong_input_is_refused(name, values):
     with pytest.raises(AnsibleFilterError):
         FILTERS[name](*values)
+
+
+@pytest.mark.parametrize("seen, present, counts", [
+    ({"observed": "new"}, ["a", "b"], True),
+    # It has failed meanwhile, or was skipped.
+    ({"observed": "new"}, ["a"], False), ({"observed": "new", "failed": True}, ["a", "b"], False), ({"skipped": True}, ["a", "b"], False),
+    (None, ["a", "b"], False),
+])
+def test_the_newest_observation_counts_of_those_who_were_observed(monkeypatch, seen, present, counts):
+    monkeypatch.setattr(roles._verdict, "from_inventory", lambda records: [(record["name"], record["observed"]) for record in records])
+    found = hosts(b={"__repmgr_seen": seen} if seen else {})
+    before = [(name, found[name]["__repmgr_record"]["observed"]) for name in ("a", "b")]
+    assert FILTERS["observed_verdict"](["a", "b"], found, present) == (before[:1] + [("b", "new")] if counts else before)
+    assert found["b"]["__repmgr_record"]["observed"] == before[1][1]
