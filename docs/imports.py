@@ -30,7 +30,7 @@ LAYERS = (
     Layer("records", "The shape of all data.", ("_state",), ("foundation",)),
     Layer("programs", "The only files that know SQL and the flags of repmgr.", ("_psql", "_repmgr"), ("foundation", "records")),
     Layer("facts", "Pure: what more than one decision goes by, and texts of configuration.",
-          ("_backup", "_changeover", "_check_timing", "_files", "_hba", "_settings", "_sources", "_ssh", "_topology", "_votes"), ("foundation", "records")),
+          ("_backup", "_changeover", "_check_timing", "_files", "_hba", "_own_settings", "_settings", "_sources", "_ssh", "_topology", "_votes"), ("foundation", "records")),
     Layer("files of a run", "What a run leaves on a host for others to read.", ("_progress", "_run_lock"), ("foundation",)),
     Layer("decisions", "Pure: data in, an answer out. Neither observes nor changes a host; of repmgr they know names and versions.",
           ("_adopt", "_adopt_text", "_backup_hosts", "_contract", "_failover", "_leave", "_plan", "_rejoin", "_removal", "_restore", "_rolling", "_routing",

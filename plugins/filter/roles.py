@@ -11,8 +11,8 @@ __metaclass__ = type
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _adopt, _backup_hosts, _files, _login, _restore, _rolling, _routing, _run, _ssh
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _adopt, _backup_hosts, _files, _login, _own_settings, _restore, _rolling, _routing
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _run, _ssh, _verdict, _votes
 
 
 def _dictionary(value, name):
@@ -128,6 +128,10 @@ def firewall_entries(record, hosts, port):
     return _routing.firewall_entries(_dictionary(record, 'firewall_entries'), list(hosts), port)
 
 
+def own_settings(nodes, observed, wanted):
+    return dict(_own_settings.own(_list(nodes, 'own_settings'), observed, _dictionary(wanted, 'own_settings')))
+
+
 def rolling_plan(hosts, cluster, wanted):
     return _rolling.rolling_plan(_verdict.hosts_from(_list(hosts, 'rolling_plan')), cluster, list(wanted))
 
@@ -152,5 +156,6 @@ class FilterModule(object):
             'restore_kept': restore_kept,
             'guard_votes': guard_votes,
             'firewall_entries': firewall_entries,
+            'own_settings': own_settings,
             'rolling_plan': rolling_plan,
         }

@@ -16,6 +16,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover
 
 NOW = {'ssl': 'on', 'ssl_cert_file': '/etc/ssl/own/server.crt', 'ssl_key_file': '/etc/ssl/own/server.key'}
 MANAGED = {'ssl': 'on', 'ssl_cert_file': '/etc/pgfleet/tls/server.crt', 'ssl_key_file': '/etc/pgfleet/tls/server.key'}
+CLUSTER = {'__repmgr_members': [], '__repmgr_cluster': {'roles': {'base-centos-2': 'standby'}}, 'hostvars': {}}
 OWN = {'repmgr_tls_certificate': '/o.crt', 'repmgr_tls_key': '/o.key', 'repmgr_tls_root': '/o.root'}
 
 
@@ -24,8 +25,9 @@ def over(**found):
 
 
 def tls_settings(host, mode, servers, now, **more):
-    return host.value('__repmgr_tls_settings', repmgr_tls=mode, __repmgr_changeover=over(servers=servers), __repmgr_postgresql_version='11',
-                      __repmgr_record={'observed': {'server': {'settings': now}}}, **more)
+    found = host.value('__repmgr_own_settings', repmgr_tls=mode, __repmgr_changeover=over(servers=servers), repmgr_postgresql_version='11',
+                       __repmgr_record={'observed': {'server': {'settings': now}}}, **dict(CLUSTER, **more))
+    return dict((name, value) for name, value in found.items() if name.startswith('ssl'))
 
 
 @pytest.mark.parametrize('mode, servers, now, settings', [
@@ -40,7 +42,7 @@ def test_a_server_keeps_what_others_rely_on(host, mode, servers, now, settings):
 
 
 def test_before_anything_was_observed(host):
-    assert host.value('__repmgr_tls_settings', __repmgr_record={'observed': None}) == MANAGED
+    assert host.value('__repmgr_own_settings', __repmgr_record={'observed': None}, **CLUSTER)['ssl_cert_file'] == MANAGED['ssl_cert_file']
 
 
 @pytest.mark.parametrize('mode, roots, also', [
