@@ -16,7 +16,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _upgrade, _verdict, _votes
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer, message
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
 
@@ -292,10 +292,10 @@ def backup_files(settings):
     return _backup.files(settings)
 
 
-def backup_place_problems(seen, wanted):
+def backup_place_problems(seen, wanted, host):
     if not isinstance(seen, dict) or not isinstance(wanted, dict):
         raise AnsibleFilterError('backup_place_problems needs two dictionaries')
-    return [dict(zip(('seen', 'expected', 'next'), problem)) for problem in _backup.place_problems(seen, wanted)]
+    return [message(host, *problem) for problem in _backup.place_problems(seen, wanted)]
 
 
 class FilterModule(object):

@@ -25,6 +25,10 @@ DEFAULTS = {
     'repmgr_port': 5432, 'repmgr_user': 'repmgr', 'repmgr_database': 'repmgr', 'repmgr_priority': 100, 'repmgr_location': 'default',
     'repmgr_failover': 'automatic', 'repmgr_synchronous': 0, 'repmgr_upstream': '', 'repmgr_package_source': 'pgdg',
 }
+# The variables that tell how Ansible connects to a host.
+CONNECTION = (
+    'ansible_host', 'ansible_port', 'ansible_user', 'ansible_connection', 'ansible_ssh_private_key_file', 'ansible_ssh_common_args', 'ansible_ssh_extra_args',
+    'ansible_ssh_executable', 'ansible_control_path_dir', 'ansible_python_interpreter', 'ansible_become', 'ansible_become_method', 'ansible_become_exe')
 # What is written for each node, whether others of its cluster have the same or not.
 _OWN = ('repmgr_node_id', 'repmgr_node_name', 'repmgr_address', 'repmgr_upstream')
 # {code: (seen, expected, steps, whether the inventory is not whole because of it)}

@@ -28,6 +28,11 @@ def text_of_state(digest, mode, owner, group):
     return '%s %s %s %s' % (digest, mode, owner, group)
 
 
+def state_of_text(text, mode, owner, group):
+    """The state of a file with this content."""
+    return text_of_state(digest_of(text.encode('utf-8')), mode, owner, group)
+
+
 def digest_of(content):
     """SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
@@ -65,8 +70,8 @@ def wanted_state(entry):
     """The state that a wanted entry has once it is written; None for one that shall be absent."""
     if entry['state'] == 'absent':
         return None
-    digest = FOLDER if entry['state'] == 'directory' else digest_of(entry['content'].encode('utf-8'))
-    return text_of_state(digest, entry['mode'], entry['owner'], entry['group'])
+    rights = (entry['mode'], entry['owner'], entry['group'])
+    return text_of_state(FOLDER, *rights) if entry['state'] == 'directory' else state_of_text(entry['content'], *rights)
 
 
 def refusal(entry):

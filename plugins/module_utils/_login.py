@@ -85,3 +85,13 @@ def _ssh(config, address):
     unverified = any(word.replace('-o', '').lower() in ('stricthostkeychecking=no', 'stricthostkeychecking=off') for word in options)
     return (['ssh', '-o', 'Batchmode=yes'] + (['-o', 'UserKnownHostsFile=/dev/null'] if unverified else [])
             + [word for word in options if word != '-q'] + [address, 'true'])
+
+
+def failures(observed, present):
+    """['PEER, why']: the logins of a node that did not succeed, and the ports of its peers that are not open.
+
+    observed: the node after it has tried to log in. present: the hosts that take part in this run; only their ports have to be open.
+    """
+    found = ['%s, its %s port: %s' % (peer['name'], way, peer[way])
+             for peer in observed['reach'] if peer['name'] in present for way in ('ssh', 'postgresql') if peer[way] != 'open']
+    return found + ['%s by %s (%s)' % (peer, way, why) for peer, ways in observed['logins'].items() for way, why in ways.items() if why]

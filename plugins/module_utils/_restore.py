@@ -408,3 +408,14 @@ def result_problems(answer, timelines, place, timeline):
     if others:
         found.append('not on timeline %d: %s' % (timeline, ', '.join('%s (%s)' % (name, timelines[name]) for name in others)))
     return found
+
+
+def unpaused(hosts):
+    """The names of the hosts whose repmgrd could still promote a node. A node whose server is down does not say whether it is paused, and promotes nobody."""
+    return [host.name for host in hosts if host.observed is not None and host.observed.server.state == 'running'
+            and (host.observed.repmgr.get('repmgrd') or {}).get('paused') is not True]
+
+
+def kept_copies(results):
+    """['HOST DIRECTORY']: the former data directories of standbys that were cloned again. results: [(host, the result of repmgr_node)]."""
+    return ['%s %s' % (name, action['result']['to']) for name, result in results for action in result.get('actions') or [] if action['action'] == 'move_aside']

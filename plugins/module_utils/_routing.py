@@ -119,3 +119,14 @@ def proxy_addresses(hosts):
     """The addresses of the proxies' inventory entries; those that are names are left out, as a firewall knows none."""
     found = ['%s' % (host.get('repmgr_address') or host.get('ansible_host') or host.get('inventory_hostname')) for host in hosts]
     return [address for address in found if re.match(r'\d+(\.\d+){3}\Z|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\Z', address)]
+
+
+def firewall_entries(record, hosts, port):
+    """['ADDRESS PORT'] that a node opens to its proxies, which connect in the name of their clients, and ask which node is the primary.
+
+    record: of the node. hosts: the proxies' inventory entries. port: the node's port of PostgreSQL.
+    """
+    routing = record.get('routing') or {}
+    if not routing.get('wanted') or 'witness' in record['groups']:
+        return []
+    return ['%s %s' % (address, each) for address in proxy_addresses(hosts) for each in (port, routing['port'])]

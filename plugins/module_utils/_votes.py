@@ -96,3 +96,13 @@ def peers(rows, records, name, keywords=None):
                 keywords, host=record['address'] if record else _conninfo.address(there), port=record['port'] if record else there.get('port')))
         found.append({'name': row.node_name, 'node_id': row.node_id, 'conninfo': conninfo, 'witness': row.type == 'witness', 'vote': row in votes})
     return [peer for peer in found if peer['node_id'] not in own]
+
+
+def joined(results, records, registry):
+    """{joined, new_voters}: the hosts that this run has registered, and those of them that are not in the registry that it has read before.
+
+    results: {host: [the results of the module repmgr_node in this run]}. records: {name, node_name} of the hosts. registry: the rows of repmgr.nodes.
+    """
+    found = [record for record in records if any('rule' in result and not result.get('failed') for result in results[record['name']])]
+    known = set(row['node_name'] for row in registry)
+    return {'joined': [record['name'] for record in found], 'new_voters': [record['name'] for record in found if record['node_name'] not in known]}

@@ -14,8 +14,9 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.pgfleet.repmgr.plugins.filter.repmgr import FilterModule
+from ansible_collections.pgfleet.repmgr.plugins.filter import repmgr, roles
 
+FILTERS = dict(repmgr.FilterModule().filters(), **roles.FilterModule().filters())
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))), 'roles')
 
 
@@ -48,7 +49,7 @@ class Host:
     def rendered(self, text, **given):
         templar = Templar(loader=DataLoader(), variables=self.variables(given))
         # Outside of a run Ansible finds no filters of a collection by name.
-        templar.environment.filters.update(('pgfleet.repmgr.' + name, function) for name, function in FilterModule().filters().items())
+        templar.environment.filters.update(('pgfleet.repmgr.' + name, function) for name, function in FILTERS.items())
         return templar.template(text, preserve_trailing_newlines=True)
 
     def value(self, variable, **given):

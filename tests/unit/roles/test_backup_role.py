@@ -28,16 +28,16 @@ def value(host):
 
 
 def test_units_of_a_cluster_with_a_longer_name_are_not_taken_for_those_of_this_one(value):
-    patterns = value('__repmgr_backup_unit_names')
+    patterns = value('__repmgr_backup_units')['names']
     for other in ('lab2', 'lab-eu', 'lab-watch'):
-        for name in value('__repmgr_backup_unit_names', repmgr_cluster_name=other):
+        for name in value('__repmgr_backup_units', repmgr_cluster_name=other)['names']:
             assert not [pattern for pattern in patterns if fnmatch.fnmatch(name, pattern)], name
 
 
 def test_all_units_that_are_written_can_be_removed(value):
     schedule = dict((kind, 'daily') for kind in ('full', 'differential', 'incremental'))
-    written = [path.rpartition('/')[2] for path in value('__repmgr_backup_units', repmgr_backup_schedule=schedule)]
-    assert sorted(value('__repmgr_backup_unit_names')) == sorted(written) and len(written) == 5
+    written = [path.rpartition('/')[2] for path in value('__repmgr_backup_units', repmgr_backup_schedule=schedule)['files']]
+    assert sorted(value('__repmgr_backup_units')['names']) == sorted(written) and len(written) == 5
 
 
 @pytest.mark.parametrize('said, changed', [

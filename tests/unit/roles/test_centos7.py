@@ -21,14 +21,18 @@ import pytest
     ('__repmgr_passfile', '/var/lib/pgsql/.pgpass'),
     ('__repmgr_packages', ['postgresql10-server', 'postgresql10-contrib', 'repmgr10', 'sudo', 'logrotate', 'python-psycopg2', 'python-ipaddress',
                            'python2-cryptography']),
-    # Newer names of the same settings, and settings that a server of that age does not know, would keep it from starting.
-    ('__repmgr_kept_wal', {'wal_keep_segments': 32}),
-    ('__repmgr_tls_settings', {'ssl': 'on', 'ssl_cert_file': '/etc/pgfleet/tls/server.crt', 'ssl_key_file': '/etc/pgfleet/tls/server.key'}),
     # libpq has tcp_user_timeout from PostgreSQL 12 on.
     ('__repmgr_gives_up', {}),
 ])
 def test_places(host, variable, expected):
     assert host.value(variable, repmgr_failover_profile='fast') == expected
+
+
+def test_settings_that_a_server_of_that_age_knows(host):
+    """Others would keep it from starting; tests/unit/roles/test_server_settings.py has all that are written."""
+    found = host.value('__repmgr_own_settings', __repmgr_members=[], hostvars={}, __repmgr_record={'observed': None}, __repmgr_cluster={
+        'roles': {'base-centos-2': 'standby'}})
+    assert found['wal_keep_segments'] == 32 and not set(found) & {'wal_keep_size', 'max_slot_wal_keep_size', 'ssl_min_protocol_version'}
 
 
 def test_repository(host):

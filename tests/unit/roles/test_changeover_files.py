@@ -16,6 +16,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _changeover
 
 NOW = {'ssl': 'on', 'ssl_cert_file': '/etc/ssl/own/server.crt', 'ssl_key_file': '/etc/ssl/own/server.key'}
 MANAGED = {'ssl': 'on', 'ssl_cert_file': '/etc/pgfleet/tls/server.crt', 'ssl_key_file': '/etc/pgfleet/tls/server.key'}
+CLUSTER = {'__repmgr_members': [], '__repmgr_cluster': {'roles': {'base-centos-2': 'standby'}}, 'hostvars': {}}
 OWN = {'repmgr_tls_certificate': '/o.crt', 'repmgr_tls_key': '/o.key', 'repmgr_tls_root': '/o.root'}
 
 
@@ -24,8 +25,9 @@ def over(**found):
 
 
 def tls_settings(host, mode, servers, now, **more):
-    return host.value('__repmgr_tls_settings', repmgr_tls=mode, __repmgr_changeover=over(servers=servers), __repmgr_postgresql_version='11',
-                      __repmgr_record={'observed': {'server': {'settings': now}}}, **more)
+    found = host.value('__repmgr_own_settings', repmgr_tls=mode, __repmgr_changeover=over(servers=servers), repmgr_postgresql_version='11',
+                       __repmgr_record={'observed': {'server': {'settings': now}}}, **dict(CLUSTER, **more))
+    return dict((name, value) for name, value in found.items() if name.startswith('ssl'))
 
 
 @pytest.mark.parametrize('mode, servers, now, settings', [
@@ -40,7 +42,7 @@ def test_a_server_keeps_what_others_rely_on(host, mode, servers, now, settings):
 
 
 def test_before_anything_was_observed(host):
-    assert host.value('__repmgr_tls_settings', __repmgr_record={'observed': None}) == MANAGED
+    assert host.value('__repmgr_own_settings', __repmgr_record={'observed': None}, **CLUSTER)['ssl_cert_file'] == MANAGED['ssl_cert_file']
 
 
 @pytest.mark.parametrize('mode, roots, also', [
@@ -68,21 +70,19 @@ def test_a_new_certificate_names_the_former_address(host):
 
 
 def lines(host, name, former):
-    found = host.load('ssh_mesh', 'vars', 'main.yml')
     peer = {'name': 'b', 'address': '192.168.0.2', 'addresses': ['192.168.0.2']}
-    values = {'__repmgr_changeover': over(former=former), '__repmgr_former_addresses': found['__repmgr_former_addresses'],
-              '__repmgr_record': {'observed': {'reach': [peer]}}, 'hostvars': {'b': {
-                  '__repmgr_key': {'public_key': 'ssh-ed25519 AAAA'}, '__repmgr_record': {'peer': {'ssh_port': 22}},
-                  'ansible_facts': {'ssh_host_key_ed25519_public': 'BBBB', 'ssh_host_key_ed25519_public_keytype': 'ssh-ed25519'}}}}
-    return host.rendered(found[name], **values).strip()
+    return host.rendered(host.load('ssh_mesh', 'vars', 'main.yml')['__repmgr_ssh_lines'], __repmgr_changeover=over(former=former), __repmgr_record={
+        'observed': {'reach': [peer], 'files': {}}}, hostvars={'b': {
+            '__repmgr_key': {'public_key': 'ssh-ed25519 AAAA'}, '__repmgr_record': {'peer': {'ssh_port': 22}},
+            'ansible_facts': {'ssh_host_key_ed25519_public': 'BBBB', 'ssh_host_key_ed25519_public_keytype': 'ssh-ed25519'}}})[name].strip()
 
 
 def test_ssh_goes_on_by_the_former_address(host):
-    assert lines(host, '__repmgr_let_in_lines', {'b': ['10.0.0.2']}) == 'restrict,from="192.168.0.2,10.0.0.2" ssh-ed25519 AAAA postgres@b'
-    assert lines(host, '__repmgr_known_lines', {'b': ['10.0.0.2']}) == 'b,192.168.0.2,10.0.0.2 ssh-ed25519 BBBB'
-    # A name by which a cluster that was built by hand is registered is no address that sshd sees.
-    assert lines(host, '__repmgr_let_in_lines', {'b': ['b']}) == lines(host, '__repmgr_let_in_lines', {})
-    assert lines(host, '__repmgr_known_lines', {'b': ['b']}) == lines(host, '__repmgr_known_lines', {})
+    assert lines(host, 'authorized_keys', {'b': ['10.0.0.2']}) == 'restrict,from="192.168.0.2,10.0.0.2" ssh-ed25519 AAAA postgres@b'
+    assert lines(host, 'known_hosts', {'b': ['10.0.0.2']}) == 'b,192.168.0.2,10.0.0.2 ssh-ed25519 BBBB'
+    # sshd compares addresses; a cluster that was built by hand may be registered by names.
+    assert lines(host, 'authorized_keys', {'b': ['b']}) == lines(host, 'authorized_keys', {})
+    assert lines(host, 'known_hosts', {'b': ['b']}) == lines(host, 'known_hosts', {})
 
 
 def trusted(host, known, *others):

@@ -48,7 +48,7 @@ def written(host):
             host.file('guard', 'templates', 'guard.json.j2'), inventory_hostname=me, repmgr_node_name=me, repmgr_node_id=records[me]['node_id'],
             __repmgr_members=members or [name for name in sorted(roles) if name not in unlisted], __repmgr_cluster={'registry': rows}, repmgr_tls=tls,
             repmgr_insecure=list(insecure), repmgr_postgresql_version=version, hostvars=hostvars,
-            __repmgr_joined=host.load('guard', 'vars', 'main.yml')['__repmgr_joined']))
+            __repmgr_votes=host.load('guard', 'vars', 'main.yml')['__repmgr_votes']))
     return write
 
 
@@ -108,9 +108,9 @@ def test_a_registered_node_that_the_inventory_does_not_list_votes(written):
 
 
 def test_new_voters(host):
-    records = dict((name, {'__repmgr_record': {'name': name, 'node_name': name}}) for name in 'abc')
-    assert host.rendered(host.load('guard', 'vars', 'main.yml')['__repmgr_new_voters'], hostvars=records, __repmgr_joined=['a', 'c'],
-                         __repmgr_cluster={'registry': [{'node_name': 'a'}, {'node_name': 'b'}]}) == ['c']
+    records = dict((name, {'__repmgr_record': {'name': name, 'node_name': name}, '__repmgr_node': {'rule': {}} if name in 'ac' else {}}) for name in 'abc')
+    assert host.rendered(host.load('guard', 'vars', 'main.yml')['__repmgr_votes'], hostvars=records, __repmgr_members=list('abc'), __repmgr_cluster={
+        'registry': [{'node_name': 'a'}, {'node_name': 'b'}]}) == {'joined': ['a', 'c'], 'new_voters': ['c']}
 
 
 def test_nodes_agree_on_the_number_of_votes(written):

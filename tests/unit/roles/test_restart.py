@@ -30,7 +30,7 @@ ROLES = {'a': 'primary', 'b': 'standby', 'w': 'witness'}
 ])
 def test_only_what_still_has_its_role_is_restarted(host, name, primary_first, in_recovery, goes_on):
     task, = [task for task in host.load('server', 'tasks', LOOK) if 'in_recovery' in task.get('ansible.builtin.assert', {}).get('that', '')]
-    found = host.rendered('{{ %s }}' % task['ansible.builtin.assert']['that'], inventory_hostname=name, __repmgr_primary_first=primary_first,
+    found = host.rendered('{{ %s }}' % task['ansible.builtin.assert']['that'], inventory_hostname=name, __repmgr_rolling={'primary_first': primary_first},
                           __repmgr_cluster={'primary': 'a', 'roles': ROLES}, __repmgr_now={'observed': {'server': {'in_recovery': in_recovery}}})
     assert found is goes_on
 
@@ -53,13 +53,16 @@ def test_site_looks_again_before_it_restarts(host, written, allowed, looks):
 @pytest.mark.parametrize('hosts, goes_on', [(['a', 'b', 'c', 'w', 'other'], True), (['a', 'c', 'w', 'other'], False)])
 def test_after_one_that_failed_nobody_is_restarted(host, hosts, goes_on):
     """A setting with which no server starts would take down one after the other, where a failure does not end the play."""
-    known = {'__repmgr_rolling': ['a', 'b', 'c', 'w'], 'ansible_play_hosts': hosts}
+    known = {'__repmgr_rolling': {'hosts': ['a', 'b', 'c', 'w'], 'successor': 'c'}, 'ansible_play_hosts': hosts}
     first = host.load('server', 'tasks', LOOK)[0]
     assert host.rendered('{{ %s }}' % first['ansible.builtin.assert']['that'], **known) is goes_on
     tasks = host.load('server', 'tasks', 'rolling.yml')
     handed, = [task for task in tasks if 'pgfleet.repmgr.repmgr_switchover' in task]
-    assert host.rendered('{{ %s }}' % handed['when'], inventory_hostname='c', __repmgr_successor='c', **known) is goes_on
+    assert host.rendered('{{ %s }}' % handed['when'], inventory_hostname='c', **known) is goes_on
     order, = [task['ansible.builtin.set_fact'] for task in tasks if 'ansible.builtin.set_fact' in task]
+    names = ['a', 'b', 'c', 'w', 'down']
+    records = dict((name, {'__repmgr_record': {'name': name, 'cluster': 'lab', 'observed': {}}}) for name in names)
     # Who was out of reach before is no reason.
-    assert host.rendered(order['__repmgr_rolling'], __repmgr_members=['a', 'b', 'c', 'w', 'down'], ansible_play_hosts=['a', 'b', 'c', 'w']) == [
-        'a', 'b', 'c', 'w']
+    assert host.rendered(order['__repmgr_rolling'], __repmgr_members=names, ansible_play_hosts=names[:-1], hostvars=records, __repmgr_to_renew=names[1:3],
+                         __repmgr_cluster={'primary': 'a', 'successor': 'b', 'roles': dict.fromkeys(names, 'standby')}) == {
+        'order': ['c', 'b'], 'successor': '', 'primary_first': False, 'too_low': [], 'hosts': names[:-1]}

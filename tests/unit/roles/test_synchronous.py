@@ -16,6 +16,7 @@ MEMBERS = {'a': 'primary', 'b': 'standby', 'c': 'standby', 'w': 'witness'}
 def given(members):
     return dict(
         repmgr_synchronous=1, repmgr_postgresql_version='15', inventory_hostname='a', __repmgr_cluster={'roles': MEMBERS}, __repmgr_members=members,
+        __repmgr_record={'observed': None},
         hostvars=dict((name, {'__repmgr_record': {'name': name, 'node_name': name, 'initial_role': MEMBERS[name]}}) for name in MEMBERS))
 
 

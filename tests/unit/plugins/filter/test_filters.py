@@ -9,9 +9,9 @@ import pathlib
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pgfleet.repmgr.plugins.filter.repmgr import FilterModule
+from ansible_collections.pgfleet.repmgr.plugins.filter import repmgr, roles
 
-FILTERS = FilterModule().filters()
+FILTERS = dict(repmgr.FilterModule().filters(), **roles.FilterModule().filters())
 
 
 def test_conninfo():

@@ -97,3 +97,10 @@ def test_a_look_writes_down_no_host_key(options, written):
     argv = _login._ssh({'ssh_options': options}, '10.0.0.2')
     assert ('UserKnownHostsFile=/dev/null' not in argv) == written
     assert argv[-2:] == ['10.0.0.2', 'true'] and '-q' not in argv
+
+
+def test_failures_in_words():
+    observed = {'reach': [entry('b', ssh='timeout'), entry('c', postgresql='refused'), entry('d', ssh='timeout')],
+                'logins': {'b': {'sql': '', 'replication': 'no pg_hba.conf entry'}, 'd': {}}}
+    assert _login.failures(observed, ['a', 'b', 'c']) == [
+        'b, its ssh port: timeout', 'c, its postgresql port: refused', 'b by replication (no pg_hba.conf entry)']

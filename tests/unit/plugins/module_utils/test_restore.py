@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _failover, _restore, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Observed, Server
 from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.test_verdict import ID, healthy, judge, running
 
 NOW = 1796057907 + 7200
@@ -264,3 +265,17 @@ def test_what_is_wrong_afterwards():
     assert _restore.result_problems(answer, {'a': 2, 'b': 1, 'c': None}, 'a', 2) == ['not on timeline 2: b (1), c (None)']
     assert 'a is primary, expected b' in _restore.result_problems(answer, {'a': 2}, 'b', 2)
     assert answer['system_identifier'] == ID
+
+
+def test_who_could_still_promote():
+    def host(name, state='running', **repmgr):
+        return Host(name=name, observed=Observed(server=Server(state=state), repmgr=repmgr))
+
+    hosts = [host('a', repmgrd={'paused': True}), host('b', repmgrd={'paused': False}), host('c', repmgrd={'paused': None}), host('d', repmgrd=None),
+             host('e'), host('f', 'stopped', repmgrd={'paused': False}), Host(name='g')]
+    assert _restore.unpaused(hosts) == ['b', 'c', 'd', 'e']
+
+
+def test_former_data_directories():
+    moved = {'actions': [{'action': 'stop'}, {'action': 'move_aside', 'result': {'to': '/data.old-1'}}]}
+    assert _restore.kept_copies([('a', {}), ('b', moved), ('c', {'skipped': True}), ('d', {'actions': []})]) == ['b /data.old-1']

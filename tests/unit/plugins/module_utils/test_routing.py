@@ -124,3 +124,12 @@ def test_the_addresses_of_proxies():
 def test_what_is_refused_before_any_change(more, seen):
     found = _contract_host.check_routing(record('a', routing=more))  # pylint: disable=protected-access
     assert [text.split('; expected')[0] for text in found] == ([] if seen is None else ['a: ' + seen])
+
+
+def test_what_a_node_opens_to_its_proxies():
+    def opened(groups=('standby',), **routing):
+        return _routing.firewall_entries({'groups': list(groups), 'routing': dict({'wanted': True, 'port': 8008}, **routing)},
+                                         [{'ansible_host': '10.0.0.8'}, {'ansible_host': 'proxy.example.org'}, {'repmgr_address': '10.0.0.9'}], 5432)
+
+    assert opened() == ['10.0.0.8 5432', '10.0.0.8 8008', '10.0.0.9 5432', '10.0.0.9 8008']
+    assert opened(wanted=False) == opened(['witness']) == _routing.firewall_entries({}, [], 5432) == []
