@@ -38,7 +38,7 @@ LAYERS = (
           ("foundation", "records", "facts", "_repmgr")),
     Layer("observation", "Looks at a host and changes nothing.", ("_by_hand", "_login", "_observe", "_reach", "_tls"),
           ("foundation", "records", "programs", "facts")),
-    Layer("changes", "Do what was decided, and decide nothing.", ("_apply", "_restore_work", "_switchover"),
+    Layer("changes", "Do what was decided, and decide nothing.", ("_apply", "_private_server", "_restore_work", "_switchover"),
           ("foundation", "records", "programs", "files of a run", "observation", "_backup", "_restore")),
     Layer("controller", "Is not copied to hosts: no module can import it.",
           tuple("plugin_utils/" + name for name in ("_arguments", "_reason", "_refusal", "_report", "_this_run")),

@@ -209,14 +209,16 @@ def recovery_options(wanted, timeline, command):
     return found
 
 
-def private_options(socket_directory, settings, sizes):
-    """[(name, value)] of a server that nobody reaches, and that archives nothing: what it writes is archived once it is the cluster's.
+def private_options(socket_directory, settings, sizes, keeps_wal=True):
+    """[(name, value)] of a server that nobody reaches, and that archives nothing.
 
     settings: those of the running server that decide what is written. sizes: {name: number}, which must not be below those of the server that was backed up.
+    keeps_wal: what it writes is archived once it is the cluster's.
     """
+    archive = [('archive_mode', 'on'), ('archive_command', '/bin/false')] if keeps_wal else [('archive_mode', 'off'), ('archive_command', '')]
     return [('listen_addresses', ''), ('unix_socket_directories', socket_directory), ('unix_socket_permissions', '0700'),
             ('hba_file', socket_directory + '/pg_hba.conf'), ('ident_file', socket_directory + '/pg_ident.conf'), ('hot_standby', 'off'), ('ssl', 'off'),
-            ('shared_buffers', '64MB'), ('shared_preload_libraries', ''), ('archive_mode', 'on'), ('archive_command', '/bin/false'),
+            ('shared_buffers', '64MB'), ('shared_preload_libraries', '')] + archive + [
             ('autovacuum', 'off'), ('lc_messages', 'C'), ('logging_collector', 'off'), ('log_destination', 'stderr'), ('log_line_prefix', '%m '),
             ('synchronous_standby_names', '')] + sorted(settings.items()) + sorted(sizes.items())
 
