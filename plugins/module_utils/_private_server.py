@@ -50,6 +50,10 @@ class RestoreError(Exception):
         self.step = step
 
 
+class Busy(RestoreError):
+    """Another process has the lock."""
+
+
 class Private:
     """params: those of the modules that restore. directory: of the copy.
 
@@ -247,7 +251,7 @@ class Alone:
                 if exc.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
             if time.time() > self._deadline:
-                raise RestoreError('another process of a restore is at work on this host', 'one at a time', 'Wait for it to end, and run again.')
+                raise Busy('another process of a restore is at work on this host', 'one at a time', 'Wait for it to end, and run again.')
             time.sleep(1)
 
     def __exit__(self, *dummy):

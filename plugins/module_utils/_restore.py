@@ -27,7 +27,7 @@ _HISTORY = re.compile(r'\s*([0-9]+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)')
 PHASES = ('restoring', 'proven', 'swapping', 'swapped')
 UNDER_WAY = ('swapping', 'swapped')
 # What is no reason against a restore.
-_TOLERATED = ('restart_pending', 'certificate_expires', 'authority_expires', 'stale_slot', 'backup_old')
+_TOLERATED = ('restart_pending', 'certificate_expires', 'authority_expires', 'stale_slot', 'backup_old', 'backup_verify_failed', 'backup_verify_old')
 # How much more than the backup itself has to be free: WAL that is replayed, and what is written meanwhile.
 _ROOM = 1.1
 
@@ -183,9 +183,10 @@ def _before(backup, wanted):
 
 # -- the private server
 
-def restore_command(conf, cluster, directory, label):
+def restore_command(conf, cluster, directory, label, options=()):
     """The words that copy a backup. Where recovery ends is said in our own configuration."""
-    return ['pgbackrest', '--config=%s' % conf, '--stanza=%s' % cluster, '--pg1-path=%s' % directory, '--type=none', '--set=%s' % label, 'restore']
+    return ['pgbackrest', '--config=%s' % conf, '--stanza=%s' % cluster, '--pg1-path=%s' % directory, '--type=none', '--set=%s' % label] + list(options) + [
+        'restore']
 
 
 def get_command(conf, cluster, directory=''):
@@ -356,13 +357,17 @@ def restore_plan(hosts, answer, looks, asked):
     return plan
 
 
+def needed(copied, now):
+    """Bytes that a copy takes: it grows by what is replayed, to about what is there now."""
+    return int(max(copied or 0, now or 0) * _ROOM)
+
+
 def _check_space(plan, names, looks, place, refuse):
-    # What is copied grows by what is replayed: to about what is there now.
-    needed = int(max(plan['bytes'], looks[place].get('size') or 0) * _ROOM)
+    room = needed(plan['bytes'], looks[place].get('size'))
     for name in names:
-        if not (name == place and plan['phase'] == 'proven') and looks[name]['free'] < needed:
+        if not (name == place and plan['phase'] == 'proven') and looks[name]['free'] < room:
             refuse(name, '%d MB are free beside the data directory' % (looks[name]['free'] // 1048576),
-                   '%d MB, because the old data are kept' % (needed // 1048576 + 1), 'Free some space there, and run again.')
+                   '%d MB, because the old data are kept' % (room // 1048576 + 1), 'Free some space there, and run again.')
 
 
 def _go_on(plan, states, under_way, wanted, cluster, primary, refuse):

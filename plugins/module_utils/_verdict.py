@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _conninfo, _repmgr, _restore, _settings, _sources, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _conninfo, _repmgr, _restore, _settings, _sources, _steps, _verify
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import AUTHORITY_DAYS, LOCK_SECONDS, MAX_LAG, RENEWAL_DAYS, span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, lsn, position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, Problem, integer, plain
@@ -93,6 +93,7 @@ def verdict(hosts, deploying=True):
         _check_replication(cluster)
         _check_repmgrd(cluster)
         _check_backup(cluster)
+        _check_verified(cluster)
     return _answer(cluster, deploying)
 
 
@@ -1319,6 +1320,18 @@ def _check_backup(cluster):
         elif code == 'archive_failing':
             cluster.problem('archive_failing', primary.name, seen, expected, [
                 'What it says is in the log of PostgreSQL and in /var/log/pgbackrest.'], stop=False)
+
+
+def _check_verified(cluster):
+    """What the last restore drill has found. Nodes that were down then, or are new, do not know of it."""
+    primary = cluster.primary
+    if primary is None or not primary.observed.verified:
+        return
+    found = _verify.problem_of([primary.observed.verified] + [host.observed.verified for host in cluster.seen])
+    if found and found[0] == 'backup_verify_failed':
+        cluster.problem('backup_verify_failed', primary.name, found[1], found[2], found[3], stop=False)
+    elif found:
+        cluster.problem('backup_verify_old', primary.name, found[1], found[2], found[3], stop=False)
 
 
 # -- the answer

@@ -437,6 +437,12 @@ observed:
           for ten seconds at most.
       type: dict
       returned: always
+    verified:
+      description:
+        - Of a data node whose backups this collection has set up, what it remembers of restore drills. C(last) is the result of the last one, as
+          M(pgfleet.repmgr.repmgr_verify_backup) returns it, or V(none); C(max_age) how many hours ago it may be, V(0) for any age.
+      type: dict
+      returned: always
     disks:
       description:
         - The file systems of the data directory and, if it is a different one, of the WAL, each with C(path), C(total_bytes) and
@@ -723,6 +729,7 @@ def main():
             runner, observed.reach, observed.name, _observe.read_config(place.config_file), params['passfile'], place.bin_dir or '',
             params['run_as'])
     observed.backup = _observe.observe_backup(runner, observed, params['run_as'])
+    observed.verified = _observe.read_verified()
     if params['tls']:
         observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
     if params['observe_peers']:

@@ -19,12 +19,12 @@ SETTINGS = {
     'tool': 'pgbackrest', 'cluster': 'main', 'name': 'n1', 'directory': '/etc/pgfleet/backup/main', 'os_user': 'postgres', 'port': '5432',
     'socket_directory': '/var/run/postgresql', 'data_directory': '/data', 'psql': '/usr/bin/psql', 'repository': {'type': 'host'},
     'repository_address': '10.0.0.9', 'repository_ssh_port': '22', 'repository_conf': '/etc/pgfleet/backup/main/repository.conf',
-    'ssh': '/etc/pgfleet/backup/main/ssh', 'cipher_pass': '', 'retention': {'full': 2}, 'processes': '2', 'archive_queue': '8GB', 'max_age': '48',
+    'ssh': '/etc/pgfleet/backup/main/ssh', 'cipher_pass': '', 'retention': {'full': 2}, 'processes': '2', 'archive_queue': '8GB', 'max_age': '48', 'verify_max_age': '0',
     'log_path': '/var/log/pgbackrest', 'spool_path': '/var/spool/pgbackrest', 'nodes': [dict(node, name=name) for name, node in sorted(NODES.items())],
 }
 INPUT = {
     'tool': 'pgbackrest', 'group': 'backup', 'hosts': ['r'], 'data_hosts': ['n1', 'n2'], 'repository': {'type': 'host'}, 'schedule': {'full': 'Sun 02:00'},
-    'retention': {'full': '2'}, 'processes': '2', 'archive_queue': '8GB', 'max_age': 48, 'cipher_lines': '1',
+    'retention': {'full': '2'}, 'processes': '2', 'archive_queue': '8GB', 'max_age': 48, 'verify_max_age': 0, 'cipher_lines': '1',
 }
 S3 = {'type': 's3', 'bucket': 'b', 'endpoint': 'e', 'region': 'r', 'key': 'k', 'key_secret': 'very secret'}
 PRIMARY = {'in_recovery': False, 'timeline': 2}
@@ -350,7 +350,7 @@ def test_what_is_due_whatever_the_schedule_says(text, timeline, kind):
     ('', 0, {'failing': True}, ['backup_repository', 'archive_failing']),
 ])
 def test_problems(text, now, archiver, codes):
-    found = _backup.problems({'settings': {'max_age': 48}, 'judged': _backup.judge(text, 'main'), 'archiver': archiver, 'now': now})
+    found = _backup.problems({'settings': {'max_age': 48, 'verify_max_age': 0}, 'judged': _backup.judge(text, 'main'), 'archiver': archiver, 'now': now})
     assert [problem[0] for problem in found] == codes and all(all(problem) for problem in found)
 
 
