@@ -417,7 +417,8 @@ def _details(view):
     said = [[(failover(view), 'ok' if view['failover']['ready'] else 'warn')]]
     said += [[('  %s' % reason, '')] for reason in view['failover']['reasons']]
     said += [[('run: ', 'dim'), (run['text'], 'warn')] for run in view['runs']]
-    said += [[('restore drill: ', 'dim'), (view['restore_drill']['text'], 'warn' if view['restore_drill']['ok'] is False else '')]] if view['restore_drill'] else []
+    if view['restore_drill']:
+        said += [[('restore drill: ', 'dim'), (view['restore_drill']['text'], 'warn' if view['restore_drill']['ok'] is False else '')]]
     said += [[]] + _table([columns(node) for node in view['nodes']])
     more = _table([[
         ('node', node['name'], 'bold'),

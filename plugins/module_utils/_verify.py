@@ -76,8 +76,8 @@ def _choose_place(plan, hosts, answer, asked, refuse):
     named = asked['target']
     if named:
         if named not in [host.name for host in able]:
-            refuse(named, _unable(hosts, answer).get(named, 'it is no node of cluster %s' % cluster), 'a data node of the cluster that runs, with backups set up: '
-                   '%s' % (', '.join(host.name for host in able) or 'none'))
+            refuse(named, _unable(hosts, answer).get(named, 'it is no node of cluster %s' % cluster),
+                   'a data node of the cluster that runs, with backups set up: %s' % (', '.join(host.name for host in able) or 'none'))
         plan['place'] = named
         return
     standbys = [host for host in able if host is not primary]

@@ -117,8 +117,9 @@ class Verification(Private):
 
     def examine(self):
         backup = self.params['backup']
-        found = {'ok': False, 'kind': '', 'problem': '', 'node': self.params['name'], 'label': backup['label'], 'type': backup['type'], 'bytes': backup['bytes'],
-                 'target': _restore.words(self.target), 'timeline': self.params['target_timeline'], 'begun': int(time.time()), 'seconds': {}, 'checks': [],
+        found = {'ok': False, 'kind': '', 'problem': '', 'node': self.params['name'], 'label': backup['label'], 'type': backup['type'],
+                 'bytes': backup['bytes'], 'target': _restore.words(self.target), 'timeline': self.params['target_timeline'],
+                 'begun': int(time.time()), 'seconds': {}, 'checks': [],
                  'newest_commit': None, 'lsn': None, 'database_bytes': None}
         step, begun = 'copy', time.time()
         try:

@@ -62,9 +62,14 @@ def section(text, name):
 
 # -- the inventory
 
+QUERY = {'database': 'x', 'query': 'SELECT 1'}
+
+
 @pytest.mark.parametrize('changes', [
     {}, {'tool': 'none', 'repository': None}, {'repository': {'path': '/srv/backup'}}, {'repository': S3, 'hosts': []},
     {'repository': {'type': 'directory', 'path': '/nfs/backup'}, 'hosts': []},
+    {'verify_queries': [{'database': 'x', 'query': 'SELECT 1'}, {'database': 'x', 'query': 'y', 'expected': 5},
+                        {'database': 'x', 'query': 'y', 'expected': ''}], 'verify_directory': '/srv/scratch', 'verify_max_age': '168'},
     {'schedule': {'full': 'weekly', 'differential': 'Mon..Sat 02:00', 'incremental': ''}}, {'retention': {'full': 1, 'differential': 3}},
 ])
 def test_input_that_is_right(changes):
@@ -97,6 +102,17 @@ def test_input_that_is_right(changes):
     ({'max_age': True}, 'repmgr_backup_max_age is "True"'),
     ({'archive_queue': '8'}, 'repmgr_backup_archive_queue is "8"'),
     ({'cipher_lines': '2'}, 'repmgr_backup_cipher_pass has more than one line'),
+    ({'verify_max_age': '1 day'}, 'repmgr_verify_max_age is "1 day"'),
+    ({'verify_directory': 'scratch'}, 'repmgr_verify_directory is "scratch"'),
+    ({'verify_directory': '/a/../b'}, 'repmgr_verify_directory is "/a/../b"'),
+    ({'verify_queries': {'database': 'x', 'query': 'y'}}, 'repmgr_verify_queries is no list'),
+    ({'verify_queries': [QUERY, 'SELECT 1']}, 'query 2 of repmgr_verify_queries is no dictionary'),
+    ({'verify_queries': [{'database': 'x'}]}, 'query 1 of repmgr_verify_queries has no query'),
+    ({'verify_queries': [dict(QUERY, database='')]}, 'query 1 of repmgr_verify_queries has no database'),
+    ({'verify_queries': [dict(QUERY, expect=1)]}, 'query 1 of repmgr_verify_queries has expect'),
+    ({'verify_queries': [dict(QUERY, expected=True)]}, 'query 1 of repmgr_verify_queries expects True'),
+    ({'verify_queries': [dict(QUERY, expected=1.5)]}, 'query 1 of repmgr_verify_queries expects 1.5'),
+    ({'verify_queries': [dict(QUERY, expected=[1])]}, 'query 1 of repmgr_verify_queries expects [1]'),
 ])
 def test_input_that_is_refused(changes, seen):
     found = _backup.input_problems(dict(INPUT, **changes))
