@@ -206,8 +206,9 @@ def fatal_of(log):
 def summary(note):
     """The last drill in words."""
     if note['ok']:
-        return 'backup %s was restored and checked on %s in %d s; newest commit %s' % (
-            note['label'], note['node'], note['seconds'].get('total') or 0, note.get('newest_commit') or 'unknown')
+        return 'backup %s was restored and checked on %s in %d s; %s' % (
+            note['label'], note['node'], note['seconds'].get('total') or 0,
+            'newest commit %s' % note['newest_commit'] if note.get('newest_commit') else 'no commit came after the backup')
     return 'backup %s, on %s: %s' % (note['label'], note['node'], note['problem'])
 
 

@@ -27,6 +27,7 @@ FILE = '.repmgr_verify.json'
 _LOOK = 60
 # Seconds between two looks at WAL that lacks: several files are sent at once, so that one may lack for a moment.
 _ARRIVES = 15
+_AGAIN = 'Run again: a node that is right for it by then is taken.'
 # Below this much room the drill ends, before the node's own server has none.
 _FLOOR = 256 * 1048576
 
@@ -133,7 +134,7 @@ class Verification(Private):
         except Ended:
             raise
         except (RestoreError, CommandError) as exc:
-            self.look_after()
+            self.look_after(answers=True)
             if isinstance(exc, CommandError):
                 said = _verify.fatal_of(exc.result.stdout + exc.result.stderr) or exc.message
             else:
@@ -248,21 +249,23 @@ class Verification(Private):
         if time.time() > self.looked + 5:
             self.look_after()
 
-    def look_after(self):
-        """Ends the drill where this node is needed for something else."""
+    def look_after(self, answers=False):
+        """Ends the drill where this node is needed for something else. answers: also where its own server does not answer, which recovery is made like."""
         self.left()
         self.looked = time.time()
         if _free(self.directory) < _FLOOR:
             raise Ended('%d MB are left in %s' % (_free(self.directory) // 1048576, os.path.dirname(self.directory)), '%d MB or more' % (_FLOOR // 1048576),
                         'Free some space there, and run again.')
         try:
-            primary = self.on_standby and self.live('SELECT pg_catalog.pg_is_in_recovery()') == 'f'
-        except CommandError:
-            # It is what the drill has been begun on, as far as anybody knows.
+            primary = self.live('SELECT pg_catalog.pg_is_in_recovery()') == 'f'
+        except CommandError as exc:
+            if answers:
+                raise Ended('its own server does not answer any more: %s' % exc.message, 'one that runs', _AGAIN)
+            # It may be back in a moment.
             return
-        if primary:
+        if primary and self.on_standby:
             raise Ended('it has become primary meanwhile', 'a standby, because a drill takes from the node what its clients need',
-                        'Run again: another node is taken.')
+                        _AGAIN)
 
     def said(self):
         """Why the private server ended, by its own log."""

@@ -205,6 +205,7 @@ def test_what_status_shows():
     shown = _verify.drill([None, remembers(note())])
     assert shown['ok'] is True and shown['age_seconds'] == 7000
     assert shown['text'] == '116 minutes ago: backup L was restored and checked on b in 9 s; newest commit then'
+    assert _verify.summary(note(newest_commit=None)).endswith('no commit came after the backup')
     assert _verify.drill([remembers(note(ok=False))])['text'] == '116 minutes ago, failed: backup L, on b: it is damaged'
 
 

@@ -155,6 +155,18 @@ def test_on_a_node_that_becomes_primary_it_ends(place):
     assert ran(place, runner)['ok']
 
 
+def test_what_fails_because_the_server_of_the_node_is_down_says_nothing_of_the_backup(place):
+    runner = Runner()
+
+    def down(argv):
+        runner.fails['pg_is_in_recovery'] = failing('no server')
+        raise CommandError('psql: no server', Result(argv, 2, '', ''))
+    runner.fails = {'pg_amcheck': down}
+    with pytest.raises(_verify_work.Ended) as exc:
+        drill(place, runner).run()
+    assert 'does not answer any more' in exc.value.seen and left(place) == []
+
+
 def test_it_has_a_limit(place):
     def late(argv):
         time.sleep(1.1)
