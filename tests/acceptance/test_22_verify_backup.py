@@ -12,8 +12,8 @@ from test_20_backup import OFF, ON, archived, backups
 pytestmark = lab.longer
 
 COPY = lab.DATA + ".verify"
-TRACES = ("ls -d %s* /srv/scratch/* /var/run/postgresql/repmgr-verify /var/lib/postgresql/.repmgr_verify.json 2>/dev/null; ps -eo args | grep '[m]ain.verify';"
-          " true" % COPY)
+TRACES = ("ls -d %s* /srv/scratch/* /var/run/postgresql/repmgr-verify /var/lib/postgresql/.repmgr_verify.json 2>/dev/null; "
+          "pgrep -a 'postgres|pgbackrest' | grep verify; true" % COPY)
 COUNT = {"database": "postgres", "query": "SELECT count(*) FROM kept", "expected": 5000}
 
 
