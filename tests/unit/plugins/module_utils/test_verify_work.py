@@ -67,7 +67,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / 'main').mkdir()
     (tmp_path / 'bin').mkdir()
     for name in ('pg_amcheck', 'pg_checksums'):
-        (tmp_path / 'bin' / name).write_text('')
+        (tmp_path / 'bin' / name).write_bytes(b'')
     monkeypatch.setattr(_verify_work.pwd, 'getpwuid', lambda dummy: type('User', (), {'pw_dir': str(tmp_path), 'pw_name': 'postgres'}))
     monkeypatch.setattr(_verify_work.Verification, 'SOCKETS', str(tmp_path / 'sockets'))
     monkeypatch.setattr(_verify_work.Verification, 'recover', lambda self, dummy, dummy2: dict(SEEN))
@@ -104,6 +104,21 @@ def test_a_good_backup(place):
     copy, = [words for words in runner.asked if words.endswith(' restore')]
     assert '--spool-path=%s.spool' % (place / 'main.verify') in copy
     assert not [words for words in runner.asked if 'archive-push' in words]
+
+
+def test_nobody_reaches_its_server_and_it_archives_nothing(place, monkeypatch):
+    one = drill(place, Runner(SHOW=lambda argv: Result(argv, 0, '100', '')))
+    os.mkdir(one.directory)
+    (place / 'main.verify.log').write_bytes(b'')
+    running = iter([None, 1])
+    monkeypatch.setattr(_private_server._observe, 'server_of', lambda dummy: next(running))
+    monkeypatch.setattr(one, 'is_writable', lambda: True)
+    one.start([('recovery_target_timeline', '1')], 5)
+    text = (place / 'sockets' / 'postgresql.conf').read_text()
+    values = dict((name.strip(), value.strip().strip("'")) for name, value in [line.split('=', 1) for line in text.splitlines()])
+    assert values['listen_addresses'] == '' and values['unix_socket_directories'] == str(place / 'sockets') and values['unix_socket_permissions'] == '0700'
+    assert values['archive_mode'] == 'off' and values['archive_command'] == '' and 'primary_conninfo' not in values
+    assert oct(os.stat(str(place / 'sockets')).st_mode & 0o777) == oct(0o700)
 
 
 def test_without_amcheck_all_tables_are_read(place):
@@ -189,7 +204,7 @@ def killed(place):
     one.write(directory=one.directory, data_directory=one.data)
     os.mkdir(one.directory)
     one.write(inode=_private_server.inode(one.directory))
-    (place / 'main.verify' / 'PG_VERSION').write_text('15')
+    (place / 'main.verify' / 'PG_VERSION').write_bytes(b'15')
 
 
 def test_what_a_killed_one_has_left_is_removed(place):
@@ -223,7 +238,7 @@ def test_so_is_the_copy_that_goes_on(place):
 
 def test_what_is_not_of_a_drill_is_never_touched(place):
     (place / 'main.verify').mkdir()
-    (place / 'main.verify' / 'mine').write_text('x')
+    (place / 'main.verify' / 'mine').write_bytes(b'x')
     assert 'is there, and not of a restore drill' in drill(place, timeline=0).look()['obstacle']
     with pytest.raises(_private_server.RestoreError):
         drill(place).run()
