@@ -29,14 +29,14 @@ def wanted(time='', label=''):
 # -- where, and from what
 
 def verify_plan(hosts, answer, looks, asked):
-    """{refuse, place, target, words, backup, timeline, archive, history, needed, free, discard}: what a run would do, or why not.
+    """{refuse, place, directory, target, words, backup, timeline, archive, history, needed, free, discard}: what a run would do, or why not.
 
     hosts: [Host]; answer: their verdict; looks: {name of a data host: what the module repmgr_verify_backup saw there}, of the place with the repository, {}
     as long as the place is not known; asked: {cluster, tool, target: HOST or '', time, set}. discard: other hosts with what an earlier drill has left.
     """
     given = wanted(asked['time'], asked['set'])
-    plan = {'refuse': [], 'place': '', 'target': given, 'words': _restore.words(_restore.target(given)), 'backup': None, 'timeline': 0, 'archive': None,
-            'history': '', 'needed': 0, 'free': 0, 'discard': []}
+    plan = {'refuse': [], 'place': '', 'directory': '', 'target': given, 'words': _restore.words(_restore.target(given)), 'backup': None, 'timeline': 0,
+            'archive': None, 'history': '', 'needed': 0, 'free': 0, 'discard': []}
 
     def refuse(node, seen, expected, steps=''):
         plan['refuse'].append(message(node, seen, expected, steps))
@@ -45,6 +45,7 @@ def verify_plan(hosts, answer, looks, asked):
     if plan['refuse'] or not looks:
         return plan
     look = looks.get(plan['place']) or {}
+    plan['directory'] = look.get('directory') or ''
     plan['discard'] = sorted(name for name in looks if name != plan['place'] and looks[name].get('left'))
     if look.get('obstacle'):
         refuse(plan['place'], look['obstacle'], 'a place beside the data for a copy of them',

@@ -44,7 +44,9 @@ class Verification(Private):
     valid_state = staticmethod(_verify.valid_state)
 
     def __init__(self, runner, params):
-        Private.__init__(self, runner, params, os.path.abspath(params['directory']), FILE)
+        # Beside the data themselves, where the data directory is a link.
+        beside = os.path.realpath(params['data_directory']) + '.verify'
+        Private.__init__(self, runner, params, os.path.abspath(params['directory'] or beside), FILE)
         self.deadline = 0
         self.looked = 0
         self.result = None
@@ -56,7 +58,7 @@ class Verification(Private):
         """What a plan needs to know. The repository is asked where a timeline is given: on the node where the drill will be."""
         parent = os.path.dirname(self.directory)
         found = {'obstacle': self.obstacle(parent), 'left': self.state is not None or self.is_ours(), 'free': 0, 'size': 0, 'reserve': 0, 'now': time.time(),
-                 'parent': parent}
+                 'parent': parent, 'directory': self.directory}
         if self.params['timeline'] and not found['obstacle']:
             found['free'] = _free(parent)
             if os.path.isdir(self.directory):

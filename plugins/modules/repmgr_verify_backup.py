@@ -51,9 +51,10 @@ options:
     required: true
   directory:
     description:
-      - The directory of the copy. It is made and removed; one that is there and is not of a drill is never touched.
-    type: path
-    required: true
+      - The directory of the copy, by default beside the data directory and named like it with C(.verify). It is made and removed; one that is there and is not
+        of a drill is never touched.
+    type: str
+    default: ""
   bin_dir:
     description:
       - The directory with the programs of PostgreSQL.
@@ -145,7 +146,6 @@ EXAMPLES = r"""
     step: clean
     name: db2
     data_directory: /var/lib/postgresql/15/main
-    directory: /var/lib/postgresql/15/main.verify
     bin_dir: /usr/lib/postgresql/15/bin
     conf: /etc/pgfleet/backup/orders/node.conf
     cluster: orders
@@ -183,7 +183,7 @@ ARGUMENTS = dict(
     step=dict(type='str', required=True, choices=['look', 'run', 'clean']),
     name=dict(type='str', required=True),
     data_directory=dict(type='path', required=True),
-    directory=dict(type='path', required=True),
+    directory=dict(type='str', default=''),
     bin_dir=dict(type='path', required=True),
     conf=dict(type='path', required=True),
     cluster=dict(type='str', required=True),

@@ -30,8 +30,8 @@ def cluster(**nodes):
 
 
 def look(**changes):
-    return dict({'obstacle': '', 'left': False, 'free': 10 * GB, 'size': 100, 'reserve': GB, 'now': NOW, 'parent': '/d', 'backups': BACKUPS, 'history': '',
-                 'archive': {'id': '15-1', 'min': '0' * 23 + '1', 'max': '000000010000000000000011'}, 'tablespaces': []}, **changes)
+    return dict({'obstacle': '', 'left': False, 'free': 10 * GB, 'size': 100, 'reserve': GB, 'now': NOW, 'parent': '/d', 'directory': '/d/x.verify',
+                 'backups': BACKUPS, 'history': '', 'archive': {'id': '15-1', 'min': '0' * 23 + '1', 'max': '000000010000000000000011'}, 'tablespaces': []}, **changes)
 
 
 def plan(hosts=None, looks=None, **asked):
@@ -74,7 +74,7 @@ def test_the_primary_is_taken_if_it_is_named():
 
 def test_what_is_restored():
     found = plan(looks={'c': look(size=GB), 'b': look(left=True), 'a': look()})
-    assert found['refuse'] == [] and found['backup']['label'] == BACKUPS[1]['label'] and found['timeline'] == 1
+    assert found['refuse'] == [] and found['backup']['label'] == BACKUPS[1]['label'] and found['timeline'] == 1 and found['directory'] == '/d/x.verify'
     # As much as the data have now, a tenth more, and the WAL.
     assert found['needed'] == int(1.1 * GB) + GB and found['free'] == 10 * GB and found['discard'] == ['b']
     assert plan(looks={'c': look()}, set=FULL)['backup']['label'] == FULL

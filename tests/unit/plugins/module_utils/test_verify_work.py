@@ -261,6 +261,11 @@ def test_one_at_a_time(place):
     assert (place / 'main.verify' / 'PG_VERSION').exists()
 
 
+def test_the_copy_is_beside_the_data_themselves(place):
+    os.symlink(str(place / 'main'), str(place / 'link'))
+    assert drill(place, data_directory=str(place / 'link'), directory='').directory == os.path.realpath(str(place / 'main')) + '.verify'
+
+
 def test_a_directory_that_is_not_there(place):
     found = drill(place, timeline=0, directory=str(place / 'nowhere' / 'x')).look()
     assert 'nowhere is no directory' in found['obstacle']
