@@ -18,7 +18,7 @@ import fnmatch
 import re
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _restore, _verify
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _restore
 
 # check(value, hosts) -> the value for the playbook; the text of a ValueError says what was expected. example: a value for messages. selects: whether it
 # limits the hosts of the run. A playbook that ignored such an argument would do more than was asked for.
@@ -103,12 +103,12 @@ def _restore_target(value, dummy_hosts):
     return value
 
 
-def _of_target(key):
-    """One key of a target of a restore."""
+def _part_of_target(key, **more):
+    """One key of what a restore takes as its target."""
     def check(value, dummy_hosts):
-        problems = _restore.input_problems(_verify.wanted(**{'label' if key == 'set' else key: value}))
-        if problems or not _text(value):
-            raise ValueError(problems[0][1] if problems else 'a value')
+        problems = _restore.input_problems(dict(more, **{key: _text(value)}))
+        if problems:
+            raise ValueError(problems[0][1])
         return _text(value)
     return check
 
@@ -138,8 +138,8 @@ ARGUMENTS = {
     'repmgr_backup_wait': Argument('backup_wait', _seconds, 3600, 'SECONDS', False),
     'repmgr_restore': Argument('restore', _restore_target, {}, '\'{"time": "2026-11-30 14:05:00+00"}\'', False),
     'repmgr_restore_consent': Argument('restore_consent', _not_empty('the name of the cluster that is restored'), '', 'CLUSTER', False),
-    'repmgr_backup_set': Argument('set', _of_target('set'), '', '20261129-020003F', False),
-    'repmgr_backup_time': Argument('time', _of_target('time'), '', '\'"2026-11-30 14:05:00+00"\'', False),
+    'repmgr_backup_set': Argument('set', _part_of_target('set', latest=True), '', '20261129-020003F', False),
+    'repmgr_backup_time': Argument('time', _part_of_target('time'), '', '\'"2026-11-30 14:05:00+00"\'', False),
     'repmgr_verify_limit': Argument('verify_limit', _seconds, 86400, 'SECONDS', False),
     'repmgr_format': Argument('format', _one_of('text', 'json'), 'text', 'json', False),
     'repmgr_output': Argument('output', _not_empty('the path of a file on the controller'), '', 'FILE', False),

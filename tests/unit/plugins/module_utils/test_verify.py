@@ -31,7 +31,8 @@ def cluster(**nodes):
 
 def look(**changes):
     return dict({'obstacle': '', 'left': False, 'free': 10 * GB, 'size': 100, 'reserve': GB, 'now': NOW, 'parent': '/d', 'directory': '/d/x.verify',
-                 'backups': BACKUPS, 'history': '', 'archive': {'id': '15-1', 'min': '0' * 23 + '1', 'max': '000000010000000000000011'}, 'tablespaces': []}, **changes)
+                 'backups': BACKUPS, 'history': '', 'archive': {'id': '15-1', 'min': '0' * 23 + '1', 'max': '000000010000000000000011'},
+                 'tablespaces': []}, **changes)
 
 
 def plan(hosts=None, looks=None, **asked):
