@@ -281,10 +281,15 @@ class Verification(Private):
 
     def sweep(self):
         """No process, no directory, no file of a drill is left. The lock stays, because somebody may wait for it."""
-        self.end_copies()
-        self.clear()
-        for path in (self.SOCKETS, self.directory + '.spool'):
-            shutil.rmtree(path, ignore_errors=True)
+        wanted = self.directory
+        # An earlier one may have been elsewhere.
+        for directory in sorted(set([wanted] + ([self.state['directory']] if self.state else []))):
+            self.directory, self.log = directory, directory + '.log'
+            self.end_copies()
+            self.clear()
+            shutil.rmtree(directory + '.spool', ignore_errors=True)
+        self.directory, self.log = wanted, wanted + '.log'
+        shutil.rmtree(self.SOCKETS, ignore_errors=True)
         remove(self.path)
         self.state = None
 

@@ -215,7 +215,8 @@ def main():
         module.fail_json(msg=message(**refusal), refusal=refusal)
     except CommandError as exc:
         refusal = dict(node=name, seen='%s: %s' % (step, exc.message), expected='a command that succeeds', steps='Run again.')
-        module.fail_json(msg=message(**refusal), refusal=refusal, result=exc.to_dict())
+        # No result: that is what a drill has found.
+        module.fail_json(msg=message(**refusal), refusal=refusal, command=exc.to_dict())
     except (IOError, OSError) as exc:
         module.fail_json(msg='%s: %s: %s' % (name, step, exc))
 

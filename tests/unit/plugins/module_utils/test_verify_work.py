@@ -216,6 +216,18 @@ def test_what_a_killed_one_has_left_is_removed(place):
     assert drill(place).clean() is False
 
 
+def test_so_is_what_one_has_left_elsewhere(place):
+    killed(place)
+    assert ran(place, directory=str(place / 'other.verify'))['ok']
+    killed(place)
+    # By what the file says, and nothing else.
+    (place / 'other.verify').mkdir()
+    (place / 'other.verify' / 'mine').write_bytes(b'x')
+    with pytest.raises(_private_server.RestoreError):
+        drill(place, directory=str(place / 'other.verify')).run()
+    assert (place / 'other.verify' / 'mine').exists()
+
+
 def test_so_is_the_copy_that_goes_on(place):
     killed(place)
     process = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', '--pg1-path=%s' % (place / 'main.verify')])
