@@ -143,6 +143,7 @@ def test_what_a_killed_one_has_left_is_removed():
 
 
 def test_on_a_node_that_becomes_primary_it_ends():
+    verify([COUNT]).assert_ok()
     before = json.loads(lab.ssh(lab.STANDBY, "cat /etc/pgfleet/backup/*/verified.json"))
     process = subprocess.Popen(
         ["ansible-playbook", "playbooks/verify_backup.yml", "-i", str(lab.INVENTORY)] + arguments([{"database": "postgres", "query": "SELECT pg_sleep(120)"}]),
@@ -150,7 +151,7 @@ def test_on_a_node_that_becomes_primary_it_ends():
         env=dict(os.environ, ANSIBLE_NOCOLOR="1"))
     try:
         lab.wait_until("the private server is asked", 120, lambda: "1" in lab.as_postgres(
-            lab.STANDBY, "psql -XAt -h /var/run/postgresql/repmgr-verify -p 5432 -c \"select count(*) from pg_stat_activity where query like '%%pg_sleep(120)%%' "
+            lab.STANDBY, "psql -XAt -h /var/run/postgresql/repmgr-verify -p 5432 -c \"select count(*) from pg_stat_activity where query like '%pg_sleep(120)%' "
             "and pid <> pg_backend_pid()\"", check=False).stdout)
         lab.playbook("playbooks/switchover.yml", "-e", "repmgr_target=" + lab.STANDBY, *ON).assert_ok()
         said = process.communicate(timeout=300)[0]
