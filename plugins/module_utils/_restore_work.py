@@ -13,16 +13,15 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import json
 import os
 import pwd
 import shutil
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _observe, _restore
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _observe, _restore
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._private_server import (
-    LEFT, Alone, Private, RestoreError, inode, remove, stamp, sync, write)
+    LEFT, Alone, Private, RestoreError, inode, remove, stamp, sync)
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import literal
 
 # What of the running server's configuration is in its data directory, and stays as it is.
