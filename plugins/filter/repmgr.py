@@ -15,7 +15,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _upgrade, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _upgrade, _verdict, _verify, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer, message
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
 
@@ -275,6 +275,19 @@ def restore_plan(hosts, looks, asked):
     return _restore.restore_plan(found, _verdict.verdict(found), looks, asked)
 
 
+def verify_plan(hosts, looks, asked):
+    if not isinstance(looks, dict) or not isinstance(asked, dict):
+        raise AnsibleFilterError('verify_plan needs two dictionaries')
+    found = _verdict.hosts_from(_listed(hosts, 'verify_plan'))
+    return _verify.verify_plan(found, _verdict.verdict(found), looks, asked)
+
+
+def verify_summary(note):
+    if not isinstance(note, dict):
+        raise AnsibleFilterError('verify_summary needs the result of a restore drill')
+    return _verify.summary(note)
+
+
 def restore_problems(hosts, place, timeline):
     found = _verdict.hosts_from(_listed(hosts, 'restore_problems'))
     answer = _verdict.verdict(found)
@@ -340,6 +353,8 @@ class FilterModule(object):
             'reason': reason,
             'restore_plan': restore_plan,
             'restore_problems': restore_problems,
+            'verify_plan': verify_plan,
+            'verify_summary': verify_summary,
             'backup_repository': backup_repository,
             'backup_files': backup_files,
             'backup_place_problems': backup_place_problems,

@@ -98,9 +98,10 @@ def backup_access(names, hostvars, command):
         for name in _list(names, 'backup_access')], command)
 
 
-def restore_looks(names, hostvars):
-    """{host: what repmgr_restore has seen there}."""
-    results = [(name, hostvars[name].get('__repmgr_restore_look') or {}) for name in _list(names, 'restore_looks')]
+def step_looks(names, hostvars, registered):
+    """registered: the variable with the result of the step `look` of a restore or of a restore drill."""
+    hostvars = _dictionary(hostvars, 'step_looks')
+    results = [(name, hostvars[name].get(registered) or {}) for name in _list(names, 'step_looks')]
     return dict((name, result['look']) for name, result in results if 'look' in result)
 
 
@@ -146,7 +147,7 @@ class FilterModule(object):
             'backup_nodes': backup_nodes,
             'backup_lacking': backup_lacking,
             'backup_access': backup_access,
-            'restore_looks': restore_looks,
+            'step_looks': step_looks,
             'restore_unpaused': restore_unpaused,
             'restore_kept': restore_kept,
             'guard_votes': guard_votes,

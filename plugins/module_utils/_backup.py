@@ -129,8 +129,37 @@ def input_problems(backup):
             found.append(('repmgr_backup_%s is "%s"' % (name, backup.get(name)), 'a number of 1 or more', 'Correct repmgr_backup_%s.' % name))
     if not _SIZE.match('%s' % (backup.get('archive_queue'),)):
         found.append(('repmgr_backup_archive_queue is "%s"' % (backup.get('archive_queue'),), 'a size as 8GB or 512MB', 'Correct repmgr_backup_archive_queue.'))
+    if not _number(backup.get('verify_max_age', 0), 0):
+        found.append(('repmgr_verify_max_age is "%s"' % (backup.get('verify_max_age'),), 'a number of hours, 0 for any age', 'Correct repmgr_verify_max_age.'))
+    directory = '%s' % (backup.get('verify_directory') or '',)
+    if directory and (not _PATH.match(directory) or re.search(r'(^|/)\.\.(/|$)', directory)):
+        found.append(('repmgr_verify_directory is "%s"' % directory, 'the absolute path of a directory, without blanks, quotes and ..',
+                      'Correct repmgr_verify_directory.'))
+    found += [(seen, expected, 'Correct repmgr_verify_queries.') for seen, expected in query_problems(backup.get('verify_queries') or [])]
     if int(backup.get('cipher_lines') or 1) > 1:
         found.append(('repmgr_backup_cipher_pass has more than one line', 'one line', 'Correct repmgr_backup_cipher_pass.'))
+    return found
+
+
+def query_problems(queries):
+    """[(seen, expected)] of what a restore drill shall ask the restored databases."""
+    if not isinstance(queries, list):
+        return [('repmgr_verify_queries is no list', 'a list of dictionaries with database, query and expected')]
+    found = []
+    for number, query in enumerate(queries, 1):
+        where = 'query %d of repmgr_verify_queries' % number
+        if not isinstance(query, dict):
+            found.append(('%s is no dictionary' % where, 'one with database, query and, if wanted, expected'))
+            continue
+        unknown = sorted('%s' % key for key in set(query) - set(['database', 'query', 'expected']))
+        if unknown:
+            found.append(('%s has %s' % (where, ', '.join(unknown)), 'database, query and, if wanted, expected'))
+        for key in ('database', 'query'):
+            if not hasattr(query.get(key), 'lower') or not query[key].strip():
+                found.append(('%s has no %s' % (where, key), 'a text'))
+        if 'expected' in query and (isinstance(query['expected'], (bool, float)) or not (
+                hasattr(query['expected'], 'lower') or re.match(r'-?[0-9]+\Z', '%s' % (query['expected'],)))):
+            found.append(('%s expects %s' % (where, query['expected']), 'a text or a whole number, as psql -At prints it (t and f for booleans)'))
     return found
 
 
@@ -281,7 +310,8 @@ def files(settings):
     """{name: content} of a directory for one cluster: node.* on a data node, repository.* on the host of the repository."""
     directory, to_host = settings['directory'], normalized(settings['repository'])['type'] == 'host'
     common = dict((key, '%s' % settings[key]) for key in ('tool', 'cluster', 'os_user'))
-    common.update(max_age=int(settings['max_age']), lock=posixpath.join(settings['spool_path'], 'repmgr-%s.lock' % settings['cluster']), ssh=settings['ssh'],
+    common.update(max_age=int(settings['max_age']), verify_max_age=int(settings['verify_max_age']), ssh=settings['ssh'],
+                  lock=posixpath.join(settings['spool_path'], 'repmgr-%s.lock' % settings['cluster']),
                   node_conf=posixpath.join(directory, 'node.conf'), marker=posixpath.join(directory, MARKER), place=place(settings['repository']))
     nodes = dict((node['name'], dict((key, node[key]) for key in ('address', 'ssh_port', 'port', 'data_directory', 'socket_directory')))
                  for node in settings['nodes'])
@@ -334,16 +364,23 @@ def due(judged, timeline):
     return ''
 
 
-def missing_wal(names, first):
+def wal_folders(names, first):
+    """Those folders of the archive that may have WAL from the first file on. A folder has what has the first 16 characters in common."""
+    return [name for name in names if name[:8] == first[:8] and name[:16] >= first[:16]]
+
+
+def missing_wal(names, first, end=None):
     """WAL files that lack between the first one and the newest that is there, of its timeline: [name].
 
-    names: of files as the archive has them, "000000070000000000000013-<checksum>.gz"; first: (name, bytes of a WAL file).
+    names: of files as the archive has them, "000000070000000000000013-<checksum>.gz"; first: (name, bytes of a WAL file); end: the number of the file before
+    which that timeline has ended, however many there are.
     """
     name, size = first
     timeline, each = name[:8], 0x100000000 // size
     there = set(_wal_number(found, each) for found in names if re.match('[0-9A-F]{24}-', found) and found[:8] == timeline)
     begin = _wal_number(name, each)
-    return ['%s%08X%08X' % ((timeline,) + divmod(number, each)) for number in range(begin, max(there or [begin])) if number not in there]
+    stop = max(there or [begin]) if end is None else end
+    return ['%s%08X%08X' % ((timeline,) + divmod(number, each)) for number in range(begin, stop) if number not in there]
 
 
 def _wal_number(name, each):
@@ -434,9 +471,9 @@ def backups(text, cluster):
 
 
 def archived(text, cluster):
-    """{min, max}: the first and the last WAL file of the newest archive, or None."""
+    """{id, min, max}: the newest archive, its first and its last WAL file, or None."""
     found = [archive for stanza in json.loads(text) if stanza.get('name') == cluster for archive in stanza.get('archive') or [] if archive.get('max')]
-    return {'min': found[-1]['min'], 'max': found[-1]['max']} if found else None
+    return {'id': found[-1].get('id') or '', 'min': found[-1]['min'], 'max': found[-1]['max']} if found else None
 
 
 def answered(code, out, err, cluster):

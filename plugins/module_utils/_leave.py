@@ -18,7 +18,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Obser
 _HEADER = '# Left by the playbook leave of the Ansible collection pgfleet.repmgr, and yours from then on.'
 # What does not matter to plain repmgr, and what this run itself puts right or takes away.
 _NO_OBSTACLE = ('restart_pending', 'certificate_expires', 'authority_expires', 'stale_slot', 'guard_down', 'fuse_down', 'repmgrd_down',
-                'backup_repository', 'backup_stanza', 'backup_missing', 'backup_old', 'archive_failing')
+                'backup_repository', 'backup_stanza', 'backup_missing', 'backup_old', 'backup_verify_failed', 'backup_verify_old',
+                'archive_failing')
 # What a run that was ended in its middle may leave besides: a node whose repmgrd has just been started anew.
 _HALF_LEFT = ('inactive',)
 # Files that nobody but this collection has. repmgrd.service and repmgr.conf may be the operator's.

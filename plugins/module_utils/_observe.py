@@ -67,7 +67,28 @@ def observe_local(runner, psql, place, events=0):
 
 # The file that the role backup writes on data nodes, and the limit for the answer of the repository in seconds.
 _BACKUP = 'etc/pgfleet/backup/*/node.json'
+# Beside it: the result of the last restore drill.
+VERIFIED = 'verified.json'
 _BACKUP_LIMIT = 10
+
+
+def read_verified(root='/'):
+    """What this node remembers of restore drills: {max_age: hours, now, last: the result of the last one or None}; None where there are no backups."""
+    paths = sorted(glob.glob(os.path.join(root, _BACKUP)))
+    if not paths:
+        return None
+    found = {'max_age': 0, 'now': int(time.time()), 'last': None}
+    try:
+        with io.open(paths[0], encoding='utf-8') as handle:
+            found['max_age'] = int(json.load(handle).get('verify_max_age') or 0)
+        with io.open(os.path.join(os.path.dirname(paths[0]), VERIFIED), encoding='utf-8') as handle:
+            last = json.load(handle)
+        if isinstance(last['ended'], int) and isinstance(last['seconds'], dict) and last['ok'] in (True, False) and all(
+                hasattr(last[name], 'lower') for name in ('label', 'node', 'problem')):
+            found['last'] = last
+    except (IOError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return found
 
 
 def observe_backup(runner, observed, user='postgres', root='/', judged=None):

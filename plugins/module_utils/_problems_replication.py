@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _cluster, _repmgr, _settings, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _cluster, _repmgr, _settings, _steps, _verify
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position, says_received
 
 _MAX_RETAINED = 1024 * 1024 * 1024
@@ -143,3 +143,15 @@ def check_backup(cluster):
         elif code == 'archive_failing':
             cluster.problem('archive_failing', primary.name, seen, expected, [
                 'Its errors are in the log of PostgreSQL and in /var/log/pgbackrest.'], stop=False)
+
+
+def check_verified(cluster):
+    """The result and the age of the last restore drill. Nodes that were down then, or are new, have no record of it."""
+    primary = cluster.primary
+    if primary is None or not primary.observed.verified:
+        return
+    problem = _verify.problem_of([primary.observed.verified] + [host.observed.verified for host in cluster.seen])
+    if problem and problem[0] == 'backup_verify_failed':
+        cluster.problem('backup_verify_failed', primary.name, problem[1], problem[2], problem[3], stop=False)
+    elif problem:
+        cluster.problem('backup_verify_old', primary.name, problem[1], problem[2], problem[3], stop=False)

@@ -33,6 +33,12 @@ def cloning_process(data_directory, marker):
     return None
 
 
+def processes_with(word):
+    """The numbers of the processes of this host that have a word on their command lines."""
+    return [int(entry) for entry in _place.listdir('/proc') if entry.isdigit() and word in _cmdline(int(entry))
+            and _same_namespace(os.path.join('/proc', entry), '/')]
+
+
 def works_on(words, directory):
     """Whether a command line is of a program that changes a data directory without a server: a clone, a rewind, a recovery, or a rejoin.
 

@@ -27,7 +27,7 @@ _HISTORY = re.compile(r'\s*([0-9]+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)')
 PHASES = ('restoring', 'proven', 'swapping', 'swapped')
 UNDER_WAY = ('swapping', 'swapped')
 # What is no reason against a restore.
-_TOLERATED = ('restart_pending', 'certificate_expires', 'authority_expires', 'stale_slot', 'backup_old')
+_TOLERATED = ('restart_pending', 'certificate_expires', 'authority_expires', 'stale_slot', 'backup_old', 'backup_verify_failed', 'backup_verify_old')
 # How much more than the backup itself has to be free: WAL that is replayed, and what is written meanwhile.
 _ROOM = 1.1
 
@@ -183,9 +183,10 @@ def _before(backup, wanted):
 
 # -- the private server
 
-def restore_command(conf, cluster, directory, label):
+def restore_command(conf, cluster, directory, label, options=()):
     """The words that copy a backup. Where recovery ends is said in our own configuration."""
-    return ['pgbackrest', '--config=%s' % conf, '--stanza=%s' % cluster, '--pg1-path=%s' % directory, '--type=none', '--set=%s' % label, 'restore']
+    return ['pgbackrest', '--config=%s' % conf, '--stanza=%s' % cluster, '--pg1-path=%s' % directory, '--type=none', '--set=%s' % label] + list(options) + [
+        'restore']
 
 
 def get_command(conf, cluster, directory=''):
@@ -209,14 +210,16 @@ def recovery_options(wanted, timeline, command):
     return found
 
 
-def private_options(socket_directory, settings, sizes):
-    """[(name, value)] of a server that nobody reaches, and that archives nothing: what it writes is archived once it is the cluster's.
+def private_options(socket_directory, settings, sizes, keeps_wal=True):
+    """[(name, value)] of a server that nobody reaches, and that archives nothing.
 
     settings: those of the running server that decide what is written. sizes: {name: number}, which must not be below those of the server that was backed up.
+    keeps_wal: what it writes is archived once it is the cluster's.
     """
+    archive = [('archive_mode', 'on'), ('archive_command', '/bin/false')] if keeps_wal else [('archive_mode', 'off'), ('archive_command', '')]
     return [('listen_addresses', ''), ('unix_socket_directories', socket_directory), ('unix_socket_permissions', '0700'),
             ('hba_file', socket_directory + '/pg_hba.conf'), ('ident_file', socket_directory + '/pg_ident.conf'), ('hot_standby', 'off'), ('ssl', 'off'),
-            ('shared_buffers', '64MB'), ('shared_preload_libraries', ''), ('archive_mode', 'on'), ('archive_command', '/bin/false'),
+            ('shared_buffers', '64MB'), ('shared_preload_libraries', '')] + archive + [
             ('autovacuum', 'off'), ('lc_messages', 'C'), ('logging_collector', 'off'), ('log_destination', 'stderr'), ('log_line_prefix', '%m '),
             ('synchronous_standby_names', '')] + sorted(settings.items()) + sorted(sizes.items())
 
@@ -354,13 +357,17 @@ def restore_plan(hosts, answer, looks, asked):
     return plan
 
 
+def needed(copied, now):
+    """Bytes that a copy takes: it grows by what is replayed, to about what is there now."""
+    return int(max(copied or 0, now or 0) * _ROOM)
+
+
 def _check_space(plan, names, looks, place, refuse):
-    # What is copied grows by what is replayed: to about what is there now.
-    needed = int(max(plan['bytes'], looks[place].get('size') or 0) * _ROOM)
+    room = needed(plan['bytes'], looks[place].get('size'))
     for name in names:
-        if not (name == place and plan['phase'] == 'proven') and looks[name]['free'] < needed:
+        if not (name == place and plan['phase'] == 'proven') and looks[name]['free'] < room:
             refuse(name, '%d MB are free beside the data directory' % (looks[name]['free'] // 1048576),
-                   '%d MB, because the old data are kept' % (needed // 1048576 + 1), 'Free some space there, and run again.')
+                   '%d MB, because the old data are kept' % (room // 1048576 + 1), 'Free some space there, and run again.')
 
 
 def _go_on(plan, states, under_way, wanted, cluster, primary, refuse):

@@ -181,6 +181,7 @@ class Observed(Record):
         ('run_lock', None),         # of the run that is at work on this node, see _run_lock
         ('tls', None),
         ('backup', None),           # of a primary whose WAL is archived for backups: what its repository reports, for _backup.problems
+        ('verified', None),         # of a data node with backups: what it remembers of restore drills, see _observe.read_verified
         ('disks', list),            # the file systems of the data directory and of the WAL
         ('reach', list),
         ('logins', dict),

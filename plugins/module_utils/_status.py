@@ -12,7 +12,7 @@ __metaclass__ = type
 import json
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _problems_access, _problems_servers, _steps, _topology, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _problems_access, _problems_servers, _steps, _topology, _verdict, _verify
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
@@ -84,6 +84,7 @@ def _view(name, hosts):
             'ready': ready['ready'], 'reasons': ready['reasons'], 'candidates': ready['candidates'],
             'steps': [_steps.shown(problem['steps']) for problem in ready['problems']]},
         'runs': _runs(hosts),
+        'restore_drill': _verify.drill([host.observed.verified for host in hosts if _seen(host)]),
         'nodes': nodes,
         'slots': _slots(cluster),
         'events': _events(cluster),
@@ -422,6 +423,8 @@ def _details(view):
     said = [[(failover(view), 'ok' if view['failover']['ready'] else 'warn')]]
     said += [[('  %s' % reason, '')] for reason in view['failover']['reasons']]
     said += [[('run: ', 'dim'), (run['text'], 'warn')] for run in view['runs']]
+    if view['restore_drill']:
+        said += [[('restore drill: ', 'dim'), (view['restore_drill']['text'], 'warn' if view['restore_drill']['ok'] is False else '')]]
     said += [[]] + _table([columns(node) for node in view['nodes']])
     more = _table([[
         ('node', node['name'], 'bold'),

@@ -41,6 +41,7 @@ def verdict(hosts, deploying=True):
         _problems_replication.check_replication(cluster)
         _problems_repmgrd.check_repmgrd(cluster)
         _problems_replication.check_backup(cluster)
+        _problems_replication.check_verified(cluster)
     return _answer(cluster, deploying)
 
 

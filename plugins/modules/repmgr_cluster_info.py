@@ -437,6 +437,12 @@ observed:
           C(pg_stat_archiver). The limit for the answer of the repository is ten seconds.
       type: dict
       returned: always
+    verified:
+      description:
+        - On a data node with backups by this collection, the record of restore drills. C(last) is the result of the last one, as
+          M(pgfleet.repmgr.repmgr_verify_backup) returns it, or V(none); C(max_age) is the age in hours that it may have, V(0) for any age.
+      type: dict
+      returned: always
     disks:
       description:
         - The file systems of the data directory and, if it is a different one, of the WAL, each with C(path), C(total_bytes) and
@@ -664,6 +670,7 @@ def observe(module, runner, psql, place):
             runner, observed.reach, observed.name, _place.read_config(place.config_file), params['passfile'], place.bin_dir or '',
             params['run_as'])
     observed.backup = _observe.observe_backup(runner, observed, params['run_as'])
+    observed.verified = _observe.read_verified()
     if params['tls']:
         observed.tls = _tls.examine(user=params['run_as'], runner=runner, **params['tls'])
     if params['observe_peers']:

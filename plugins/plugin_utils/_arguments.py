@@ -103,6 +103,16 @@ def _restore_target(value, dummy_hosts):
     return value
 
 
+def _part_of_target(key, **more):
+    """One key of what a restore takes as its target."""
+    def check(value, dummy_hosts):
+        problems = _restore.input_problems(dict(more, **{key: _text(value)}))
+        if problems:
+            raise ValueError(problems[0][1])
+        return _text(value)
+    return check
+
+
 def _runs(value, dummy_hosts):
     words = _words(value)
     if not all(re.match('r[0-9a-f]{10}$', word) for word in words):
@@ -128,6 +138,9 @@ ARGUMENTS = {
     'repmgr_backup_wait': Argument('backup_wait', _seconds, 3600, 'SECONDS', False),
     'repmgr_restore': Argument('restore', _restore_target, {}, '\'{"time": "2026-11-30 14:05:00+00"}\'', False),
     'repmgr_restore_consent': Argument('restore_consent', _not_empty('the name of the cluster that is restored'), '', 'CLUSTER', False),
+    'repmgr_backup_set': Argument('set', _part_of_target('set', latest=True), '', '20261129-020003F', False),
+    'repmgr_backup_time': Argument('time', _part_of_target('time'), '', '\'"2026-11-30 14:05:00+00"\'', False),
+    'repmgr_verify_limit': Argument('verify_limit', _seconds, 86400, 'SECONDS', False),
     'repmgr_format': Argument('format', _one_of('text', 'json'), 'text', 'json', False),
     'repmgr_output': Argument('output', _not_empty('the path of a file on the controller'), '', 'FILE', False),
     'repmgr_report': Argument('report', _not_empty('the path of a file on the controller'), '', 'FILE', False),
@@ -159,6 +172,7 @@ PLAYBOOKS = {
     'site': (_CHANGES, ()),
     'status': (_ALL + ('repmgr_format', 'repmgr_output', 'repmgr_report', 'repmgr_logins', 'repmgr_connect_timeout'), ()),
     'switchover': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
+    'verify_backup': (_ALL + ('repmgr_target', 'repmgr_backup_set', 'repmgr_backup_time', 'repmgr_verify_limit'), ()),
 }
 # Checks for an argument of one playbook only.
 _CHECKS = {('remove_node', 'repmgr_target'): _host_or_node}

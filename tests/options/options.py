@@ -114,6 +114,8 @@ FIXED = {
 }
 FIXED.update(("repmgr_" + name, _OF_A_PROXY) for name in (
     "proxy_group", "rw_port", "ro_port", "ro_lag", "ro_fallback", "proxy_connections", "proxy_stats_address", "proxy_stats_port"))
+FIXED.update(("repmgr_verify_" + name, "of a playbook that a set does not run; tests/acceptance/test_22_verify_backup.py") for name in (
+    "directory", "queries", "max_age"))
 FIXED.update(("repmgr_backup" + name, _OF_BACKUPS) for name in (
     "_repository", "_cipher_pass", "_schedule", "_retention", "_processes", "_archive_queue", "_max_age", "_take_over"))
 

@@ -237,9 +237,7 @@ def missing(settings, archive, first):
         if code != 0:
             raise Failed('the WAL in the repository cannot be listed: %s' % last_line(out, err))
         return out.split()
-    # A folder has what has the first 16 characters in common.
-    folders = [name for name in listed() if name[:8] == first[0][:8] and name[:16] >= first[0][:16]]
-    return _backup.missing_wal([name for folder in folders for name in listed(folder)], first)
+    return _backup.missing_wal([name for folder in _backup.wal_folders(listed(), first[0]) for name in listed(folder)], first)
 
 
 def lost(settings, judged, state):

@@ -59,6 +59,9 @@ FAMILIES = (
     ('repmgr_backup_last_timestamp_seconds', 'When the last good backup of the cluster ended; 0 if there is none'),
     ('repmgr_backup_last_size_bytes', 'Size of the data in the last good backup'),
     ('repmgr_backup_max_age_seconds', 'How old the last backup may be, from the inventory'),
+    ('repmgr_backup_verify_timestamp_seconds', 'When the last restore drill that this node knows of ended; 0 if there was none'),
+    ('repmgr_backup_verify_ok', 'Whether the last restore drill that this node knows of found nothing wrong'),
+    ('repmgr_backup_verify_max_age_seconds', 'How long ago the last restore drill may be, from the inventory; 0 for any age'),
     ('repmgr_archive_failing', 'Whether this primary failed to archive the last WAL segment that it tried'),
     ('repmgr_observation_duration_seconds', 'Duration of the observation'),
     ('repmgr_observed_timestamp_seconds', 'Time of the observation: time() - repmgr_observed_timestamp_seconds is the age of this file'),
@@ -103,6 +106,7 @@ def observe(options):
     observed = _observe.observe_local(runner, psql, place)
     observed.name = place.name = (observed.config or {}).get('node_name') or ''
     observed.backup = observe_backup(runner, observed, options)
+    observed.verified = _observe.read_verified()
     if options.certificate:
         observed.tls = _tls.examine(options.certificate, options.key, options.root, [], options.user, runner)
     observed.peers = dict((name, found[0]) for name, found in _observe.observe_peers(
@@ -165,6 +169,11 @@ def samples(observed, verdict):
             add('repmgr_backup_last_size_bytes', last['bytes'] if last else None)
         add('repmgr_backup_max_age_seconds', observed.backup['settings']['max_age'] * 3600)
         add('repmgr_archive_failing', (observed.backup.get('archiver') or {}).get('failing'))
+    if observed.verified:
+        last = observed.verified['last']
+        add('repmgr_backup_verify_timestamp_seconds', last['ended'] if last else 0)
+        add('repmgr_backup_verify_ok', last['ok'] if last else None)
+        add('repmgr_backup_verify_max_age_seconds', observed.verified['max_age'] * 3600)
     for slot in observed.slots or []:
         add('repmgr_slot_active', slot.get('active'), slot=slot.get('slot_name'))
         add('repmgr_slot_retained_bytes', slot.get('retained_bytes'), slot=slot.get('slot_name'))

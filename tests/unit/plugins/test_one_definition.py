@@ -47,7 +47,7 @@ FACTS = (
         FUSE: "looks for all processes of the server, not for the one that postmaster.pid names"}),
     ("whether a server stays a standby", r"'(standby|recovery)\.signal' *[+,)]|standby_mode\[", {
         UTILS + "_data_directory.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it",
-        UTILS + "_restore_work.py": "makes one, and looks at none"}),
+        UTILS + "_private_server.py": "makes one, and looks at none"}),
     ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_data_directory.py": "", GUARD: GUARD_COPY}),
     ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_data_directory.py": "", GUARD: GUARD_COPY}),
     ("a text as SQL", r"""= '%s'[^\n]*replace\("'", "''"\)|return "'%s'" % text\.replace\("'", "''"\)|\w+_name\.replace\("'", "''"\)""",

@@ -19,7 +19,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Obser
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-CHANGING = sorted(set(_arguments.PLAYBOOKS) - set(['adopt', 'status', 'preflight', 'backup']))
+CHANGING = sorted(set(_arguments.PLAYBOOKS) - set(['adopt', 'status', 'preflight', 'backup', 'verify_backup']))
 HELD = {'state': 'held', 'run': 'r1', 'boot': 'b'}
 LOCK = {'run': 'r2', 'playbook': 'site.yml', 'user': 'alice', 'controller': 'ops1', 'process': {}, 'since': 1, 'renewed': 2}
 

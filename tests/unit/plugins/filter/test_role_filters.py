@@ -70,7 +70,7 @@ def test_backups():
 def test_results_of_a_restore():
     found = hosts(a={"__repmgr_restore_look": {"look": {"free": 1}}, "__repmgr_recloned": {"actions": [{"action": "move_aside", "result": {"to": "/old"}}]}},
                   b={"__repmgr_restore_look": {"skipped": True}})
-    assert FILTERS["restore_looks"](["a", "b"], found) == {"a": {"free": 1}}
+    assert FILTERS["step_looks"](["a", "b"], found, "__repmgr_restore_look") == {"a": {"free": 1}}
     assert FILTERS["restore_kept"](["a", "b"], found) == ["a /old"]
 
 

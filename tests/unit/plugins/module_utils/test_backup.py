@@ -19,12 +19,12 @@ SETTINGS = {
     'tool': 'pgbackrest', 'cluster': 'main', 'name': 'n1', 'directory': '/etc/pgfleet/backup/main', 'os_user': 'postgres', 'port': '5432',
     'socket_directory': '/var/run/postgresql', 'data_directory': '/data', 'psql': '/usr/bin/psql', 'repository': {'type': 'host'},
     'repository_address': '10.0.0.9', 'repository_ssh_port': '22', 'repository_conf': '/etc/pgfleet/backup/main/repository.conf',
-    'ssh': '/etc/pgfleet/backup/main/ssh', 'cipher_pass': '', 'retention': {'full': 2}, 'processes': '2', 'archive_queue': '8GB', 'max_age': '48',
+    'ssh': '/etc/pgfleet/backup/main/ssh', 'cipher_pass': '', 'retention': {'full': 2}, 'processes': '2', 'archive_queue': '8GB', 'max_age': '48', 'verify_max_age': '0',
     'log_path': '/var/log/pgbackrest', 'spool_path': '/var/spool/pgbackrest', 'nodes': [dict(node, name=name) for name, node in sorted(NODES.items())],
 }
 INPUT = {
     'tool': 'pgbackrest', 'group': 'backup', 'hosts': ['r'], 'data_hosts': ['n1', 'n2'], 'repository': {'type': 'host'}, 'schedule': {'full': 'Sun 02:00'},
-    'retention': {'full': '2'}, 'processes': '2', 'archive_queue': '8GB', 'max_age': 48, 'cipher_lines': '1',
+    'retention': {'full': '2'}, 'processes': '2', 'archive_queue': '8GB', 'max_age': 48, 'verify_max_age': 0, 'cipher_lines': '1',
 }
 S3 = {'type': 's3', 'bucket': 'b', 'endpoint': 'e', 'region': 'r', 'key': 'k', 'key_secret': 'very secret'}
 PRIMARY = {'in_recovery': False, 'timeline': 2}
@@ -62,9 +62,14 @@ def section(text, name):
 
 # -- the inventory
 
+QUERY = {'database': 'x', 'query': 'SELECT 1'}
+
+
 @pytest.mark.parametrize('changes', [
     {}, {'tool': 'none', 'repository': None}, {'repository': {'path': '/srv/backup'}}, {'repository': S3, 'hosts': []},
     {'repository': {'type': 'directory', 'path': '/nfs/backup'}, 'hosts': []},
+    {'verify_queries': [{'database': 'x', 'query': 'SELECT 1'}, {'database': 'x', 'query': 'y', 'expected': 5},
+                        {'database': 'x', 'query': 'y', 'expected': ''}], 'verify_directory': '/srv/scratch', 'verify_max_age': '168'},
     {'schedule': {'full': 'weekly', 'differential': 'Mon..Sat 02:00', 'incremental': ''}}, {'retention': {'full': 1, 'differential': 3}},
 ])
 def test_input_that_is_right(changes):
@@ -97,6 +102,17 @@ def test_input_that_is_right(changes):
     ({'max_age': True}, 'repmgr_backup_max_age is "True"'),
     ({'archive_queue': '8'}, 'repmgr_backup_archive_queue is "8"'),
     ({'cipher_lines': '2'}, 'repmgr_backup_cipher_pass has more than one line'),
+    ({'verify_max_age': '1 day'}, 'repmgr_verify_max_age is "1 day"'),
+    ({'verify_directory': 'scratch'}, 'repmgr_verify_directory is "scratch"'),
+    ({'verify_directory': '/a/../b'}, 'repmgr_verify_directory is "/a/../b"'),
+    ({'verify_queries': {'database': 'x', 'query': 'y'}}, 'repmgr_verify_queries is no list'),
+    ({'verify_queries': [QUERY, 'SELECT 1']}, 'query 2 of repmgr_verify_queries is no dictionary'),
+    ({'verify_queries': [{'database': 'x'}]}, 'query 1 of repmgr_verify_queries has no query'),
+    ({'verify_queries': [dict(QUERY, database='')]}, 'query 1 of repmgr_verify_queries has no database'),
+    ({'verify_queries': [dict(QUERY, expect=1)]}, 'query 1 of repmgr_verify_queries has expect'),
+    ({'verify_queries': [dict(QUERY, expected=True)]}, 'query 1 of repmgr_verify_queries expects True'),
+    ({'verify_queries': [dict(QUERY, expected=1.5)]}, 'query 1 of repmgr_verify_queries expects 1.5'),
+    ({'verify_queries': [dict(QUERY, expected=[1])]}, 'query 1 of repmgr_verify_queries expects [1]'),
 ])
 def test_input_that_is_refused(changes, seen):
     found = _backup.input_problems(dict(INPUT, **changes))
@@ -350,7 +366,7 @@ def test_what_is_due_whatever_the_schedule_says(text, timeline, kind):
     ('', 0, {'failing': True}, ['backup_repository', 'archive_failing']),
 ])
 def test_problems(text, now, archiver, codes):
-    found = _backup.problems({'settings': {'max_age': 48}, 'judged': _backup.judge(text, 'main'), 'archiver': archiver, 'now': now})
+    found = _backup.problems({'settings': {'max_age': 48, 'verify_max_age': 0}, 'judged': _backup.judge(text, 'main'), 'archiver': archiver, 'now': now})
     assert [problem[0] for problem in found] == codes and all(all(problem) for problem in found)
 
 

@@ -125,6 +125,14 @@ def test_backups(changes, expected):
     assert found['repmgr_archive_failing'] is False and 'repmgr_archive_failing' not in said(primary(config=True))
 
 
+@pytest.mark.parametrize('verified, expected', [
+    (None, {}), ({'max_age': 2, 'now': 9, 'last': None}, {'timestamp_seconds': 0, 'max_age_seconds': 7200}),
+    ({'max_age': 0, 'now': 9, 'last': {'ok': False, 'ended': 5}}, {'timestamp_seconds': 5, 'ok': False, 'max_age_seconds': 0})])
+def test_restore_drills(verified, expected):
+    found = said(standby(config=True, verified=verified))
+    assert dict((name[len('repmgr_backup_verify_'):], value) for name, value in found.items() if name.startswith('repmgr_backup_verify')) == expected
+
+
 @pytest.mark.parametrize('repmgrd, running, paused', [({'running': False, 'paused': None}, False, None), ({'running': True, 'paused': True}, True, True)])
 def test_repmgrd(repmgrd, running, paused):
     observed = standby(config=True, peers={'n1': primary(), 'w': witness()})
@@ -144,7 +152,7 @@ def test_every_sample_has_a_family_and_every_family_says_what_it_is():
     assert len(names) == len(set(names))
     everything = [standby(config=True, peers={'n1': primary(), 'w': witness()}, slots=[{'slot_name': 'a', 'active': False, 'retained_bytes': 1}],
                           guard={'running': True, 'fuse': {'running': True}}, tls={'error': '', 'days': 1}),
-                  primary(config=True, backup=BACKUP)]
+                  primary(config=True, backup=BACKUP, verified={'max_age': 1, 'now': 9, 'last': {'ok': True, 'ended': 5}})]
     found = set(key.split()[0] for observed in everything for key in said(observed))
     assert set(names) - found == set(['repmgr_observation_duration_seconds', 'repmgr_observed_timestamp_seconds'])
     assert found <= set(names)

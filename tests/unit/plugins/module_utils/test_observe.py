@@ -738,3 +738,20 @@ def test_the_unit_of_a_process(tmp_path, text, unit):
     (tmp_path / 'cgroup').write_text(text)
     assert _processes.unit(str(tmp_path / 'cgroup')) == unit
     assert _processes.unit(str(tmp_path / 'gone')) is None
+
+
+VERIFIED = {'ok': False, 'ended': 5, 'seconds': {}, 'label': 'L', 'node': 'b', 'problem': 'x'}
+
+
+@pytest.mark.parametrize('text, known', [
+    (None, False), (json.dumps(VERIFIED), True), ('{', False), ('[]', False), (json.dumps(dict(VERIFIED, ended='5')), False),
+    (json.dumps(dict(VERIFIED, node=None)), False), (json.dumps(dict((key, VERIFIED[key]) for key in VERIFIED if key != 'ok')), False)])
+def test_the_last_restore_drill(tmpdir, text, known):
+    """What makes no sense is no result, and status goes on."""
+    assert _observe.read_verified(str(tmpdir)) is None
+    folder = tmpdir.mkdir('etc').mkdir('pgfleet').mkdir('backup').mkdir('main')
+    folder.join('node.json').write(json.dumps({'verify_max_age': 48}))
+    if text is not None:
+        folder.join('verified.json').write(text)
+    found = _observe.read_verified(str(tmpdir))
+    assert found['max_age'] == 48 and found['last'] == (VERIFIED if known else None) and abs(found['now'] - time.time()) < 60

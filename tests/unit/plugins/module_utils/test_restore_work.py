@@ -51,7 +51,7 @@ def at(place, phase, **more):
     one = work(place)
     one.write(**dict({'phase': phase, 'target': one.target, 'words': 'x', 'data_directory': str(place / 'main'), 'directory': str(place / 'main.restore'),
                       'kept': str(place / 'main.before-restore-1'), 'result': {'timeline': 2}, 'live_timeline': 1, 'cluster': 'lab',
-                      'inode': _restore_work._inode(str(place / 'main.restore'))}, **more))
+                      'inode': _restore_work.inode(str(place / 'main.restore'))}, **more))
 
 
 def contents(place):

@@ -230,6 +230,19 @@ def test_who_reaches_whom_is_drawn_where_somebody_cannot():
     assert 'db2 ok - no ssh ok'.split() in [line.split() for line in said(cluster)]
 
 
+def test_the_last_restore_drill():
+    cluster = cases.healthy()
+    assert seen(cluster)['clusters'][0]['restore_drill'] is None
+    cluster.observed[1].verified = {'max_age': 0, 'now': 20000, 'last': None}
+    assert 'restore drill: none was made' in said(cluster)
+    last = {'ok': False, 'ended': 12800, 'label': 'L', 'node': 'db2', 'problem': 'it is damaged', 'kind': 'damage', 'seconds': {}}
+    cluster.observed[2].verified = {'max_age': 0, 'now': 20000, 'last': last}
+    assert said(cluster)[2] == 'restore drill: 2 hours ago, failed: backup L, on db2: it is damaged'
+    view = seen(cluster)['clusters'][0]
+    assert view['restore_drill']['result'] == last and view['restore_drill']['age_seconds'] == 7200
+    assert view['next'].endswith('backup -e repmgr_backup_type=full')
+
+
 def test_two_clusters():
     one, other = cases.healthy(), cases.standby_stopped()
     other.name = 'billing'

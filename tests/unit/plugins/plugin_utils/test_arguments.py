@@ -102,6 +102,13 @@ def test_a_node_that_is_in_no_inventory():
     assert 'expected one of o1, o2.' in _arguments.check('switchover', {}, {'target': 'gone'}, hosts, ())[1][0]
 
 
+@pytest.mark.parametrize('extra, said', [
+    ({'set': 'last'}, 'the label of a backup'), ({'set': ''}, 'the label of a backup'), ({'time': '2026-11-30 14:05:00'}, 'a time with its time zone'),
+    ({'time': ''}, 'expected'), ({'verify_limit': 0}, 'a number of seconds'), ({'repmgr_override_run': 'r0123456789'}, 'Run again without it')])
+def test_what_a_restore_drill_does_not_take(extra, said):
+    assert said in problem('verify_backup', **extra)
+
+
 @pytest.mark.parametrize('playbook', ['add_node', 'rejoin', 'remove_node', 'switchover'])
 def test_no_target(playbook):
     assert problem(playbook) == 'repmgr_target is not set, expected one of b1, n1, o1, o2, x. Run again with -e repmgr_target=HOST.'
@@ -120,6 +127,9 @@ def test_no_target(playbook):
     ('rotate_credentials', {'repmgr_credentials': 'ssh, password,ssh'}, 'credentials', ['ssh', 'password']),
     ('status', {}, 'logins', False), ('status', {'report': 'x.html'}, 'logins', True), ('status', {'report': 'x', 'logins': 'false'}, 'logins', False),
     ('status', {'connect_timeout': '10'}, 'connect_timeout', 10), ('status', {'repmgr_format': 'json'}, 'format', 'json'),
+    ('verify_backup', {'target': 'o1'}, 'only', ['orders']), ('verify_backup', {}, 'target', ''), ('verify_backup', {}, 'verify_limit', 86400),
+    ('verify_backup', {'set': '20261130-165822F'}, 'backup_set', '20261130-165822F'),
+    ('verify_backup', {'time': '2026-11-30 14:05:00+00'}, 'backup_time', '2026-11-30 14:05:00+00'),
     # The same twice is no contradiction.
     ('status', {'repmgr_format': 'json', 'format': 'json'}, 'format', 'json'),
     ('rolling_restart', {'all': 'yes', 'repmgr_all': True}, 'all', True),

@@ -51,6 +51,16 @@ class Reader(html.parser.HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def test_the_last_restore_drill():
+    cluster = cases.healthy()
+    assert "Restore drill" not in Reader(page(cluster)).text
+    last = {"ok": False, "ended": 100, "label": "L", "node": "db2", "problem": EVIL, "kind": "damage", "seconds": {}}
+    for note, said in ((None, "none was made"), (last, "failed: backup L, on db2: " + EVIL), (dict(last, ok=True), "backup L was restored and checked on db2")):
+        cluster.observed[1].verified = {"max_age": 0, "now": 200, "last": note}
+        found = Reader(page(cluster))
+        assert found.open == [] and "Restore drill" in found.text and said in found.text
+
+
 @pytest.mark.parametrize("case", sorted(cases.CASES))
 def test_every_case_is_a_whole_page(case):
     found = Reader(page(cases.CASES[case]()))
