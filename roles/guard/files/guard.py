@@ -1856,7 +1856,8 @@ class Watch:
 
         sight: when those were asked who were enough for this primary to go on, the last time. limit: how much later it has to end; None where this
         program would not stop it either, or is ended by somebody. fences: whether it would, as long as it is at work. server: the postmaster. promoted: the
-        limit of a primary here of which nothing is told, because this program hangs since before; None as for limit.
+        limit of a primary here of which nothing is told, because this program hangs since before; None as for limit. hangs: whether this server may be
+        stopped soon because it does not answer, for the health endpoint: it may go on again just before that.
         """
         config, need = self.config, self.votes - majority(self.votes)
         # Whom it takes to leave no majority to the rest; the last of them counts.
@@ -1866,7 +1867,7 @@ class Watch:
         limit = config['isolation'] + FUSE if need and self.replaceable() else None
         fences = bool(kind == 'primary' and pid and limit)
         told = {'boot': self.boot, 'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'directory': self.directory, 'server': pid,
-                'sight': self.sight, 'fences': fences, 'limit': limit if fences else None, 'promoted': limit}
+                'sight': self.sight, 'fences': fences, 'limit': limit if fences else None, 'promoted': limit, 'hangs': fences and self.hangs(1)}
         before, when = self.stamped or ({}, 0)
         if told != before and (dict(told, sight=before.get('sight')) != before or clock() - when >= config['isolation'] / 8.0):
             problem = write_stamp(told)
@@ -2017,13 +2018,14 @@ class Watch:
         """
         return promotes_itself(self.config['data_directory']) and not (self.fresh(self.local) and self.local.answer.get('in_recovery') is False)
 
-    def hangs(self):
-        """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does.
+    def hangs(self, limits=2):
+        """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does, for so many
+        isolation limits.
 
         This guard goes on asking in its name, and not everybody who answers would notice: a standby below another standby knows nothing of its primary.
         """
         answered_last = self.local.answered or 0
-        return answered_last >= self.since and clock() - max(answered_last, self.local.refused or 0) > 2 * self.config['isolation']
+        return answered_last >= self.since and clock() - max(answered_last, self.local.refused or 0) > limits * self.config['isolation']
 
     def may_elect(self, peer):
         """While repmgrd is paused here: whoever was told before that this primary stops. The others were told that it does not, or never asked, because an

@@ -430,7 +430,7 @@ def host(monkeypatch, tmpdir):
 def test_the_stamp_of_a_primary(host):
     assert not host.goes_on(10)
     assert host.told == {'boot': guard.boot(), 'cluster': 'x', 'node_id': 1, 'directory': '/data', 'server': 77, 'fences': True, 'limit': 6, 'promoted': 6,
-                         'sight': 1009.8}
+                         'sight': 1009.8, 'hangs': False}
     assert not host.fuse_kills(5.7) and host.fuse_kills(5.9)
     # The guard comes first, and whoever is promoted last.
     assert host.config['isolation'] < host.told['limit'] < host.config['isolation'] + guard.STOP_MARGIN

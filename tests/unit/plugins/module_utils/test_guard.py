@@ -1859,6 +1859,26 @@ def test_watch_over_a_primary_that_hangs(monkeypatch, peers, answered, refused, 
         assert 'left to a failover' in stage.stopped()[0]
 
 
+@pytest.mark.parametrize('answered, refused, paused, kind, hangs', [
+    # Before it may be stopped for it (above), for as long as a proxy needs to drop it.
+    (3.9, None, False, 'primary', False), (4.1, None, False, 'primary', True), (8.1, None, False, 'primary', True),
+    (8.1, 1, False, 'primary', False), (60.1, None, False, 'primary', False), (None, None, False, 'primary', False),
+    # Nobody would stop it.
+    (4.1, None, True, 'primary', False), (4.1, None, False, 'standby', False),
+])
+def test_who_asks_for_the_primary_is_told_that_it_hangs(monkeypatch, sight, answered, refused, paused, kind, hangs):
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.local.answered = None if answered is None else stage.now - answered
+    stage.watch.local.refused = None if refused is None else stage.now - refused
+    stage.watch.local.answer['paused'] = paused
+    stage.watch.stamp(kind, 77)
+    assert json.loads(sight.read())['hangs'] is hangs
+    # Both are told at once when it answers.
+    stage.watch.local.answered = stage.now
+    stage.watch.stamp(kind, 77)
+    assert json.loads(sight.read())['hangs'] is False
+
+
 def test_nobody_makes_way_where_nobody_may_be_promoted(monkeypatch):
     stage = Stage(monkeypatch, standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0}))
     assert stage.primary() == []
