@@ -20,8 +20,14 @@ def _thawed_alone(scenario, result):
     return _freezes(scenario) and _overlaps(result, world.TIMINGS[scenario['profile']]['isolation'] + 1)
 
 
+def _confirmed(scenario, dummy_result):
+    """... before its guard sees the new primary, or the locks of its promotion: a standby that has voted for that has found it again, and has confirmed."""
+    return _freezes(scenario)
+
+
 KNOWN = [
-    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone)]
+    ('thaw_voted', {'lost after a thaw'}, _confirmed),
+    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost after a thaw'}, _thawed_alone)]
 
 
 def known(scenario, result, kinds):
