@@ -142,6 +142,7 @@ MUTANTS = [
     ('a restore is measured by the timeline of its backup', "if promotes_itself(directory) else timeline", 'if False else timeline'),
     ('a restore has replaced the last primary', "is None or promotes_itself(directory):", 'is None:'),
     ('starts beside one that recovers', ' or (\n                becomes_primary(config, peers))', ''),
+    ('waits for systemctl', 'outcome(process, SOON if clock() - since < SOON else 0)', 'outcome(process, 1000)'),
     ('crash in the watch', "        self.adopt(answering)\n", "        self.adopt(answering[9])\n"),
 ]
 

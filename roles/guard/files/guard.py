@@ -77,6 +77,12 @@ STOP_MARGIN = 3
 FUSE = 2
 # How long a guard that starts gives its peers to answer, however long nobody has looked.
 LOOK = 1.5
+# How long the watch waits for a program that mostly ends at once: of what the fuse leaves it that is little in every profile.
+SOON = 0.25
+# How long it waits for pg_controldata, which reads one block of a disk.
+READS = 1
+# A checkpoint of a new primary takes as long as what it has to write.
+CHECKPOINT_LIMIT = 60
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
 # As fuse.py writes it.
 FUSE_PID_FILE = '/run/postgresql/repmgr-guard-fuse.pid'
@@ -414,11 +420,7 @@ class Server:
                 stream.close()
             except (IOError, OSError):
                 pass
-        try:
-            process.kill()
-        except OSError:
-            pass
-        process.wait()
+        let_go(process)
 
     def seen(self, seconds, since=None):
         """Whether it has answered a question that was asked no longer ago; before it could (since), it counts as seen."""
@@ -490,6 +492,25 @@ def ask_all(servers, seconds, script=_QUESTION, enough=None):
         if server.waiting:
             server.error = 'no answer within %d s' % seconds
             server.close()
+
+
+def let_go(process):
+    """Ends a process, and does not wait for that: one that reads from a disk that hangs does not end before it comes back from there. The next one that is
+    started here takes it out of the table of processes (subprocess does so by itself).
+    """
+    try:
+        process.kill()
+    except OSError:
+        pass
+    process.poll()
+
+
+def outcome(process, seconds):
+    """Its exit code; None where it does not end within that time."""
+    deadline = clock() + seconds
+    while process.poll() is None and clock() < deadline:
+        time.sleep(0.02)
+    return process.poll()
 
 
 def hold(servers, seconds):
@@ -617,10 +638,15 @@ def owner(directory):
         return None, False
 
 
-def control_data(config):
-    """{label: value} as pg_controldata prints it; empty where it does not."""
+def control_data(config, seconds=None):
+    """{label: value} as pg_controldata prints it; empty where it does not, or not within that time."""
     process = subprocess.Popen([os.path.join(config['bin_dir'], 'pg_controldata'), '-D', config['data_directory']],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, LC_ALL='C'))
+    # What it prints has room in the pipe.
+    if seconds is not None and outcome(process, seconds) is None:
+        process.stdout.close()
+        let_go(process)
+        return {}
     lines = process.communicate()[0].decode('utf-8', 'replace').splitlines()
     return dict((label.strip(), value.strip()) for label, dummy, value in (line.partition(':') for line in lines)) if process.returncode == 0 else {}
 
@@ -1582,18 +1608,17 @@ class Job:
                     say('%s: at work for %d s (process %d)' % (self.what, clock() - self.begun, self.process.pid))
                 return None
             say('%s: ended after %d s' % (self.what, self.seconds))
-            self.process.kill()
-            self.process.wait()
+            let_go(self.process)
+            outcome(self.process, SOON)
         self.output.seek(0)
         output = self.output.read().decode('utf-8', 'replace').strip()
         self.output.close()
-        return self.process.returncode, output
+        return -signal.SIGKILL if self.process.returncode is None else self.process.returncode, output
 
     def close(self):
         """What has a limit ends with this program: who stops a guard works on the node itself. A rejoin or a recovery goes on."""
         if self.seconds is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            let_go(self.process)
 
 
 class Memory:
@@ -1727,6 +1752,8 @@ class Watch:
         self.blinded = None          # when it was stopped because peers that answer had lost sight of it
         self.served = None           # since when the primary here has answered; None while it does not: in a recovery, or because it hangs
         self.asked_systemd = None
+        self.asking = None           # (systemctl is-failed, since when)
+        self.checkpoint = None       # when the primary that this node rejoins was last made to have one
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
         self.elect_after = 0
@@ -1962,9 +1989,9 @@ class Watch:
             if (self.state['reign'] or {}).get('timeline') == self.local.answer['timeline']:
                 named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
         if other:
-            control = control_data(self.config)
+            control = control_data(self.config, READS)
             timeline = max(own_timeline(control, directory), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
-            if other.answer.get('system') != control.get('Database system identifier'):
+            if other.answer.get('system') != control.get('Database system identifier', self.local.answer.get('system')):
                 self.say('foreign', '%s is primary of another cluster (system identifier %s)' % (other.name, other.answer.get('system')))
             else:
                 text = '%s is primary, on timeline %s (here: %s)' % (other.name, other.answer.get('timeline'), timeline)
@@ -2123,6 +2150,7 @@ class Watch:
         """A notification that comes after a node has found the new primary by itself is kept, and taken for that of the next election: repmgr's
         witness then goes on asking a primary that is dead. So what is served is taken back.
         """
+        served = []
         for peer in answering:
             notified, last_seen = peer.answer.get('notified'), peer.answer.get('last_seen')
             follows = peer.answer.get('upstream') == self.config['node_id'] and last_seen is not None and last_seen <= 2
@@ -2133,14 +2161,21 @@ class Watch:
             # To follow this node it does already; of another one, it may be about to.
             elif clock() - self.notified[peer.name][1] >= (1 if notified == self.config['node_id'] else SERVED) and not peer.waiting:
                 say('takes back what %s was notified of, and has not used: to follow node %s' % (peer.name, notified))
-                ask_all([peer], 1, _FORGET)
+                served.append(peer)
                 del self.notified[peer.name]
+        if served:
+            ask_all(served, 1, _FORGET)
 
     # a server that should run, and does not
     def stopped(self):
         if self.is_starting() or self.job or not self.wanted() or rejoining(self.config['data_directory']):
             return
-        control = control_data(self.config)
+        control = control_data(self.config, READS)
+        if not control:
+            # On which timeline it is nobody knows, nor what a rejoin would have to do.
+            self.say('control', 'does not start or rejoin the server: pg_controldata does not tell about %s within %d s, or fails' % (
+                self.config['data_directory'], READS))
+            return
         system, timeline = control.get('Database system identifier'), own_timeline(control, self.config['data_directory'])
         primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
         if promotes_itself(self.config['data_directory']):
@@ -2208,6 +2243,8 @@ class Watch:
 
     def wanted(self):
         """systemd has tried to run it, or the guard has stopped it. A server that somebody else has stopped or masked stays so."""
+        if self.asking is not None:
+            return self.has_failed()
         # Often while it may be a matter of seconds.
         if self.asked_systemd is not None and clock() - self.asked_systemd < (0.5 if clock() - self.since < PATIENCE else 5):
             return False
@@ -2222,7 +2259,23 @@ class Watch:
         if os.path.exists(STOPPED_FILE):
             return True
         with open(os.devnull, 'w') as null:
-            return subprocess.call(['sudo', '-n', '/usr/bin/systemctl', 'is-failed', self.config['service']], stdout=null, stderr=null) == 0
+            self.asking = (subprocess.Popen(['sudo', '-n', '/usr/bin/systemctl', 'is-failed', self.config['service']], stdout=null, stderr=null), clock())
+        return self.has_failed()
+
+    def has_failed(self):
+        """What systemd has answered. It is not waited for: sudo may wait for a directory service that is away, and meanwhile somebody may start the server,
+        which the fuse would end where nothing is told of it. Nor is it asked once more: what hangs as root cannot be ended from here.
+        """
+        process, since = self.asking
+        code = outcome(process, SOON if clock() - since < SOON else 0)
+        if code is None:
+            if clock() - since > PATIENCE:
+                self.say('systemd', 'systemctl is-failed %s has not ended for %d s (process %d): until it does, nothing is started here' % (
+                    self.config['service'], clock() - since, process.pid))
+            return False
+        self.asking = None
+        # Of a time before: the server was started since.
+        return code == 0 and since >= self.since
 
     def rejoin(self, primary, control):
         config = self.config
@@ -2241,8 +2294,9 @@ class Watch:
             return
         rewind = config['auto_rejoin'] == 'rewind'
         if rewind and not has_checkpoint(primary):
-            self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
+            self.have_checkpoint(primary)
             return
+        self.checkpoint = None
         if rewind and wrote_nothing(control) and (primary.answer.get('timeline') or 0) <= own_timeline(control):
             # Nothing to be rewound. A recovery would write a checkpoint that the primary does not have, and that pg_rewind does not look for on one timeline.
             rewind = False
@@ -2250,12 +2304,31 @@ class Watch:
         if recovery:
             say('recovers the crashed server before it is rewound')
             self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
-                           else self.rejoin(primary, control_data(config)), more=without_stale_pid(config['data_directory']))
+                           else self.rejoin(primary, control_data(config, READS)), more=without_stale_pid(config['data_directory']))
             return
         say('rejoins %s as its standby (%s)' % (primary.name, 'rewind' if rewind else 'attach'))
         # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
         self.job = Job(config, 'rejoin', self.repmgr('-d', primary.conninfo, 'node', 'rejoin', *['--force-rewind'] if rewind else []),
                        lambda code, output: self.not_rejoined(primary, why_not(output)) if code else self.rejoined(primary))
+
+    def have_checkpoint(self, primary):
+        """As a job: it may take a minute, in which somebody may start the server here."""
+        config = self.config
+        if self.checkpoint is None:
+            self.job = Job(config, 'checkpoint', [os.path.join(config['bin_dir'], 'psql'), '-X', '-q', '-w', '-d', primary.conninfo, '-c', 'CHECKPOINT'],
+                           lambda code, output: self.has_had_checkpoint(primary, code, output), seconds=CHECKPOINT_LIMIT,
+                           more={'PGCONNECT_TIMEOUT': str(config['connect_timeout'])})
+        elif primary.answered is not None and primary.answered > self.checkpoint:
+            self.checkpoint = None
+            self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
+
+    def has_had_checkpoint(self, primary, code, output):
+        if code:
+            self.not_rejoined(primary, '%s has had no checkpoint since its promotion: %s' % (primary.name, output[-300:]))
+            return
+        # What it has answered until now is of before.
+        self.checkpoint = clock()
+        primary.ask_again()
 
     def rejoined(self, primary):
         self.rejoin_failures = 0
@@ -2413,8 +2486,6 @@ def why_not(output):
 
 def has_checkpoint(primary):
     """Before PostgreSQL 16 pg_rewind believes the primary's control data, which know of a promotion after the next checkpoint only."""
-    if primary.answer.get('checkpoint_timeline') != primary.answer.get('timeline'):
-        ask_all([primary], 60, 'CHECKPOINT;\n' + _QUESTION)
     return primary.answer.get('checkpoint_timeline') == primary.answer.get('timeline')
 
 

@@ -612,7 +612,7 @@ def test_a_server_that_starts_beside_no_guard(host, monkeypatch, limit, renewed)
     before, host.now = host.told, host.now + 100
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'write_environment', lambda config: None)
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': '7', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': '7', "Latest checkpoint's TimeLineID": '1'})
     monkeypatch.setattr(guard, 'hold', lambda servers, seconds: None)
     monkeypatch.setattr(guard, 'lock', lambda servers, need: (True, ''))
 

@@ -473,7 +473,8 @@ def test_a_server_answers_again_and_again_on_one_connection(tmpdir):
         assert peer.answer == {'in_recovery': True, 'last_seen': 3, 'primary_id': 1} and peer.answered != before and peer.seen(5)
     process = peer.process
     peer.close()
-    assert process.poll() is not None and peer.process is None
+    assert peer.process is None
+    wait_for(lambda: process.poll() is not None)
 
 
 def test_a_server_that_hangs_is_given_up(tmpdir):
@@ -596,7 +597,7 @@ while True:
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'write_environment', lambda config: None)
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1'})
     monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [promoted, other])
     assert guard.start(dict(CONFIG, start_wait=20, peers=[{'vote': True}, {'vote': True}])) == 1
 
@@ -639,7 +640,8 @@ def test_a_promotion_keeps_the_votes_for_a_while(tmpdir, monkeypatch, command, c
 
 def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_server):
     """Also where its end is no failure to systemd; what somebody else has stopped stays so."""
-    monkeypatch.setattr(guard.subprocess, 'call', lambda argv, **more: 1)
+    start = guard.subprocess.Popen
+    monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: start(['false']) if argv[0] == 'sudo' else start(argv, **more))
     watch = guard.Watch(CONFIG)
     assert not watch.wanted()
     process = run_server()
@@ -650,6 +652,75 @@ def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_ser
     watch.forget_stop()
     watch.asked_systemd = None
     assert not watch.wanted()
+
+
+@pytest.mark.parametrize('failed', [True, False])
+def test_nobody_waits_for_systemctl(monkeypatch, failed):
+    """sudo may hang; meanwhile somebody may start the server, and the fuse would end it."""
+    said, begun, start = [], [], guard.subprocess.Popen
+    monkeypatch.setattr(guard, 'STOPPED_FILE', '/nonexistent')
+    monkeypatch.setattr(guard, 'say', said.append)
+
+    def popen(argv, **more):
+        begun.append(start(['sh', '-c', 'read x; exit %d' % (0 if failed else 3)], stdin=subprocess.PIPE))
+        return begun[-1]
+    monkeypatch.setattr(guard.subprocess, 'Popen', popen)
+    watch = guard.Watch(CONFIG)
+    before = time.time()
+    assert not any(watch.wanted() for dummy in range(20))
+    # Nor is it asked again while it hangs.
+    assert time.time() - before < 2 and len(begun) == 1 and said == []
+    watch.asking = (watch.asking[0], watch.asking[1] - 61)
+    assert not watch.wanted()
+    assert 'systemctl is-failed postgresql@15-main has not ended for 61 s' in said[0]
+    watch.since -= 100
+    begun[0].communicate(b'x\n')
+    assert watch.wanted() is failed
+    # It is asked anew, and what was asked before the server was started and ended again is no answer.
+    watch.asked_systemd = None
+    assert not watch.wanted() and len(begun) == 2
+    watch.since = guard.clock()
+    begun[1].communicate(b'x\n')
+    assert not watch.wanted()
+
+
+def test_nobody_waits_for_a_disk(tmpdir):
+    """Neither for pg_controldata that reads from it, nor for a program that ends when it comes back from there."""
+    program = tmpdir.join('pg_controldata')
+    program.write('#!/bin/sh\nexec sleep 60\n')
+    program.chmod(0o755)
+    before = time.time()
+    assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 0.2) == {}
+    program.write('#!/bin/sh\necho "Latest checkpoint\'s TimeLineID:       3"\n')
+    assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 10) == {"Latest checkpoint's TimeLineID": '3'}
+    assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}) == {"Latest checkpoint's TimeLineID": '3'}
+
+    class Hangs:
+        stdin = stdout = open(os.devnull)
+        killed = False
+
+        def kill(self):
+            self.killed = True
+
+        def poll(self):
+            return None
+
+        def wait(self):
+            raise AssertionError('waits for it')
+    peer = server('b')
+    hangs = peer.process = Hangs()
+    peer.close()
+    assert hangs.killed and peer.process is None
+    assert time.time() - before < 10
+
+
+def test_nothing_is_done_to_data_of_which_nothing_is_known(monkeypatch):
+    stage = Stage(monkeypatch, primary('b', timeline=2), standby('c'))
+    monkeypatch.setattr(guard, 'control_data', lambda config, seconds: {})
+    assert stage.stopped() == ['does not start or rejoin the server: pg_controldata does not tell about /data within 1 s, or fails']
+    # A primary beside another is stopped all the same.
+    stage.watch.local.answer['timeline'] = 1
+    assert stage.primary() == ['stop']
 
 
 # -- the watch
@@ -680,7 +751,7 @@ class Stage:
         monkeypatch.setattr(guard, 'promoting', lambda: False)
         monkeypatch.setattr(guard, 'following', lambda: False)
         monkeypatch.setattr(guard, 'held_by', lambda local, servers: servers)
-        monkeypatch.setattr(guard, 'control_data', lambda config: {
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {
             'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
         self.watch = guard.Watch(dict(CONFIG, **config))
         self.watch.peers, self.watch.votes = list(peers), 3
@@ -862,6 +933,19 @@ def test_a_notification_that_came_too_late(monkeypatch, seen, later, done):
     stage.watch.peers[2].answer.update(later)
     assert stage.primary() == done
     assert asked == ([([stage.watch.peers[2]], guard._FORGET)] if done else [])
+
+
+def test_notifications_are_taken_back_all_at_once(monkeypatch):
+    """Each takes a second where a peer has just begun to hang."""
+    asked = []
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers, seconds)))
+    stage = Stage(monkeypatch, standby('b', receiving=True, notified=1, last_seen=0), standby('c', receiving=True, notified=1, last_seen=0))
+    assert stage.primary() == [] and asked == []
+    stage.now += 1
+    for peer in stage.watch.peers:
+        peer.answered = stage.now
+    stage.primary()
+    assert len(stage.done) == 2 and asked == [(stage.watch.peers, 1)]
 
 
 TELL = ['tells d, which looks for node 2, to follow this node']
@@ -1421,7 +1505,6 @@ def rejoining(monkeypatch, *peers, **config):
 @pytest.mark.parametrize('noticed', [True, False])
 def test_a_rejoin_waits_for_the_witness_and_not_long(monkeypatch, noticed):
     stage = rejoining(monkeypatch, primary('b', timeline=2), witness('d', upstream=1))
-    monkeypatch.setattr(guard, 'has_checkpoint', lambda primary: False)
     for seconds in (0, 4.9):
         stage.now += seconds
         for peer in stage.watch.peers:
@@ -1433,7 +1516,39 @@ def test_a_rejoin_waits_for_the_witness_and_not_long(monkeypatch, noticed):
     else:
         stage.now += 0.1
     stage.watch.rejoin(stage.watch.peers[0], {})
-    assert stage.done[1:] == [COULD_NOT % ('b has had no checkpoint since its promotion', 2)]
+    assert stage.done[1:] == [CHECKPOINT]
+
+
+CHECKPOINT = '/bin/psql -X -q -w -d host=b -c CHECKPOINT'
+NO_CHECKPOINT = 'b has had no checkpoint since its promotion'
+
+
+@pytest.mark.parametrize('code, after, done', [
+    (0, 2, ['rejoins b as its standby (rewind)', REJOIN]),
+    (0, 1, [COULD_NOT % (NO_CHECKPOINT, 2)]),
+    (1, 1, [COULD_NOT % (NO_CHECKPOINT + ': permission denied', 2)]),
+])
+def test_a_primary_is_made_to_have_a_checkpoint_and_not_waited_for(monkeypatch, code, after, done):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=1))
+    peer = stage.watch.peers[0]
+    monkeypatch.setattr(guard, 'ask_all', None)
+
+    def rejoin():
+        stage.watch.stopped()
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, 'Database cluster state': 'shut down'})
+    rejoin()
+    assert stage.done == [CHECKPOINT] and stage.watch.job.seconds == 60
+    rejoin()
+    assert stage.done == [CHECKPOINT]
+    stage.now += 1
+    stage.end_job(code, 'permission denied')
+    if not code:
+        # What it has answered is of before.
+        rejoin()
+        assert stage.done == [CHECKPOINT] and peer._begun is None
+    peer.answer['checkpoint_timeline'], peer.answered = after, stage.now + 0.1
+    rejoin()
+    assert stage.done[1:] == done
 
 
 def test_no_rejoin_where_it_is_off(monkeypatch):
@@ -1449,7 +1564,7 @@ def test_no_rejoin_where_it_is_off(monkeypatch):
 ])
 def test_a_rejoin(monkeypatch, state, config, done):
     stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2), **config)
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, 'Database cluster state': state})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, 'Database cluster state': state})
     stage.watch.stopped()
     assert stage.done == done
     # A rewind is never ended, and nothing is begun beside it.
@@ -1458,7 +1573,7 @@ def test_a_rejoin(monkeypatch, state, config, done):
     stage.watch.fallen()
     assert stage.done == done
     if 'recovers' in done[0]:
-        monkeypatch.setattr(guard, 'control_data', lambda config: {'Database cluster state': 'shut down'})
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database cluster state': 'shut down'})
         stage.end_job(0)
         assert stage.done == done + ['rejoins b as its standby (rewind)', REJOIN]
     stage.end_job(0)
@@ -1475,7 +1590,7 @@ def test_a_rejoin(monkeypatch, state, config, done):
 ])
 def test_a_rejoin_of_what_was_in_recovery(monkeypatch, state, checkpoint, reached, done):
     stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
-    monkeypatch.setattr(guard, 'control_data', lambda config: {
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {
         'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": '%d' % checkpoint,
         "Min recovery ending loc's timeline": '%d' % reached})
     stage.watch.stopped()
@@ -1491,7 +1606,7 @@ def test_a_rejoin_that_fails(monkeypatch):
     stage.now += 1
     stage.watch.stopped()
     assert stage.done == []
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, 'Database cluster state': 'shut down'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, 'Database cluster state': 'shut down'})
     stage.now += 1
     stage.watch.peers[0].answered = stage.now
     stage.watch.stopped()
@@ -1571,6 +1686,7 @@ def test_a_job_when_its_guard_is_stopped(tmpdir, monkeypatch, what, seconds, goe
     process = watch.job.process
     try:
         watch.close()
+        time.sleep(0.1)
         assert (process.poll() is None) == goes_on
     finally:
         if process.poll() is None:
@@ -1677,7 +1793,7 @@ def test_whom_a_node_has_replaced_that_died_at_once(monkeypatch, state, reign):
     assert guard.reign_on(state, 2, '/nowhere') == reign
     if reign and not reign['followed']:
         stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0))
-        monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '2'})
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '2'})
         stage.watch.state.update(state)
         assert stage.stopped() == ['sudo -n /usr/bin/systemctl start %s' % CONFIG['service']]
         stage.watch.starting = None
@@ -1791,7 +1907,7 @@ def test_status_goes_by_the_same_rule(monkeypatch, priority, said):
     monkeypatch.setattr(guard, 'say', done.append)
     monkeypatch.setattr(guard, 'local_of', lambda config, purpose: primary('a'))
     monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: peers)
-    monkeypatch.setattr(guard, 'control_data', lambda config: {})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {})
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
     for name in ('become_user', 'ask_all'):
         monkeypatch.setattr(guard, name, lambda *dummy: None)
@@ -1909,7 +2025,7 @@ def test_no_rewind_onto_an_older_timeline(monkeypatch, tmpdir, theirs, control, 
     for name in history:
         tmpdir.ensure('pg_wal', name)
     stage = Stage(monkeypatch, primary('b', timeline=theirs), data_directory=str(tmpdir))
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": control})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": control})
     for dummy in range(3):
         stage.now += 3600
         stage.watch.peers[0].answered = stage.now
@@ -2214,7 +2330,7 @@ def test_a_start_looks_again_when_it_has_the_locks(tmpdir, monkeypatch, mode, co
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'write_environment', lambda config: None)
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
     monkeypatch.setattr(guard, 'say', done.append)
 
     def peers_of(config, purpose):

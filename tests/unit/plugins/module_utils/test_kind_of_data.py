@@ -104,7 +104,7 @@ class Restored:
         self.config = dict(CONFIG, data_directory=str(self.data))
         for name, value in (
                 ('say', self.said.append), ('become_user', lambda config: None), ('read_state', lambda config: self.state), ('hold', lambda *dummy: None),
-                ('control_data', lambda config: self.control), ('write_environment', lambda config: None), ('read_stamp', lambda config: None),
+                ('control_data', lambda config, *dummy: self.control), ('write_environment', lambda config: None), ('read_stamp', lambda config: None),
                 ('ask_all', self.answer), ('lock_and_look', lambda servers, need, judge: (judge(), '')), ('postmaster', lambda directory: None),
                 ('stop_now', lambda directory, problem: self.stops.append(problem))):
             monkeypatch.setattr(guard, name, value)
