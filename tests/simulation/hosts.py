@@ -194,6 +194,8 @@ class Host:
         if server.pid != pid or server.stopped or server.kind == 'primary':
             return 8
         server.promote()
+        if server.pid != pid:
+            return 8
         yield 0.2
         if server.pid != pid:
             return 8

@@ -69,6 +69,10 @@ class Ledger:
         self.world.note('%s: REWOUND onto %s, timeline %d -> %d' % (server.host.name, primary.host.name, server.branch.timeline, primary.branch.timeline))
         if server.branch.timeline > primary.branch.timeline:
             self.violations.append('rewound: %s from timeline %d onto %d' % (server.host.name, server.branch.timeline, primary.branch.timeline))
+        elif server.branch.timeline == primary.branch.timeline and not server.can_follow(primary):
+            # pg_rewind finds nothing to do on one timeline.
+            self.violations.append('corrupt: %s, which has another timeline %d than %s, is its standby' % (
+                server.host.name, server.branch.timeline, primary.host.name))
 
     # -- at the end
     def unfinished(self):
@@ -105,7 +109,10 @@ class Ledger:
             return server.state == 'down'
         if server.can_follow(primary) or server.branch.timeline > primary.branch.timeline:
             return False
-        return server.state == 'up' if server.kind == 'standby' else server.state == 'down' and self.world.auto_rejoin != 'rewind'
+        if server.kind == 'standby':
+            return server.state == 'up'
+        # Of two timelines of one number nothing tells what only one of them has.
+        return server.state == 'down' and (self.world.auto_rejoin != 'rewind' or server.branch.timeline == primary.branch.timeline)
 
     def verdict(self, finished):
         """What is wrong, as ['code: text']."""

@@ -599,6 +599,36 @@ def put_signals_back(directory):
             say('%s was moved aside by a rejoin that did not come to its end: is there again, and what starts is %s' % (path, starts_as(directory)))
 
 
+def lost_its_signal(control, directory):
+    """Whether a server on this directory was a candidate that was killed while it was promoted: after its signal file was removed, and before it came on a
+    timeline of its own. PostgreSQL removes the file first, and writes the history of the new timeline and its first record after that (12 to 17; before 12
+    it renames recovery.conf).
+
+    Started as it is it would go on as primary on the timeline on which it was a standby. What the old primary has written there beyond that no comparison
+    of timelines tells from what is written here now, nor does pg_rewind. Nor may it be recovered before it is rewound: the checkpoint of that is beyond what
+    it has received, and pg_rewind does not look for it where the new primary had received more. It is the standby again that it was: nobody has had an
+    answer from it as primary.
+    """
+    if control.get('Database cluster state') != 'in archive recovery' or data_is(directory) != 'primary' or promotes_itself(directory):
+        return False
+    checkpoint, reached = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+    # A new timeline is in its control data as soon as its first record is. One that it had followed before its last restartpoint looks the same, unless it has
+    # the history of a newer one.
+    same = not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
+    # Of what pg_rewind has written, or a copy, the rest is up to whoever has begun that.
+    return (same or newest_history(directory) > own_timeline(control)) and not os.path.exists(os.path.join(directory, 'backup_label'))
+
+
+def make_standby(directory):
+    """Give the signal file back to it."""
+    if 0 < major_version(directory) < 12:
+        os.rename(os.path.join(directory, 'recovery.done'), os.path.join(directory, 'recovery.conf'))
+    else:
+        with open(os.path.join(directory, 'standby.signal'), 'w') as handle:
+            os.fsync(handle.fileno())
+    say('was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % directory)
+
+
 def starts_as(directory):
     """data_is in words."""
     return data_is(directory) + (', which recovers from an archive first and then promotes itself' if promotes_itself(directory) else '')
@@ -1214,6 +1244,12 @@ def start(config):
         put_signals_back(config['data_directory'])
     except OSError as exc:
         say('does not start: a rejoin has moved a signal file aside, and it cannot be put back: %s' % exc)
+        return 1
+    try:
+        if data_is(config['data_directory']) == 'primary' and lost_its_signal(control_data(config), config['data_directory']):
+            make_standby(config['data_directory'])
+    except (IOError, OSError) as exc:
+        say('does not start: it was killed while it was promoted, and cannot be made the standby again that it was: %s' % exc)
         return 1
     kind = data_is(config['data_directory'])
     if kind != 'primary':
@@ -2176,6 +2212,12 @@ class Watch:
             self.say('control', 'does not start or rejoin the server: pg_controldata does not tell about %s within %d s, or fails' % (
                 self.config['data_directory'], READS))
             return
+        if lost_its_signal(control, self.config['data_directory']):
+            try:
+                make_standby(self.config['data_directory'])
+            except (IOError, OSError) as exc:
+                self.say('signal', 'cannot be made the standby again that it was before it was killed while it was promoted: %s' % exc)
+            return
         system, timeline = control.get('Database system identifier'), own_timeline(control, self.config['data_directory'])
         primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
         if promotes_itself(self.config['data_directory']):
@@ -2187,6 +2229,12 @@ class Watch:
             # What this node has acknowledged since would be lost.
             self.say('older', 'does not rejoin %s: it is primary on timeline %s, which is older than %s, the one here. Decide which data are right, then '
                      'look: %s --check' % (primary.name, primary.answer.get('timeline'), timeline, next_command('rejoin', self.config['name'])), float('inf'))
+            return
+        if primary and (primary.answer.get('timeline') or 0) == own_timeline(control) and not wrote_nothing(control):
+            # Both were promoted to it, or somebody has taken a signal file away. repmgr would attach it, and pg_rewind find nothing to do.
+            self.say('twice', 'does not rejoin %s: both have been primary on timeline %d, and neither PostgreSQL nor pg_rewind can tell what only one of them '
+                     'has. To make this node a standby, which moves its data aside: %s' % (
+                         primary.name, own_timeline(control), next_command('rejoin', self.config['name'], 'reclone')), float('inf'))
             return
         if primary:
             self.rejoin(primary, control)

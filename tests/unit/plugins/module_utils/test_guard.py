@@ -1581,9 +1581,9 @@ def test_a_rejoin(monkeypatch, state, config, done):
 
 
 @pytest.mark.parametrize('state, checkpoint, reached, done', [
-    # A candidate that was killed while promoting, and another one was promoted. pg_rewind refuses what was not shut down.
+    # A copy, or what pg_rewind has left (a candidate that was killed while promoting is a standby again). pg_rewind refuses what was not shut down.
     ('in archive recovery', 1, 1, ['recovers the crashed server before it is rewound', RECOVERY]),
-    # Nobody was promoted instead: it has nothing of its own, and a recovery would write a checkpoint that nobody else has.
+    # Nobody has gone beyond it: it has nothing of its own, and a recovery would write a checkpoint that nobody else has.
     ('in archive recovery', 2, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
     ('shut down in recovery', 1, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
     ('shut down in recovery', 1, 1, ['rejoins b as its standby (rewind)', REJOIN]),
@@ -1595,6 +1595,88 @@ def test_a_rejoin_of_what_was_in_recovery(monkeypatch, state, checkpoint, reache
         "Min recovery ending loc's timeline": '%d' % reached})
     stage.watch.stopped()
     assert stage.done == done
+
+
+def candidate(tmpdir, state='in archive recovery', checkpoint='1', reached='1', history=1, version='15', **files):
+    """A data directory, and what pg_controldata says of it."""
+    data = tmpdir.mkdir('data')
+    data.join('PG_VERSION').write(version + '\n')
+    data.mkdir('pg_wal')
+    for number in range(2, history + 1):
+        data.join('pg_wal', '%08X.history' % number).write('')
+    for name, text in files.items():
+        data.join(name).write(text)
+    return str(data), {'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": checkpoint,
+                       "Min recovery ending loc's timeline": reached}
+
+
+KILLED = [
+    ({}, True),
+    # It has written the history of its new timeline, and nothing on it; before its last restartpoint it had followed another one.
+    ({'history': 2}, True), ({'checkpoint': '1', 'reached': '2', 'history': 3}, True),
+    # It has come on its timeline.
+    ({'checkpoint': '1', 'reached': '2', 'history': 2}, False), ({'state': 'in production', 'history': 2}, False),
+    ({'state': 'shut down in recovery'}, False), ({'state': 'in crash recovery'}, False), ({'state': 'shut down'}, False),
+    # What is none, or has not come to its end: a standby, a restore, a copy, a rewind.
+    ({'standby.signal': ''}, False), ({'recovery.signal': ''}, False), ({'backup_label': ''}, False), ({'version': ''}, True),
+]
+
+
+@pytest.mark.parametrize('what, done', KILLED)
+def test_a_candidate_that_was_killed_before_it_had_a_timeline(tmpdir, monkeypatch, what, done):
+    """Its guard and a start make it the standby again that it was."""
+    data, control = candidate(tmpdir, **what)
+    assert guard.lost_its_signal(control, data) is done
+    if done:
+        said = []
+        monkeypatch.setattr(guard, 'become_user', lambda config: None)
+        monkeypatch.setattr(guard, 'write_environment', lambda config: None)
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: control)
+        monkeypatch.setattr(guard, 'say', said.append)
+        assert guard.start({'data_directory': data}) == 0
+        assert guard.data_is(data) == 'standby' and not guard.lost_its_signal(control, data)
+        assert said == ['was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % data]
+
+
+def test_before_postgresql_12_it_has_another_name(tmpdir):
+    data, control = candidate(tmpdir, version='10', **{'recovery.done': "standby_mode = 'on'\n"})
+    assert guard.lost_its_signal(control, data)
+    guard.make_standby(data)
+    assert guard.data_is(data) == 'standby' and not os.path.exists(os.path.join(data, 'standby.signal'))
+
+
+def test_watch_over_a_candidate_that_was_killed(tmpdir, monkeypatch):
+    """Neither started as primary on the timeline of the old one, nor recovered and rewound."""
+    for peers in ([standby('b'), standby('c')], [primary('b', timeline=2, checkpoint_timeline=2), standby('c')]):
+        where = tmpdir.mkdir('with %d' % len(peers[0].answer))
+        data, control = candidate(where)
+        stage = rejoining(monkeypatch, *peers, data_directory=data)
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: control)  # pylint: disable=cell-var-from-loop
+        stage.watch.stopped()
+        assert len(stage.done) == 1 and 'is the standby again' in stage.done[0] and guard.data_is(data) == 'standby'
+        stage.watch.fallen()
+        assert stage.done[1:] == ['starts the standby again', 'sudo -n /usr/bin/systemctl start postgresql@15-main']
+    os.unlink(os.path.join(data, 'standby.signal'))
+    monkeypatch.setattr(guard, 'make_standby', lambda directory: open('/nonexistent/signal', 'w'))
+    del stage.done[:]
+    stage.watch.stopped()
+    assert len(stage.done) == 1 and stage.done[0].startswith('cannot be made the standby again')
+
+
+@pytest.mark.parametrize('checkpoint, reached, state, refused', [
+    (2, 0, 'in production', True), (2, 0, 'shut down', True), (1, 2, 'in production', True), (1, 0, 'in production', False),
+    # It has only received it.
+    (2, 2, 'in archive recovery', False), (2, 2, 'shut down in recovery', False),
+])
+def test_no_rejoin_where_two_were_promoted_to_one_timeline(monkeypatch, checkpoint, reached, state, refused):
+    stage = Stage(monkeypatch, primary('b', timeline=2))
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {
+        'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": '%d' % checkpoint,
+        "Min recovery ending loc's timeline": '%d' % reached})
+    done, = stage.stopped()
+    assert done == (
+        'does not rejoin b: both have been primary on timeline 2, and neither PostgreSQL nor pg_rewind can tell what only one of them has. To make this node '
+        'a standby, which moves its data aside: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a -e repmgr_rejoin=reclone' if refused else 'rejoin b')
 
 
 def test_a_rejoin_that_fails(monkeypatch):
@@ -2014,7 +2096,7 @@ def test_a_state_that_is_no_word_of_this_node(tmpdir, text):
 
 @pytest.mark.parametrize('theirs, control, history, done', [
     (2, '1', (), 'rejoin b'),
-    (2, '2', (), 'rejoin b'),
+    (3, '2', (), 'rejoin b'),
     (1, '2', (), 'older'),
     # Its promotion was a moment before it died: no checkpoint since.
     (1, '1', ('00000002.history',), 'older'),
