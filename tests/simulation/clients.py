@@ -66,7 +66,7 @@ class Client:
             self.world.at(0.003, self._finish, session)
 
     def poll(self):
-        return 0 if self.closed else None
+        return 0 if self.closed or self.broken and self.ready else None
 
     def wait(self):
         return 0

@@ -25,7 +25,15 @@ def _confirmed(scenario, dummy_result):
     return _freezes(scenario)
 
 
+def _refound(scenario, result):
+    """... and a witness that had followed its successor has found it again while that recovered: with it the old primary has a majority, and the newer
+    one makes way.
+    """
+    return _freezes(scenario) and any('does not rejoin' in line and 'which is older than' in line for line in result.lines)
+
+
 KNOWN = [
+    ('thaw_refound', {'started', 'streaming', 'primaries'}, _refound),
     ('thaw_voted', {'lost after a thaw'}, _confirmed),
     ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost after a thaw'}, _thawed_alone)]
 

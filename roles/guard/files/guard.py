@@ -918,14 +918,24 @@ def has_majority(node_id, others, votes, limit):
 
 
 def who_yields(peers, node_id, timeline, other, votes, limit):
-    """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it."""
+    """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it that has not voted for the newer one:
+    who has, and follows the older one, has not noticed yet, or has found that again first.
+    """
+    theirs = other.answer.get('timeline') or 0
     rest = [peer for peer in peers if peer.node_id not in (node_id, other.node_id)]
-    if has_majority(node_id, rest, votes, limit):
+    ours = [peer for peer in rest if not has_voted_against(peer, timeline, other.node_id)]
+    rest = [peer for peer in rest if not has_voted_against(peer, theirs, node_id)]
+    if has_majority(node_id, ours, votes, limit):
         return 'other'
     if has_majority(other.node_id, rest, votes, limit):
         return 'this'
-    theirs = other.answer.get('timeline') or 0
     return 'this' if theirs > timeline else 'other' if theirs < timeline else ''
+
+
+def has_voted_against(peer, timeline, rival):
+    """Whether a peer has voted for the rival of a primary on that timeline, to replace it."""
+    later, number = voted(peer.answer)
+    return later > timeline and number == rival
 
 
 def streams_past(peers, system, timeline):
@@ -998,7 +1008,7 @@ def names_another(peers, answering, timeline, reign, told=False):
     that peer's vote. Else None.
 
     Of a node that the configuration does not have nothing is expected any more: it was removed. told: a peer that has voted for another node, or was
-    told to follow it. Either may be about a promotion that came to nothing, so no running server is stopped for it.
+    told to follow it. Either may be about a promotion that came to nothing; what a vote is to a running server: Watch.is_voted_out.
     """
     by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
     for peer in answering:
@@ -1014,9 +1024,20 @@ def names_another(peers, answering, timeline, reign, told=False):
             if other is None or (other in answering and other.answer.get('in_recovery')) or (not newer and is_old_word(reign, timeline, peer, number)):
                 continue
             return Problem('named', '%s names %s as primary, which is not in sight as a standby' % (peer.name, other.name), [other.name, peer.name])
-        later, number = voted(peer.answer) if told else (0, None)
+    return voted_for_another(peers, answering, timeline) if told else None
+
+
+def voted_for_another(peers, answering, timeline, void=(), believed=None):
+    """The Problem where a peer has voted for another node of this cluster, for a newer timeline, which is not in sight as a standby. Else None.
+
+    void: the votes that are known to have come to nothing. believed: whose answer that it is a standby counts; those that answer.
+    """
+    believed = answering if believed is None else believed
+    by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
+    for peer in answering:
+        later, number = voted(peer.answer)
         other = by_id.get(number)
-        if later > timeline and other is not None and not (other in answering and other.answer.get('in_recovery')):
+        if later > timeline and other is not None and (later, number) not in void and not (other in believed and other.answer.get('in_recovery')):
             return Problem('named', '%s has voted for %s as primary on timeline %d (here: %d), which is not in sight as a standby' % (
                 peer.name, other.name, later, timeline), [other.name, peer.name])
     return None
@@ -1222,9 +1243,14 @@ def lock(servers, need):
     return len(got) >= need, ', '.join(holders)
 
 
-def lock_and_look(servers, need, judge):
-    """(problem, '') with the locks held, or (None, who holds them instead). What was seen before may have changed until then, so it is looked at again."""
+def lock_and_look(servers, need, judge, yields=False):
+    """(problem, '') with the locks held, or (None, who holds them instead). What was seen before may have changed until then, so it is looked at again.
+
+    yields: to any promotion that has a lock, however many are left. Who is being promoted has that of its own server for certain, which no network takes away,
+    and looks like a standby until it is done.
+    """
     enough, holder = lock(servers, need)
+    enough = enough and not (yields and 'repmgr-guard promote ' in holder)
     locked = [server for server in servers if server.answer.get('lock')]
     if enough:
         ask_all(servers, 2)
@@ -1273,9 +1299,13 @@ def start(config):
         if not problem:
             voters = [peer for peer in peers if peer.vote and heard(peer)]
             # Whoever is promoted needs a majority of the others' locks.
-            problem, holder = lock_and_look(voters, votes - majority(votes), judge) if voters else (None, '')
+            need = votes - majority(votes)
+            problem, holder = lock_and_look(voters, need, judge, yields=True) if voters else (None, '')
             if not problem and not holder:
                 hold(voters, START_LEASE)
+                # From then on they keep the lock without this connection. One that was reset before that has taken its lock with it.
+                holder = '' if len([peer for peer in voters if peer.process is not None and peer.process.poll() is None]) >= need else 'the lock was lost'
+            if not problem and not holder:
                 stamp = read_stamp(config)
                 if stamp and stamp['limit'] is not None:
                     # Its guard has died. It has what has been seen now, and not more: nobody else would stop it.
@@ -1782,6 +1812,7 @@ class Watch:
         self.sight = self.since      # when those were asked who were enough for it to go on, the last time
         self.stamped = None          # (what the fuse was told, when)
         self.boot, self.directory = boot(), os.path.realpath(config['data_directory'])
+        self.against, self.void = {}, set()   # votes for another primary: {(timeline, node id): since when}; those that came to nothing
         self.started = None          # when this program last started the server
         self.starting = None
         self.doubted = None          # since when somebody knows of another primary
@@ -1862,7 +1893,7 @@ class Watch:
         if (kind, pid) != self.detected:
             first = self.detected is None
             self.detected, self.since, self.served, self.lost, self.asked_systemd = (kind, pid), clock(), None, None, None
-            self.sight = self.since
+            self.sight, self.against, self.void = self.since, {}, set()
             if first and kind == 'primary' and pid:
                 self.resume(pid)
             self.said.clear()
@@ -2016,7 +2047,7 @@ class Watch:
             # What it was ended for before is over.
             self.served, self.blinded = clock(), None
         answering = [peer for peer in self.peers if self.fresh(peer)]
-        other, past, named = other_primary(answering), [], None
+        other, past, named, out = other_primary(answering), [], None, None
         # What it answered as a standby, a moment before its own promotion, is another timeline.
         if self.fresh(self.local) and self.local.answer.get('in_recovery') is False and self.local.answer.get('timeline'):
             past = streams_past(answering, self.local.answer.get('system'), self.local.answer['timeline'])
@@ -2024,6 +2055,10 @@ class Watch:
             # Not before it is on record whom this node has replaced.
             if (self.state['reign'] or {}).get('timeline') == self.local.answer['timeline']:
                 named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
+                out = self.is_voted_out(answering, self.local.answer['timeline'])
+        if out and not other:
+            self.stop(directory, out)
+            return
         if other:
             control = control_data(self.config, READS)
             timeline = max(own_timeline(control, directory), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
@@ -2074,6 +2109,30 @@ class Watch:
             self.blinded = clock()
             self.stop(directory, Problem('hangs', 'it has not answered for %d s, and %s cannot see it either' % (
                 clock() - self.local.answered, names(blind)), []))
+
+    def is_voted_out(self, answering, timeline):
+        """The Problem where a peer has voted for another primary while this one ran; or None.
+
+        A vote is kept when nobody has been asked by this primary for so long that it has to have stopped. That it runs all the same tells that this host
+        stood still, and its clock with it, whoever follows it again by now. One that was there when this server was started is about a promotion that came
+        to nothing, as a start sees to: that node is a standby, which it may say once more. What it said before that vote was seen is of before a pause.
+        """
+        limit = self.config['isolation']
+        for peer in answering:
+            vote = voted(peer.answer)
+            if vote[0] > timeline and vote not in self.against:
+                self.against[vote] = clock()
+                for other in self.peers:
+                    if other.node_id == vote[1]:
+                        other.ask_again()
+        for vote, since in self.against.items():
+            fresh = [peer for peer in answering if peer.node_id == vote[1] and peer.answered > since and not peer.witness]
+            if any(hears(peer.answer, limit) for peer in fresh) and not any(self.lets_another_be_promoted(peer) for peer in answering):
+                self.void.add(vote)
+        # Who has not answered since then is waited for no longer than for a second.
+        young = set(vote for vote, since in self.against.items() if clock() - since <= SECOND_LOOK)
+        old = [peer for peer in answering if not any(vote[1] == peer.node_id and peer.answered <= since for vote, since in self.against.items())]
+        return voted_for_another(self.peers, answering, timeline, self.void | young, old) if self.replaceable() else None
 
     def restores(self):
         """Whether the server here recovers from an archive, and is no primary before that is done. What a file says that was left beside standby.signal, and
@@ -2144,7 +2203,8 @@ class Watch:
 
     def withdraw(self, answering):
         """Drop the votes that have served: where who gave one has followed, which it knows by its own data. And those for a promotion that came to nothing,
-        once that node is a standby: should it be away later, a start here would wait for it.
+        once that node is a standby: should it be away later, a start here would wait for it. What it was before this host stood still does not count
+        (is_voted_out).
         """
         here = self.local.answer
         if not self.fresh(self.local) or here.get('in_recovery') is not False or not here.get('timeline'):
@@ -2156,13 +2216,16 @@ class Watch:
             later, number = voted(peer.answer)
             follows = peer.node_id in followed and (peer.witness or hears(peer.answer, self.config['isolation']) and (
                 peer.answer.get('timeline') == here['timeline']))
-            if later and (number in standbys if later > here['timeline'] else follows) and not peer.answer.get('holder') and not peer.waiting:
+            if later and (number in standbys and (later, number) in self.void if later > here['timeline'] else follows) and not peer.answer.get('holder') and not peer.waiting:
                 if later > here['timeline']:
                     say('withdraws the vote of %s for node %d on timeline %d: that node is a standby' % (peer.name, number, later))
                 served.append(peer)
         if served:
             ask_all(served, 1, _VOTE % ("''", "''"))
             for peer in served:
+                # Should the same node be promoted later, its vote has the same name, and is another one.
+                self.void.discard(voted(peer.answer))
+                self.against.pop(voted(peer.answer), None)
                 peer.answer = dict(peer.answer, voted=None)
 
     def tell(self, answering):

@@ -259,6 +259,19 @@ def test_who_yields(theirs, peers, answer):
     assert guard.who_yields([other] + list(peers), 1, 1, other, 3, 4) == answer
 
 
+@pytest.mark.parametrize('vote, theirs, yields', [
+    # It has voted for this one, and has found the older one again first.
+    ('pgfleet_vote_0000000002_1', 1, 'other'),
+    # For somebody else, for an older timeline, for nobody.
+    ('pgfleet_vote_0000000002_3', 1, 'this'), ('pgfleet_vote_0000000001_1', 1, 'this'), (None, 1, 'this'),
+])
+def test_who_has_voted_against_a_primary_does_not_keep_it(vote, theirs, yields):
+    """A majority of three, with a witness that still follows the older one. Both of them see it the same way."""
+    follower = witness('d', vote=True, upstream=2, last_seen=0, voted=vote)
+    assert guard.who_yields([primary('b', timeline=theirs), follower], 1, 2, primary('b', timeline=theirs), 3, 4) == yields
+    assert guard.who_yields([primary('a', timeline=2), follower], 2, theirs, primary('a', timeline=2), 3, 4) == {'this': 'other', 'other': 'this'}[yields]
+
+
 def test_both_sides_of_two_primaries_agree():
     older, newer = primary('a', timeline=1), primary('b', timeline=2)
     for upstream, receiving in itertools.product((1, 2), (True, False)):
@@ -2426,6 +2439,41 @@ def test_a_start_looks_again_when_it_has_the_locks(tmpdir, monkeypatch, mode, co
     assert said[mode] in done[-1]
 
 
+@pytest.mark.parametrize('mode, said', [
+    ('stays', 'may start as primary: sees c, d'), ('resets', 'somebody else is about to become primary: the lock was lost'),
+    ('promotes', 'somebody else is about to become primary: repmgr-guard promote b'),
+    # Another start: one of the locks is enough.
+    ('starts', 'may start as primary: sees c, d'),
+])
+def test_a_start_and_what_becomes_of_its_locks(tmpdir, monkeypatch, mode, said):
+    """Of three votes it needs one lock."""
+    done = []
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'write_environment', lambda config: None)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'say', done.append)
+    holder = {'promotes': 'repmgr-guard promote b', 'starts': 'repmgr-guard start b'}.get(mode)
+
+    def peers_of(config, purpose):
+        found = []
+        for name, number in (('c', 3), ('d', 4)):
+            text = CHANGES % {'mode': 'stays', 'recovers': 'true'}
+            if mode == 'resets':
+                # It ends when it is told to sleep.
+                text = text.replace("    script += line\n", "    script += line\n    if 'pg_sleep(15)' in line:\n        break\n")
+            if holder and name == 'd':
+                text = text.replace("lock\\ttrue\\n", "lock\\tfalse\\nholder\\t\"%s\"\\n" % holder)
+            peer = psql(tmpdir.join(name).ensure(dir=True), text)
+            peer.name, peer.node_id, peer.vote = name, number, True
+            found.append(peer)
+        return found
+
+    monkeypatch.setattr(guard, 'peers_of', peers_of)
+    assert guard.start(dict(CONFIG, start_wait=0, peers=[{'vote': True}, {'vote': True}])) == (0 if said.startswith('may') else 1)
+    assert said in done[-1]
+
+
 def test_a_promotion_looks_again_when_it_has_the_locks(tmpdir, monkeypatch):
     done = []
     here, other = psql(tmpdir.mkdir('a'), VOTER), psql(tmpdir.mkdir('c'), VOTER)
@@ -2672,6 +2720,11 @@ def test_a_vote_that_came_to_nothing_is_withdrawn(monkeypatch):
     stage.watch.local.answer.update(in_recovery=False)
     asked = []
     monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.extend((one.name, script) for one in servers))
+    stage.watch.since = stage.now - guard.PATIENCE
+    stage.watch.withdraw(stage.watch.peers)
+    # What it has answered may be of before a pause of this host (is_voted_out).
+    assert asked == []
+    stage.watch.void = set([(2, 2)])
     stage.watch.since = stage.now - guard.PATIENCE + 1
     stage.watch.withdraw(stage.watch.peers)
     assert asked == []
@@ -2680,9 +2733,12 @@ def test_a_vote_that_came_to_nothing_is_withdrawn(monkeypatch):
     stage.watch.withdraw(stage.watch.peers)
     assert [name for name, dummy in asked] == ['b'] and asked[0][1] == guard._VOTE % ("''", "''")
     stage.watch.peers[1].answer['holder'] = None
+    assert stage.watch.void == set()
+    stage.watch.void = set([(2, 2)])
     for dummy in range(2):
         stage.watch.withdraw(stage.watch.peers)
     assert [name for name, dummy in asked] == ['b', 'c']
+    stage.watch.void = set([(2, 2)])
     # It does not stream: it may be primary.
     stage.watch.peers[1].answer['voted'], stage.watch.peers[0].answer['receiving'] = vote, False
     stage.watch.withdraw(stage.watch.peers)
@@ -2721,6 +2777,70 @@ def test_a_vote_that_has_served_is_dropped(monkeypatch):
 
 
 # -- a primary that somebody else is promoted instead of
+
+VOTE = 'pgfleet_vote_0000000002_2'
+
+
+def voted_out(monkeypatch, *peers, **local):
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.local.answer.update(dict({'in_recovery': False, 'timeline': 1, 'primary_id': 1, 'paused': False}, **local))
+    stage.watch.state['reign'] = {'timeline': 1, 'replaced': None, 'followed': [2, 4], 'limited': []}
+    # Votes are withdrawn later.
+    stage.watch.since = stage.now - 10
+    monkeypatch.setattr(guard, 'ask_all', lambda *dummy: None)
+    return stage
+
+
+def passes(stage, seconds, *answering):
+    stage.now += seconds
+    for one in [stage.watch.local] + list(answering):
+        one.answered = stage.now
+    return stage.primary()
+
+
+def test_a_primary_that_was_voted_out_while_it_stood_still(monkeypatch):
+    """The witness still follows it, and what the other one answered before the pause, and its clock, say that all is well."""
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0))
+    b, d = stage.watch.peers
+    assert passes(stage, 1, b, d) == []
+    d.answer['voted'] = VOTE
+    assert passes(stage, 0.1, d) == []
+    assert b._begun is None
+    assert passes(stage, 0.8, d) == []
+    assert passes(stage, 0.3, d) == ['stop']
+    assert stage.problems[0].code == 'named' and stage.problems[0].text.startswith('d has voted for b as primary on timeline 2 (here: 1)')
+
+
+def test_a_vote_that_came_to_nothing_stops_nobody(monkeypatch):
+    """It was there when this primary was started, and its candidate is a standby; later that may be away."""
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0, voted=VOTE))
+    b, d = stage.watch.peers
+    assert passes(stage, 0.1, b, d) == []
+    assert passes(stage, 0.5, b, d) == []
+    for dummy in range(20):
+        assert passes(stage, 0.9, d) == []
+    assert stage.watch.void == set([(2, 2)])
+
+
+@pytest.mark.parametrize('voted, local, done', [
+    (VOTE, {}, ['stop']), (VOTE, {'paused': True}, []),
+    # For a timeline that there is already, and for a node that was removed.
+    ('pgfleet_vote_0000000001_2', {}, []), ('pgfleet_vote_0000000002_9', {}, []),
+])
+def test_whose_vote_stops_a_primary(monkeypatch, voted, local, done):
+    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=voted), **local)
+    passes(stage, 0.1, stage.watch.peers[1])
+    assert passes(stage, 1.1, stage.watch.peers[1]) == done
+
+
+def test_a_candidate_that_is_being_promoted_is_no_standby(monkeypatch):
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0, holder='repmgr-guard promote b'),
+                      witness('d', vote=True, last_seen=0, voted=VOTE))
+    b, d = stage.watch.peers
+    passes(stage, 0.1, b, d)
+    passes(stage, 0.5, b, d)
+    assert stage.watch.void == set()
+
 
 @pytest.mark.parametrize('holders, done', [
     (('repmgr-guard promote b', None), []),
