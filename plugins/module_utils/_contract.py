@@ -507,6 +507,8 @@ def _server_settings(host):
     for name, reason in (('hot_standby', 'on, because repmgr asks standbys'), ('full_page_writes', 'on, because pg_rewind needs it')):
         if replicates and name in settings and not _on(settings[name]):
             found += wrong(name, reason)
+    if 'track_activities' in settings and not _on(settings['track_activities']):
+        found += wrong('track_activities', 'on, because a server tells by it which primary has asked it, and when')
     if _on(settings.get('default_transaction_read_only', False)):
         found += wrong('default_transaction_read_only', 'off, because repmgr writes its records on the primary')
     if 'password_encryption' in settings and ('%s' % settings['password_encryption']).lower() != 'scram-sha-256':

@@ -89,6 +89,9 @@ class System:
         return File(host.files[path])
 
     def unlink(self, path):
+        if path.startswith('/data/'):
+            self.host.server.removed(path[6:])
+            return
         if not self.guard.world.current.dead and self.host.files.pop(path, None) is None:
             raise OSError(errno.ENOENT, path)
 
@@ -99,6 +102,8 @@ class System:
         raise OSError(errno.ENOENT, path)
 
     def stat(self, path):
+        if path.startswith('/data/') and path[6:] in self.host.server.files():
+            return types.SimpleNamespace(st_ctime=0)
         if path not in self.host.files:
             raise OSError(errno.ENOENT, path)
         return types.SimpleNamespace(st_mtime=self.host.files[path])

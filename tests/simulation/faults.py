@@ -161,6 +161,11 @@ def dies_promoting(world, host):
     world.hosts[host].server.dies_promoting = True
 
 
+def left_over(world, host):
+    """Somebody has put a recovery.signal beside its standby.signal."""
+    world.hosts[host].server.left_over = True
+
+
 def slow_systemd(world, host, seconds):
     """What systemctl is-failed takes on it, behind sudo."""
     world.hosts[host].asks_systemd = seconds
@@ -308,7 +313,7 @@ def change(world, **values):
 FAULTS = dict((function.__name__, function) for function in (
     power, freeze, kill_server, crash_server, stop_server, restart_server, kill_guard, no_guard, stop_guard, kill_repmgrd, lose_state, step, drift, full,
     locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, dead, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
-    slow_promotion, slow_systemd, dies_promoting, hook, start_server, restore, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
+    slow_promotion, slow_systemd, dies_promoting, left_over, hook, start_server, restore, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
 # Those that end when their time is over.
 LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'end_guard', 'no_fuse', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow',
         'lossy', 'pause')

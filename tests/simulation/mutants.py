@@ -148,6 +148,7 @@ MUTANTS = [
     ('goes on as primary where it was killed while it was promoted', "    if control.get('Database cluster state') != 'in archive recovery' or data_is",
      "    if True or data_is"),
     ('rejoins a primary with another timeline of the same number', 'own_timeline(control) and not wrote_nothing(control):', 'own_timeline(control) and False:'),
+    ('leaves recovery.signal to a primary', '            self.tidy(directory)\n', ''),
     ('waits for systemctl', 'outcome(process, SOON if clock() - since < SOON else 0)', 'outcome(process, 1000)'),
     ('crash in the watch', "        self.adopt(answering)\n", "        self.adopt(answering[9])\n"),
 ]

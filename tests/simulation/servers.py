@@ -49,6 +49,7 @@ class Server:
         self.position_then, self.writing_since = 0.0, None
         self.recovery = 0.5              # how long the next start takes
         self.dies_promoting = False      # killed when its signal file is removed, and it has no timeline of its own yet
+        self.left_over = False           # there is a recovery.signal beside the standby.signal, which a promotion leaves
         self.restores = None             # it has recovery.signal: how long it recovers from the archive, before it promotes itself
         self.backlog = 0                 # bytes that it has, and has yet to replay when it starts
         self.replayed = 0.0              # when it has replayed them
@@ -71,7 +72,14 @@ class Server:
         found = {'PG_VERSION': '15\n'}
         if self.kind == 'standby':
             found['standby.signal' if self.restores is None else 'recovery.signal'] = ''
+        if self.left_over:
+            found['recovery.signal'] = ''
+        if self.state == 'up':
+            found['postmaster.pid'] = '%d\n/data\n%d\n' % (self.pid, self.started)
         return found
+
+    def removed(self, name):
+        self.left_over = self.left_over and name != 'recovery.signal'
 
     def written(self, name):
         """A file of those, by the guard."""
@@ -113,6 +121,9 @@ class Server:
         """Process: until it takes connections. The exit code."""
         if self.state != 'down':
             return 0
+        if self.left_over and self.kind == 'primary':
+            # It has no restore_command.
+            return 1
         self.world.ledger.starts(self)
         self.pid, self.state, self.stopped = self.world.next_pid(), 'starting', False
         pid = self.pid

@@ -125,6 +125,7 @@ SELECT 'core', row_to_json(t) FROM (SELECT
     THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint END AS replayed,
   pg_catalog.pg_is_in_recovery() AND pg_catalog.pg_last_wal_receive_lsn() IS NULL AS replaying,
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
+  current_setting('track_activities') = 'on' AS tracks,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
   (SELECT json_build_array(substr(application_name, 22), extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))::float8,
@@ -569,6 +570,22 @@ def is_standby(directory, aside=''):
     return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
 
 
+def left_over(directory):
+    """The path of a recovery.signal that was there when the server on this directory was started, and that its promotion has not removed; else None.
+
+    Where both files are there PostgreSQL takes standby.signal, and a promotion removes that alone (12 to 17). The next start, after a crash say, would recover
+    from an archive, or end at once where there is none. One that was put there since is somebody's, who knows for which start.
+    """
+    path = os.path.join(directory, 'recovery.signal')
+    try:
+        with open(os.path.join(directory, 'postmaster.pid')) as handle:
+            begun = int(handle.read().split('\n')[2])
+        # By the change of the inode: a restored file may have any date. Whole seconds.
+        return path if not is_standby(directory) and os.stat(path).st_ctime < begun + 1 else None
+    except (IOError, OSError, ValueError, IndexError):
+        return None
+
+
 def promotes_itself(directory):
     """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
     return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
@@ -994,8 +1011,16 @@ def becomes_primary(config, peers):
             continue
         name, seconds, word = (list(peer.answer['asked']) + [None])[:3]
         if name != own and word_of(word).get('timeline') is None and age(seconds or 0) < config['isolation'] + STOP_MARGIN:
-            return Problem('locked', 'primary %s recovers, and has asked %s %d s ago' % (name, peer.name, age(seconds or 0)), [peer.name])
+            return Problem('locked', untracked([peer]) % name if untracked([peer]) else 'primary %s recovers, and has asked %s %d s ago' % (
+                name, peer.name, age(seconds or 0)), [peer.name])
     return None
+
+
+def untracked(servers):
+    """Why nobody can tell how old the questions of a primary (%s) are; or ''."""
+    found = [server for server in servers if server.answer.get('tracks') is False]
+    return 'primary %%s has a session on %s, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just ' \
+        'now for as long as the session lasts. Set track_activities to on there, and reload' % names(found) if found else ''
 
 
 def newest(server):
@@ -1128,6 +1153,8 @@ def asked_by_primary(servers, lease, known, timeline=None):
         if told is None:
             return ('primary %s has told %s that it does not stop by itself, because repmgrd was paused there, its guard not armed, or repmgr_failover '
                     'manual. Where it is dead: %s' % (found['primary'], server.name, next_command('failover', dead=found['primary'])))
+        if seconds < max(told, lease) and untracked([server]) and not found['gone']:
+            return untracked([server]) % found['primary']
         if seconds < max(told, lease):
             return 'primary %s runs, and has asked %s %d s ago, less than %d' % (found['primary'], server.name, seconds, max(told, lease))
     return ''
@@ -1440,6 +1467,9 @@ def status(config):
             if answer.get('last_seen') is not None and (answer.get('in_recovery') or server.witness):
                 text += ', has seen its upstream %d s ago' % answer['last_seen']
         say('%s (%s): %s' % (server.name, 'vote' if server.vote else 'no vote', text))
+        if answered(server) and answer.get('tracks') is False:
+            say('%s: TRACK_ACTIVITIES IS OFF: who was primary there last keeps others from starting and from being promoted for as long as its session lasts, '
+                'dead or not. Set it to on, and reload' % server.name)
     control = control_data(config)
     kind = data_is(config['data_directory'])
     state = read_state(config)
@@ -1910,6 +1940,10 @@ class Watch:
             pause = interval if server is not self.local else short
             server.tick(pause, max(2, self.config['isolation'] / 2.0) + max(0, pause - 1), word)
         pump([self.local] + self.peers, 0.25)
+        off = [server for server in [self.local] + self.peers if server.answer.get('tracks') is False]
+        if off:
+            self.say('tracks', 'track_activities is off on %s: who was primary there last keeps others from starting and from being promoted for as long as its '
+                     'session lasts, dead or not. Set it to on, and reload' % names(off))
         if self.memory.learn([self.local] + self.peers, self.peers):
             self.keep(asked=dict(self.memory.known))
         time.sleep(0.2)
@@ -2052,6 +2086,7 @@ class Watch:
         if self.fresh(self.local) and self.local.answer.get('in_recovery') is False and self.local.answer.get('timeline'):
             past = streams_past(answering, self.local.answer.get('system'), self.local.answer['timeline'])
             self.remember(answering)
+            self.tidy(directory)
             # Not before it is on record whom this node has replaced.
             if (self.state['reign'] or {}).get('timeline') == self.local.answer['timeline']:
                 named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
@@ -2134,9 +2169,19 @@ class Watch:
         old = [peer for peer in answering if not any(vote[1] == peer.node_id and peer.answered <= since for vote, since in self.against.items())]
         return voted_for_another(self.peers, answering, timeline, self.void | young, old) if self.replaceable() else None
 
+    def tidy(self, directory):
+        """The server here takes writes: what was left beside its standby.signal is about nothing any more."""
+        path = left_over(directory)
+        if path:
+            try:
+                os.unlink(path)
+                say('removes %s, which was there beside standby.signal, and which the next start would take for a restore' % path)
+            except (IOError, OSError) as exc:
+                self.say('tidy', '%s cannot be removed, and the next start would take it for a restore: %s' % (path, exc))
+
     def restores(self):
         """Whether the server here recovers from an archive, and is no primary before that is done. What a file says that was left beside standby.signal, and
-        outlives a promotion, it says about the next start alone.
+        outlives a promotion (left_over), it says about the next start alone.
         """
         return promotes_itself(self.config['data_directory']) and not (self.fresh(self.local) and self.local.answer.get('in_recovery') is False)
 

@@ -1651,6 +1651,69 @@ def test_a_candidate_that_was_killed_before_it_had_a_timeline(tmpdir, monkeypatc
         assert said == ['was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % data]
 
 
+@pytest.mark.parametrize('seconds, files, old', [
+    # The server was started after that, and in the same second; before that.
+    (5, ('recovery.signal',), True), (0, ('recovery.signal',), True), (-5, ('recovery.signal',), False),
+    # It is a standby still; there is none.
+    (5, ('recovery.signal', 'standby.signal'), False), (5, (), False), (None, ('recovery.signal',), False),
+])
+def test_a_signal_file_that_a_promotion_has_left(tmpdir, monkeypatch, seconds, files, old):
+    data, dummy = candidate(tmpdir, **dict((name, '') for name in files))
+    if seconds is not None:
+        tmpdir.join('data', 'postmaster.pid').write('77\n%s\n%d\n5432\n' % (data, int(time.time()) + seconds))
+    path = os.path.join(data, 'recovery.signal')
+    assert guard.left_over(data) == (path if old else None)
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0), standby('c', receiving=True, silence=0), data_directory=data)
+    for recovers in (True, False):
+        assert os.path.exists(path) is ('recovery.signal' in files)
+        stage.watch.local.answer.update(in_recovery=recovers, primary_id=1)
+        stage.watch.primary(data)
+    assert os.path.exists(path) is ('recovery.signal' in files and not old)
+    assert [text for text in stage.done if 'removes' in text] == (
+        ['removes %s, which was there beside standby.signal, and which the next start would take for a restore' % path] if old else [])
+
+
+def test_a_signal_file_that_cannot_be_removed(tmpdir, monkeypatch):
+    stage = Stage(monkeypatch)
+    monkeypatch.setattr(guard, 'left_over', lambda directory: str(tmpdir))
+    stage.watch.tidy('/data')
+    assert 'cannot be removed' in stage.done[0]
+
+
+UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just now '
+             'for as long as the session lasts. Set track_activities to on there, and reload')
+
+
+def test_a_server_that_does_not_track_its_sessions():
+    """A host that is gone, and its session: what holds up a start and a promotion says why."""
+    config = {'name': 'a', 'node_id': 1, 'isolation': 4}
+    peers = [standby('b'), standby('c', tracks=False, asked=['y', None, '<insufficient>'])]
+    assert guard.becomes_primary(config, peers) == guard.Problem('locked', UNTRACKED, ['c'])
+    assert promotion(standby('b'), silent('a'), *peers[1:])[0] == UNTRACKED
+    for tracks in (True, None):
+        peers[1].answer.update(tracks=tracks, asked=['y', 1, None])
+        assert guard.becomes_primary(config, peers).text == 'primary y recovers, and has asked c 1 s ago'
+        assert promotion(standby('b'), silent('a'), *peers[1:])[0] == 'primary y runs, and has asked c 1 s ago, less than 7'
+    # Its session is gone, and so it is known when it was asked last.
+    known = {'c': {'primary': 'y', 'at': guard.clock(), 'gone': True, 'word': {}}}
+    peers[1].answer.update(tracks=False, asked=None)
+    assert promotion(standby('b'), silent('a'), peers[1], known=known)[0].startswith('primary y runs, and has asked c')
+
+
+def test_the_watch_says_where_sessions_are_not_tracked(monkeypatch):
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0, tracks=False), standby('c', receiving=True, silence=0, tracks=True))
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'standby')
+    monkeypatch.setattr(guard, 'postmaster', lambda directory: 77)
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, word: None)
+    monkeypatch.setattr(stage.watch, 'standby', lambda: None)
+    for dummy in range(3):
+        stage.watch.tick()
+    assert [text for text in stage.done if 'track_activities' in text] == [
+        'track_activities is off on b: who was primary there last keeps others from starting and from being promoted for as long as its session lasts, dead or '
+        'not. Set it to on, and reload']
+
+
 def test_before_postgresql_12_it_has_another_name(tmpdir):
     data, control = candidate(tmpdir, version='10', **{'recovery.done': "standby_mode = 'on'\n"})
     assert guard.lost_its_signal(control, data)
