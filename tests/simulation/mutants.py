@@ -29,6 +29,8 @@ COVERED = {
     'a hook of another node is not waited for': 'repmgrd holds its election again after three seconds',
     'never tells who waits': 'repmgrd here looks for a primary while it waits for that word',
     'stops a second later': 'the fuse is through two seconds after the isolation limit',
+    'who has voted for another follows all the same': 'a primary that sees a vote for another one has stopped before two are compared',
+    'a vote is withdrawn by what was answered before a pause': 'no scenario pauses a machine in the first minute of what is a vote for nothing',
     'never takes back a notification': 'a repmgrd here that was told of a primary which is gone looks for another one at once',
 }
 

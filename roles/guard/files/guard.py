@@ -2161,12 +2161,12 @@ class Watch:
                     if other.node_id == vote[1]:
                         other.ask_again()
         for vote, since in self.against.items():
-            fresh = [peer for peer in answering if peer.node_id == vote[1] and peer.answered > since and not peer.witness]
+            fresh = [peer for peer in answering if peer.node_id == vote[1] and peer.answered >= since and not peer.witness]
             if any(hears(peer.answer, limit) for peer in fresh) and not any(self.lets_another_be_promoted(peer) for peer in answering):
                 self.void.add(vote)
-        # Who has not answered since then is waited for no longer than for a second.
-        young = set(vote for vote, since in self.against.items() if clock() - since <= SECOND_LOOK)
-        old = [peer for peer in answering if not any(vote[1] == peer.node_id and peer.answered <= since for vote, since in self.against.items())]
+        # Who has not answered since then is waited for no longer than this; it is asked at once.
+        young = set(vote for vote, since in self.against.items() if clock() - since <= 2 * SECOND_LOOK)
+        old = [peer for peer in answering if not any(vote[1] == peer.node_id and peer.answered < since for vote, since in self.against.items())]
         return voted_for_another(self.peers, answering, timeline, self.void | young, old) if self.replaceable() else None
 
     def tidy(self, directory):

@@ -2869,7 +2869,7 @@ def test_a_primary_that_was_voted_out_while_it_stood_still(monkeypatch):
     d.answer['voted'] = VOTE
     assert passes(stage, 0.1, d) == []
     assert b._begun is None
-    assert passes(stage, 0.8, d) == []
+    assert passes(stage, 1.8, d) == []
     assert passes(stage, 0.3, d) == ['stop']
     assert stage.problems[0].code == 'named' and stage.problems[0].text.startswith('d has voted for b as primary on timeline 2 (here: 1)')
 
@@ -2893,7 +2893,7 @@ def test_a_vote_that_came_to_nothing_stops_nobody(monkeypatch):
 def test_whose_vote_stops_a_primary(monkeypatch, voted, local, done):
     stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=voted), **local)
     passes(stage, 0.1, stage.watch.peers[1])
-    assert passes(stage, 1.1, stage.watch.peers[1]) == done
+    assert passes(stage, 2.1, stage.watch.peers[1]) == done
 
 
 def test_a_candidate_that_is_being_promoted_is_no_standby(monkeypatch):
