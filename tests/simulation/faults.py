@@ -253,12 +253,14 @@ def dead(world, host):
 
 
 def promote_by_hand(world, host):
-    """playbooks/failover.yml: where nobody writes, and whoever is out of sight is off."""
+    """playbooks/failover.yml: where nobody writes, whoever is out of sight is off, and nobody in sight has received more."""
     target = world.hosts[host]
     if world.ledger.writable or target.server.state != 'up' or target.server.kind != 'standby' or target.frozen or target.off:
         return
     if any(other.server.kind == 'primary' and not other.off for other in world.data_hosts()) or any(
             not other.off and not target.reaches_server(other) for other in world.data_hosts()):
+        return
+    if any(not other.off and other.server.position > target.server.position for other in world.data_hosts()):
         return
     target.run(['repmgr-guard', 'promote-by-hand'], world.guard.promote(['repmgr', 'standby', 'promote'], by_hand=True))
 

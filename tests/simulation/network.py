@@ -71,7 +71,7 @@ class Network:
         return seconds
 
     def reset(self, one, two):
-        """Every connection between the two ends, on both sides. A server that sleeps for its client (pg_sleep) does not read from it, and goes on until then."""
+        """Every connection between the two ends, on both sides. A server that sleeps for its client (pg_sleep) does not read from it, and goes on so long."""
         for host in (one, two):
             for session in list(host.server.sessions):
                 if session.origin is not host and session.origin in (one, two):

@@ -1942,8 +1942,8 @@ class Watch:
         pump([self.local] + self.peers, 0.25)
         off = [server for server in [self.local] + self.peers if server.answer.get('tracks') is False]
         if off:
-            self.say('tracks', 'track_activities is off on %s: who was primary there last keeps others from starting and from being promoted for as long as its '
-                     'session lasts, dead or not. Set it to on, and reload' % names(off))
+            self.say('tracks', 'track_activities is off on %s: who was primary there last keeps others from starting and from being promoted for as long as '
+                     'its session lasts, dead or not. Set it to on, and reload' % names(off))
         if self.memory.learn([self.local] + self.peers, self.peers):
             self.keep(asked=dict(self.memory.known))
         time.sleep(0.2)
@@ -2261,7 +2261,8 @@ class Watch:
             later, number = voted(peer.answer)
             follows = peer.node_id in followed and (peer.witness or hears(peer.answer, self.config['isolation']) and (
                 peer.answer.get('timeline') == here['timeline']))
-            if later and (number in standbys and (later, number) in self.void if later > here['timeline'] else follows) and not peer.answer.get('holder') and not peer.waiting:
+            nothing = number in standbys and (later, number) in self.void
+            if later and (nothing if later > here['timeline'] else follows) and not peer.answer.get('holder') and not peer.waiting:
                 if later > here['timeline']:
                     say('withdraws the vote of %s for node %d on timeline %d: that node is a standby' % (peer.name, number, later))
                 served.append(peer)

@@ -1680,8 +1680,8 @@ def test_a_signal_file_that_cannot_be_removed(tmpdir, monkeypatch):
     assert 'cannot be removed' in stage.done[0]
 
 
-UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just now '
-             'for as long as the session lasts. Set track_activities to on there, and reload')
+UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just '
+             'now for as long as the session lasts. Set track_activities to on there, and reload')
 
 
 def test_a_server_that_does_not_track_its_sessions():
