@@ -1993,9 +1993,9 @@ class Watch:
         if 0 < need <= len(moments):
             self.sight = max(self.sight, moments[need - 1])
         limit = config['isolation'] + FUSE if need and self.replaceable() else None
-        fences = bool(kind == 'primary' and pid and limit)
+        fences = bool(kind == 'primary' and pid and (limit or self.may_be_replaced()))
         told = {'boot': self.boot, 'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'directory': self.directory, 'server': pid,
-                'sight': self.sight, 'fences': fences, 'limit': limit if fences else None, 'promoted': limit, 'hangs': fences and self.hangs(1)}
+                'sight': self.sight, 'fences': fences, 'limit': config['isolation'] + FUSE if fences else None, 'promoted': limit, 'hangs': fences and self.hangs(1)}
         before, when = self.stamped or ({}, 0)
         if told != before and (dict(told, sight=before.get('sight')) != before or clock() - when >= config['isolation'] / 8.0):
             problem = write_stamp(told)
@@ -2199,6 +2199,11 @@ class Watch:
         operator has promoted this node without them.
         """
         return not self.local.answer.get('paused') or peer.node_id in ((self.state['reign'] or {}).get('limited') or [])
+
+    def may_be_replaced(self):
+        """... whether they are a majority: before they were told of the pause it is none to them."""
+        return bool(self.state['armed'] and self.config['automatic'] and self.local.answer.get('paused')) and len(
+            [peer for peer in self.peers if peer.vote and self.may_elect(peer)]) >= majority(self.votes)
 
     def is_followed(self, answering):
         """Whether a majority follows this primary although somebody knows of another one. What was answered before that was known says so for a moment

@@ -620,10 +620,10 @@ def test_a_server_that_starts_beside_no_guard(host, monkeypatch, limit, renewed)
         host.now += 0.5
         for server in servers:
             server.answer, server.answered, server.process = dict(ANSWER), host.now, server
-            server.close = lambda: None
+            server.close = server.poll = lambda: None
     monkeypatch.setattr(guard, 'ask_all', ask_all)
     # `need` is counted by the connections that are left.
-    monkeypatch.setattr(guard, 'lock_and_look', lambda servers, need, judge: (None, ''))
+    monkeypatch.setattr(guard, 'lock_and_look', lambda servers, need, judge, yields: (None, ''))
     assert guard.start(host.config) == 0
     assert host.told == (dict(before, sight=1101.0, server=None) if renewed else before)
     # The guard that comes then does not begin again.

@@ -2153,6 +2153,19 @@ def test_who_asks_for_the_primary_is_told_that_it_hangs(monkeypatch, sight, answ
     assert json.loads(sight.read())['hangs'] is False
 
 
+@pytest.mark.parametrize('paused, told, limit', [
+    # Those that were told last that it stops are a majority, or not any more; it is not paused.
+    (True, [2, 3], 6), (True, [2], None), (True, [], None), (True, None, None), (False, [], 6),
+])
+def test_the_fuse_of_a_primary_that_was_paused_just_now(monkeypatch, sight, paused, told, limit):
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.local.answer['paused'] = paused
+    stage.watch.state['reign'] = None if told is None else {'timeline': 1, 'replaced': None, 'followed': [], 'limited': told}
+    stage.watch.stamp('primary', 77)
+    found = json.loads(sight.read())
+    assert (found['limit'], found['fences'], found['promoted']) == (limit, limit is not None, None if paused else 6)
+
+
 def test_nobody_makes_way_where_nobody_may_be_promoted(monkeypatch):
     stage = Stage(monkeypatch, standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0}))
     assert stage.primary() == []
