@@ -1995,7 +1995,8 @@ class Watch:
         limit = config['isolation'] + FUSE if need and self.replaceable() else None
         fences = bool(kind == 'primary' and pid and (limit or self.may_be_replaced()))
         told = {'boot': self.boot, 'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'directory': self.directory, 'server': pid,
-                'sight': self.sight, 'fences': fences, 'limit': config['isolation'] + FUSE if fences else None, 'promoted': limit, 'hangs': fences and self.hangs(1)}
+                'sight': self.sight, 'fences': fences, 'limit': config['isolation'] + FUSE if fences else None, 'promoted': limit,
+                'hangs': fences and self.hangs(1)}
         before, when = self.stamped or ({}, 0)
         if told != before and (dict(told, sight=before.get('sight')) != before or clock() - when >= config['isolation'] / 8.0):
             problem = write_stamp(told)
