@@ -111,6 +111,8 @@ def check_server_settings(host):
     for name, reason in (('hot_standby', 'on, because repmgr queries standbys'), ('full_page_writes', 'on, because pg_rewind needs it')):
         if replicates and name in settings and not is_on(settings[name]):
             problems += wrong(name, reason)
+    if 'track_activities' in settings and not is_on(settings['track_activities']):
+        problems += wrong('track_activities', 'on, because a server tells by it which primary has asked it, and when')
     if is_on(settings.get('default_transaction_read_only', False)):
         problems += wrong('default_transaction_read_only', 'off, because repmgr writes its records on the primary')
     if 'password_encryption' in settings and ('%s' % settings['password_encryption']).lower() != 'scram-sha-256':

@@ -78,6 +78,8 @@ class System:
         host = self.host
         if path == self.devnull:
             return File()
+        if path.startswith('/data/') and 'w' in mode:
+            return File(save=lambda text: host.server.written(path[6:]))
         if 'w' in mode:
             return File(save=lambda text: host.files.__setitem__(path, text))
         if path.startswith('/data/') and path[6:] in host.server.files():
@@ -87,6 +89,9 @@ class System:
         return File(host.files[path])
 
     def unlink(self, path):
+        if path.startswith('/data/'):
+            self.host.server.removed(path[6:])
+            return
         if not self.guard.world.current.dead and self.host.files.pop(path, None) is None:
             raise OSError(errno.ENOENT, path)
 
@@ -97,6 +102,8 @@ class System:
         raise OSError(errno.ENOENT, path)
 
     def stat(self, path):
+        if path.startswith('/data/') and path[6:] in self.host.server.files():
+            return types.SimpleNamespace(st_ctime=0)
         if path not in self.host.files:
             raise OSError(errno.ENOENT, path)
         return types.SimpleNamespace(st_mtime=self.host.files[path])
@@ -132,7 +139,7 @@ class System:
 
     def Popen(self, argv, env=None, stdout=None, **dummy):  # pylint: disable=invalid-name
         world, host = self.guard.world, self.host
-        if argv[0].endswith('/psql'):
+        if argv[0].endswith('/psql') and '-c' not in argv:
             name, dummy_space, more = argv[-1].partition(' ')
             client = clients.Client(world, host, world.hosts.get(name, host), env['PGAPPNAME'], world.login, float(env['PGCONNECT_TIMEOUT']),
                                     more == 'replication=database')
@@ -144,9 +151,6 @@ class System:
     def call(self, argv, **dummy):
         """Waits for it."""
         world, host = self.guard.world, self.host
-        if 'is-failed' in argv:
-            yield 0.01
-            return 0 if host.systemd.failed else 1
         words = [os.path.basename(argv[0])] + list(argv[1:])
         me, child = world.current, scheduler.Process(world, host, words, host.command(words, None))
         # It inherits what its parent has locked.
@@ -206,7 +210,7 @@ class Guard:
         names['become_user'] = names['write_environment'] = lambda config: None
         names['postmaster'] = lambda directory: self.host.server.pid
         names['newest_history'] = lambda directory: self.host.server.newest_history if directory else 0
-        names['control_data'] = lambda config: self.host.control_data()
+        names['control_data'] = lambda config, *dummy: self.host.control_data()
         names['without_stale_pid'] = lambda directory: {}
         names['_children'] = lambda pid: []
         names['_commands'] = lambda: [process.argv for process in self.host.processes]

@@ -66,7 +66,7 @@ class Client:
             self.world.at(0.003, self._finish, session)
 
     def poll(self):
-        return 0 if self.closed else None
+        return 0 if self.closed or self.broken and self.ready else None
 
     def wait(self):
         return 0
@@ -171,8 +171,6 @@ class Client:
             seconds = max(0, int(_SLEEP.match(script).group(1)))
             session.sleeps_until = self.world.now + seconds
         elif b'pg_is_in_recovery() AS in_recovery' in script:
-            if script.startswith(b'CHECKPOINT'):
-                server.control_timeline, seconds = server.branch.timeline, 0.5
             tags = server.answer(session)
         elif b'notify_follow_primary' in script:
             server.has_been_notified(int(_NOTIFY.search(script).group(1)))

@@ -1,7 +1,8 @@
 """What /primary answers on each node, by the program of role health itself: who is promoted comes long after all others have said no.
 
-One that is in doubt has said no for as long as a proxy may need to drop it, even where its checks hang until they give up; any other (its server is dead,
-or was stopped) for as long as a proxy needs whose checks are answered. See docs/routing.md.
+One that is in doubt, and whose server is up, has said no for as long as a proxy may need to drop it, even where its checks hang until they give up; any
+other for as long as a proxy needs whose checks are answered: its server is dead, or was stopped, so that what is sent there is refused, whatever becomes of
+the checks. See docs/routing.md.
 """
 import json
 import os
@@ -70,7 +71,6 @@ class Endpoints:
             self.yes[host.name] = self.world.now
             self.doubts.pop(host.name, None)
         elif problem[0] == 'doubt':
-            # Of a server that was stopped in its doubt this is still what it was.
             self.doubts.setdefault(host.name, self.world.now)
 
     def promoted(self, host):
@@ -83,7 +83,7 @@ class Endpoints:
                 continue
             self.note(other)
             said, checks = self.yes.get(other.name, -1000), (self.timing['inter'] + self.timing['fastinter']) / 1000.0
-            if other.name in self.doubts and said < self.doubts[other.name]:
+            if other.server.state == 'up' and other.name in self.doubts and said < self.doubts[other.name]:
                 checks = _timing.drops_after(self.timing) / 1000.0
                 said = self.doubts[other.name] - EVERY
             if now - said < checks:

@@ -156,6 +156,21 @@ def backlog(world, host, size):
     world.hosts[host].server.backlog = size
 
 
+def dies_promoting(world, host):
+    """Its server is killed by the next promotion of it, between its signal file and its timeline."""
+    world.hosts[host].server.dies_promoting = True
+
+
+def left_over(world, host):
+    """Somebody has put a recovery.signal beside its standby.signal."""
+    world.hosts[host].server.left_over = True
+
+
+def slow_systemd(world, host, seconds):
+    """What systemctl is-failed takes on it, behind sudo."""
+    world.hosts[host].asks_systemd = seconds
+
+
 def slow_promotion(world, host, seconds):
     world.hosts[host].promote_seconds = seconds
 
@@ -238,12 +253,14 @@ def dead(world, host):
 
 
 def promote_by_hand(world, host):
-    """playbooks/failover.yml: where nobody writes, and whoever is out of sight is off."""
+    """playbooks/failover.yml: where nobody writes, whoever is out of sight is off, and nobody in sight has received more."""
     target = world.hosts[host]
     if world.ledger.writable or target.server.state != 'up' or target.server.kind != 'standby' or target.frozen or target.off:
         return
     if any(other.server.kind == 'primary' and not other.off for other in world.data_hosts()) or any(
             not other.off and not target.reaches_server(other) for other in world.data_hosts()):
+        return
+    if any(not other.off and other.server.position > target.server.position for other in world.data_hosts()):
         return
     target.run(['repmgr-guard', 'promote-by-hand'], world.guard.promote(['repmgr', 'standby', 'promote'], by_hand=True))
 
@@ -298,7 +315,7 @@ def change(world, **values):
 FAULTS = dict((function.__name__, function) for function in (
     power, freeze, kill_server, crash_server, stop_server, restart_server, kill_guard, no_guard, stop_guard, kill_repmgrd, lose_state, step, drift, full,
     locked, cut, one_way, unplug, shut_port, slow, lossy, reset, pause, dead, promote_by_hand, remove, no_repmgrd, unknown_daemon, backlog,
-    slow_promotion, hook, start_server, restore, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
+    slow_promotion, slow_systemd, dies_promoting, left_over, hook, start_server, restore, end_guard, kill_fuse, no_fuse, expect, streams, pg_promote, change))
 # Those that end when their time is over.
 LAST = ('power', 'freeze', 'stop_server', 'no_guard', 'end_guard', 'no_fuse', 'stop_guard', 'full', 'locked', 'cut', 'one_way', 'unplug', 'shut_port', 'slow',
         'lossy', 'pause')

@@ -19,6 +19,7 @@ class Host:
         self.thawed = -1000.0                      # when it last went on after its clock had stood still, too
         self._stands = False                       # its clock, too
         self.files, self.flocks, self.processes = {}, {}, []
+        self.asks_systemd = 0.01                   # how long sudo and systemctl is-failed take
         self.promote_seconds = world.random.choice([0.05, 0.1, 0.4, 2])
         self.server = servers.Server(world, self, witness)
         self.systemd = Systemd(world, self)
@@ -100,6 +101,10 @@ class Host:
 
     def command(self, words, output):
         """The body of a process; see Process."""
+        if 'is-failed' in words:
+            return self._is_failed()
+        if 'CHECKPOINT' in words:
+            return self._checkpoint(words[words.index('-d') + 1])
         if 'systemctl' in words[-3]:
             return self.systemd.start_server()
         if '--single' in words:
@@ -120,6 +125,19 @@ class Host:
         process = scheduler.Process(self.world, self, words, body)
         process.then = then
         return process
+
+    def _is_failed(self):
+        yield self.asks_systemd
+        return 0 if self.systemd.failed else 1
+
+    def _checkpoint(self, name):
+        """Of another server's."""
+        server = self.world.hosts[name].server
+        yield 0.5
+        if not self.reaches_server(server.host):
+            return 2
+        server.control_timeline = server.branch.timeline
+        return 0
 
     def _recover(self):
         yield self.takes(RECOVERY)
@@ -176,6 +194,8 @@ class Host:
         if server.pid != pid or server.stopped or server.kind == 'primary':
             return 8
         server.promote()
+        if server.pid != pid:
+            return 8
         yield 0.2
         if server.pid != pid:
             return 8

@@ -20,8 +20,22 @@ def _thawed_alone(scenario, result):
     return _freezes(scenario) and _overlaps(result, world.TIMINGS[scenario['profile']]['isolation'] + 1)
 
 
+def _confirmed(scenario, dummy_result):
+    """... before its guard sees the new primary, or the locks of its promotion: a standby that has voted for that has found it again, and has confirmed."""
+    return _freezes(scenario)
+
+
+def _refound(scenario, result):
+    """... and a witness that had followed its successor has found it again while that recovered: with it the old primary has a majority, and the newer
+    one makes way.
+    """
+    return _freezes(scenario) and any('does not rejoin' in line and 'which is older than' in line for line in result.lines)
+
+
 KNOWN = [
-    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost'}, _thawed_alone)]
+    ('thaw_refound', {'started', 'streaming', 'primaries'}, _refound),
+    ('thaw_voted', {'lost after a thaw'}, _confirmed),
+    ('thaw_cut_lost', {'two', 'two after a thaw', 'streaming', 'primaries', 'lost after a thaw'}, _thawed_alone)]
 
 
 def known(scenario, result, kinds):

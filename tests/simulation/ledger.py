@@ -13,6 +13,7 @@ class Ledger:
         self.writable = set()
         self.two_since, self.two_age, self.overlaps = None, 0.0, []
         self.acknowledged = {}       # {branch: position}: synchronous
+        self.before_thaw = {}        # ... of that what was not acknowledged right after the primary had stood still, and its clock with it
         self.violations = []
         self.by_hand = set()         # branches of promotions that no guard was asked about
         self.stops = 0
@@ -46,10 +47,13 @@ class Ledger:
             position = sorted(server.flushed.values(), reverse=True)[needed - 1]
             if position > self.acknowledged.get(server.branch, -1):
                 self.acknowledged[server.branch] = position
+                if self.world.now - server.host.thawed >= self.world.timing['isolation'] + 1:
+                    self.before_thaw[server.branch] = position
 
     def lost(self, server):
-        """[(branch, how much of what was acknowledged there that server has not)]"""
-        return [(branch, position) for branch, position in sorted(self.acknowledged.items()) if not server.has(branch, position)]
+        """[(branch, how much of what was acknowledged there that server has not, whether only what was acknowledged after a thaw)]"""
+        return [(branch, position, server.has(branch, self.before_thaw.get(branch, 0))) for branch, position in sorted(self.acknowledged.items())
+                if not server.has(branch, position)]
 
     def starts(self, server):
         """The start hook has let a primary start. Where another has a newer timeline, one of those that it has seen has voted for that."""
@@ -65,6 +69,10 @@ class Ledger:
         self.world.note('%s: REWOUND onto %s, timeline %d -> %d' % (server.host.name, primary.host.name, server.branch.timeline, primary.branch.timeline))
         if server.branch.timeline > primary.branch.timeline:
             self.violations.append('rewound: %s from timeline %d onto %d' % (server.host.name, server.branch.timeline, primary.branch.timeline))
+        elif server.branch.timeline == primary.branch.timeline and not server.can_follow(primary):
+            # pg_rewind finds nothing to do on one timeline.
+            self.violations.append('corrupt: %s, which has another timeline %d than %s, is its standby' % (
+                server.host.name, server.branch.timeline, primary.host.name))
 
     # -- at the end
     def unfinished(self):
@@ -101,7 +109,10 @@ class Ledger:
             return server.state == 'down'
         if server.can_follow(primary) or server.branch.timeline > primary.branch.timeline:
             return False
-        return server.state == 'up' if server.kind == 'standby' else server.state == 'down' and self.world.auto_rejoin != 'rewind'
+        if server.kind == 'standby':
+            return server.state == 'up'
+        # Of two timelines of one number nothing tells what only one of them has.
+        return server.state == 'down' and (self.world.auto_rejoin != 'rewind' or server.branch.timeline == primary.branch.timeline)
 
     def verdict(self, finished):
         """What is wrong, as ['code: text']."""
@@ -116,8 +127,8 @@ class Ledger:
         if not finished:
             found.append(self.unfinished() or 'restless: it does not come to rest')
         elif len(self.writable) == 1:
-            for branch, position in self.lost(self.world.hosts[list(self.writable)[0]].server):
-                found.append('lost: what was acknowledged on timeline %d up to %d' % (branch.timeline, position))
+            for branch, position, thawed in self.lost(self.world.hosts[list(self.writable)[0]].server):
+                found.append('%s: what was acknowledged on timeline %d up to %d' % ('lost after a thaw' if thawed else 'lost', branch.timeline, position))
         if self.world.crashes:
             found.append('crash: %s' % self.world.crashes[0].strip().splitlines()[-1])
         return found

@@ -71,9 +71,12 @@ class Network:
         return seconds
 
     def reset(self, one, two):
-        """Every connection between the two ends, on both sides."""
+        """Every connection between the two ends, on both sides. A server that sleeps for its client (pg_sleep) does not read from it, and goes on so long."""
         for host in (one, two):
             for session in list(host.server.sessions):
                 if session.origin is not host and session.origin in (one, two):
-                    host.server.end_session(session)
+                    if session.sleeps_until is None or session.sleeps_until <= self.world.now:
+                        host.server.end_session(session)
+                    else:
+                        self.world.at(session.sleeps_until - self.world.now, host.server.end_session, session)
                     session.lost()

@@ -48,6 +48,8 @@ class Server:
         self.control_state = 'in production'
         self.position_then, self.writing_since = 0.0, None
         self.recovery = 0.5              # how long the next start takes
+        self.dies_promoting = False      # killed when its signal file is removed, and it has no timeline of its own yet
+        self.left_over = False           # there is a recovery.signal beside the standby.signal, which a promotion leaves
         self.restores = None             # it has recovery.signal: how long it recovers from the archive, before it promotes itself
         self.backlog = 0                 # bytes that it has, and has yet to replay when it starts
         self.replayed = 0.0              # when it has replayed them
@@ -70,7 +72,19 @@ class Server:
         found = {'PG_VERSION': '15\n'}
         if self.kind == 'standby':
             found['standby.signal' if self.restores is None else 'recovery.signal'] = ''
+        if self.left_over:
+            found['recovery.signal'] = ''
+        if self.state == 'up':
+            found['postmaster.pid'] = '%d\n/data\n%d\n' % (self.pid, self.started)
         return found
+
+    def removed(self, name):
+        self.left_over = self.left_over and name != 'recovery.signal'
+
+    def written(self, name):
+        """A file of those, by the guard."""
+        if name == 'standby.signal' and self.state == 'down':
+            self.kind, self.control_state = 'standby', 'in archive recovery'
 
     def restore(self, seconds):
         """Somebody has stopped it, and put a backup in its place: of an earlier time, and of the first timeline."""
@@ -107,6 +121,9 @@ class Server:
         """Process: until it takes connections. The exit code."""
         if self.state != 'down':
             return 0
+        if self.left_over and self.kind == 'primary':
+            # It has no restore_command.
+            return 1
         self.world.ledger.starts(self)
         self.pid, self.state, self.stopped = self.world.next_pid(), 'starting', False
         pid = self.pid
@@ -117,6 +134,10 @@ class Server:
         return 0
 
     def _is_up(self):
+        if self.kind == 'primary' and self.control_state == 'in archive recovery':
+            # It goes on where it was a standby, with what nobody else has there.
+            self.history += ((self.branch, self.position),)
+            self.branch = Branch(self.world.next_branch(), self.branch.timeline)
         self.state, self.started, self.control_state = 'up', self.host.wall(), 'in production'
         self.sessions, self.lock, self.flushed = [], None, {}
         self.last_seen = self.watches = self.notified = None
@@ -188,6 +209,12 @@ class Server:
     def promote(self):
         self.world.endpoints.promoted(self.host)
         self.settle()
+        if self.dies_promoting:
+            self.world.note('%s: is killed while it is promoted' % self.host.name)
+            self.dies_promoting = False
+            self.die()
+            self.kind, self.control_state, self.newest_history = 'primary', 'in archive recovery', max(self.branch.timeline, self.newest_history) + 1
+            return
         end = self.position
         timeline = max(self.branch.timeline, self.newest_history) + 1
         self.history += ((self.branch, end),)

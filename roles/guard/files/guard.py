@@ -77,6 +77,12 @@ STOP_MARGIN = 3
 FUSE = 2
 # How long a guard that starts gives its peers to answer, however long nobody has looked.
 LOOK = 1.5
+# How long the watch waits for a program that mostly ends at once: of what the fuse leaves it that is little in every profile.
+SOON = 0.25
+# How long it waits for pg_controldata, which reads one block of a disk.
+READS = 1
+# A checkpoint of a new primary takes as long as what it has to write.
+CHECKPOINT_LIMIT = 60
 PID_FILE = '/run/postgresql/repmgr-guard.pid'
 # As fuse.py writes it.
 FUSE_PID_FILE = '/run/postgresql/repmgr-guard-fuse.pid'
@@ -119,6 +125,7 @@ SELECT 'core', row_to_json(t) FROM (SELECT
     THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint END AS replayed,
   pg_catalog.pg_is_in_recovery() AND pg_catalog.pg_last_wal_receive_lsn() IS NULL AS replaying,
   coalesce((SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver), false) AS receiving,
+  current_setting('track_activities') = 'on' AS tracks,
   (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 FROM pg_catalog.pg_stat_wal_receiver) AS silence,
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
   (SELECT json_build_array(substr(application_name, 22), extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))::float8,
@@ -414,11 +421,7 @@ class Server:
                 stream.close()
             except (IOError, OSError):
                 pass
-        try:
-            process.kill()
-        except OSError:
-            pass
-        process.wait()
+        let_go(process)
 
     def seen(self, seconds, since=None):
         """Whether it has answered a question that was asked no longer ago; before it could (since), it counts as seen."""
@@ -492,6 +495,25 @@ def ask_all(servers, seconds, script=_QUESTION, enough=None):
             server.close()
 
 
+def let_go(process):
+    """Ends a process, and does not wait for that: one that reads from a disk that hangs does not end before it comes back from there. The next one that is
+    started here takes it out of the table of processes (subprocess does so by itself).
+    """
+    try:
+        process.kill()
+    except OSError:
+        pass
+    process.poll()
+
+
+def outcome(process, seconds):
+    """Its exit code; None where it does not end within that time."""
+    deadline = clock() + seconds
+    while process.poll() is None and clock() < deadline:
+        time.sleep(0.02)
+    return process.poll()
+
+
 def hold(servers, seconds):
     """Keeps the locks that they have given, also after this program ends: a server notices so late that a client is gone."""
     for server in servers:
@@ -548,6 +570,22 @@ def is_standby(directory, aside=''):
     return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
 
 
+def left_over(directory):
+    """The path of a recovery.signal that was there when the server on this directory was started, and that its promotion has not removed; else None.
+
+    Where both files are there PostgreSQL takes standby.signal, and a promotion removes that alone (12 to 17). The next start, after a crash say, would recover
+    from an archive, or end at once where there is none. One that was put there since is somebody's, who knows for which start.
+    """
+    path = os.path.join(directory, 'recovery.signal')
+    try:
+        with open(os.path.join(directory, 'postmaster.pid')) as handle:
+            begun = int(handle.read().split('\n')[2])
+        # By the change of the inode: a restored file may have any date. Whole seconds.
+        return path if not is_standby(directory) and os.stat(path).st_ctime < begun + 1 else None
+    except (IOError, OSError, ValueError, IndexError):
+        return None
+
+
 def promotes_itself(directory):
     """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
     return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
@@ -576,6 +614,36 @@ def put_signals_back(directory):
         else:
             os.rename(path + '.aside', path)
             say('%s was moved aside by a rejoin that did not come to its end: is there again, and what starts is %s' % (path, starts_as(directory)))
+
+
+def lost_its_signal(control, directory):
+    """Whether a server on this directory was a candidate that was killed while it was promoted: after its signal file was removed, and before it came on a
+    timeline of its own. PostgreSQL removes the file first, and writes the history of the new timeline and its first record after that (12 to 17; before 12
+    it renames recovery.conf).
+
+    Started as it is it would go on as primary on the timeline on which it was a standby. What the old primary has written there beyond that no comparison
+    of timelines tells from what is written here now, nor does pg_rewind. Nor may it be recovered before it is rewound: the checkpoint of that is beyond what
+    it has received, and pg_rewind does not look for it where the new primary had received more. It is the standby again that it was: nobody has had an
+    answer from it as primary.
+    """
+    if control.get('Database cluster state') != 'in archive recovery' or data_is(directory) != 'primary' or promotes_itself(directory):
+        return False
+    checkpoint, reached = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+    # A new timeline is in its control data as soon as its first record is. One that it had followed before its last restartpoint looks the same, unless it has
+    # the history of a newer one.
+    same = not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
+    # Of what pg_rewind has written, or a copy, the rest is up to whoever has begun that.
+    return (same or newest_history(directory) > own_timeline(control)) and not os.path.exists(os.path.join(directory, 'backup_label'))
+
+
+def make_standby(directory):
+    """Give the signal file back to it."""
+    if 0 < major_version(directory) < 12:
+        os.rename(os.path.join(directory, 'recovery.done'), os.path.join(directory, 'recovery.conf'))
+    else:
+        with open(os.path.join(directory, 'standby.signal'), 'w') as handle:
+            os.fsync(handle.fileno())
+    say('was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % directory)
 
 
 def starts_as(directory):
@@ -617,10 +685,15 @@ def owner(directory):
         return None, False
 
 
-def control_data(config):
-    """{label: value} as pg_controldata prints it; empty where it does not."""
+def control_data(config, seconds=None):
+    """{label: value} as pg_controldata prints it; empty where it does not, or not within that time."""
     process = subprocess.Popen([os.path.join(config['bin_dir'], 'pg_controldata'), '-D', config['data_directory']],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, LC_ALL='C'))
+    # What it prints has room in the pipe.
+    if seconds is not None and outcome(process, seconds) is None:
+        process.stdout.close()
+        let_go(process)
+        return {}
     lines = process.communicate()[0].decode('utf-8', 'replace').splitlines()
     return dict((label.strip(), value.strip()) for label, dummy, value in (line.partition(':') for line in lines)) if process.returncode == 0 else {}
 
@@ -862,14 +935,24 @@ def has_majority(node_id, others, votes, limit):
 
 
 def who_yields(peers, node_id, timeline, other, votes, limit):
-    """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it."""
+    """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it that has not voted for the newer one:
+    who has, and follows the older one, has not noticed yet, or has found that again first.
+    """
+    theirs = other.answer.get('timeline') or 0
     rest = [peer for peer in peers if peer.node_id not in (node_id, other.node_id)]
-    if has_majority(node_id, rest, votes, limit):
+    ours = [peer for peer in rest if not has_voted_against(peer, timeline, other.node_id)]
+    rest = [peer for peer in rest if not has_voted_against(peer, theirs, node_id)]
+    if has_majority(node_id, ours, votes, limit):
         return 'other'
     if has_majority(other.node_id, rest, votes, limit):
         return 'this'
-    theirs = other.answer.get('timeline') or 0
     return 'this' if theirs > timeline else 'other' if theirs < timeline else ''
+
+
+def has_voted_against(peer, timeline, rival):
+    """Whether a peer has voted for the rival of a primary on that timeline, to replace it."""
+    later, number = voted(peer.answer)
+    return later > timeline and number == rival
 
 
 def streams_past(peers, system, timeline):
@@ -928,8 +1011,16 @@ def becomes_primary(config, peers):
             continue
         name, seconds, word = (list(peer.answer['asked']) + [None])[:3]
         if name != own and word_of(word).get('timeline') is None and age(seconds or 0) < config['isolation'] + STOP_MARGIN:
-            return Problem('locked', 'primary %s recovers, and has asked %s %d s ago' % (name, peer.name, age(seconds or 0)), [peer.name])
+            return Problem('locked', untracked([peer]) % name if untracked([peer]) else 'primary %s recovers, and has asked %s %d s ago' % (
+                name, peer.name, age(seconds or 0)), [peer.name])
     return None
+
+
+def untracked(servers):
+    """Why nobody can tell how old the questions of a primary (%s) are; or ''."""
+    found = [server for server in servers if server.answer.get('tracks') is False]
+    return 'primary %%s has a session on %s, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just ' \
+        'now for as long as the session lasts. Set track_activities to on there, and reload' % names(found) if found else ''
 
 
 def newest(server):
@@ -942,7 +1033,7 @@ def names_another(peers, answering, timeline, reign, told=False):
     that peer's vote. Else None.
 
     Of a node that the configuration does not have nothing is expected any more: it was removed. told: a peer that has voted for another node, or was
-    told to follow it. Either may be about a promotion that came to nothing, so no running server is stopped for it.
+    told to follow it. Either may be about a promotion that came to nothing; what a vote is to a running server: Watch.is_voted_out.
     """
     by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
     for peer in answering:
@@ -958,9 +1049,20 @@ def names_another(peers, answering, timeline, reign, told=False):
             if other is None or (other in answering and other.answer.get('in_recovery')) or (not newer and is_old_word(reign, timeline, peer, number)):
                 continue
             return Problem('named', '%s names %s as primary, which is not in sight as a standby' % (peer.name, other.name), [other.name, peer.name])
-        later, number = voted(peer.answer) if told else (0, None)
+    return voted_for_another(peers, answering, timeline) if told else None
+
+
+def voted_for_another(peers, answering, timeline, void=(), believed=None):
+    """The Problem where a peer has voted for another node of this cluster, for a newer timeline, which is not in sight as a standby. Else None.
+
+    void: the votes that are known to have come to nothing. believed: whose answer that it is a standby counts; those that answer.
+    """
+    believed = answering if believed is None else believed
+    by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
+    for peer in answering:
+        later, number = voted(peer.answer)
         other = by_id.get(number)
-        if later > timeline and other is not None and not (other in answering and other.answer.get('in_recovery')):
+        if later > timeline and other is not None and (later, number) not in void and not (other in believed and other.answer.get('in_recovery')):
             return Problem('named', '%s has voted for %s as primary on timeline %d (here: %d), which is not in sight as a standby' % (
                 peer.name, other.name, later, timeline), [other.name, peer.name])
     return None
@@ -1051,6 +1153,8 @@ def asked_by_primary(servers, lease, known, timeline=None):
         if told is None:
             return ('primary %s has told %s that it does not stop by itself, because repmgrd was paused there, its guard not armed, or repmgr_failover '
                     'manual. Where it is dead: %s' % (found['primary'], server.name, next_command('failover', dead=found['primary'])))
+        if seconds < max(told, lease) and untracked([server]) and not found['gone']:
+            return untracked([server]) % found['primary']
         if seconds < max(told, lease):
             return 'primary %s runs, and has asked %s %d s ago, less than %d' % (found['primary'], server.name, seconds, max(told, lease))
     return ''
@@ -1166,9 +1270,14 @@ def lock(servers, need):
     return len(got) >= need, ', '.join(holders)
 
 
-def lock_and_look(servers, need, judge):
-    """(problem, '') with the locks held, or (None, who holds them instead). What was seen before may have changed until then, so it is looked at again."""
+def lock_and_look(servers, need, judge, yields=False):
+    """(problem, '') with the locks held, or (None, who holds them instead). What was seen before may have changed until then, so it is looked at again.
+
+    yields: to any promotion that has a lock, however many are left. Who is being promoted has that of its own server for certain, which no network takes away,
+    and looks like a standby until it is done.
+    """
     enough, holder = lock(servers, need)
+    enough = enough and not (yields and 'repmgr-guard promote ' in holder)
     locked = [server for server in servers if server.answer.get('lock')]
     if enough:
         ask_all(servers, 2)
@@ -1188,6 +1297,12 @@ def start(config):
         put_signals_back(config['data_directory'])
     except OSError as exc:
         say('does not start: a rejoin has moved a signal file aside, and it cannot be put back: %s' % exc)
+        return 1
+    try:
+        if data_is(config['data_directory']) == 'primary' and lost_its_signal(control_data(config), config['data_directory']):
+            make_standby(config['data_directory'])
+    except (IOError, OSError) as exc:
+        say('does not start: it was killed while it was promoted, and cannot be made the standby again that it was: %s' % exc)
         return 1
     kind = data_is(config['data_directory'])
     if kind != 'primary':
@@ -1211,9 +1326,13 @@ def start(config):
         if not problem:
             voters = [peer for peer in peers if peer.vote and heard(peer)]
             # Whoever is promoted needs a majority of the others' locks.
-            problem, holder = lock_and_look(voters, votes - majority(votes), judge) if voters else (None, '')
+            need = votes - majority(votes)
+            problem, holder = lock_and_look(voters, need, judge, yields=True) if voters else (None, '')
             if not problem and not holder:
                 hold(voters, START_LEASE)
+                # From then on they keep the lock without this connection. One that was reset before that has taken its lock with it.
+                holder = '' if len([peer for peer in voters if peer.process is not None and peer.process.poll() is None]) >= need else 'the lock was lost'
+            if not problem and not holder:
                 stamp = read_stamp(config)
                 if stamp and stamp['limit'] is not None:
                     # Its guard has died. It has what has been seen now, and not more: nobody else would stop it.
@@ -1348,6 +1467,9 @@ def status(config):
             if answer.get('last_seen') is not None and (answer.get('in_recovery') or server.witness):
                 text += ', has seen its upstream %d s ago' % answer['last_seen']
         say('%s (%s): %s' % (server.name, 'vote' if server.vote else 'no vote', text))
+        if answered(server) and answer.get('tracks') is False:
+            say('%s: TRACK_ACTIVITIES IS OFF: who was primary there last keeps others from starting and from being promoted for as long as its session lasts, '
+                'dead or not. Set it to on, and reload' % server.name)
     control = control_data(config)
     kind = data_is(config['data_directory'])
     state = read_state(config)
@@ -1582,18 +1704,17 @@ class Job:
                     say('%s: at work for %d s (process %d)' % (self.what, clock() - self.begun, self.process.pid))
                 return None
             say('%s: ended after %d s' % (self.what, self.seconds))
-            self.process.kill()
-            self.process.wait()
+            let_go(self.process)
+            outcome(self.process, SOON)
         self.output.seek(0)
         output = self.output.read().decode('utf-8', 'replace').strip()
         self.output.close()
-        return self.process.returncode, output
+        return -signal.SIGKILL if self.process.returncode is None else self.process.returncode, output
 
     def close(self):
         """What has a limit ends with this program: who stops a guard works on the node itself. A rejoin or a recovery goes on."""
         if self.seconds is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            let_go(self.process)
 
 
 class Memory:
@@ -1721,12 +1842,15 @@ class Watch:
         self.sight = self.since      # when those were asked who were enough for it to go on, the last time
         self.stamped = None          # (what the fuse was told, when)
         self.boot, self.directory = boot(), os.path.realpath(config['data_directory'])
+        self.against, self.void = {}, set()   # votes for another primary: {(timeline, node id): since when}; those that came to nothing
         self.started = None          # when this program last started the server
         self.starting = None
         self.doubted = None          # since when somebody knows of another primary
         self.blinded = None          # when it was stopped because peers that answer had lost sight of it
         self.served = None           # since when the primary here has answered; None while it does not: in a recovery, or because it hangs
         self.asked_systemd = None
+        self.asking = None           # (systemctl is-failed, since when)
+        self.checkpoint = None       # when the primary that this node rejoins was last made to have one
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
         self.elect_after = 0
@@ -1799,7 +1923,7 @@ class Watch:
         if (kind, pid) != self.detected:
             first = self.detected is None
             self.detected, self.since, self.served, self.lost, self.asked_systemd = (kind, pid), clock(), None, None, None
-            self.sight = self.since
+            self.sight, self.against, self.void = self.since, {}, set()
             if first and kind == 'primary' and pid:
                 self.resume(pid)
             self.said.clear()
@@ -1816,6 +1940,10 @@ class Watch:
             pause = interval if server is not self.local else short
             server.tick(pause, max(2, self.config['isolation'] / 2.0) + max(0, pause - 1), word)
         pump([self.local] + self.peers, 0.25)
+        off = [server for server in [self.local] + self.peers if server.answer.get('tracks') is False]
+        if off:
+            self.say('tracks', 'track_activities is off on %s: who was primary there last keeps others from starting and from being promoted for as long as '
+                     'its session lasts, dead or not. Set it to on, and reload' % names(off))
         if self.memory.learn([self.local] + self.peers, self.peers):
             self.keep(asked=dict(self.memory.known))
         time.sleep(0.2)
@@ -1856,7 +1984,8 @@ class Watch:
 
         sight: when those were asked who were enough for this primary to go on, the last time. limit: how much later it has to end; None where this
         program would not stop it either, or is ended by somebody. fences: whether it would, as long as it is at work. server: the postmaster. promoted: the
-        limit of a primary here of which nothing is told, because this program hangs since before; None as for limit.
+        limit of a primary here of which nothing is told, because this program hangs since before; None as for limit. hangs: whether this server may be
+        stopped soon because it does not answer, for the health endpoint: it may go on again just before that.
         """
         config, need = self.config, self.votes - majority(self.votes)
         # Whom it takes to leave no majority to the rest; the last of them counts.
@@ -1864,9 +1993,10 @@ class Watch:
         if 0 < need <= len(moments):
             self.sight = max(self.sight, moments[need - 1])
         limit = config['isolation'] + FUSE if need and self.replaceable() else None
-        fences = bool(kind == 'primary' and pid and limit)
+        fences = bool(kind == 'primary' and pid and (limit or self.may_be_replaced()))
         told = {'boot': self.boot, 'cluster': config.get('cluster'), 'node_id': config.get('node_id'), 'directory': self.directory, 'server': pid,
-                'sight': self.sight, 'fences': fences, 'limit': limit if fences else None, 'promoted': limit}
+                'sight': self.sight, 'fences': fences, 'limit': config['isolation'] + FUSE if fences else None, 'promoted': limit,
+                'hangs': fences and self.hangs(1)}
         before, when = self.stamped or ({}, 0)
         if told != before and (dict(told, sight=before.get('sight')) != before or clock() - when >= config['isolation'] / 8.0):
             problem = write_stamp(told)
@@ -1952,18 +2082,23 @@ class Watch:
             # What it was ended for before is over.
             self.served, self.blinded = clock(), None
         answering = [peer for peer in self.peers if self.fresh(peer)]
-        other, past, named = other_primary(answering), [], None
+        other, past, named, out = other_primary(answering), [], None, None
         # What it answered as a standby, a moment before its own promotion, is another timeline.
         if self.fresh(self.local) and self.local.answer.get('in_recovery') is False and self.local.answer.get('timeline'):
             past = streams_past(answering, self.local.answer.get('system'), self.local.answer['timeline'])
             self.remember(answering)
+            self.tidy(directory)
             # Not before it is on record whom this node has replaced.
             if (self.state['reign'] or {}).get('timeline') == self.local.answer['timeline']:
                 named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
+                out = self.is_voted_out(answering, self.local.answer['timeline'])
+        if out and not other:
+            self.stop(directory, out)
+            return
         if other:
-            control = control_data(self.config)
+            control = control_data(self.config, READS)
             timeline = max(own_timeline(control, directory), self.local.answer.get('timeline') or 0 if self.local.seen(5) else 0)
-            if other.answer.get('system') != control.get('Database system identifier'):
+            if other.answer.get('system') != control.get('Database system identifier', self.local.answer.get('system')):
                 self.say('foreign', '%s is primary of another cluster (system identifier %s)' % (other.name, other.answer.get('system')))
             else:
                 text = '%s is primary, on timeline %s (here: %s)' % (other.name, other.answer.get('timeline'), timeline)
@@ -2011,25 +2146,65 @@ class Watch:
             self.stop(directory, Problem('hangs', 'it has not answered for %d s, and %s cannot see it either' % (
                 clock() - self.local.answered, names(blind)), []))
 
+    def is_voted_out(self, answering, timeline):
+        """The Problem where a peer has voted for another primary while this one ran; or None.
+
+        A vote is kept when nobody has been asked by this primary for so long that it has to have stopped. That it runs all the same tells that this host
+        stood still, and its clock with it, whoever follows it again by now. One that was there when this server was started is about a promotion that came
+        to nothing, as a start sees to: that node is a standby, which it may say once more. What it said before that vote was seen is of before a pause.
+        """
+        limit = self.config['isolation']
+        for peer in answering:
+            vote = voted(peer.answer)
+            if vote[0] > timeline and vote not in self.against:
+                self.against[vote] = clock()
+                for other in self.peers:
+                    if other.node_id == vote[1]:
+                        other.ask_again()
+        for vote, since in self.against.items():
+            fresh = [peer for peer in answering if peer.node_id == vote[1] and peer.answered >= since and not peer.witness]
+            if any(hears(peer.answer, limit) for peer in fresh) and not any(self.lets_another_be_promoted(peer) for peer in answering):
+                self.void.add(vote)
+        # Who has not answered since then is waited for no longer than this; it is asked at once.
+        young = set(vote for vote, since in self.against.items() if clock() - since <= 2 * SECOND_LOOK)
+        old = [peer for peer in answering if not any(vote[1] == peer.node_id and peer.answered < since for vote, since in self.against.items())]
+        return voted_for_another(self.peers, answering, timeline, self.void | young, old) if self.replaceable() else None
+
+    def tidy(self, directory):
+        """The server here takes writes: what was left beside its standby.signal is about nothing any more."""
+        path = left_over(directory)
+        if path:
+            try:
+                os.unlink(path)
+                say('removes %s, which was there beside standby.signal, and which the next start would take for a restore' % path)
+            except (IOError, OSError) as exc:
+                self.say('tidy', '%s cannot be removed, and the next start would take it for a restore: %s' % (path, exc))
+
     def restores(self):
         """Whether the server here recovers from an archive, and is no primary before that is done. What a file says that was left beside standby.signal, and
-        outlives a promotion, it says about the next start alone.
+        outlives a promotion (left_over), it says about the next start alone.
         """
         return promotes_itself(self.config['data_directory']) and not (self.fresh(self.local) and self.local.answer.get('in_recovery') is False)
 
-    def hangs(self):
-        """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does.
+    def hangs(self, limits=2):
+        """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does, for so many
+        isolation limits.
 
         This guard goes on asking in its name, and not everybody who answers would notice: a standby below another standby knows nothing of its primary.
         """
         answered_last = self.local.answered or 0
-        return answered_last >= self.since and clock() - max(answered_last, self.local.refused or 0) > 2 * self.config['isolation']
+        return answered_last >= self.since and clock() - max(answered_last, self.local.refused or 0) > limits * self.config['isolation']
 
     def may_elect(self, peer):
         """While repmgrd is paused here: whoever was told before that this primary stops. The others were told that it does not, or never asked, because an
         operator has promoted this node without them.
         """
         return not self.local.answer.get('paused') or peer.node_id in ((self.state['reign'] or {}).get('limited') or [])
+
+    def may_be_replaced(self):
+        """... whether they are a majority: before they were told of the pause it is none to them."""
+        return bool(self.state['armed'] and self.config['automatic'] and self.local.answer.get('paused')) and len(
+            [peer for peer in self.peers if peer.vote and self.may_elect(peer)]) >= majority(self.votes)
 
     def is_followed(self, answering):
         """Whether a majority follows this primary although somebody knows of another one. What was answered before that was known says so for a moment
@@ -2079,7 +2254,8 @@ class Watch:
 
     def withdraw(self, answering):
         """Drop the votes that have served: where who gave one has followed, which it knows by its own data. And those for a promotion that came to nothing,
-        once that node is a standby: should it be away later, a start here would wait for it.
+        once that node is a standby: should it be away later, a start here would wait for it. What it was before this host stood still does not count
+        (is_voted_out).
         """
         here = self.local.answer
         if not self.fresh(self.local) or here.get('in_recovery') is not False or not here.get('timeline'):
@@ -2091,13 +2267,17 @@ class Watch:
             later, number = voted(peer.answer)
             follows = peer.node_id in followed and (peer.witness or hears(peer.answer, self.config['isolation']) and (
                 peer.answer.get('timeline') == here['timeline']))
-            if later and (number in standbys if later > here['timeline'] else follows) and not peer.answer.get('holder') and not peer.waiting:
+            nothing = number in standbys and (later, number) in self.void
+            if later and (nothing if later > here['timeline'] else follows) and not peer.answer.get('holder') and not peer.waiting:
                 if later > here['timeline']:
                     say('withdraws the vote of %s for node %d on timeline %d: that node is a standby' % (peer.name, number, later))
                 served.append(peer)
         if served:
             ask_all(served, 1, _VOTE % ("''", "''"))
             for peer in served:
+                # Should the same node be promoted later, its vote has the same name, and is another one.
+                self.void.discard(voted(peer.answer))
+                self.against.pop(voted(peer.answer), None)
                 peer.answer = dict(peer.answer, voted=None)
 
     def tell(self, answering):
@@ -2121,6 +2301,7 @@ class Watch:
         """A notification that comes after a node has found the new primary by itself is kept, and taken for that of the next election: repmgr's
         witness then goes on asking a primary that is dead. So what is served is taken back.
         """
+        served = []
         for peer in answering:
             notified, last_seen = peer.answer.get('notified'), peer.answer.get('last_seen')
             follows = peer.answer.get('upstream') == self.config['node_id'] and last_seen is not None and last_seen <= 2
@@ -2131,14 +2312,27 @@ class Watch:
             # To follow this node it does already; of another one, it may be about to.
             elif clock() - self.notified[peer.name][1] >= (1 if notified == self.config['node_id'] else SERVED) and not peer.waiting:
                 say('takes back what %s was notified of, and has not used: to follow node %s' % (peer.name, notified))
-                ask_all([peer], 1, _FORGET)
+                served.append(peer)
                 del self.notified[peer.name]
+        if served:
+            ask_all(served, 1, _FORGET)
 
     # a server that should run, and does not
     def stopped(self):
         if self.is_starting() or self.job or not self.wanted() or rejoining(self.config['data_directory']):
             return
-        control = control_data(self.config)
+        control = control_data(self.config, READS)
+        if not control:
+            # On which timeline it is nobody knows, nor what a rejoin would have to do.
+            self.say('control', 'does not start or rejoin the server: pg_controldata does not tell about %s within %d s, or fails' % (
+                self.config['data_directory'], READS))
+            return
+        if lost_its_signal(control, self.config['data_directory']):
+            try:
+                make_standby(self.config['data_directory'])
+            except (IOError, OSError) as exc:
+                self.say('signal', 'cannot be made the standby again that it was before it was killed while it was promoted: %s' % exc)
+            return
         system, timeline = control.get('Database system identifier'), own_timeline(control, self.config['data_directory'])
         primary = other_primary([peer for peer in self.peers if self.fresh(peer)], system)
         if promotes_itself(self.config['data_directory']):
@@ -2150,6 +2344,12 @@ class Watch:
             # What this node has acknowledged since would be lost.
             self.say('older', 'does not rejoin %s: it is primary on timeline %s, which is older than %s, the one here. Decide which data are right, then '
                      'look: %s --check' % (primary.name, primary.answer.get('timeline'), timeline, next_command('rejoin', self.config['name'])), float('inf'))
+            return
+        if primary and (primary.answer.get('timeline') or 0) == own_timeline(control) and not wrote_nothing(control):
+            # Both were promoted to it, or somebody has taken a signal file away. repmgr would attach it, and pg_rewind find nothing to do.
+            self.say('twice', 'does not rejoin %s: both have been primary on timeline %d, and neither PostgreSQL nor pg_rewind can tell what only one of them '
+                     'has. To make this node a standby, which moves its data aside: %s' % (
+                         primary.name, own_timeline(control), next_command('rejoin', self.config['name'], 'reclone')), float('inf'))
             return
         if primary:
             self.rejoin(primary, control)
@@ -2206,6 +2406,8 @@ class Watch:
 
     def wanted(self):
         """systemd has tried to run it, or the guard has stopped it. A server that somebody else has stopped or masked stays so."""
+        if self.asking is not None:
+            return self.has_failed()
         # Often while it may be a matter of seconds.
         if self.asked_systemd is not None and clock() - self.asked_systemd < (0.5 if clock() - self.since < PATIENCE else 5):
             return False
@@ -2220,7 +2422,23 @@ class Watch:
         if os.path.exists(STOPPED_FILE):
             return True
         with open(os.devnull, 'w') as null:
-            return subprocess.call(['sudo', '-n', '/usr/bin/systemctl', 'is-failed', self.config['service']], stdout=null, stderr=null) == 0
+            self.asking = (subprocess.Popen(['sudo', '-n', '/usr/bin/systemctl', 'is-failed', self.config['service']], stdout=null, stderr=null), clock())
+        return self.has_failed()
+
+    def has_failed(self):
+        """What systemd has answered. It is not waited for: sudo may wait for a directory service that is away, and meanwhile somebody may start the server,
+        which the fuse would end where nothing is told of it. Nor is it asked once more: what hangs as root cannot be ended from here.
+        """
+        process, since = self.asking
+        code = outcome(process, SOON if clock() - since < SOON else 0)
+        if code is None:
+            if clock() - since > PATIENCE:
+                self.say('systemd', 'systemctl is-failed %s has not ended for %d s (process %d): until it does, nothing is started here' % (
+                    self.config['service'], clock() - since, process.pid))
+            return False
+        self.asking = None
+        # Of a time before: the server was started since.
+        return code == 0 and since >= self.since
 
     def rejoin(self, primary, control):
         config = self.config
@@ -2239,8 +2457,9 @@ class Watch:
             return
         rewind = config['auto_rejoin'] == 'rewind'
         if rewind and not has_checkpoint(primary):
-            self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
+            self.have_checkpoint(primary)
             return
+        self.checkpoint = None
         if rewind and wrote_nothing(control) and (primary.answer.get('timeline') or 0) <= own_timeline(control):
             # Nothing to be rewound. A recovery would write a checkpoint that the primary does not have, and that pg_rewind does not look for on one timeline.
             rewind = False
@@ -2248,12 +2467,31 @@ class Watch:
         if recovery:
             say('recovers the crashed server before it is rewound')
             self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
-                           else self.rejoin(primary, control_data(config)), more=without_stale_pid(config['data_directory']))
+                           else self.rejoin(primary, control_data(config, READS)), more=without_stale_pid(config['data_directory']))
             return
         say('rejoins %s as its standby (%s)' % (primary.name, 'rewind' if rewind else 'attach'))
         # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
         self.job = Job(config, 'rejoin', self.repmgr('-d', primary.conninfo, 'node', 'rejoin', *['--force-rewind'] if rewind else []),
                        lambda code, output: self.not_rejoined(primary, why_not(output)) if code else self.rejoined(primary))
+
+    def have_checkpoint(self, primary):
+        """As a job: it may take a minute, in which somebody may start the server here."""
+        config = self.config
+        if self.checkpoint is None:
+            self.job = Job(config, 'checkpoint', [os.path.join(config['bin_dir'], 'psql'), '-X', '-q', '-w', '-d', primary.conninfo, '-c', 'CHECKPOINT'],
+                           lambda code, output: self.has_had_checkpoint(primary, code, output), seconds=CHECKPOINT_LIMIT,
+                           more={'PGCONNECT_TIMEOUT': str(config['connect_timeout'])})
+        elif primary.answered is not None and primary.answered > self.checkpoint:
+            self.checkpoint = None
+            self.not_rejoined(primary, '%s has had no checkpoint since its promotion' % primary.name)
+
+    def has_had_checkpoint(self, primary, code, output):
+        if code:
+            self.not_rejoined(primary, '%s has had no checkpoint since its promotion: %s' % (primary.name, output[-300:]))
+            return
+        # What it has answered until now is of before.
+        self.checkpoint = clock()
+        primary.ask_again()
 
     def rejoined(self, primary):
         self.rejoin_failures = 0
@@ -2411,8 +2649,6 @@ def why_not(output):
 
 def has_checkpoint(primary):
     """Before PostgreSQL 16 pg_rewind believes the primary's control data, which know of a promotion after the next checkpoint only."""
-    if primary.answer.get('checkpoint_timeline') != primary.answer.get('timeline'):
-        ask_all([primary], 60, 'CHECKPOINT;\n' + _QUESTION)
     return primary.answer.get('checkpoint_timeline') == primary.answer.get('timeline')
 
 

@@ -118,6 +118,9 @@ def primary_problem(state, in_recovery, stamp, here, now, doubt, stopped=None, s
         return 'fenced', 'the guard has stopped the server'
     if stamp is not None and stamp['limit'] is not None and fuse.expired(dict(stamp, limit=min(doubt, stamp['limit'])), here, now):
         return 'doubt', 'the guard has not seen enough votes, or has not been at work, for %.1f s' % (now - stamp['sight'])
+    if stamp is not None and stamp['limit'] is not None and stamp['boot'] == here and stamp.get('hangs'):
+        # Others may have been promoted before the guard hears that it goes on.
+        return 'hangs', 'the server has not answered its guard for long, and may be stopped for that'
     return None
 
 

@@ -29,7 +29,7 @@ def test_only_waits_are_added():
 
 def test_whatever_waits_is_known():
     names = waits.waiting(ast.parse(adapter.source_of()))
-    assert {"pump", "ask_all", "hold", "lock", "start", "promote", "watch", "tick", "rejoin", "stop_now"} <= names
+    assert {"pump", "ask_all", "hold", "lock", "start", "promote", "watch", "tick", "stop_now", "wanted", "control_data"} <= names
     assert not names & {"start_problem", "promotion_problem", "clock", "say", "seen", "majority"}
 
 

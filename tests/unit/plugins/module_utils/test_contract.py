@@ -203,6 +203,8 @@ ONE_LINE = 'expected one line. Write it in one line, in YAML without | or with >
                                                    'Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'full_page_writes': 'off'}), 'b: repmgr_postgresql_settings.full_page_writes is "off"; expected on, because pg_rewind needs '
                                                         'it. Correct repmgr_postgresql_settings.'),
+    (dict(server_settings={'track_activities': 'off'}), 'b: repmgr_postgresql_settings.track_activities is "off"; expected on, because a server tells by it '
+                                                        'which primary has asked it, and when. Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'default_transaction_read_only': 'on'}), 'b: repmgr_postgresql_settings.default_transaction_read_only is "on"; expected off, '
      'because repmgr writes its records on the primary. Correct repmgr_postgresql_settings.'),
     (dict(server_settings={'password_encryption': 'md5'}), 'b: repmgr_postgresql_settings.password_encryption is "md5"; expected scram-sha-256, which '

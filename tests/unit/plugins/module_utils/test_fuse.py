@@ -430,7 +430,7 @@ def host(monkeypatch, tmpdir):
 def test_the_stamp_of_a_primary(host):
     assert not host.goes_on(10)
     assert host.told == {'boot': guard.boot(), 'cluster': 'x', 'node_id': 1, 'directory': '/data', 'server': 77, 'fences': True, 'limit': 6, 'promoted': 6,
-                         'sight': 1009.8}
+                         'sight': 1009.8, 'hangs': False}
     assert not host.fuse_kills(5.7) and host.fuse_kills(5.9)
     # The guard comes first, and whoever is promoted last.
     assert host.config['isolation'] < host.told['limit'] < host.config['isolation'] + guard.STOP_MARGIN
@@ -612,7 +612,7 @@ def test_a_server_that_starts_beside_no_guard(host, monkeypatch, limit, renewed)
     before, host.now = host.told, host.now + 100
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'write_environment', lambda config: None)
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': '7', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': '7', "Latest checkpoint's TimeLineID": '1'})
     monkeypatch.setattr(guard, 'hold', lambda servers, seconds: None)
     monkeypatch.setattr(guard, 'lock', lambda servers, need: (True, ''))
 
@@ -620,10 +620,10 @@ def test_a_server_that_starts_beside_no_guard(host, monkeypatch, limit, renewed)
         host.now += 0.5
         for server in servers:
             server.answer, server.answered, server.process = dict(ANSWER), host.now, server
-            server.close = lambda: None
+            server.close = server.poll = lambda: None
     monkeypatch.setattr(guard, 'ask_all', ask_all)
     # `need` is counted by the connections that are left.
-    monkeypatch.setattr(guard, 'lock_and_look', lambda servers, need, judge: (None, ''))
+    monkeypatch.setattr(guard, 'lock_and_look', lambda servers, need, judge, yields: (None, ''))
     assert guard.start(host.config) == 0
     assert host.told == (dict(before, sight=1101.0, server=None) if renewed else before)
     # The guard that comes then does not begin again.

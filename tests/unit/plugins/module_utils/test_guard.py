@@ -259,6 +259,19 @@ def test_who_yields(theirs, peers, answer):
     assert guard.who_yields([other] + list(peers), 1, 1, other, 3, 4) == answer
 
 
+@pytest.mark.parametrize('vote, theirs, yields', [
+    # It has voted for this one, and has found the older one again first.
+    ('pgfleet_vote_0000000002_1', 1, 'other'),
+    # For somebody else, for an older timeline, for nobody.
+    ('pgfleet_vote_0000000002_3', 1, 'this'), ('pgfleet_vote_0000000001_1', 1, 'this'), (None, 1, 'this'),
+])
+def test_who_has_voted_against_a_primary_does_not_keep_it(vote, theirs, yields):
+    """A majority of three, with a witness that still follows the older one. Both of them see it the same way."""
+    follower = witness('d', vote=True, upstream=2, last_seen=0, voted=vote)
+    assert guard.who_yields([primary('b', timeline=theirs), follower], 1, 2, primary('b', timeline=theirs), 3, 4) == yields
+    assert guard.who_yields([primary('a', timeline=2), follower], 2, theirs, primary('a', timeline=2), 3, 4) == {'this': 'other', 'other': 'this'}[yields]
+
+
 def test_both_sides_of_two_primaries_agree():
     older, newer = primary('a', timeline=1), primary('b', timeline=2)
     for upstream, receiving in itertools.product((1, 2), (True, False)):
@@ -473,7 +486,8 @@ def test_a_server_answers_again_and_again_on_one_connection(tmpdir):
         assert peer.answer == {'in_recovery': True, 'last_seen': 3, 'primary_id': 1} and peer.answered != before and peer.seen(5)
     process = peer.process
     peer.close()
-    assert process.poll() is not None and peer.process is None
+    assert peer.process is None
+    wait_for(lambda: process.poll() is not None)
 
 
 def test_a_server_that_hangs_is_given_up(tmpdir):
@@ -596,7 +610,7 @@ while True:
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'write_environment', lambda config: None)
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1'})
     monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: [promoted, other])
     assert guard.start(dict(CONFIG, start_wait=20, peers=[{'vote': True}, {'vote': True}])) == 1
 
@@ -639,7 +653,8 @@ def test_a_promotion_keeps_the_votes_for_a_while(tmpdir, monkeypatch, command, c
 
 def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_server):
     """Also where its end is no failure to systemd; what somebody else has stopped stays so."""
-    monkeypatch.setattr(guard.subprocess, 'call', lambda argv, **more: 1)
+    start = guard.subprocess.Popen
+    monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: start(['false']) if argv[0] == 'sudo' else start(argv, **more))
     watch = guard.Watch(CONFIG)
     assert not watch.wanted()
     process = run_server()
@@ -650,6 +665,75 @@ def test_what_the_guard_has_stopped_it_starts_again(tmpdir, monkeypatch, run_ser
     watch.forget_stop()
     watch.asked_systemd = None
     assert not watch.wanted()
+
+
+@pytest.mark.parametrize('failed', [True, False])
+def test_nobody_waits_for_systemctl(monkeypatch, failed):
+    """sudo may hang; meanwhile somebody may start the server, and the fuse would end it."""
+    said, begun, start = [], [], guard.subprocess.Popen
+    monkeypatch.setattr(guard, 'STOPPED_FILE', '/nonexistent')
+    monkeypatch.setattr(guard, 'say', said.append)
+
+    def popen(argv, **more):
+        begun.append(start(['sh', '-c', 'read x; exit %d' % (0 if failed else 3)], stdin=subprocess.PIPE))
+        return begun[-1]
+    monkeypatch.setattr(guard.subprocess, 'Popen', popen)
+    watch = guard.Watch(CONFIG)
+    before = time.time()
+    assert not any(watch.wanted() for dummy in range(20))
+    # Nor is it asked again while it hangs.
+    assert time.time() - before < 2 and len(begun) == 1 and said == []
+    watch.asking = (watch.asking[0], watch.asking[1] - 61)
+    assert not watch.wanted()
+    assert 'systemctl is-failed postgresql@15-main has not ended for 61 s' in said[0]
+    watch.since -= 100
+    begun[0].communicate(b'x\n')
+    assert watch.wanted() is failed
+    # It is asked anew, and what was asked before the server was started and ended again is no answer.
+    watch.asked_systemd = None
+    assert not watch.wanted() and len(begun) == 2
+    watch.since = guard.clock()
+    begun[1].communicate(b'x\n')
+    assert not watch.wanted()
+
+
+def test_nobody_waits_for_a_disk(tmpdir):
+    """Neither for pg_controldata that reads from it, nor for a program that ends when it comes back from there."""
+    program = tmpdir.join('pg_controldata')
+    program.write('#!/bin/sh\nexec sleep 60\n')
+    program.chmod(0o755)
+    before = time.time()
+    assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 0.2) == {}
+    program.write('#!/bin/sh\necho "Latest checkpoint\'s TimeLineID:       3"\n')
+    assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 10) == {"Latest checkpoint's TimeLineID": '3'}
+    assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}) == {"Latest checkpoint's TimeLineID": '3'}
+
+    class Hangs:
+        stdin = stdout = open(os.devnull)
+        killed = False
+
+        def kill(self):
+            self.killed = True
+
+        def poll(self):
+            return None
+
+        def wait(self):
+            raise AssertionError('waits for it')
+    peer = server('b')
+    hangs = peer.process = Hangs()
+    peer.close()
+    assert hangs.killed and peer.process is None
+    assert time.time() - before < 10
+
+
+def test_nothing_is_done_to_data_of_which_nothing_is_known(monkeypatch):
+    stage = Stage(monkeypatch, primary('b', timeline=2), standby('c'))
+    monkeypatch.setattr(guard, 'control_data', lambda config, seconds: {})
+    assert stage.stopped() == ['does not start or rejoin the server: pg_controldata does not tell about /data within 1 s, or fails']
+    # A primary beside another is stopped all the same.
+    stage.watch.local.answer['timeline'] = 1
+    assert stage.primary() == ['stop']
 
 
 # -- the watch
@@ -680,7 +764,7 @@ class Stage:
         monkeypatch.setattr(guard, 'promoting', lambda: False)
         monkeypatch.setattr(guard, 'following', lambda: False)
         monkeypatch.setattr(guard, 'held_by', lambda local, servers: servers)
-        monkeypatch.setattr(guard, 'control_data', lambda config: {
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {
             'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '1', 'Database cluster state': 'in production'})
         self.watch = guard.Watch(dict(CONFIG, **config))
         self.watch.peers, self.watch.votes = list(peers), 3
@@ -862,6 +946,19 @@ def test_a_notification_that_came_too_late(monkeypatch, seen, later, done):
     stage.watch.peers[2].answer.update(later)
     assert stage.primary() == done
     assert asked == ([([stage.watch.peers[2]], guard._FORGET)] if done else [])
+
+
+def test_notifications_are_taken_back_all_at_once(monkeypatch):
+    """Each takes a second where a peer has just begun to hang."""
+    asked = []
+    monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.append((servers, seconds)))
+    stage = Stage(monkeypatch, standby('b', receiving=True, notified=1, last_seen=0), standby('c', receiving=True, notified=1, last_seen=0))
+    assert stage.primary() == [] and asked == []
+    stage.now += 1
+    for peer in stage.watch.peers:
+        peer.answered = stage.now
+    stage.primary()
+    assert len(stage.done) == 2 and asked == [(stage.watch.peers, 1)]
 
 
 TELL = ['tells d, which looks for node 2, to follow this node']
@@ -1421,7 +1518,6 @@ def rejoining(monkeypatch, *peers, **config):
 @pytest.mark.parametrize('noticed', [True, False])
 def test_a_rejoin_waits_for_the_witness_and_not_long(monkeypatch, noticed):
     stage = rejoining(monkeypatch, primary('b', timeline=2), witness('d', upstream=1))
-    monkeypatch.setattr(guard, 'has_checkpoint', lambda primary: False)
     for seconds in (0, 4.9):
         stage.now += seconds
         for peer in stage.watch.peers:
@@ -1433,7 +1529,39 @@ def test_a_rejoin_waits_for_the_witness_and_not_long(monkeypatch, noticed):
     else:
         stage.now += 0.1
     stage.watch.rejoin(stage.watch.peers[0], {})
-    assert stage.done[1:] == [COULD_NOT % ('b has had no checkpoint since its promotion', 2)]
+    assert stage.done[1:] == [CHECKPOINT]
+
+
+CHECKPOINT = '/bin/psql -X -q -w -d host=b -c CHECKPOINT'
+NO_CHECKPOINT = 'b has had no checkpoint since its promotion'
+
+
+@pytest.mark.parametrize('code, after, done', [
+    (0, 2, ['rejoins b as its standby (rewind)', REJOIN]),
+    (0, 1, [COULD_NOT % (NO_CHECKPOINT, 2)]),
+    (1, 1, [COULD_NOT % (NO_CHECKPOINT + ': permission denied', 2)]),
+])
+def test_a_primary_is_made_to_have_a_checkpoint_and_not_waited_for(monkeypatch, code, after, done):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=1))
+    peer = stage.watch.peers[0]
+    monkeypatch.setattr(guard, 'ask_all', None)
+
+    def rejoin():
+        stage.watch.stopped()
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, 'Database cluster state': 'shut down'})
+    rejoin()
+    assert stage.done == [CHECKPOINT] and stage.watch.job.seconds == 60
+    rejoin()
+    assert stage.done == [CHECKPOINT]
+    stage.now += 1
+    stage.end_job(code, 'permission denied')
+    if not code:
+        # What it has answered is of before.
+        rejoin()
+        assert stage.done == [CHECKPOINT] and peer._begun is None
+    peer.answer['checkpoint_timeline'], peer.answered = after, stage.now + 0.1
+    rejoin()
+    assert stage.done[1:] == done
 
 
 def test_no_rejoin_where_it_is_off(monkeypatch):
@@ -1449,7 +1577,7 @@ def test_no_rejoin_where_it_is_off(monkeypatch):
 ])
 def test_a_rejoin(monkeypatch, state, config, done):
     stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2), **config)
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, 'Database cluster state': state})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, 'Database cluster state': state})
     stage.watch.stopped()
     assert stage.done == done
     # A rewind is never ended, and nothing is begun beside it.
@@ -1458,7 +1586,7 @@ def test_a_rejoin(monkeypatch, state, config, done):
     stage.watch.fallen()
     assert stage.done == done
     if 'recovers' in done[0]:
-        monkeypatch.setattr(guard, 'control_data', lambda config: {'Database cluster state': 'shut down'})
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database cluster state': 'shut down'})
         stage.end_job(0)
         assert stage.done == done + ['rejoins b as its standby (rewind)', REJOIN]
     stage.end_job(0)
@@ -1466,20 +1594,165 @@ def test_a_rejoin(monkeypatch, state, config, done):
 
 
 @pytest.mark.parametrize('state, checkpoint, reached, done', [
-    # A candidate that was killed while promoting, and another one was promoted. pg_rewind refuses what was not shut down.
+    # A copy, or what pg_rewind has left (a candidate that was killed while promoting is a standby again). pg_rewind refuses what was not shut down.
     ('in archive recovery', 1, 1, ['recovers the crashed server before it is rewound', RECOVERY]),
-    # Nobody was promoted instead: it has nothing of its own, and a recovery would write a checkpoint that nobody else has.
+    # Nobody has gone beyond it: it has nothing of its own, and a recovery would write a checkpoint that nobody else has.
     ('in archive recovery', 2, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
     ('shut down in recovery', 1, 2, ['rejoins b as its standby (attach)', REJOIN.replace(' --force-rewind', '')]),
     ('shut down in recovery', 1, 1, ['rejoins b as its standby (rewind)', REJOIN]),
 ])
 def test_a_rejoin_of_what_was_in_recovery(monkeypatch, state, checkpoint, reached, done):
     stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
-    monkeypatch.setattr(guard, 'control_data', lambda config: {
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {
         'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": '%d' % checkpoint,
         "Min recovery ending loc's timeline": '%d' % reached})
     stage.watch.stopped()
     assert stage.done == done
+
+
+def candidate(tmpdir, state='in archive recovery', checkpoint='1', reached='1', history=1, version='15', **files):
+    """A data directory, and what pg_controldata says of it."""
+    data = tmpdir.mkdir('data')
+    data.join('PG_VERSION').write(version + '\n')
+    data.mkdir('pg_wal')
+    for number in range(2, history + 1):
+        data.join('pg_wal', '%08X.history' % number).write('')
+    for name, text in files.items():
+        data.join(name).write(text)
+    return str(data), {'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": checkpoint,
+                       "Min recovery ending loc's timeline": reached}
+
+
+KILLED = [
+    ({}, True),
+    # It has written the history of its new timeline, and nothing on it; before its last restartpoint it had followed another one.
+    ({'history': 2}, True), ({'checkpoint': '1', 'reached': '2', 'history': 3}, True),
+    # It has come on its timeline.
+    ({'checkpoint': '1', 'reached': '2', 'history': 2}, False), ({'state': 'in production', 'history': 2}, False),
+    ({'state': 'shut down in recovery'}, False), ({'state': 'in crash recovery'}, False), ({'state': 'shut down'}, False),
+    # What is none, or has not come to its end: a standby, a restore, a copy, a rewind.
+    ({'standby.signal': ''}, False), ({'recovery.signal': ''}, False), ({'backup_label': ''}, False), ({'version': ''}, True),
+]
+
+
+@pytest.mark.parametrize('what, done', KILLED)
+def test_a_candidate_that_was_killed_before_it_had_a_timeline(tmpdir, monkeypatch, what, done):
+    """Its guard and a start make it the standby again that it was."""
+    data, control = candidate(tmpdir, **what)
+    assert guard.lost_its_signal(control, data) is done
+    if done:
+        said = []
+        monkeypatch.setattr(guard, 'become_user', lambda config: None)
+        monkeypatch.setattr(guard, 'write_environment', lambda config: None)
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: control)
+        monkeypatch.setattr(guard, 'say', said.append)
+        assert guard.start({'data_directory': data}) == 0
+        assert guard.data_is(data) == 'standby' and not guard.lost_its_signal(control, data)
+        assert said == ['was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % data]
+
+
+@pytest.mark.parametrize('seconds, files, old', [
+    # The server was started after that, and in the same second; before that.
+    (5, ('recovery.signal',), True), (0, ('recovery.signal',), True), (-5, ('recovery.signal',), False),
+    # It is a standby still; there is none.
+    (5, ('recovery.signal', 'standby.signal'), False), (5, (), False), (None, ('recovery.signal',), False),
+])
+def test_a_signal_file_that_a_promotion_has_left(tmpdir, monkeypatch, seconds, files, old):
+    data, dummy = candidate(tmpdir, **dict((name, '') for name in files))
+    if seconds is not None:
+        tmpdir.join('data', 'postmaster.pid').write('77\n%s\n%d\n5432\n' % (data, int(time.time()) + seconds))
+    path = os.path.join(data, 'recovery.signal')
+    assert guard.left_over(data) == (path if old else None)
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0), standby('c', receiving=True, silence=0), data_directory=data)
+    for recovers in (True, False):
+        assert os.path.exists(path) is ('recovery.signal' in files)
+        stage.watch.local.answer.update(in_recovery=recovers, primary_id=1)
+        stage.watch.primary(data)
+    assert os.path.exists(path) is ('recovery.signal' in files and not old)
+    assert [text for text in stage.done if 'removes' in text] == (
+        ['removes %s, which was there beside standby.signal, and which the next start would take for a restore' % path] if old else [])
+
+
+def test_a_signal_file_that_cannot_be_removed(tmpdir, monkeypatch):
+    stage = Stage(monkeypatch)
+    monkeypatch.setattr(guard, 'left_over', lambda directory: str(tmpdir))
+    stage.watch.tidy('/data')
+    assert 'cannot be removed' in stage.done[0]
+
+
+UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just '
+             'now for as long as the session lasts. Set track_activities to on there, and reload')
+
+
+def test_a_server_that_does_not_track_its_sessions():
+    """A host that is gone, and its session: what holds up a start and a promotion says why."""
+    config = {'name': 'a', 'node_id': 1, 'isolation': 4}
+    peers = [standby('b'), standby('c', tracks=False, asked=['y', None, '<insufficient>'])]
+    assert guard.becomes_primary(config, peers) == guard.Problem('locked', UNTRACKED, ['c'])
+    assert promotion(standby('b'), silent('a'), *peers[1:])[0] == UNTRACKED
+    for tracks in (True, None):
+        peers[1].answer.update(tracks=tracks, asked=['y', 1, None])
+        assert guard.becomes_primary(config, peers).text == 'primary y recovers, and has asked c 1 s ago'
+        assert promotion(standby('b'), silent('a'), *peers[1:])[0] == 'primary y runs, and has asked c 1 s ago, less than 7'
+    # Its session is gone, and so it is known when it was asked last.
+    known = {'c': {'primary': 'y', 'at': guard.clock(), 'gone': True, 'word': {}}}
+    peers[1].answer.update(tracks=False, asked=None)
+    assert promotion(standby('b'), silent('a'), peers[1], known=known)[0].startswith('primary y runs, and has asked c')
+
+
+def test_the_watch_says_where_sessions_are_not_tracked(monkeypatch):
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0, tracks=False), standby('c', receiving=True, silence=0, tracks=True))
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'standby')
+    monkeypatch.setattr(guard, 'postmaster', lambda directory: 77)
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, word: None)
+    monkeypatch.setattr(stage.watch, 'standby', lambda: None)
+    for dummy in range(3):
+        stage.watch.tick()
+    assert [text for text in stage.done if 'track_activities' in text] == [
+        'track_activities is off on b: who was primary there last keeps others from starting and from being promoted for as long as its session lasts, dead or '
+        'not. Set it to on, and reload']
+
+
+def test_before_postgresql_12_it_has_another_name(tmpdir):
+    data, control = candidate(tmpdir, version='10', **{'recovery.done': "standby_mode = 'on'\n"})
+    assert guard.lost_its_signal(control, data)
+    guard.make_standby(data)
+    assert guard.data_is(data) == 'standby' and not os.path.exists(os.path.join(data, 'standby.signal'))
+
+
+def test_watch_over_a_candidate_that_was_killed(tmpdir, monkeypatch):
+    """Neither started as primary on the timeline of the old one, nor recovered and rewound."""
+    for peers in ([standby('b'), standby('c')], [primary('b', timeline=2, checkpoint_timeline=2), standby('c')]):
+        where = tmpdir.mkdir('with %d' % len(peers[0].answer))
+        data, control = candidate(where)
+        stage = rejoining(monkeypatch, *peers, data_directory=data)
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: control)  # pylint: disable=cell-var-from-loop
+        stage.watch.stopped()
+        assert len(stage.done) == 1 and 'is the standby again' in stage.done[0] and guard.data_is(data) == 'standby'
+        stage.watch.fallen()
+        assert stage.done[1:] == ['starts the standby again', 'sudo -n /usr/bin/systemctl start postgresql@15-main']
+    os.unlink(os.path.join(data, 'standby.signal'))
+    monkeypatch.setattr(guard, 'make_standby', lambda directory: open('/nonexistent/signal', 'w'))
+    del stage.done[:]
+    stage.watch.stopped()
+    assert len(stage.done) == 1 and stage.done[0].startswith('cannot be made the standby again')
+
+
+@pytest.mark.parametrize('checkpoint, reached, state, refused', [
+    (2, 0, 'in production', True), (2, 0, 'shut down', True), (1, 2, 'in production', True), (1, 0, 'in production', False),
+    # It has only received it.
+    (2, 2, 'in archive recovery', False), (2, 2, 'shut down in recovery', False),
+])
+def test_no_rejoin_where_two_were_promoted_to_one_timeline(monkeypatch, checkpoint, reached, state, refused):
+    stage = Stage(monkeypatch, primary('b', timeline=2))
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {
+        'Database system identifier': SYSTEM, 'Database cluster state': state, "Latest checkpoint's TimeLineID": '%d' % checkpoint,
+        "Min recovery ending loc's timeline": '%d' % reached})
+    done, = stage.stopped()
+    assert done == (
+        'does not rejoin b: both have been primary on timeline 2, and neither PostgreSQL nor pg_rewind can tell what only one of them has. To make this node '
+        'a standby, which moves its data aside: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a -e repmgr_rejoin=reclone' if refused else 'rejoin b')
 
 
 def test_a_rejoin_that_fails(monkeypatch):
@@ -1491,7 +1764,7 @@ def test_a_rejoin_that_fails(monkeypatch):
     stage.now += 1
     stage.watch.stopped()
     assert stage.done == []
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, 'Database cluster state': 'shut down'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, 'Database cluster state': 'shut down'})
     stage.now += 1
     stage.watch.peers[0].answered = stage.now
     stage.watch.stopped()
@@ -1571,6 +1844,7 @@ def test_a_job_when_its_guard_is_stopped(tmpdir, monkeypatch, what, seconds, goe
     process = watch.job.process
     try:
         watch.close()
+        time.sleep(0.1)
         assert (process.poll() is None) == goes_on
     finally:
         if process.poll() is None:
@@ -1677,7 +1951,7 @@ def test_whom_a_node_has_replaced_that_died_at_once(monkeypatch, state, reign):
     assert guard.reign_on(state, 2, '/nowhere') == reign
     if reign and not reign['followed']:
         stage = Stage(monkeypatch, silent('b'), witness('d', vote=True, upstream=2, primary_id=2, last_seen=0))
-        monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '2'})
+        monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": '2'})
         stage.watch.state.update(state)
         assert stage.stopped() == ['sudo -n /usr/bin/systemctl start %s' % CONFIG['service']]
         stage.watch.starting = None
@@ -1791,7 +2065,7 @@ def test_status_goes_by_the_same_rule(monkeypatch, priority, said):
     monkeypatch.setattr(guard, 'say', done.append)
     monkeypatch.setattr(guard, 'local_of', lambda config, purpose: primary('a'))
     monkeypatch.setattr(guard, 'peers_of', lambda config, purpose: peers)
-    monkeypatch.setattr(guard, 'control_data', lambda config: {})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {})
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
     for name in ('become_user', 'ask_all'):
         monkeypatch.setattr(guard, name, lambda *dummy: None)
@@ -1859,6 +2133,39 @@ def test_watch_over_a_primary_that_hangs(monkeypatch, peers, answered, refused, 
         assert 'left to a failover' in stage.stopped()[0]
 
 
+@pytest.mark.parametrize('answered, refused, paused, kind, hangs', [
+    # Before it may be stopped for it (above), for as long as a proxy needs to drop it.
+    (3.9, None, False, 'primary', False), (4.1, None, False, 'primary', True), (8.1, None, False, 'primary', True),
+    (8.1, 1, False, 'primary', False), (60.1, None, False, 'primary', False), (None, None, False, 'primary', False),
+    # Nobody would stop it.
+    (4.1, None, True, 'primary', False), (4.1, None, False, 'standby', False),
+])
+def test_who_asks_for_the_primary_is_told_that_it_hangs(monkeypatch, sight, answered, refused, paused, kind, hangs):
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.local.answered = None if answered is None else stage.now - answered
+    stage.watch.local.refused = None if refused is None else stage.now - refused
+    stage.watch.local.answer['paused'] = paused
+    stage.watch.stamp(kind, 77)
+    assert json.loads(sight.read())['hangs'] is hangs
+    # Both are told at once when it answers.
+    stage.watch.local.answered = stage.now
+    stage.watch.stamp(kind, 77)
+    assert json.loads(sight.read())['hangs'] is False
+
+
+@pytest.mark.parametrize('paused, told, limit', [
+    # Those that were told last that it stops are a majority, or not any more; it is not paused.
+    (True, [2, 3], 6), (True, [2], None), (True, [], None), (True, None, None), (False, [], 6),
+])
+def test_the_fuse_of_a_primary_that_was_paused_just_now(monkeypatch, sight, paused, told, limit):
+    stage = Stage(monkeypatch, standby('b'), standby('c'))
+    stage.watch.local.answer['paused'] = paused
+    stage.watch.state['reign'] = None if told is None else {'timeline': 1, 'replaced': None, 'followed': [], 'limited': told}
+    stage.watch.stamp('primary', 77)
+    found = json.loads(sight.read())
+    assert (found['limit'], found['fences'], found['promoted']) == (limit, limit is not None, None if paused else 6)
+
+
 def test_nobody_makes_way_where_nobody_may_be_promoted(monkeypatch):
     stage = Stage(monkeypatch, standby('b', priorities={'2': 0}), standby('c', priorities={'3': 0}))
     assert stage.primary() == []
@@ -1878,7 +2185,7 @@ def test_a_state_that_is_no_word_of_this_node(tmpdir, text):
 
 @pytest.mark.parametrize('theirs, control, history, done', [
     (2, '1', (), 'rejoin b'),
-    (2, '2', (), 'rejoin b'),
+    (3, '2', (), 'rejoin b'),
     (1, '2', (), 'older'),
     # Its promotion was a moment before it died: no checkpoint since.
     (1, '1', ('00000002.history',), 'older'),
@@ -1889,7 +2196,7 @@ def test_no_rewind_onto_an_older_timeline(monkeypatch, tmpdir, theirs, control, 
     for name in history:
         tmpdir.ensure('pg_wal', name)
     stage = Stage(monkeypatch, primary('b', timeline=theirs), data_directory=str(tmpdir))
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": control})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': SYSTEM, "Latest checkpoint's TimeLineID": control})
     for dummy in range(3):
         stage.now += 3600
         stage.watch.peers[0].answered = stage.now
@@ -2194,7 +2501,7 @@ def test_a_start_looks_again_when_it_has_the_locks(tmpdir, monkeypatch, mode, co
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'write_environment', lambda config: None)
     monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
-    monkeypatch.setattr(guard, 'control_data', lambda config: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
     monkeypatch.setattr(guard, 'say', done.append)
 
     def peers_of(config, purpose):
@@ -2206,6 +2513,41 @@ def test_a_start_looks_again_when_it_has_the_locks(tmpdir, monkeypatch, mode, co
     assert guard.start(dict(CONFIG, start_wait=0, peers=[{'vote': True}, {'vote': True}])) == code
     said = {'stays': 'may start as primary: sees c', 'told': 'c names b as primary', 'ends': 'somebody else is about to become primary: no lock'}
     assert said[mode] in done[-1]
+
+
+@pytest.mark.parametrize('mode, said', [
+    ('stays', 'may start as primary: sees c, d'), ('resets', 'somebody else is about to become primary: the lock was lost'),
+    ('promotes', 'somebody else is about to become primary: repmgr-guard promote b'),
+    # Another start: one of the locks is enough.
+    ('starts', 'may start as primary: sees c, d'),
+])
+def test_a_start_and_what_becomes_of_its_locks(tmpdir, monkeypatch, mode, said):
+    """Of three votes it needs one lock."""
+    done = []
+    monkeypatch.setattr(guard, 'become_user', lambda config: None)
+    monkeypatch.setattr(guard, 'write_environment', lambda config: None)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'primary')
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database system identifier': '1', "Latest checkpoint's TimeLineID": '1'})
+    monkeypatch.setattr(guard, 'say', done.append)
+    holder = {'promotes': 'repmgr-guard promote b', 'starts': 'repmgr-guard start b'}.get(mode)
+
+    def peers_of(config, purpose):
+        found = []
+        for name, number in (('c', 3), ('d', 4)):
+            text = CHANGES % {'mode': 'stays', 'recovers': 'true'}
+            if mode == 'resets':
+                # It ends when it is told to sleep.
+                text = text.replace("    script += line\n", "    script += line\n    if 'pg_sleep(15)' in line:\n        break\n")
+            if holder and name == 'd':
+                text = text.replace("lock\\ttrue\\n", "lock\\tfalse\\nholder\\t\"%s\"\\n" % holder)
+            peer = psql(tmpdir.join(name).ensure(dir=True), text)
+            peer.name, peer.node_id, peer.vote = name, number, True
+            found.append(peer)
+        return found
+
+    monkeypatch.setattr(guard, 'peers_of', peers_of)
+    assert guard.start(dict(CONFIG, start_wait=0, peers=[{'vote': True}, {'vote': True}])) == (0 if said.startswith('may') else 1)
+    assert said in done[-1]
 
 
 def test_a_promotion_looks_again_when_it_has_the_locks(tmpdir, monkeypatch):
@@ -2454,6 +2796,11 @@ def test_a_vote_that_came_to_nothing_is_withdrawn(monkeypatch):
     stage.watch.local.answer.update(in_recovery=False)
     asked = []
     monkeypatch.setattr(guard, 'ask_all', lambda servers, seconds, script: asked.extend((one.name, script) for one in servers))
+    stage.watch.since = stage.now - guard.PATIENCE
+    stage.watch.withdraw(stage.watch.peers)
+    # What it has answered may be of before a pause of this host (is_voted_out).
+    assert asked == []
+    stage.watch.void = set([(2, 2)])
     stage.watch.since = stage.now - guard.PATIENCE + 1
     stage.watch.withdraw(stage.watch.peers)
     assert asked == []
@@ -2462,9 +2809,12 @@ def test_a_vote_that_came_to_nothing_is_withdrawn(monkeypatch):
     stage.watch.withdraw(stage.watch.peers)
     assert [name for name, dummy in asked] == ['b'] and asked[0][1] == guard._VOTE % ("''", "''")
     stage.watch.peers[1].answer['holder'] = None
+    assert stage.watch.void == set()
+    stage.watch.void = set([(2, 2)])
     for dummy in range(2):
         stage.watch.withdraw(stage.watch.peers)
     assert [name for name, dummy in asked] == ['b', 'c']
+    stage.watch.void = set([(2, 2)])
     # It does not stream: it may be primary.
     stage.watch.peers[1].answer['voted'], stage.watch.peers[0].answer['receiving'] = vote, False
     stage.watch.withdraw(stage.watch.peers)
@@ -2503,6 +2853,70 @@ def test_a_vote_that_has_served_is_dropped(monkeypatch):
 
 
 # -- a primary that somebody else is promoted instead of
+
+VOTE = 'pgfleet_vote_0000000002_2'
+
+
+def voted_out(monkeypatch, *peers, **local):
+    stage = Stage(monkeypatch, *peers)
+    stage.watch.local.answer.update(dict({'in_recovery': False, 'timeline': 1, 'primary_id': 1, 'paused': False}, **local))
+    stage.watch.state['reign'] = {'timeline': 1, 'replaced': None, 'followed': [2, 4], 'limited': []}
+    # Votes are withdrawn later.
+    stage.watch.since = stage.now - 10
+    monkeypatch.setattr(guard, 'ask_all', lambda *dummy: None)
+    return stage
+
+
+def passes(stage, seconds, *answering):
+    stage.now += seconds
+    for one in [stage.watch.local] + list(answering):
+        one.answered = stage.now
+    return stage.primary()
+
+
+def test_a_primary_that_was_voted_out_while_it_stood_still(monkeypatch):
+    """The witness still follows it, and what the other one answered before the pause, and its clock, say that all is well."""
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0))
+    b, d = stage.watch.peers
+    assert passes(stage, 1, b, d) == []
+    d.answer['voted'] = VOTE
+    assert passes(stage, 0.1, d) == []
+    assert b._begun is None
+    assert passes(stage, 1.8, d) == []
+    assert passes(stage, 0.3, d) == ['stop']
+    assert stage.problems[0].code == 'named' and stage.problems[0].text.startswith('d has voted for b as primary on timeline 2 (here: 1)')
+
+
+def test_a_vote_that_came_to_nothing_stops_nobody(monkeypatch):
+    """It was there when this primary was started, and its candidate is a standby; later that may be away."""
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0, voted=VOTE))
+    b, d = stage.watch.peers
+    assert passes(stage, 0.1, b, d) == []
+    assert passes(stage, 0.5, b, d) == []
+    for dummy in range(20):
+        assert passes(stage, 0.9, d) == []
+    assert stage.watch.void == set([(2, 2)])
+
+
+@pytest.mark.parametrize('voted, local, done', [
+    (VOTE, {}, ['stop']), (VOTE, {'paused': True}, []),
+    # For a timeline that there is already, and for a node that was removed.
+    ('pgfleet_vote_0000000001_2', {}, []), ('pgfleet_vote_0000000002_9', {}, []),
+])
+def test_whose_vote_stops_a_primary(monkeypatch, voted, local, done):
+    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=voted), **local)
+    passes(stage, 0.1, stage.watch.peers[1])
+    assert passes(stage, 2.1, stage.watch.peers[1]) == done
+
+
+def test_a_candidate_that_is_being_promoted_is_no_standby(monkeypatch):
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0, holder='repmgr-guard promote b'),
+                      witness('d', vote=True, last_seen=0, voted=VOTE))
+    b, d = stage.watch.peers
+    passes(stage, 0.1, b, d)
+    passes(stage, 0.5, b, d)
+    assert stage.watch.void == set()
+
 
 @pytest.mark.parametrize('holders, done', [
     (('repmgr-guard promote b', None), []),

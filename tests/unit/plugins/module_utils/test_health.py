@@ -67,6 +67,17 @@ def test_who_says_primary_of_all_that_there_can_be():
     assert seen == set([None, 'not_running', 'replica', 'fenced', 'doubt'])
 
 
+@pytest.mark.parametrize('word, code', [
+    ({}, 'hangs'), ({'boot': 'another'}, None), ({'hangs': False}, None), ({'sight': 96}, 'doubt'),
+    # Somebody has ended the guard, or it would stop nobody.
+    ({'limit': None}, None),
+])
+def test_a_server_that_has_just_answered_again(word, code):
+    """Until its guard knows: it may have been about to stop it, and another is promoted then."""
+    problem = health.primary_problem('running', False, dict(dict(stamp(100), hangs=True), **word), 'b', 100.0, 3.5)
+    assert (problem and problem[0]) == code
+
+
 def test_a_limit_shorter_than_the_doubt_counts():
     assert health.primary_problem('running', False, stamp(98, 1), 'b', 100.0, 3.5)[0] == 'doubt'
 

@@ -92,6 +92,13 @@ CONFIG = {'cluster': 'x', 'name': 'a', 'node_id': 1, 'isolation': 4, 'automatic'
           'peers': [{'name': name, 'conninfo': name, 'node_id': number, 'vote': True, 'witness': False} for number, name in enumerate('bc', 2)]}
 
 
+class Psql:
+    """One that stays connected."""
+
+    def poll(self):
+        return None
+
+
 class Restored:
     """Node a, whose data were restored; what b and c answer."""
 
@@ -104,8 +111,8 @@ class Restored:
         self.config = dict(CONFIG, data_directory=str(self.data))
         for name, value in (
                 ('say', self.said.append), ('become_user', lambda config: None), ('read_state', lambda config: self.state), ('hold', lambda *dummy: None),
-                ('control_data', lambda config: self.control), ('write_environment', lambda config: None), ('read_stamp', lambda config: None),
-                ('ask_all', self.answer), ('lock_and_look', lambda servers, need, judge: (judge(), '')), ('postmaster', lambda directory: None),
+                ('control_data', lambda config, *dummy: self.control), ('write_environment', lambda config: None), ('read_stamp', lambda config: None),
+                ('ask_all', self.answer), ('lock_and_look', lambda servers, need, judge, yields: (judge(), '')), ('postmaster', lambda directory: None),
                 ('stop_now', lambda directory, problem: self.stops.append(problem))):
             monkeypatch.setattr(guard, name, value)
         monkeypatch.setattr(guard.time, 'sleep', lambda seconds: None)
@@ -114,6 +121,7 @@ class Restored:
         for server in servers:
             if server.name in self.answers:
                 server.answer, server.answered = dict(self.answers[server.name]), guard.clock()
+                server.process = Psql()
 
     def watch(self):
         watch = guard.Watch(self.config)

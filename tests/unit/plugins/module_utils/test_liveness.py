@@ -134,7 +134,7 @@ def test_the_guard_waits_for_it(tmpdir, run, monkeypatch, kind):
     watch = guard.Watch({'cluster': 'x', 'name': 'a', 'node_id': 1, 'isolation': 4, 'port': 5432, 'database': 'repmgr', 'user': 'postgres', 'peers': [],
                          'data_directory': data, 'bin_dir': '/nowhere', 'service': 'postgresql'})
     monkeypatch.setattr(watch, 'wanted', lambda: True)
-    monkeypatch.setattr(guard, 'control_data', lambda config: {})
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {'Database cluster state': 'in production'})
     monkeypatch.setattr(watch, 'start', done.append)
     look = watch.stopped if kind == 'primary' else watch.fallen
     tmpdir.join('data', 'postmaster.pid').write('-%d\n' % process.pid)
