@@ -46,9 +46,9 @@ def _check_direct_standbys(data_nodes):
         below = [host for host in standbys if not is_empty(host.get('upstream')) and host['upstream'] != primary.get('name')]
         direct = len(standbys) - len(below)
         if number > direct:
+            others = ', '.join('%s' % host.get('name') for host in below)
             return flaw(primary, 'repmgr_synchronous is %d, and while it is the primary only %d standby%s would replicate from it directly '
-                        '(repmgr_upstream of %s is another node)' % (number, direct, '' if direct == 1 else 's',
-                                                                    ', '.join('%s' % host.get('name') for host in below)),
+                        '(repmgr_upstream of %s is another node)' % (number, direct, '' if direct == 1 else 's', others),
                         'at most %d, because a commit cannot be confirmed by a standby below another one' % direct,
                         'Lower repmgr_synchronous, or remove repmgr_upstream.')
     return []

@@ -220,8 +220,8 @@ def private_options(socket_directory, settings, sizes, keeps_wal=True):
     return [('listen_addresses', ''), ('unix_socket_directories', socket_directory), ('unix_socket_permissions', '0700'),
             ('hba_file', socket_directory + '/pg_hba.conf'), ('ident_file', socket_directory + '/pg_ident.conf'), ('hot_standby', 'off'), ('ssl', 'off'),
             ('shared_buffers', '64MB'), ('shared_preload_libraries', '')] + archive + [
-            ('autovacuum', 'off'), ('lc_messages', 'C'), ('logging_collector', 'off'), ('log_destination', 'stderr'), ('log_line_prefix', '%m '),
-            ('synchronous_standby_names', '')] + sorted(settings.items()) + sorted(sizes.items())
+                ('autovacuum', 'off'), ('lc_messages', 'C'), ('logging_collector', 'off'), ('log_destination', 'stderr'), ('log_line_prefix', '%m '),
+                ('synchronous_standby_names', '')] + sorted(settings.items()) + sorted(sizes.items())
 
 
 def conf_text(options):

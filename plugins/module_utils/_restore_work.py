@@ -228,7 +228,8 @@ class Work(Private):
 
     def timeline_of(self, directory):
         """The newest that the directory knows."""
-        return _data_directory.newest_timeline(_data_directory.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', directory]).stdout), directory)
+        control = _data_directory.parse_controldata(self.runner.run([self.program('pg_controldata'), '-D', directory]).stdout)
+        return _data_directory.newest_timeline(control, directory)
 
     # -- afterwards
 

@@ -70,8 +70,8 @@ options:
         type: str
       note:
         description:
-          - The absolute path of an empty file that is created before this one is changed. It says that something still has to be restarted or reloaded; who does
-            that removes it. So a run that is interrupted in between leaves a trace. Empty for none.
+          - The absolute path of an empty file that is created before this one is changed. It records that something still has to be restarted or reloaded,
+            so that the next run does it after one that was interrupted in between. The task that does it removes the file. Empty for none.
         type: str
   observed:
     description:

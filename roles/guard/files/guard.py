@@ -551,7 +551,7 @@ def data_is(directory):
 
 def is_standby(directory, aside=''):
     """Whether a server on this directory recovers until somebody promotes it. With recovery.signal alone, or a recovery.conf without standby_mode (before
-    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_observe.py.
+    PostgreSQL 12), it recovers from an archive, and promotes itself when that is done. The same as in plugins/module_utils/_data_directory.py.
     """
     try:
         with open(os.path.join(directory, 'PG_VERSION')) as handle:
@@ -603,7 +603,7 @@ def claim(directory, control, state):
 
 def put_signals_back(directory):
     """A run of the collection that recovers a standby as a single user has moved its signal file aside, and may have been ended before it put it back. The
-    same as in plugins/module_utils/_apply.py.
+    same as in plugins/module_utils/_service.py.
     """
     left = [path for path in (os.path.join(directory, name) for name in SIGNALS) if os.path.exists(path + '.aside')]
     stays_one = is_standby(directory)
@@ -2669,7 +2669,7 @@ def can_be_rewound(control, version):
     user. Whether it may at all (wal_log_hints or checksums), and has the WAL since the two have diverged, it looks at itself, before it changes anything.
 
     Before PostgreSQL 16 it takes the timeline of a standby from the last restartpoint. If a promotion came after that, it looks for WAL on a timeline that
-    had already ended. The same as in plugins/module_utils/_apply.py.
+    had already ended. The same as in plugins/module_utils/_rewind.py.
     """
     state = control.get('Database cluster state')
     if state == 'shut down in recovery':

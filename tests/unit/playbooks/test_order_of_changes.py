@@ -74,7 +74,8 @@ def test_what_was_goes_when_nobody_connects_by_it():
 def test_nobody_connects_in_a_new_way_before_all_servers_take_it():
     check, write, dummy = load('roles', 'repmgr_install', 'tasks', 'conf.yml')
     assert check['ansible.builtin.assert']['that'] == '__repmgr_members | difference(ansible_play_hosts) | length == 0'
-    assert check['when'] == '__repmgr_changes_over and not ansible_check_mode' and write['pgfleet.repmgr.repmgr_files']['files'][0]['template'] == 'repmgr.conf.j2'
+    assert check['when'] == '__repmgr_changes_over and not ansible_check_mode'
+    assert write['pgfleet.repmgr.repmgr_files']['files'][0]['template'] == 'repmgr.conf.j2'
 
 
 def test_the_servers_change_last_after_a_new_look():

@@ -16,7 +16,8 @@ FUSE = '/usr/local/sbin/repmgr-guard-fuse'
 
 
 def test_the_fuse_comes_before_the_guard(host):
-    assert [task['name'] for task in host.load('guard', 'tasks', 'watch.yml')] == ['Start the fuse, now and at each boot', 'Start the guard and enable it at boot']
+    assert [task['name'] for task in host.load('guard', 'tasks', 'watch.yml')] == [
+        'Start the fuse, now and at each boot', 'Start the guard and enable it at boot']
     assert [task['name'] for task in host.load('guard', 'tasks', 'main.yml')][1:3] == [
         'Install the guard, the fuse and their units', 'Start the guard and the fuse']
     handlers = [handler['name'] for handler in host.load('guard', 'handlers', 'main.yml')]

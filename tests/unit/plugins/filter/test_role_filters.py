@@ -16,10 +16,12 @@ FILTERS = roles.FilterModule().filters()
 
 def hosts(**more):
     """Variables of the hosts a and b, with those that are given by host."""
-    return {name: dict({"inventory_hostname": name, "repmgr_cluster_name": "lab", "__repmgr_record": {
-        "name": name, "cluster": "lab", "node_name": name, "address": "10.0.0." + name, "port": 5432, "peer": {"ssh_port": 22}, "observed": {
-            "contents": {"/id.pub": "ssh-rsa SEEN" + name + " me"}, "data": {"path": "/data"}, "files": {}, "reach": []}}}, **more.get(name, {}))
-        for name in ("a", "b")}
+    def own(name):
+        observed = {"contents": {"/id.pub": "ssh-rsa SEEN" + name + " me"}, "data": {"path": "/data"}, "files": {}, "reach": []}
+        record = {"name": name, "cluster": "lab", "node_name": name, "address": "10.0.0." + name, "port": 5432, "peer": {"ssh_port": 22}, "observed": observed}
+        return {"inventory_hostname": name, "repmgr_cluster_name": "lab", "__repmgr_record": record}
+
+    return {name: dict(own(name), **more.get(name, {})) for name in ("a", "b")}
 
 
 def test_no_filter_is_defined_twice():

@@ -19,7 +19,8 @@ SETTINGS = {
     'tool': 'pgbackrest', 'cluster': 'main', 'name': 'n1', 'directory': '/etc/pgfleet/backup/main', 'os_user': 'postgres', 'port': '5432',
     'socket_directory': '/var/run/postgresql', 'data_directory': '/data', 'psql': '/usr/bin/psql', 'repository': {'type': 'host'},
     'repository_address': '10.0.0.9', 'repository_ssh_port': '22', 'repository_conf': '/etc/pgfleet/backup/main/repository.conf',
-    'ssh': '/etc/pgfleet/backup/main/ssh', 'cipher_pass': '', 'retention': {'full': 2}, 'processes': '2', 'archive_queue': '8GB', 'max_age': '48', 'verify_max_age': '0',
+    'ssh': '/etc/pgfleet/backup/main/ssh', 'cipher_pass': '', 'retention': {'full': 2}, 'processes': '2', 'archive_queue': '8GB', 'max_age': '48',
+    'verify_max_age': '0',
     'log_path': '/var/log/pgbackrest', 'spool_path': '/var/spool/pgbackrest', 'nodes': [dict(node, name=name) for name, node in sorted(NODES.items())],
 }
 INPUT = {
