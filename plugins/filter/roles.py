@@ -100,7 +100,6 @@ def backup_access(names, hostvars, command):
 
 def step_looks(names, hostvars, registered):
     """registered: the variable with the result of the step `look` of a restore or of a restore drill."""
-    hostvars = _dictionary(hostvars, 'step_looks')
     results = [(name, hostvars[name].get(registered) or {}) for name in _list(names, 'step_looks')]
     return dict((name, result['look']) for name, result in results if 'look' in result)
 

@@ -12,7 +12,7 @@ __metaclass__ = type
 import os
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _postmaster, _progress, _repmgr, _service
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _postmaster, _progress, _repmgr, _service, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._action_context import ApplyError, control_data, progress_path, write_file
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
@@ -29,7 +29,9 @@ def own_timeline(context):
 
 
 def refuse_an_older_timeline(context, actions):
-    """Refuse a rewind to a primary on an older timeline, which `repmgr node rejoin --force-rewind` would do."""
+    """Refuse a rewind to a primary on an older timeline, which `repmgr node rejoin --force-rewind` would do, and one to a primary on the timeline on which
+    this node has been primary itself, where pg_rewind finds nothing to do and would leave a server with other data than its primary.
+    """
     if 'rejoin_rewind' not in actions:
         return
     try:
@@ -40,6 +42,15 @@ def refuse_an_older_timeline(context, actions):
         raise ApplyError('rejoin_rewind', 'the primary is on timeline %d, which is older than timeline %d of %s: all commits since the promotion of the '
                          'latter would be lost; expected a primary on the same timeline or a newer one. Find out which of the two has the data to keep' % (
                              theirs, own, context.desired.node_name))
+    control = control_data(context)
+    # A server that pg_rewind has written, or that was a standby at its last stop, is `in archive recovery` or `shut down in recovery`.
+    was_primary = 'recovery' not in control.get('Database cluster state', '').replace('in crash recovery', '') and not _data_directory.is_standby(
+        context.place.data_directory)
+    if was_primary and '%s' % theirs == control.get("Latest checkpoint's TimeLineID"):
+        raise ApplyError('rejoin_rewind', 'both the primary and %s have been primary on timeline %d, and neither PostgreSQL nor pg_rewind can tell what only '
+                         'one of them has; expected a primary on a newer timeline. Find out which of the two has the data to keep; a new copy of the '
+                         'primary, beside the old data, is made by: %s' % (context.desired.node_name, theirs, _steps.sentences(_steps.playbook(
+                             'rejoin', repmgr_target=context.desired.node_name, repmgr_rejoin='reclone'))))
 
 
 def _prepare_rewind(context):

@@ -169,7 +169,8 @@ OLDER = 'the primary is on timeline %d, which is older than timeline %d of b'
 
 
 @pytest.mark.parametrize('theirs, control, history, refused', [
-    (1, ('1', '1'), (), ''), (2, ('1', '1'), (), ''), (None, ('3', '3'), (), ''),
+    (2, ('1', '1'), (), ''), (None, ('3', '3'), (), ''),
+    (1, ('1', '1'), (), 'both the primary and b have been primary on timeline 1'),
     (1, ('2', '1'), (), OLDER % (1, 2)),
     (1, ('1', '2'), (), OLDER % (1, 2)),
     # It was promoted a moment before it died: its control data do not know.
@@ -195,6 +196,21 @@ def test_no_rewind_onto_an_older_timeline(context, theirs, control, history, ref
         _apply.apply(context, actions)
     assert refused in found.value.text and context.runner.calls == [] and context.done == []
     _apply.apply(context, ['rejoin_attach'])
+
+
+@pytest.mark.parametrize('state, signal, refused', [
+    ('shut down', False, True), ('in production', False, True), ('in crash recovery', False, True),
+    # A standby that is stopped; a standby without its signal, and what pg_rewind has written.
+    ('shut down', True, False), ('shut down in recovery', False, False), ('in archive recovery', False, False),
+])
+def test_no_rewind_to_a_primary_on_the_same_timeline(context, state, signal, refused):
+    context.psql.newest, context.runner.timelines, context.runner.cluster_state = 2, ('2', '0'), state
+    if signal:
+        for name in ('PG_VERSION', 'standby.signal'):
+            with open(os.path.join(context.place.data_directory, name), 'w') as handle:
+                handle.write('15' if name == 'PG_VERSION' else '')
+    dry = _apply.dry_run(context, ['rejoin_rewind'])
+    assert ('both the primary' in dry.get('error', '') and 'repmgr_rejoin=reclone' in dry['error']) is refused
 
 
 def test_every_action_has_a_case():
