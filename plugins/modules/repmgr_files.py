@@ -14,7 +14,7 @@ module: repmgr_files
 short_description: Write several files of a role in one step
 version_added: 0.1.0
 description:
-  - The roles of this collection use it. Elsewhere M(ansible.builtin.template) and M(ansible.builtin.copy) are what you want.
+  - The roles of this collection use it. Elsewhere C(ansible.builtin.template) and C(ansible.builtin.copy) are what you want.
   - All files are written by one call to the host, where a task for each of them would need several. Files that are up to date according to O(observed)
     are not even sent; if none is left, the host is not contacted at all.
   - They are written in the given order, each atomically, so a run that is interrupted leaves the first ones as they should be and the others as they were.
@@ -45,7 +45,7 @@ options:
         default: file
       template:
         description:
-          - A template on the controller, found as M(ansible.builtin.template) finds it.
+          - A template on the controller, found as C(ansible.builtin.template) finds it.
         type: str
       content:
         description:
