@@ -213,7 +213,7 @@ class Guard:
         names['control_data'] = lambda config, *dummy: self.host.control_data()
         names['without_stale_pid'] = lambda directory: {}
         names['_children'] = lambda pid: []
-        names['_commands'] = lambda: [process.argv for process in self.host.processes]
+        names['_processes'] = lambda: [(process.pid, process.argv) for process in self.host.processes]
 
         def read(server):
             """What has come: whole answers."""

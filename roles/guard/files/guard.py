@@ -79,6 +79,8 @@ FUSE = 2
 LOOK = 1.5
 # How long the watch waits for a program that mostly ends at once: of what the fuse leaves it that is little in every profile.
 SOON = 0.25
+# How long a repmgrd that runs has to tell its server so. One that is started does it at once.
+UNANNOUNCED = 10
 # How long it waits for pg_controldata, which reads one block of a disk.
 READS = 1
 # A checkpoint of a new primary takes as long as what it has to write.
@@ -825,15 +827,19 @@ def stop_now(directory, problem=None):
             time.sleep(0.02)
 
 
-def _commands():
-    """Every process's command line, as words, with the program's bare name first."""
+def _processes():
+    """Of every process (number, its command line as words, with the program's bare name first)."""
     for name in os.listdir('/proc'):
         try:
             with open('/proc/%d/cmdline' % int(name), 'rb') as handle:
                 words = handle.read().decode('utf-8', 'replace').split('\0')
         except (IOError, OSError, ValueError):
             continue
-        yield [os.path.basename(words[0])] + words[1:]
+        yield int(name), [os.path.basename(words[0])] + words[1:]
+
+
+def _commands():
+    return [words for dummy, words in _processes()]
 
 
 def rejoining(directory):
@@ -852,6 +858,14 @@ def promoting():
 def following():
     """Whether a standby on this host is being attached to a new upstream."""
     return any('standby' in words and 'follow' in words for words in _commands())
+
+
+def daemon(config):
+    """The number of the repmgrd of this node, or None."""
+    for pid, words in _processes():
+        if words[0] == 'repmgrd' and config['conf'] in words:
+            return pid
+    return None
 
 
 def _children(pid):
@@ -1850,6 +1864,7 @@ class Watch:
         self.served = None           # since when the primary here has answered; None while it does not: in a recovery, or because it hangs
         self.asked_systemd = None
         self.asking = None           # (systemctl is-failed, since when)
+        self.unannounced = None      # (the repmgrd of which the server here does not know, when that is looked at again)
         self.checkpoint = None       # when the primary that this node rejoins was last made to have one
         self.lost = None             # since when a standby here has had no primary
         self.election = None         # the promotion of this node, where repmgr has left one out
@@ -1956,10 +1971,12 @@ class Watch:
         if kind == 'primary':
             if pid:
                 self.primary(directory)
+                self.announce_repmgrd()
             else:
                 self.stopped()
         elif kind == 'standby' and pid:
             self.standby()
+            self.announce_repmgrd()
         elif kind == 'standby':
             self.fallen()
         # Last: what fences comes first.
@@ -2179,6 +2196,31 @@ class Watch:
                 say('removes %s, which was there beside standby.signal, and which the next start would take for a restore' % path)
             except (IOError, OSError) as exc:
                 self.say('tidy', '%s cannot be removed, and the next start would take it for a restore: %s' % (path, exc))
+
+    def announce_repmgrd(self):
+        """Restart a repmgrd that runs, and of which its server does not know: by ending it, for systemd starts it again.
+
+        Where the server came back between two of its checks, after a crash say, repmgrd (5.3) connects anew, and does not write its number and its node into
+        the shared memory, which is empty then. It cannot be paused, passes for one that does not run, and what others notify it of is lost. A server that
+        came back later it tells (check_connection and monitor_streaming_primary in repmgrd-physical.c). Only while the primary is in sight, so that no
+        election is at work.
+        """
+        here = self.local.answer if self.fresh(self.local) else {}
+        if here.get('repmgrd') is not False or (here.get('in_recovery') and not here.get('receiving')) or (here.get('uptime') or 0) < UNANNOUNCED:
+            self.unannounced = None
+            return
+        if self.unannounced is not None and clock() < self.unannounced[1]:
+            return
+        pid, known = daemon(self.config), self.unannounced
+        self.unannounced = (pid, clock() + UNANNOUNCED)
+        # One that has just been started has that time to tell.
+        if pid is None or known is None or known[0] != pid or promoting() or following():
+            return
+        say('ends repmgrd (process %d), which systemd starts again: it has not told the server that it runs, since that was started' % pid)
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except OSError as exc:
+            say('repmgrd (process %d) cannot be ended: %s' % (pid, exc))
 
     def restores(self):
         """Whether the server here recovers from an archive, and is no primary before that is done. What a file says that was left beside standby.signal, and

@@ -1680,6 +1680,43 @@ def test_a_signal_file_that_cannot_be_removed(tmpdir, monkeypatch):
     assert 'cannot be removed' in stage.done[0]
 
 
+def unannounced(monkeypatch, answer, pids, seconds=4 * guard.UNANNOUNCED, busy=()):
+    """The processes that are ended, looked at each second, where the repmgrd of the node is pids(time)."""
+    stage, ended = Stage(monkeypatch), []
+    monkeypatch.setattr(guard, '_processes', lambda: [(1, ['init']), (3, ['repmgrd', '-f', '/etc/repmgr/other.conf'])] + [
+        (pid, ['repmgrd', '-f', '/etc/repmgr.conf', '--daemonize=false', '']) for pid in [pids(stage.now - 1000)] if pid])
+    monkeypatch.setattr(guard.os, 'kill', lambda pid, number: ended.append((pid, number)))
+    for name in busy:
+        monkeypatch.setattr(guard, name, lambda: True)
+    for dummy in range(seconds):
+        stage.now += 1
+        stage.watch.local.answered = stage.now
+        stage.watch.local.answer = dict({'in_recovery': False, 'repmgrd': False, 'uptime': stage.now - 1000}, **answer)
+        stage.watch.announce_repmgrd()
+    return ended
+
+
+def test_a_repmgrd_that_its_server_does_not_know_is_restarted(monkeypatch):
+    term = (7, guard.signal.SIGTERM)
+    # Not at once, once until it had its time again, and the new one is given its time as well.
+    assert unannounced(monkeypatch, {}, lambda now: 7, seconds=2 * guard.UNANNOUNCED - 1) == []
+    assert unannounced(monkeypatch, {}, lambda now: 7, seconds=2 * guard.UNANNOUNCED + 5) == [term]
+    assert unannounced(monkeypatch, {}, lambda now: 7 if now <= 2 * guard.UNANNOUNCED else 8)[:2] == [term, (8, guard.signal.SIGTERM)]
+    assert unannounced(monkeypatch, {'in_recovery': True, 'receiving': True}, lambda now: 7)[0] == term
+
+
+@pytest.mark.parametrize('answer, pids, busy', [
+    ({'repmgrd': True}, lambda now: 7, ()), ({'repmgrd': None}, lambda now: 7, ()), ({}, lambda now: None, ()),
+    # It has lost its primary, and may be about to elect; or is at work.
+    ({'in_recovery': True, 'receiving': False}, lambda now: 7, ()), ({}, lambda now: 7, ('promoting',)), ({}, lambda now: 7, ('following',)),
+    # systemd starts one after another, and none has had its time.
+    ({}, lambda now: 100 + now, ()),
+    ({'uptime': guard.UNANNOUNCED - 1}, lambda now: 7, ()),
+])
+def test_a_repmgrd_that_is_let_be(monkeypatch, answer, pids, busy):
+    assert unannounced(monkeypatch, answer, pids, busy=busy) == []
+
+
 UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just '
              'now for as long as the session lasts. Set track_activities to on there, and reload')
 
