@@ -216,10 +216,12 @@ def private_options(socket_directory, settings, sizes, keeps_wal=True):
     settings: those of the running server that decide what is written. sizes: {name: number}, which must not be below those of the server that was backed up.
     keeps_wal: what it writes is archived once it is the cluster's.
     """
+    # It has no worker for logical replication: with the subscriptions of the cluster it would take the place of the cluster at their publishers.
     archive = [('archive_mode', 'on'), ('archive_command', '/bin/false')] if keeps_wal else [('archive_mode', 'off'), ('archive_command', '')]
     return [('listen_addresses', ''), ('unix_socket_directories', socket_directory), ('unix_socket_permissions', '0700'),
             ('hba_file', socket_directory + '/pg_hba.conf'), ('ident_file', socket_directory + '/pg_ident.conf'), ('hot_standby', 'off'), ('ssl', 'off'),
-            ('shared_buffers', '64MB'), ('shared_preload_libraries', '')] + archive + [
+            ('shared_buffers', '64MB'), ('shared_preload_libraries', ''),
+            ('max_logical_replication_workers', '0')] + archive + [
                 ('autovacuum', 'off'), ('lc_messages', 'C'), ('logging_collector', 'off'), ('log_destination', 'stderr'), ('log_line_prefix', '%m '),
                 ('synchronous_standby_names', '')] + sorted(settings.items()) + sorted(sizes.items())
 
@@ -418,8 +420,9 @@ def result_problems(answer, timelines, place, timeline):
 
 
 def unpaused(hosts):
-    """The names of the hosts whose repmgrd could still promote a node. A node whose server is down does not say whether it is paused, and promotes nobody."""
-    return [host.name for host in hosts if host.observed is not None and host.observed.server.state == 'running'
+    """The names of the hosts whose repmgrd could still promote a node, with those that were not observed. A node whose server is down does not say whether
+    it is paused, and promotes nobody."""
+    return [host.name for host in hosts if host.observed is None or host.observed.server.state == 'running'
             and (host.observed.repmgr.get('repmgrd') or {}).get('paused') is not True]
 
 

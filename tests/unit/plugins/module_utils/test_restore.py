@@ -86,6 +86,8 @@ def test_the_private_server_is_private_and_archives_nothing():
     options = dict(_restore.private_options('/run/x', {'wal_level': 'logical'}, {'max_connections': 300}))
     assert (options['listen_addresses'], options['archive_command'], options['archive_mode']) == ('', '/bin/false', 'on')
     assert options['unix_socket_permissions'] == '0700'
+    for keeps_wal in (True, False):
+        assert dict(_restore.private_options('/run/x', {}, {}, keeps_wal))['max_logical_replication_workers'] == '0'
     assert options['wal_level'] == 'logical' and options['max_connections'] == 300
 
 
@@ -273,7 +275,7 @@ def test_who_could_still_promote():
 
     hosts = [host('a', repmgrd={'paused': True}), host('b', repmgrd={'paused': False}), host('c', repmgrd={'paused': None}), host('d', repmgrd=None),
              host('e'), host('f', 'stopped', repmgrd={'paused': False}), Host(name='g')]
-    assert _restore.unpaused(hosts) == ['b', 'c', 'd', 'e']
+    assert _restore.unpaused(hosts) == ['b', 'c', 'd', 'e', 'g']
 
 
 def test_former_data_directories():
