@@ -61,7 +61,8 @@ def _check_commits(cluster):
     needed = _settings.confirmations(settings.get('synchronous_standby_names'))
     confirming = sorted('%s' % entry.get('application_name') for entry in cluster.primary.observed.replication or []
                         if entry.get('state') == 'streaming' and entry.get('sync_state') not in (None, 'async'))
-    if needed > len(confirming) and settings.get('synchronous_commit') not in ('off', 'local'):
+    # Whether a session waits is its own synchronous_commit, which the observing one has set to `local`.
+    if needed > len(confirming):
         cluster.problem(
             'commits_wait', cluster.primary.name, 'each commit waits for %d standby%s, and %s' % (
                 needed, '' if needed == 1 else 's', 'only %s can confirm it' % ', '.join(confirming) if confirming else 'none can confirm it'),
