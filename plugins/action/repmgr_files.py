@@ -24,9 +24,12 @@ class ActionModule(ActionBase):
         result = super(ActionModule, self).run(tmp, task_vars)
         del tmp
         files, observed = self._task.args.get('files'), self._task.args.get('observed')
-        refusals = [text for text in map(_files.refusal, files or []) if text]
-        if refusals or not isinstance(files, list):
-            result.update(failed=True, msg='; '.join(refusals) or 'files: expected a list')
+        if not isinstance(files, list) or not all(isinstance(entry, dict) for entry in files):
+            result.update(failed=True, msg='files: expected a list of dictionaries')
+            return result
+        refusals = [text for text in map(_files.refusal, files) if text]
+        if refusals:
+            result.update(failed=True, msg='; '.join(refusals))
             return result
         due, render = [], self._renderer(task_vars)
         for given in files:

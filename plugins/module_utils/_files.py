@@ -29,8 +29,8 @@ def text_of_state(digest, mode, owner, group):
 
 
 def state_of_text(text, mode, owner, group):
-    """The state of a file with this content."""
-    return text_of_state(digest_of(text.encode('utf-8')), mode, owner, group)
+    """The state of a file with this content; with Python 2 a module has its parameters as bytes."""
+    return text_of_state(digest_of(text if isinstance(text, bytes) else text.encode('utf-8')), mode, owner, group)
 
 
 def digest_of(content):
@@ -78,7 +78,7 @@ def refusal(entry):
     """What is wrong with an entry as it was given (with `template` in place of `content` on the controller), or ''."""
     sources = [name for name in ('template', 'content') if entry.get(name) is not None]
     state = entry.get('state') or 'file'
-    mode = entry.get('mode')
+    mode = None if entry.get('mode') is None else '%s' % (entry['mode'],)
     if not os.path.isabs(entry.get('path') or ''):
         return "path is '%s', expected an absolute path" % (entry.get('path') or '',)
     if state == 'file' and len(sources) != 1:

@@ -19,6 +19,7 @@ def test_the_state_that_is_wanted_is_the_state_that_is_seen_afterwards(tmpdir):
     os.chmod(path, 0o640)
     mode, owner, group = _files.rights_of(path)
     entry = _files.wanted({'path': path, 'content': u'\xe9\n', 'mode': '0640', 'owner': owner, 'group': group})
+    assert _files.wanted_state(dict(entry, content=u'\xe9\n'.encode('utf-8'))) == _files.wanted_state(entry)
     assert mode == '0640' and _files.state_of(path) == _files.wanted_state(entry)
     assert _files.state_of(path) != _files.wanted_state(dict(entry, content='e\n')) and _files.state_of(path) != _files.wanted_state(dict(entry, mode='0644'))
     assert _files.state_of(path, lambda content: b'') == _files.wanted_state(dict(entry, content=''))
