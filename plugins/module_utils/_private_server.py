@@ -154,11 +154,12 @@ class Private:
     def private(self, query, database='postgres'):
         return self.psql(self.SOCKETS, self.params['port'], query, database)
 
-    def psql(self, host, port, query, database, limit=60):
+    def psql(self, host, port, query, database, limit=60, read_only=False):
         # By standard input: a query may have the hash of a password.
         return self.runner.run([self.program('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', host, '-p', '%d' % port, '-d', database, '-f', '-'],
                                stdin=query + ';\n', timeout=max(limit, 600), env={
-                                   'PGCONNECT_TIMEOUT': '10', 'PGOPTIONS': '-c statement_timeout=%ds -c lock_timeout=30s' % limit}).stdout.strip()
+                                   'PGCONNECT_TIMEOUT': '10', 'PGOPTIONS': '-c statement_timeout=%ds -c lock_timeout=30s%s' % (
+                                       limit, ' -c default_transaction_read_only=on' if read_only else '')}).stdout.strip()
 
     def version(self):
         with open(os.path.join(self.directory, 'PG_VERSION')) as handle:

@@ -36,6 +36,10 @@ class Ended(RestoreError):
     """The drill came to no result. It says nothing of the backup."""
 
 
+def _interrupted(number, dummy):
+    raise Ended('the restore drill was ended by signal %d' % number, 'the time that it needs', _AGAIN)
+
+
 class Verification(Private):
     """params: of the module repmgr_verify_backup."""
 
@@ -80,6 +84,8 @@ class Verification(Private):
             return '%s is no directory' % parent
         if not os.access(parent, os.W_OK | os.X_OK):
             return '%s is not writable for %s' % (parent, user)
+        if (os.path.realpath(parent) + '/').startswith(self.data + '/'):
+            return '%s is in the data directory of the server' % parent
         if os.path.lexists(self.directory) and not self.is_ours():
             return '%s is there, and not of a restore drill by this collection' % self.directory
         return ''
@@ -108,11 +114,15 @@ class Verification(Private):
             self.state = self.read()
             self.sweep()
             self.write(directory=self.directory, data_directory=self.data)
+            # A module that is ended removes what it has begun as well.
+            former = dict((number, signal.signal(number, _interrupted)) for number in (signal.SIGTERM, signal.SIGHUP))
             try:
                 os.mkdir(self.directory, 0o700)
                 self.write(inode=inode(self.directory))
                 self.result = self.examine()
             finally:
+                for number, handler in former.items():
+                    signal.signal(number, handler)
                 self.sweep()
         self.result['seconds']['total'] = round(time.time() - begun, 1)
         self.result['ended'] = int(time.time())
@@ -140,7 +150,7 @@ class Verification(Private):
             if isinstance(exc, CommandError):
                 said = _verify.fatal_of(exc.result.stdout + exc.result.stderr) or exc.message
             else:
-                said = step == 'recovery' and self.said() or exc.seen
+                said = (self.said() if step == 'recovery' else '') or exc.seen
             found.update(kind=found['kind'] or step, problem='%s%s' % (_verify.short(said), '; %s' % found['problem'] if found['problem'] else ''))
         found['ok'] = not found['problem']
         return found
@@ -197,7 +207,7 @@ class Verification(Private):
         self.look_after()
         for query in self.params['queries']:
             try:
-                returned = self.psql(self.SOCKETS, self.params['port'], query['query'], query['database'], self.left())
+                returned = self.psql(self.SOCKETS, self.params['port'], query['query'], query['database'], self.left(), read_only=True)
             except CommandError as exc:
                 found.update(kind='query', problem='"%s" in database %s: %s' % (_verify.short(query['query']), query['database'], exc.message))
                 return

@@ -135,7 +135,7 @@ def test_without_amcheck_all_tables_are_read(place):
     ({'pg_checksums': lambda argv: Result(argv, 1, '', 'checksum verification failed in file "y"\nmore')}, 'damage', 'failed in file "y"'),
     ({'SELECT 5': failing('psql: no table')}, 'query', '"SELECT 5" in database shop: psql: no table'),
     ({'SELECT 5': lambda argv: Result(argv, 0, '6\n', '')}, 'query', 'returned "6", expected "5"'),
-], ids=str)
+], ids=['restore', 'amcheck', 'checksums', 'query that fails', 'query with another result'])
 def test_what_is_wrong_with_a_backup_is_a_result(place, fails, kind, said):
     found = ran(place, Runner(**fails), queries=[{'database': 'shop', 'query': 'SELECT 5', 'expected': '5'}] if kind == 'query' else [])
     assert not found['ok'] and found['kind'] == kind and said in found['problem']
