@@ -50,6 +50,7 @@ MUTANTS = [
     ('starts though another was voted for', '    return voted_for_another(peers, answering, timeline) if told else None', '    return None'),
     ('a vote is withdrawn by what was answered before a pause', 'nothing = number in standbys and (later, number) in self.void\n',
      'nothing = number in standbys\n'),
+    ('stops for a vote of before', "self.polled.get(peer.name) == (voted(peer.answer), True)]", 'True]'),
     ('goes on though another was voted for', '        if out and not other:', '        if False:'),
     ('who has voted for another follows all the same', '    return later > timeline and number == rival', '    return False'),
     ('a vote for nothing is never withdrawn', "(nothing if later > here['timeline'] else follows)", "later <= here['timeline'] and follows"),

@@ -145,7 +145,7 @@ SELECT 'history', row_to_json(t) FROM (SELECT
   FROM pg_catalog.pg_ls_waldir() f, (SELECT bytes_per_wal_segment::bigint AS segment, pg_catalog.pg_wal_lsn_diff(
       greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()), '0/1')::bigint AS reached FROM pg_catalog.pg_control_init()) i
   WHERE pg_catalog.pg_is_in_recovery()) t;
-SELECT 'voted', to_json(max(slot_name::text)) FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'pgfleet\_vote\_%';
+SELECT 'voted', to_json(coalesce(max(slot_name::text), '')) FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'pgfleet\_vote\_%';
 SELECT 'repmgrd', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
   nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
@@ -298,6 +298,7 @@ class Server:
         self.purpose = purpose
         self.answer = {}
         self.answered = None      # when the question was asked whose answer came last
+        self.whole = None         # ... that was answered to its end
         self.refused = None       # when it last refused a connection
         self.error = ''
         self.process = None
@@ -382,6 +383,7 @@ class Server:
             if 'core' in self._tags:
                 self.answer = merged(self._tags)
                 self.answered = self._asked
+                self.whole = self._asked
                 self.endless = self._promise
             elif 'lock' in self._tags:
                 self.answer = dict(self.answer, lock=self._tags['lock'], holder=self._tags.get('holder'))
@@ -1857,6 +1859,7 @@ class Watch:
         self.stamped = None          # (what the fuse was told, when)
         self.boot, self.directory = boot(), os.path.realpath(config['data_directory'])
         self.against, self.void = {}, set()   # votes for another primary: {(timeline, node id): since when}; those that came to nothing
+        self.polled = {}             # {peer: (the vote that it has, whether it was given while this primary ran)}
         self.started = None          # when this program last started the server
         self.starting = None
         self.doubted = None          # since when somebody knows of another primary
@@ -1938,7 +1941,7 @@ class Watch:
         if (kind, pid) != self.detected:
             first = self.detected is None
             self.detected, self.since, self.served, self.lost, self.asked_systemd = (kind, pid), clock(), None, None, None
-            self.sight, self.against, self.void = self.since, {}, set()
+            self.sight, self.against, self.void, self.polled = self.since, {}, set(), {}
             if first and kind == 'primary' and pid:
                 self.resume(pid)
             self.said.clear()
@@ -2167,11 +2170,13 @@ class Watch:
         """The Problem where a peer has voted for another primary while this one ran; or None.
 
         A vote is kept when nobody has been asked by this primary for so long that it has to have stopped. That it runs all the same tells that this host
-        stood still, and its clock with it, whoever follows it again by now. One that was there when this server was started is about a promotion that came
-        to nothing, as a start sees to: that node is a standby, which it may say once more. What it said before that vote was seen is of before a pause.
+        stood still, and its clock with it, whoever follows it again by now. So only a vote counts that was given since: a peer that has answered here without
+        it has it now. One that a peer has in its first answer is about a promotion that came to nothing, as a start sees to, or an operator, who has started
+        this primary all the same. That the candidate is a standby it may say once more; what it said before that vote was seen is of before a pause.
         """
         limit = self.config['isolation']
         for peer in answering:
+            self.know_vote(peer)
             vote = voted(peer.answer)
             if vote[0] > timeline and vote not in self.against:
                 self.against[vote] = clock()
@@ -2185,7 +2190,22 @@ class Watch:
         # Who has not answered since then is waited for no longer than this; it is asked at once.
         young = set(vote for vote, since in self.against.items() if clock() - since <= 2 * SECOND_LOOK)
         old = [peer for peer in answering if not any(vote[1] == peer.node_id and peer.answered < since for vote, since in self.against.items())]
-        return voted_for_another(self.peers, answering, timeline, self.void | young, old) if self.replaceable() else None
+        new = [peer for peer in answering if self.polled.get(peer.name) == (voted(peer.answer), True)]
+        return voted_for_another(self.peers, new, timeline, self.void | young, old) if self.replaceable() else None
+
+    def know_vote(self, peer):
+        """Which vote of a peer is no news. Of a question that it has not answered to its end the vote is that of an answer before."""
+        if 'voted' not in peer.answer or peer.whole is None or peer.whole < self.since:
+            return
+        vote = voted(peer.answer)
+        before, news = self.polled.get(peer.name, (vote, False))
+        if vote != before:
+            news = True
+            # What is known of one of the same name is about another one.
+            self.void.discard(vote)
+            self.against.pop(vote, None)
+        # While this primary cannot be replaced nobody counts on its stop.
+        self.polled[peer.name] = (vote, news and self.replaceable())
 
     def tidy(self, directory):
         """The server here takes writes: what was left beside its standby.signal is about nothing any more."""

@@ -2425,6 +2425,8 @@ def test_every_part_of_the_question_ends_by_itself():
     assert [text.split("'")[1] for text in statements] == ['core', 'history', 'voted', 'repmgrd', 'nodes']
     assert [index for index, text in enumerate(statements) if 'repmgr.nodes' in text] == [4]
     assert [index for index, text in enumerate(statements) if 'pg_ls_waldir' in text] == [1]
+    # No vote is an answer, too: json.loads takes nothing of NULL.
+    assert "coalesce(max(slot_name::text), '')" in statements[2]
 
 
 def test_a_replay_that_waits_for_anything_but_wal_leaves_no_partial_record():
@@ -2907,13 +2909,13 @@ def voted_out(monkeypatch, *peers, **local):
 def passes(stage, seconds, *answering):
     stage.now += seconds
     for one in [stage.watch.local] + list(answering):
-        one.answered = stage.now
+        one.answered = one.whole = stage.now
     return stage.primary()
 
 
 def test_a_primary_that_was_voted_out_while_it_stood_still(monkeypatch):
     """The witness still follows it, and what the other one answered before the pause, and its clock, say that all is well."""
-    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0))
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0, voted=''))
     b, d = stage.watch.peers
     assert passes(stage, 1, b, d) == []
     d.answer['voted'] = VOTE
@@ -2935,15 +2937,60 @@ def test_a_vote_that_came_to_nothing_stops_nobody(monkeypatch):
     assert stage.watch.void == set([(2, 2)])
 
 
-@pytest.mark.parametrize('voted, local, done', [
-    (VOTE, {}, ['stop']), (VOTE, {'paused': True}, []),
+@pytest.mark.parametrize('before, voted, local, done', [
+    ('', VOTE, {}, ['stop']), ('', VOTE, {'paused': True}, []),
+    # Whatever it had voted for before.
+    ('pgfleet_vote_0000000001_2', VOTE, {}, ['stop']), (VOTE, 'pgfleet_vote_0000000003_2', {}, ['stop']),
+    # It was there when this one was started, or its guard: a voter comes back with a vote for a promotion that failed long ago.
+    (VOTE, VOTE, {}, []),
     # For a timeline that there is already, and for a node that was removed.
-    ('pgfleet_vote_0000000001_2', {}, []), ('pgfleet_vote_0000000002_9', {}, []),
+    ('', 'pgfleet_vote_0000000001_2', {}, []), ('', 'pgfleet_vote_0000000002_9', {}, []),
 ])
-def test_whose_vote_stops_a_primary(monkeypatch, voted, local, done):
-    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=voted), **local)
-    passes(stage, 0.1, stage.watch.peers[1])
-    assert passes(stage, 2.1, stage.watch.peers[1]) == done
+def test_whose_vote_stops_a_primary(monkeypatch, before, voted, local, done):
+    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=before), **local)
+    d = stage.watch.peers[1]
+    assert passes(stage, 0.1, d) == []
+    d.answer['voted'] = voted
+    assert passes(stage, 0.1, d) == []
+    assert passes(stage, 2.1, d) == done
+
+
+def test_a_vote_that_a_part_of_an_answer_does_not_tell_is_no_news(monkeypatch):
+    """What came first is of before this server was started, or has nothing of votes yet."""
+    for early in ({}, {'voted': ''}):
+        stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, **early))
+        d = stage.watch.peers[1]
+        d.whole = stage.watch.since - 1
+        d.answered = stage.watch.local.answered = stage.now
+        assert stage.primary() == []
+        d.answer['voted'] = VOTE
+        assert passes(stage, 0.1, d) == [] and passes(stage, 2.1, d) == []
+
+
+def test_a_voter_that_was_away_comes_back_with_a_new_vote(monkeypatch):
+    stage = voted_out(monkeypatch, standby('b', receiving=False), witness('d', vote=True, last_seen=0, voted=''))
+    b, d = stage.watch.peers
+    assert passes(stage, 0.1, b, d) == []
+    for dummy in range(9):
+        assert passes(stage, 0.9, b) == []
+    d.answer['voted'] = VOTE
+    assert passes(stage, 0.1, d) == [] and passes(stage, 2.1, d) == ['stop']
+
+
+def test_a_vote_of_a_pause_is_none_when_that_is_over(monkeypatch):
+    """Whoever was promoted then was so by an operator, who has seen to it that this primary may go on."""
+    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=''))
+    d = stage.watch.peers[1]
+    assert passes(stage, 0.1, d) == []
+    stage.watch.local.answer['paused'], d.answer['voted'] = True, VOTE
+    assert passes(stage, 0.1, d) == []
+    stage.watch.local.answer['paused'] = False
+    assert passes(stage, 2.1, d) == [] and passes(stage, 2.1, d) == []
+    # The same vote is another one when it was withdrawn before.
+    d.answer['voted'] = ''
+    assert passes(stage, 0.1, d) == []
+    d.answer['voted'] = VOTE
+    assert passes(stage, 0.1, d) == [] and passes(stage, 2.1, d) == ['stop']
 
 
 def test_a_candidate_that_is_being_promoted_is_no_standby(monkeypatch):
