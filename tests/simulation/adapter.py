@@ -96,6 +96,9 @@ class System:
             raise OSError(errno.ENOENT, path)
 
     def rename(self, path, target):
+        if target.startswith('/data/'):
+            self.host.server.written(target[6:])
+            return
         self.host.files[target] = self.host.files.pop(path)
 
     def readlink(self, path):
@@ -210,6 +213,7 @@ class Guard:
         names['become_user'] = names['write_environment'] = lambda config: None
         names['postmaster'] = lambda directory: self.host.server.pid
         names['newest_history'] = lambda directory: self.host.server.newest_history if directory else 0
+        names['forget_promotion'] = lambda directory, timeline: self.host.server.forget_promotion()
         names['control_data'] = lambda config, *dummy: self.host.control_data()
         names['without_stale_pid'] = lambda directory: {}
         names['_children'] = lambda pid: []

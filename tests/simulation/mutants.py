@@ -151,6 +151,7 @@ MUTANTS = [
     ('starts beside one that recovers', ' or (\n                becomes_primary(config, peers))', ''),
     ('goes on as primary where it was killed while it was promoted', "    if control.get('Database cluster state') != 'in archive recovery' or data_is",
      "    if True or data_is"),
+    ('leaves the timeline of a killed promotion to the standby', '    forget_promotion(directory, own_timeline(control))\n', ''),
     ('rejoins a primary with another timeline of the same number', 'own_timeline(control) and not wrote_nothing(control):', 'own_timeline(control) and False:'),
     ('the fuse takes a pause for known', '(limit or self.may_be_replaced())', 'limit'),
     ('leaves recovery.signal to a primary', '            self.tidy(directory)\n', ''),

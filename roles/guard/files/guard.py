@@ -637,17 +637,49 @@ def lost_its_signal(control, directory):
     # the history of a newer one.
     same = not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
     # Of what pg_rewind has written, or a copy, the rest is up to whoever has begun that.
-    return (same or newest_history(directory) > own_timeline(control)) and not os.path.exists(os.path.join(directory, 'backup_label'))
+    begun = any(os.path.exists(os.path.join(directory, name + '.new')) for name in ('standby.signal', 'recovery.conf'))
+    return (same or begun or newest_history(directory) > own_timeline(control)) and not os.path.exists(os.path.join(directory, 'backup_label'))
 
 
-def make_standby(directory):
-    """Give the signal file back to it."""
+def make_standby(directory, control):
+    """Give the signal file back to it, and take away what the promotion has begun, which PostgreSQL never finds on a standby.
+
+    In the order that a kill in the middle does no harm: with the new file there lost_its_signal knows the rest of it.
+    """
     if 0 < major_version(directory) < 12:
-        os.rename(os.path.join(directory, 'recovery.done'), os.path.join(directory, 'recovery.conf'))
+        done, signal_file = [os.path.join(directory, name) for name in ('recovery.done', 'recovery.conf')]
+        if not os.path.exists(signal_file + '.new'):
+            os.rename(done, signal_file + '.new')
     else:
-        with open(os.path.join(directory, 'standby.signal'), 'w') as handle:
+        signal_file = os.path.join(directory, 'standby.signal')
+        with open(signal_file + '.new', 'w') as handle:
             os.fsync(handle.fileno())
+    forget_promotion(directory, own_timeline(control))
+    os.rename(signal_file + '.new', signal_file)
     say('was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % directory)
+
+
+def forget_promotion(directory, timeline):
+    """Remove the timeline that a promotion has begun, and that nobody is on: its history, its segment, and that those are to be archived.
+
+    A standby would take it for the newest one and wait for ever, or diverge, because a history that is there is not fetched; and others that are told of it
+    would not start. timeline: the newest in the control data. Before it removes the signal file a promotion makes the first segment of its timeline, the
+    one after the newest history, and nothing makes another before the server takes writes. So it is the newest of which there is a segment; one with
+    more segments is another's, and what was received of that may be nowhere else.
+    """
+    folder = os.path.join(directory, 'pg_wal')
+    status = os.path.join(folder, 'archive_status')
+    names = os.listdir(folder)
+    numbers = [int(name[:8], 16) for name in names if re.match('[0-9A-F]{24}$', name)]
+    newest_one = max(numbers or [0])
+    if newest_one <= timeline or numbers.count(newest_one) != 1 or newest_history(directory) > newest_one:
+        return
+    found = re.compile('%08X([0-9A-F]{16}([.]partial)?|[.]history)([.]ready|[.]done)?$' % newest_one)
+    # The segment last: by it the rest is found once more.
+    for path in [os.path.join(place, name) for place in (status, folder) if os.path.isdir(place)
+                 for name in sorted(os.listdir(place)) if found.match(name)]:
+        os.unlink(path)
+        say('removes %s, which a promotion has left that did not come to its end' % path)
 
 
 def starts_as(directory):
@@ -1315,8 +1347,9 @@ def start(config):
         say('does not start: a rejoin has moved a signal file aside, and it cannot be put back: %s' % exc)
         return 1
     try:
-        if data_is(config['data_directory']) == 'primary' and lost_its_signal(control_data(config), config['data_directory']):
-            make_standby(config['data_directory'])
+        control = control_data(config) if data_is(config['data_directory']) == 'primary' else {}
+        if lost_its_signal(control, config['data_directory']):
+            make_standby(config['data_directory'], control)
     except (IOError, OSError) as exc:
         say('does not start: it was killed while it was promoted, and cannot be made the standby again that it was: %s' % exc)
         return 1
@@ -2391,7 +2424,7 @@ class Watch:
             return
         if lost_its_signal(control, self.config['data_directory']):
             try:
-                make_standby(self.config['data_directory'])
+                make_standby(self.config['data_directory'], control)
             except (IOError, OSError) as exc:
                 self.say('signal', 'cannot be made the standby again that it was before it was killed while it was promoted: %s' % exc)
             return

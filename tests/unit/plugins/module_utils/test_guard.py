@@ -1751,11 +1751,69 @@ def test_the_watch_says_where_sessions_are_not_tracked(monkeypatch):
         'not. Set it to on, and reload']
 
 
+SEGMENT = '0000000000000007'
+BEGUN = ['00000003' + SEGMENT, '00000003.history', 'archive_status/00000003.history.ready', 'archive_status/00000003' + SEGMENT + '.ready']
+KEPT = ['00000001' + SEGMENT, '00000002' + SEGMENT, '00000002.history', 'archive_status/00000002.history.done', 'archive_status/00000001' + SEGMENT + '.done']
+
+
+def with_wal(tmpdir, *names, **what):
+    data, control = candidate(tmpdir, **what)
+    os.mkdir(os.path.join(data, 'pg_wal', 'archive_status'))
+    for name in names:
+        open(os.path.join(data, 'pg_wal', name), 'w').close()
+    return data, control
+
+
+def wal_of(data):
+    return sorted(os.path.relpath(os.path.join(folder, name), os.path.join(data, 'pg_wal'))
+                  for folder, dummy, names in os.walk(os.path.join(data, 'pg_wal')) for name in names)
+
+
+@pytest.mark.parametrize('names, left', [
+    (KEPT + BEGUN, KEPT), (KEPT + BEGUN[:1], KEPT),
+    # Nothing was begun; and what was received beyond the last restartpoint, which control data do not know of, is another's.
+    (KEPT, KEPT), (KEPT + BEGUN + ['000000030000000000000008'], KEPT + BEGUN + ['000000030000000000000008']),
+    (KEPT + BEGUN[:1] + ['00000004.history'], KEPT + BEGUN[:1] + ['00000004.history']),
+])
+def test_the_timeline_of_a_killed_promotion_is_nobodys(tmpdir, names, left):
+    data, control = with_wal(tmpdir, *names, checkpoint='2', reached='2')
+    guard.make_standby(data, control)
+    assert wal_of(data) == sorted(left) and guard.data_is(data) == 'standby' and not os.path.exists(os.path.join(data, 'standby.signal.new'))
+
+
+def test_a_candidate_is_made_a_standby_by_whoever_is_not_killed_meanwhile(tmpdir, monkeypatch):
+    """After any of the steps: it is known again, and what is left is done. It had followed another timeline since its last restartpoint."""
+    class Killed(Exception):
+        pass
+
+    def dies(function, path, *more):
+        if steps[0] == 0:
+            raise Killed
+        steps[0] -= 1
+        return function(path, *more)
+    unlink, rename = os.unlink, os.rename
+    monkeypatch.setattr(guard.os, 'unlink', lambda path: dies(unlink, path))
+    monkeypatch.setattr(guard.os, 'rename', lambda *paths: dies(rename, *paths))
+    monkeypatch.setattr(guard, 'say', lambda text: None)
+    for number in range(len(BEGUN) + 1):
+        steps = [number]
+        data, control = with_wal(tmpdir.mkdir('%d' % number), *(KEPT + BEGUN), checkpoint='1', reached='2')
+        with pytest.raises(Killed):
+            guard.make_standby(data, control)
+        assert guard.data_is(data) == 'primary' and guard.lost_its_signal(control, data)
+        steps[0] = -1
+        guard.make_standby(data, control)
+        assert wal_of(data) == sorted(KEPT) and guard.data_is(data) == 'standby'
+
+
 def test_before_postgresql_12_it_has_another_name(tmpdir):
     data, control = candidate(tmpdir, version='10', **{'recovery.done': "standby_mode = 'on'\n"})
     assert guard.lost_its_signal(control, data)
-    guard.make_standby(data)
-    assert guard.data_is(data) == 'standby' and not os.path.exists(os.path.join(data, 'standby.signal'))
+    # It was killed while it was made one, once.
+    os.rename(os.path.join(data, 'recovery.done'), os.path.join(data, 'recovery.conf.new'))
+    assert guard.lost_its_signal(control, data)
+    guard.make_standby(data, control)
+    assert guard.data_is(data) == 'standby' and sorted(os.listdir(data)) == ['PG_VERSION', 'pg_wal', 'recovery.conf']
 
 
 def test_watch_over_a_candidate_that_was_killed(tmpdir, monkeypatch):
@@ -1770,7 +1828,7 @@ def test_watch_over_a_candidate_that_was_killed(tmpdir, monkeypatch):
         stage.watch.fallen()
         assert stage.done[1:] == ['starts the standby again', 'sudo -n /usr/bin/systemctl start postgresql@15-main']
     os.unlink(os.path.join(data, 'standby.signal'))
-    monkeypatch.setattr(guard, 'make_standby', lambda directory: open('/nonexistent/signal', 'w'))
+    monkeypatch.setattr(guard, 'make_standby', lambda directory, control: open('/nonexistent/signal', 'w'))
     del stage.done[:]
     stage.watch.stopped()
     assert len(stage.done) == 1 and stage.done[0].startswith('cannot be made the standby again')
@@ -2968,7 +3026,7 @@ def test_a_vote_that_a_part_of_an_answer_does_not_tell_is_no_news(monkeypatch):
 
 
 def test_a_voter_that_was_away_comes_back_with_a_new_vote(monkeypatch):
-    stage = voted_out(monkeypatch, standby('b', receiving=False), witness('d', vote=True, last_seen=0, voted=''))
+    stage = voted_out(monkeypatch, standby('b', receiving=False, last_seen=0), witness('d', vote=True, last_seen=0, voted=''))
     b, d = stage.watch.peers
     assert passes(stage, 0.1, b, d) == []
     for dummy in range(9):
