@@ -98,6 +98,8 @@ SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # {primary: when an operator has said that it does not run}, see primary_is_dead.
 DEAD_FILE = '/run/postgresql/repmgr-guard.dead'
+# Beside the state file; see is_restoring.
+RESTORING = '.restoring'
 # What makes a server recover before it takes writes: as a standby, or from an archive until it promotes itself (is_standby).
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 # Read by units whose main process is the server; see start-hook.conf.j2.
@@ -620,7 +622,7 @@ def put_signals_back(directory):
             say('%s was moved aside by a rejoin that did not come to its end: is there again, and what starts is %s' % (path, starts_as(directory)))
 
 
-def lost_its_signal(control, directory):
+def lost_its_signal(control, directory, restores=False):
     """Whether a server on this directory was a candidate that was killed while it was promoted: after its signal file was removed, and before it came on a
     timeline of its own. PostgreSQL removes the file first, and writes the history of the new timeline and its first record after that (12 to 17; before 12
     it renames recovery.conf).
@@ -629,10 +631,16 @@ def lost_its_signal(control, directory):
     of timelines tells from what is written here now, nor does pg_rewind. Nor may it be recovered before it is rewound: the checkpoint of that is beyond what
     it has received, and pg_rewind does not look for it where the new primary had received more. It is the standby again that it was: nobody has had an
     answer from it as primary.
+
+    restores: whether what ran here last was data that somebody restores (is_restoring). Those end their recovery by a whole checkpoint on their new timeline;
+    during that they look the same, and would go on as a standby beyond their recovery target. After it no timeline is left to come to, which a standby has
+    always.
     """
-    if control.get('Database cluster state') != 'in archive recovery' or data_is(directory) != 'primary' or promotes_itself(directory):
+    if restores or control.get('Database cluster state') != 'in archive recovery' or data_is(directory) != 'primary' or promotes_itself(directory):
         return False
     checkpoint, reached = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+    if reached == '0':
+        return False
     # A new timeline is in its control data as soon as its first record is. One that it had followed before its last restartpoint looks the same, unless it has
     # the history of a newer one.
     same = not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
@@ -778,6 +786,27 @@ def write_state(config, state):
         os.rename(path + '.new', path)
     except (IOError, OSError) as exc:
         say('%s cannot be written: %s' % (path, exc))
+
+
+def is_restoring(config):
+    """Whether the data here are those that somebody has begun to restore, and that have not come to an end of it that anybody has seen (promotes_itself). The
+    signal file tells only until that end begins.
+    """
+    return bool(config.get('state')) and os.path.exists(config['state'] + RESTORING)
+
+
+def keep_restoring(config, restores):
+    """In a file of its own: the start hook writes it, too."""
+    if not config.get('state') or is_restoring(config) == restores:
+        return
+    try:
+        if restores:
+            with open(config['state'] + RESTORING, 'w') as handle:
+                os.fsync(handle.fileno())
+        else:
+            os.unlink(config['state'] + RESTORING)
+    except (IOError, OSError) as exc:
+        say('%s cannot be %s: %s' % (config['state'] + RESTORING, 'written' if restores else 'removed', exc))
 
 
 def read_stamp(config):
@@ -1348,7 +1377,7 @@ def start(config):
         return 1
     try:
         control = control_data(config) if data_is(config['data_directory']) == 'primary' else {}
-        if lost_its_signal(control, config['data_directory']):
+        if lost_its_signal(control, config['data_directory'], is_restoring(config)):
             make_standby(config['data_directory'], control)
     except (IOError, OSError) as exc:
         say('does not start: it was killed while it was promoted, and cannot be made the standby again that it was: %s' % exc)
@@ -1386,6 +1415,8 @@ def start(config):
                 if stamp and stamp['limit'] is not None:
                     # Its guard has died. It has what has been seen now, and not more: nobody else would stop it.
                     write_stamp(dict(stamp, sight=begun, server=None))
+                if promotes_itself(config['data_directory']):
+                    keep_restoring(config, True)
                 say('may start as %s: sees %s, and none of them follows another' % (starts_as(config['data_directory']), names(voters)))
                 for peer in peers:
                     peer.close()
@@ -2004,6 +2035,7 @@ class Watch:
             job.then(*result)
         self.arm()
         self.stamp(kind, pid)
+        self.note_restore(kind, pid)
         if kind == 'primary':
             if pid:
                 self.primary(directory)
@@ -2281,6 +2313,13 @@ class Watch:
         """
         return promotes_itself(self.config['data_directory']) and not (self.fresh(self.local) and self.local.answer.get('in_recovery') is False)
 
+    def note_restore(self, kind, pid):
+        """Until the server takes writes, or the data are a standby's. Where there is no data directory nothing is known yet."""
+        if kind == 'standby' or kind == 'primary' and pid and self.fresh(self.local) and self.local.answer.get('in_recovery') is False:
+            keep_restoring(self.config, False)
+        elif pid and self.restores():
+            keep_restoring(self.config, True)
+
     def hangs(self, limits=2):
         """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does, for so many
         isolation limits.
@@ -2422,7 +2461,7 @@ class Watch:
             self.say('control', 'does not start or rejoin the server: pg_controldata does not tell about %s within %d s, or fails' % (
                 self.config['data_directory'], READS))
             return
-        if lost_its_signal(control, self.config['data_directory']):
+        if lost_its_signal(control, self.config['data_directory'], is_restoring(self.config)):
             try:
                 make_standby(self.config['data_directory'], control)
             except (IOError, OSError) as exc:

@@ -1630,6 +1630,8 @@ KILLED = [
     # It has come on its timeline.
     ({'checkpoint': '1', 'reached': '2', 'history': 2}, False), ({'state': 'in production', 'history': 2}, False),
     ({'state': 'shut down in recovery'}, False), ({'state': 'in crash recovery'}, False), ({'state': 'shut down'}, False),
+    # A restore whose recovery has come to its end, which is a checkpoint.
+    ({'checkpoint': '2', 'reached': '0', 'history': 2}, False), ({'checkpoint': '1', 'reached': '0', 'history': 2}, False),
     # What is none, or has not come to its end: a standby, a restore, a copy, a rewind.
     ({'standby.signal': ''}, False), ({'recovery.signal': ''}, False), ({'backup_label': ''}, False), ({'version': ''}, True),
 ]
@@ -1715,6 +1717,45 @@ def test_a_repmgrd_that_its_server_does_not_know_is_restarted(monkeypatch):
 ])
 def test_a_repmgrd_that_is_let_be(monkeypatch, answer, pids, busy):
     assert unannounced(monkeypatch, answer, pids, busy=busy) == []
+
+
+def test_a_restore_that_was_killed_at_its_end_is_no_candidate(tmpdir, monkeypatch):
+    """During the checkpoint of that it has the control data of one. The start and the watch keep what it was until it takes writes, or is a standby."""
+    data, control = candidate(tmpdir, history=2, **{'recovery.signal': ''})
+    config = {'data_directory': data, 'state': str(tmpdir.join('state')), 'peers': [], 'isolation': 4, 'start_wait': 0, 'connect_timeout': 2,
+              'name': 'a', 'node_id': 1}
+    for name in ('become_user', 'write_environment'):
+        monkeypatch.setattr(guard, name, lambda config: None)
+    said = []
+    stage = Stage(monkeypatch, **config)
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: control)
+    monkeypatch.setattr(guard, 'say', said.append)
+    assert guard.start(config) == 0 and guard.is_restoring(config)
+    os.unlink(os.path.join(data, 'recovery.signal'))
+    assert guard.lost_its_signal(control, data)
+    assert guard.start(config) == 0 and guard.data_is(data) == 'primary'
+    stage.stopped()
+    assert guard.data_is(data) == 'primary' and not [text for text in said if 'killed' in text]
+    # Its own watch sees it, too, whoever has started it; and the end of it.
+    watch, is_there = stage.watch, tmpdir.join('data', 'recovery.signal')
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, word: None)
+    for name in ('primary', 'stopped', 'standby', 'fallen', 'announce_repmgrd'):
+        monkeypatch.setattr(watch, name, lambda *dummy: None)
+    for kind, pid, signal_file, recovers, restores in (
+            ('primary', 77, False, True, True), ('primary', None, False, False, True), ('primary', 77, False, False, False),
+            ('primary', None, True, None, False), ('primary', 77, True, True, True), ('nothing', None, False, None, True), ('standby', None, False, None, False),
+            ('primary', 77, True, None, True), ('primary', 77, True, False, False)):
+        is_there.write('') if signal_file else is_there.check() and is_there.remove()
+        watch.local.answer['in_recovery'] = recovers
+        monkeypatch.setattr(guard, 'data_is', lambda directory: kind)  # pylint: disable=cell-var-from-loop
+        monkeypatch.setattr(guard, 'postmaster', lambda directory: pid)  # pylint: disable=cell-var-from-loop
+        stage.now += 0.1
+        watch.tick()
+        stage.now += 0.1
+        watch.local.answered = stage.now
+        watch.tick()
+        assert guard.is_restoring(config) is restores, (kind, pid)
 
 
 UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just '
