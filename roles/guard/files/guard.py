@@ -576,18 +576,23 @@ def is_standby(directory, aside=''):
     return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
 
 
-def left_over(directory):
+def left_over(directory, pid, uptime):
     """The path of a recovery.signal that was there when the server on this directory was started, and that its promotion has not removed; else None.
 
     Where both files are there PostgreSQL takes standby.signal, and a promotion removes that alone (12 to 17). The next start, after a crash say, would recover
     from an archive, or end at once where there is none. One that was put there since is somebody's, who knows for which start.
+
+    pid, uptime: of the server that has said that it takes writes. One that was started since, for a restore say, may have its own there.
     """
     path = os.path.join(directory, 'recovery.signal')
     try:
         with open(os.path.join(directory, 'postmaster.pid')) as handle:
-            begun = int(handle.read().split('\n')[2])
-        # By the change of the inode: a restored file may have any date. Whole seconds.
-        return path if not is_standby(directory) and os.stat(path).st_ctime < begun + 1 else None
+            words = handle.read().split('\n')
+        begun, now = int(words[2]), time.time()
+        # Whole seconds. Where the wall clock was set back since nothing can be compared with the file's date.
+        same = int(words[0]) == pid and begun <= now and uptime is not None and now - uptime >= begun - 1
+        # By the change of the inode: a restored file may have any date.
+        return path if same and not is_standby(directory) and os.stat(path).st_ctime < begun + 1 else None
     except (IOError, OSError, ValueError, IndexError):
         return None
 
@@ -2274,7 +2279,8 @@ class Watch:
 
     def tidy(self, directory):
         """The server here takes writes: what was left beside its standby.signal is about nothing any more."""
-        path = left_over(directory)
+        uptime, pid = self.local.answer.get('uptime'), (self.detected or (None, None))[1]
+        path = left_over(directory, pid, None if uptime is None else uptime + clock() - self.local.answered)
         if path:
             try:
                 os.unlink(path)

@@ -1653,31 +1653,58 @@ def test_a_candidate_that_was_killed_before_it_had_a_timeline(tmpdir, monkeypatc
         assert said == ['was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % data]
 
 
-@pytest.mark.parametrize('seconds, files, old', [
+@pytest.mark.parametrize('seconds, uptime, pid, files, old', [
     # The server was started after that, and in the same second; before that.
-    (5, ('recovery.signal',), True), (0, ('recovery.signal',), True), (-5, ('recovery.signal',), False),
+    (-5, 3, 77, ('recovery.signal',), False), (0, 0, 77, ('recovery.signal',), True),
+    # Another was started since this tick began, or since the answer; nothing is known of that.
+    (0, 0, 78, ('recovery.signal',), False), (0, 60, 77, ('recovery.signal',), False), (0, None, 77, ('recovery.signal',), False),
+    # The wall clock was set back since the start.
+    (3600, 0, 77, ('recovery.signal',), False),
     # It is a standby still; there is none.
-    (5, ('recovery.signal', 'standby.signal'), False), (5, (), False), (None, ('recovery.signal',), False),
+    (0, 0, 77, ('recovery.signal', 'standby.signal'), False), (0, 0, 77, (), False), (None, 0, 77, ('recovery.signal',), False),
 ])
-def test_a_signal_file_that_a_promotion_has_left(tmpdir, monkeypatch, seconds, files, old):
+def test_a_signal_file_that_a_promotion_has_left(tmpdir, monkeypatch, seconds, uptime, pid, files, old):
     data, dummy = candidate(tmpdir, **dict((name, '') for name in files))
     if seconds is not None:
         tmpdir.join('data', 'postmaster.pid').write('77\n%s\n%d\n5432\n' % (data, int(time.time()) + seconds))
     path = os.path.join(data, 'recovery.signal')
-    assert guard.left_over(data) == (path if old else None)
+    assert guard.left_over(data, pid, uptime) == (path if old else None)
     stage = Stage(monkeypatch, standby('b', receiving=True, silence=0), standby('c', receiving=True, silence=0), data_directory=data)
+    stage.watch.detected = ('primary', pid)
     for recovers in (True, False):
         assert os.path.exists(path) is ('recovery.signal' in files)
-        stage.watch.local.answer.update(in_recovery=recovers, primary_id=1)
+        stage.watch.local.answer.update(in_recovery=recovers, primary_id=1, uptime=uptime)
         stage.watch.primary(data)
     assert os.path.exists(path) is ('recovery.signal' in files and not old)
     assert [text for text in stage.done if 'removes' in text] == (
         ['removes %s, which was there beside standby.signal, and which the next start would take for a restore' % path] if old else [])
 
 
+def test_a_signal_file_of_before_the_start(tmpdir, monkeypatch):
+    """It is compared with the start of the server, and not with now; the answer may be some seconds old."""
+    data, dummy = candidate(tmpdir, **{'recovery.signal': ''})
+    begun = int(time.time()) + 10
+    tmpdir.join('data', 'postmaster.pid').write('77\n%s\n%d\n5432\n' % (data, begun))
+    monkeypatch.setattr(guard.time, 'time', lambda: begun + 100.0)
+    path = os.path.join(data, 'recovery.signal')
+    assert guard.left_over(data, 77, 99.5) == guard.left_over(data, 77, 101) == path and guard.left_over(data, 77, 103) is None
+    monkeypatch.setattr(guard.time, 'time', lambda: begun - 0.5)
+    assert guard.left_over(data, 77, 0) is None
+    monkeypatch.setattr(guard.time, 'time', lambda: begun + 100.0)
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0), data_directory=data)
+    stage.watch.detected = ('primary', 77)
+    stage.watch.local.answer['uptime'] = 98
+    stage.now += 5
+    stage.watch.tidy(data)
+    assert os.path.exists(path)
+    stage.now -= 3
+    stage.watch.tidy(data)
+    assert not os.path.exists(path)
+
+
 def test_a_signal_file_that_cannot_be_removed(tmpdir, monkeypatch):
     stage = Stage(monkeypatch)
-    monkeypatch.setattr(guard, 'left_over', lambda directory: str(tmpdir))
+    monkeypatch.setattr(guard, 'left_over', lambda directory, pid, uptime: str(tmpdir))
     stage.watch.tidy('/data')
     assert 'cannot be removed' in stage.done[0]
 
