@@ -734,14 +734,24 @@ def owner(directory):
         return None, False
 
 
+_reading = []
+
+
 def control_data(config, seconds=None):
-    """{label: value} as pg_controldata prints it; empty where it does not, or not within that time."""
+    """{label: value} as pg_controldata prints it; empty where it does not, or not within that time: as long as one that was given up has not come back from its
+    disk no other is started.
+    """
+    if seconds is not None:
+        _reading[:] = [process for process in _reading if process.poll() is None]
+        if _reading:
+            return {}
     process = subprocess.Popen([os.path.join(config['bin_dir'], 'pg_controldata'), '-D', config['data_directory']],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, LC_ALL='C'))
     # What it prints has room in the pipe.
     if seconds is not None and outcome(process, seconds) is None:
         process.stdout.close()
         let_go(process)
+        _reading.append(process)
         return {}
     lines = process.communicate()[0].decode('utf-8', 'replace').splitlines()
     return dict((label.strip(), value.strip()) for label, dummy, value in (line.partition(':') for line in lines)) if process.returncode == 0 else {}
@@ -2606,13 +2616,21 @@ class Watch:
         recovery = recovery_of(config, control) if rewind else None
         if recovery:
             say('recovers the crashed server before it is rewound')
-            self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
-                           else self.rejoin(primary, control_data(config, READS)), more=without_stale_pid(config['data_directory']))
+            self.job = Job(config, 'recovery', recovery, lambda code, output: self.recovered(primary, code, output),
+                           more=without_stale_pid(config['data_directory']))
             return
         say('rejoins %s as its standby (%s)' % (primary.name, 'rewind' if rewind else 'attach'))
         # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
         self.job = Job(config, 'rejoin', self.repmgr('-d', primary.conninfo, 'node', 'rejoin', *['--force-rewind'] if rewind else []),
                        lambda code, output: self.not_rejoined(primary, why_not(output)) if code else self.rejoined(primary))
+
+    def recovered(self, primary, code, output):
+        control = {} if code else control_data(self.config, READS)
+        if control:
+            self.rejoin(primary, control)
+        else:
+            # Of what nothing is known nothing tells how it is to be rejoined.
+            self.not_rejoined(primary, output[-300:] if code else 'pg_controldata does not tell about %s' % self.config['data_directory'])
 
     def have_checkpoint(self, primary):
         """As a job: it may take a minute, in which somebody may start the server here."""

@@ -697,20 +697,27 @@ def test_nobody_waits_for_systemctl(monkeypatch, failed):
     assert not watch.wanted()
 
 
-def test_nobody_waits_for_a_disk(tmpdir):
+def test_nobody_waits_for_a_disk(tmpdir, monkeypatch):
     """Neither for pg_controldata that reads from it, nor for a program that ends when it comes back from there."""
     program = tmpdir.join('pg_controldata')
     program.write('#!/bin/sh\nexec sleep 60\n')
     program.chmod(0o755)
     before = time.time()
     assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 0.2) == {}
+    # It was ended, which takes its moment.
+    assert guard.outcome(guard._reading[0], 5) is not None
     program.write('#!/bin/sh\necho "Latest checkpoint\'s TimeLineID:       3"\n')
     assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 10) == {"Latest checkpoint's TimeLineID": '3'}
     assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}) == {"Latest checkpoint's TimeLineID": '3'}
 
     class Hangs:
-        stdin = stdout = open(os.devnull)
-        killed = False
+        killed, returncode = False, -9
+
+        def __init__(self):
+            self.stdin = self.stdout = open(os.devnull)
+
+        def communicate(self):
+            return b'', None
 
         def kill(self):
             self.killed = True
@@ -720,6 +727,14 @@ def test_nobody_waits_for_a_disk(tmpdir):
 
         def wait(self):
             raise AssertionError('waits for it')
+    # One that has not come back is the only one.
+    monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: begun.append(argv) or hanging)
+    begun, hanging = [], Hangs()
+    for dummy in range(3):
+        assert guard.control_data({'bin_dir': '/bin', 'data_directory': '/data'}, 0.1) == {}
+    assert len(begun) == 1 and hanging.killed
+    hanging.poll = lambda: -9
+    assert guard.control_data({'bin_dir': '/bin', 'data_directory': '/data'}, 0.1) == {} and len(begun) == 2
     peer = server('b')
     hangs = peer.process = Hangs()
     peer.close()
@@ -1562,6 +1577,14 @@ def test_a_primary_is_made_to_have_a_checkpoint_and_not_waited_for(monkeypatch, 
     peer.answer['checkpoint_timeline'], peer.answered = after, stage.now + 0.1
     rejoin()
     assert stage.done[1:] == done
+
+
+def test_a_recovery_after_which_nothing_is_known_of_the_data(monkeypatch):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
+    stage.watch.stopped()
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {})
+    stage.end_job(0)
+    assert stage.done[2:] == [COULD_NOT % ('pg_controldata does not tell about /data', 2)] and stage.watch.job is None
 
 
 def test_no_rejoin_where_it_is_off(monkeypatch):
