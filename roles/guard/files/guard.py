@@ -62,6 +62,9 @@ BLIND = 10
 FOLLOW_LIMIT = 120
 # How long a node that lacks WAL for another one leaves an election to a node that keeps it.
 DEFERENCE = 30
+# After 100 s a lock is free whose holder has lost power: idle, a session would be kept for two hours. Not sooner: in a cut a candidate may be on its way, and
+# what a running primary has asked is not missed before the others have elected.
+KEEPALIVES = '-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=4 '
 # How long repmgrd is given to let its standby follow a new primary.
 LEFT_BEHIND = 30
 # A server that needs to be started again sooner than this is left to a failover.
@@ -345,7 +348,8 @@ class Server:
         env = dict(os.environ, LC_ALL='C', PGCONNECT_TIMEOUT=str(self.config['connect_timeout']), PGPASSFILE=self.config['passfile'],
                    PGAPPNAME=session_name(self.config, self.purpose),
                    # Under which name the guards of the others log in; here it is the server's own user.
-                   PGOPTIONS='-c client_min_messages=error -c statement_timeout=30s -c lock_timeout=500ms -c pgfleet.login=' + (
+                   PGOPTIONS=(KEEPALIVES if self.purpose in ('start', 'promote') else '') + (
+                       '-c client_min_messages=error -c statement_timeout=30s -c lock_timeout=500ms -c pgfleet.login=') + (
                        self.config.get('login') or '').replace('\\', '\\\\').replace(' ', '\\ '))
         self.process = subprocess.Popen(
             [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d',

@@ -2607,6 +2607,18 @@ def test_how_a_guard_connects(tmpdir):
     seen = json.loads(tmpdir.join('psql.seen').read())
     assert seen['options'].endswith(' -c lock_timeout=500ms -c pgfleet.login=rep\\ mgr\\\\x')
     assert seen['name'] == 'repmgr-guard status a' and str(handle) not in seen['files']
+    assert 'keepalives' not in seen['options']
+
+
+@pytest.mark.parametrize('purpose, ends', [('start', True), ('promote', True), ('watch', False)])
+def test_a_lock_does_not_outlive_a_host_that_has_lost_power(tmpdir, purpose, ends):
+    """By the kernel's own keepalives it would for two hours."""
+    peer = psql(tmpdir, CONNECTS)
+    peer.config['node_id'], peer.purpose = 1, purpose
+    guard.ask_all([peer], 5)
+    options = json.loads(tmpdir.join('psql.seen').read())['options']
+    assert options.startswith('-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=4 -c client_min_messages') is ends
+    assert ('keepalives' in options) is ends
 
 
 # -- names
