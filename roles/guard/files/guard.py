@@ -388,8 +388,8 @@ class Server:
         if line == 'end %d' % self._number:
             if 'core' in self._tags:
                 self.answer = merged(self._tags)
-                self.answered = self._asked
                 self.whole = self._asked
+                self.answered = self._asked
                 self.endless = self._promise
             elif 'lock' in self._tags:
                 self.answer = dict(self.answer, lock=self._tags['lock'], holder=self._tags.get('holder'))
