@@ -64,7 +64,7 @@ class Path:
 class System:
     """os, subprocess, select, fcntl, time and open, as one simulated host has them; which one is that of the process that runs."""
 
-    environ, devnull, O_RDWR, O_CREAT, O_NONBLOCK = {}, '/dev/null', 0, 0, 0
+    environ, devnull, O_RDONLY, O_RDWR, O_CREAT, O_NONBLOCK = {}, '/dev/null', 0, 0, 0, 0
 
     def __init__(self, guard):
         self.guard, self.path = guard, Path(guard)

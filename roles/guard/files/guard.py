@@ -671,9 +671,20 @@ def make_standby(directory, control):
         signal_file = os.path.join(directory, 'standby.signal')
         with open(signal_file + '.new', 'w') as handle:
             os.fsync(handle.fileno())
+    keep_names(directory)
     forget_promotion(directory, own_timeline(control))
     os.rename(signal_file + '.new', signal_file)
+    keep_names(directory)
     say('was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % directory)
+
+
+def keep_names(directory):
+    """What was made, renamed or removed there is so after a power failure, too."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def forget_promotion(directory, timeline):
@@ -696,6 +707,7 @@ def forget_promotion(directory, timeline):
     for path in [os.path.join(place, name) for place in (status, folder) if os.path.isdir(place)
                  for name in sorted(os.listdir(place)) if found.match(name)]:
         os.unlink(path)
+        keep_names(os.path.dirname(path))
         say('removes %s, which a promotion has left that did not come to its end' % path)
 
 
@@ -1402,6 +1414,8 @@ def start(config):
         say('does not start: it was killed while it was promoted, and cannot be made the standby again that it was: %s' % exc)
         return 1
     kind = data_is(config['data_directory'])
+    if kind == 'standby':
+        keep_restoring(config, False)
     if kind != 'primary':
         return 0
     deadline = clock() + config['start_wait']

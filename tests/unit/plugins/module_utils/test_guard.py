@@ -1794,8 +1794,8 @@ def test_a_restore_that_was_killed_at_its_end_is_no_candidate(tmpdir, monkeypatc
         monkeypatch.setattr(watch, name, lambda *dummy: None)
     for kind, pid, signal_file, recovers, restores in (
             ('primary', 77, False, True, True), ('primary', None, False, False, True), ('primary', 77, False, False, False),
-            ('primary', None, True, None, False), ('primary', 77, True, True, True), ('nothing', None, False, None, True), ('standby', None, False, None, False),
-            ('primary', 77, True, None, True), ('primary', 77, True, False, False)):
+            ('primary', None, True, None, False), ('primary', 77, True, True, True), ('nothing', None, False, None, True),
+            ('standby', None, False, None, False), ('primary', 77, True, None, True), ('primary', 77, True, False, False)):
         is_there.write('') if signal_file else is_there.check() and is_there.remove()
         watch.local.answer['in_recovery'] = recovers
         monkeypatch.setattr(guard, 'data_is', lambda directory: kind)  # pylint: disable=cell-var-from-loop
@@ -1806,6 +1806,10 @@ def test_a_restore_that_was_killed_at_its_end_is_no_candidate(tmpdir, monkeypatc
         watch.local.answered = stage.now
         watch.tick()
         assert guard.is_restoring(config) is restores, (kind, pid)
+    # Where no watch is at work the start of a standby sees it.
+    guard.keep_restoring(config, True)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'standby')
+    assert guard.start(config) == 0 and not guard.is_restoring(config)
 
 
 UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just '
@@ -1870,6 +1874,22 @@ def test_the_timeline_of_a_killed_promotion_is_nobodys(tmpdir, names, left):
     data, control = with_wal(tmpdir, *names, checkpoint='2', reached='2')
     guard.make_standby(data, control)
     assert wal_of(data) == sorted(left) and guard.data_is(data) == 'standby' and not os.path.exists(os.path.join(data, 'standby.signal.new'))
+
+
+def test_each_step_to_a_standby_outlasts_a_power_failure_before_the_next(tmpdir, monkeypatch):
+    data, control = with_wal(tmpdir, *(KEPT + BEGUN), checkpoint='2', reached='2')
+    steps, unlink, rename = [], os.unlink, os.rename
+    monkeypatch.setattr(guard, 'keep_names', lambda path: steps.append('keep ' + os.path.basename(path)))
+    monkeypatch.setattr(guard.os, 'unlink', lambda path: (steps.append(os.path.basename(path)), unlink(path)))
+    monkeypatch.setattr(guard.os, 'rename', lambda *paths: (steps.append('rename'), rename(*paths)))
+    guard.make_standby(data, control)
+    assert steps[:1] + steps[-5:] == [
+        'keep data', 'keep pg_wal', '00000003' + SEGMENT, 'keep pg_wal', 'rename', 'keep data']
+    monkeypatch.undo()
+    kept = []
+    monkeypatch.setattr(guard.os, 'fsync', lambda handle: kept.append(os.readlink('/proc/self/fd/%d' % handle)))
+    guard.keep_names(data)
+    assert kept == [os.path.realpath(data)]
 
 
 def test_a_candidate_is_made_a_standby_by_whoever_is_not_killed_meanwhile(tmpdir, monkeypatch):
