@@ -64,7 +64,7 @@ class Path:
 class System:
     """os, subprocess, select, fcntl, time and open, as one simulated host has them; which one is that of the process that runs."""
 
-    environ, devnull, O_RDWR, O_CREAT, O_NONBLOCK = {}, '/dev/null', 0, 0, 0
+    environ, devnull, O_RDONLY, O_RDWR, O_CREAT, O_NONBLOCK = {}, '/dev/null', 0, 0, 0, 0
 
     def __init__(self, guard):
         self.guard, self.path = guard, Path(guard)
@@ -96,6 +96,9 @@ class System:
             raise OSError(errno.ENOENT, path)
 
     def rename(self, path, target):
+        if target.startswith('/data/'):
+            self.host.server.written(target[6:])
+            return
         self.host.files[target] = self.host.files.pop(path)
 
     def readlink(self, path):
@@ -210,6 +213,7 @@ class Guard:
         names['become_user'] = names['write_environment'] = lambda config: None
         names['postmaster'] = lambda directory: self.host.server.pid
         names['newest_history'] = lambda directory: self.host.server.newest_history if directory else 0
+        names['forget_promotion'] = lambda directory, timeline: self.host.server.forget_promotion()
         names['control_data'] = lambda config, *dummy: self.host.control_data()
         names['without_stale_pid'] = lambda directory: {}
         names['_children'] = lambda pid: []

@@ -49,6 +49,7 @@ class Server:
         self.position_then, self.writing_since = 0.0, None
         self.recovery = 0.5              # how long the next start takes
         self.dies_promoting = False      # killed when its signal file is removed, and it has no timeline of its own yet
+        self.orphan = None               # the timeline that it had begun then: there is its history here, and nothing on it
         self.left_over = False           # there is a recovery.signal beside the standby.signal, which a promotion leaves
         self.restores = None             # it has recovery.signal: how long it recovers from the archive, before it promotes itself
         self.backlog = 0                 # bytes that it has, and has yet to replay when it starts
@@ -86,10 +87,15 @@ class Server:
         if name == 'standby.signal' and self.state == 'down':
             self.kind, self.control_state = 'standby', 'in archive recovery'
 
+    def forget_promotion(self):
+        if self.orphan is not None and self.newest_history == self.orphan[1]:
+            self.newest_history = self.orphan[0]
+        self.orphan = None
+
     def restore(self, seconds):
         """Somebody has stopped it, and put a backup in its place: of an earlier time, and of the first timeline."""
         self.kind, self.upstream, self.restores, self.control_timeline, self.newest_history = 'standby', None, seconds, 1, 0
-        self.position_then, self.control_state = self.position_then / 2, 'in production'
+        self.position_then, self.control_state, self.orphan = self.position_then / 2, 'in production', None
 
     def is_writable(self):
         return self.state == 'up' and self.kind == 'primary' and not self.stopped and not self.witness and not self.host.frozen
@@ -213,9 +219,10 @@ class Server:
             self.world.note('%s: is killed while it is promoted' % self.host.name)
             self.dies_promoting = False
             self.die()
-            self.kind, self.control_state, self.newest_history = 'primary', 'in archive recovery', max(self.branch.timeline, self.newest_history) + 1
+            self.orphan = (self.newest_history, max(self.branch.timeline, self.newest_history) + 1)
+            self.kind, self.control_state, self.newest_history = 'primary', 'in archive recovery', self.orphan[1]
             return
-        end = self.position
+        end, self.orphan = self.position, None
         timeline = max(self.branch.timeline, self.newest_history) + 1
         self.history += ((self.branch, end),)
         self.branch = Branch(self.world.next_branch(), timeline)
@@ -230,7 +237,7 @@ class Server:
 
     def copy(self, primary):
         """pg_rewind: what the other has, on its branch."""
-        self.kind, self.upstream, self.restores = 'standby', primary.host, None
+        self.kind, self.upstream, self.restores, self.orphan = 'standby', primary.host, None, None
         self.branch, self.history, self.position_then = primary.branch, primary.history, primary.position
         self.control_timeline, self.newest_history = primary.control_timeline, primary.newest_history
         self.metadata, self.control_state = primary.metadata, 'in archive recovery'
@@ -239,6 +246,9 @@ class Server:
         """The walreceiver, which connects, streams, or gives up."""
         world, host = self.world, self.host
         if self.kind != 'standby' or self.state != 'up' or self.stopped or host.frozen or self.upstream is None or self.witness:
+            return
+        if self.orphan is not None:
+            # It looks for a timeline that nobody has.
             return
         above, now = self.upstream.server, world.now
         answers = above.state == 'up' and not above.stopped and not above.host.frozen

@@ -62,6 +62,9 @@ BLIND = 10
 FOLLOW_LIMIT = 120
 # How long a node that lacks WAL for another one leaves an election to a node that keeps it.
 DEFERENCE = 30
+# After 100 s a lock is free whose holder has lost power: idle, a session would be kept for two hours. Not sooner: in a cut a candidate may be on its way, and
+# what a running primary has asked is not missed before the others have elected.
+KEEPALIVES = '-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=4 '
 # How long repmgrd is given to let its standby follow a new primary.
 LEFT_BEHIND = 30
 # A server that needs to be started again sooner than this is left to a failover.
@@ -98,6 +101,8 @@ SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'
 # {primary: when an operator has said that it does not run}, see primary_is_dead.
 DEAD_FILE = '/run/postgresql/repmgr-guard.dead'
+# Beside the state file; see is_restoring.
+RESTORING = '.restoring'
 # What makes a server recover before it takes writes: as a standby, or from an archive until it promotes itself (is_standby).
 SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 # Read by units whose main process is the server; see start-hook.conf.j2.
@@ -145,7 +150,7 @@ SELECT 'history', row_to_json(t) FROM (SELECT
   FROM pg_catalog.pg_ls_waldir() f, (SELECT bytes_per_wal_segment::bigint AS segment, pg_catalog.pg_wal_lsn_diff(
       greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()), '0/1')::bigint AS reached FROM pg_catalog.pg_control_init()) i
   WHERE pg_catalog.pg_is_in_recovery()) t;
-SELECT 'voted', to_json(max(slot_name::text)) FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'pgfleet\_vote\_%';
+SELECT 'voted', to_json(coalesce(max(slot_name::text), '')) FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'pgfleet\_vote\_%';
 SELECT 'repmgrd', row_to_json(t) FROM (SELECT
   nullif(repmgr.get_upstream_last_seen(), -1) AS last_seen,
   nullif(repmgr.get_upstream_node_id(), -1) AS upstream,
@@ -298,6 +303,7 @@ class Server:
         self.purpose = purpose
         self.answer = {}
         self.answered = None      # when the question was asked whose answer came last
+        self.whole = None         # ... that was answered to its end
         self.refused = None       # when it last refused a connection
         self.error = ''
         self.process = None
@@ -342,7 +348,8 @@ class Server:
         env = dict(os.environ, LC_ALL='C', PGCONNECT_TIMEOUT=str(self.config['connect_timeout']), PGPASSFILE=self.config['passfile'],
                    PGAPPNAME=session_name(self.config, self.purpose),
                    # Under which name the guards of the others log in; here it is the server's own user.
-                   PGOPTIONS='-c client_min_messages=error -c statement_timeout=30s -c lock_timeout=500ms -c pgfleet.login=' + (
+                   PGOPTIONS=(KEEPALIVES if self.purpose in ('start', 'promote') else '') + (
+                       '-c client_min_messages=error -c statement_timeout=30s -c lock_timeout=500ms -c pgfleet.login=') + (
                        self.config.get('login') or '').replace('\\', '\\\\').replace(' ', '\\ '))
         self.process = subprocess.Popen(
             [os.path.join(self.config['bin_dir'], 'psql'), '-X', '-A', '-t', '-q', '-w', '-F', '\t', '-d',
@@ -381,6 +388,7 @@ class Server:
         if line == 'end %d' % self._number:
             if 'core' in self._tags:
                 self.answer = merged(self._tags)
+                self.whole = self._asked
                 self.answered = self._asked
                 self.endless = self._promise
             elif 'lock' in self._tags:
@@ -572,18 +580,23 @@ def is_standby(directory, aside=''):
     return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
 
 
-def left_over(directory):
+def left_over(directory, pid, uptime):
     """The path of a recovery.signal that was there when the server on this directory was started, and that its promotion has not removed; else None.
 
     Where both files are there PostgreSQL takes standby.signal, and a promotion removes that alone (12 to 17). The next start, after a crash say, would recover
     from an archive, or end at once where there is none. One that was put there since is somebody's, who knows for which start.
+
+    pid, uptime: of the server that has said that it takes writes. One that was started since, for a restore say, may have its own there.
     """
     path = os.path.join(directory, 'recovery.signal')
     try:
         with open(os.path.join(directory, 'postmaster.pid')) as handle:
-            begun = int(handle.read().split('\n')[2])
-        # By the change of the inode: a restored file may have any date. Whole seconds.
-        return path if not is_standby(directory) and os.stat(path).st_ctime < begun + 1 else None
+            words = handle.read().split('\n')
+        begun, now = int(words[2]), time.time()
+        # Whole seconds. Where the wall clock was set back since nothing can be compared with the file's date.
+        same = int(words[0]) == pid and begun <= now and uptime is not None and now - uptime >= begun - 1
+        # By the change of the inode: a restored file may have any date.
+        return path if same and not is_standby(directory) and os.stat(path).st_ctime < begun + 1 else None
     except (IOError, OSError, ValueError, IndexError):
         return None
 
@@ -618,7 +631,7 @@ def put_signals_back(directory):
             say('%s was moved aside by a rejoin that did not come to its end: is there again, and what starts is %s' % (path, starts_as(directory)))
 
 
-def lost_its_signal(control, directory):
+def lost_its_signal(control, directory, restores=False):
     """Whether a server on this directory was a candidate that was killed while it was promoted: after its signal file was removed, and before it came on a
     timeline of its own. PostgreSQL removes the file first, and writes the history of the new timeline and its first record after that (12 to 17; before 12
     it renames recovery.conf).
@@ -627,25 +640,75 @@ def lost_its_signal(control, directory):
     of timelines tells from what is written here now, nor does pg_rewind. Nor may it be recovered before it is rewound: the checkpoint of that is beyond what
     it has received, and pg_rewind does not look for it where the new primary had received more. It is the standby again that it was: nobody has had an
     answer from it as primary.
+
+    restores: whether what ran here last was data that somebody restores (is_restoring). Those end their recovery by a whole checkpoint on their new timeline;
+    during that they look the same, and would go on as a standby beyond their recovery target. After it no timeline is left to come to, which a standby has
+    always.
     """
-    if control.get('Database cluster state') != 'in archive recovery' or data_is(directory) != 'primary' or promotes_itself(directory):
+    if restores or control.get('Database cluster state') != 'in archive recovery' or data_is(directory) != 'primary' or promotes_itself(directory):
         return False
     checkpoint, reached = [control.get(label) or '' for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
+    if reached == '0':
+        return False
     # A new timeline is in its control data as soon as its first record is. One that it had followed before its last restartpoint looks the same, unless it has
     # the history of a newer one.
     same = not checkpoint.isdigit() or not reached.isdigit() or int(reached) <= int(checkpoint)
     # Of what pg_rewind has written, or a copy, the rest is up to whoever has begun that.
-    return (same or newest_history(directory) > own_timeline(control)) and not os.path.exists(os.path.join(directory, 'backup_label'))
+    begun = any(os.path.exists(os.path.join(directory, name + '.new')) for name in ('standby.signal', 'recovery.conf'))
+    return (same or begun or newest_history(directory) > own_timeline(control)) and not os.path.exists(os.path.join(directory, 'backup_label'))
 
 
-def make_standby(directory):
-    """Give the signal file back to it."""
+def make_standby(directory, control):
+    """Give the signal file back to it, and take away what the promotion has begun, which PostgreSQL never finds on a standby.
+
+    In the order that a kill in the middle does no harm: with the new file there lost_its_signal knows the rest of it.
+    """
     if 0 < major_version(directory) < 12:
-        os.rename(os.path.join(directory, 'recovery.done'), os.path.join(directory, 'recovery.conf'))
+        done, signal_file = [os.path.join(directory, name) for name in ('recovery.done', 'recovery.conf')]
+        if not os.path.exists(signal_file + '.new'):
+            os.rename(done, signal_file + '.new')
     else:
-        with open(os.path.join(directory, 'standby.signal'), 'w') as handle:
+        signal_file = os.path.join(directory, 'standby.signal')
+        with open(signal_file + '.new', 'w') as handle:
             os.fsync(handle.fileno())
+    keep_names(directory)
+    forget_promotion(directory, own_timeline(control))
+    os.rename(signal_file + '.new', signal_file)
+    keep_names(directory)
     say('was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % directory)
+
+
+def keep_names(directory):
+    """What was made, renamed or removed there is so after a power failure, too."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def forget_promotion(directory, timeline):
+    """Remove the timeline that a promotion has begun, and that nobody is on: its history, its segment, and that those are to be archived.
+
+    A standby would take it for the newest one and wait for ever, or diverge, because a history that is there is not fetched; and others that are told of it
+    would not start. timeline: the newest in the control data. Before it removes the signal file a promotion makes the first segment of its timeline, the
+    one after the newest history, and nothing makes another before the server takes writes. So it is the newest of which there is a segment; one with
+    more segments is another's, and what was received of that may be nowhere else.
+    """
+    folder = os.path.join(directory, 'pg_wal')
+    status = os.path.join(folder, 'archive_status')
+    names = os.listdir(folder)
+    numbers = [int(name[:8], 16) for name in names if re.match('[0-9A-F]{24}$', name)]
+    newest_one = max(numbers or [0])
+    if newest_one <= timeline or numbers.count(newest_one) != 1 or newest_history(directory) > newest_one:
+        return
+    found = re.compile('%08X([0-9A-F]{16}([.]partial)?|[.]history)([.]ready|[.]done)?$' % newest_one)
+    # The segment last: by it the rest is found once more.
+    for path in [os.path.join(place, name) for place in (status, folder) if os.path.isdir(place)
+                 for name in sorted(os.listdir(place)) if found.match(name)]:
+        os.unlink(path)
+        keep_names(os.path.dirname(path))
+        say('removes %s, which a promotion has left that did not come to its end' % path)
 
 
 def starts_as(directory):
@@ -687,14 +750,24 @@ def owner(directory):
         return None, False
 
 
+_reading = []
+
+
 def control_data(config, seconds=None):
-    """{label: value} as pg_controldata prints it; empty where it does not, or not within that time."""
+    """{label: value} as pg_controldata prints it; empty where it does not, or not within that time: as long as one that was given up has not come back from its
+    disk no other is started.
+    """
+    if seconds is not None:
+        _reading[:] = [process for process in _reading if process.poll() is None]
+        if _reading:
+            return {}
     process = subprocess.Popen([os.path.join(config['bin_dir'], 'pg_controldata'), '-D', config['data_directory']],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, LC_ALL='C'))
     # What it prints has room in the pipe.
     if seconds is not None and outcome(process, seconds) is None:
         process.stdout.close()
         let_go(process)
+        _reading.append(process)
         return {}
     lines = process.communicate()[0].decode('utf-8', 'replace').splitlines()
     return dict((label.strip(), value.strip()) for label, dummy, value in (line.partition(':') for line in lines)) if process.returncode == 0 else {}
@@ -744,6 +817,27 @@ def write_state(config, state):
         os.rename(path + '.new', path)
     except (IOError, OSError) as exc:
         say('%s cannot be written: %s' % (path, exc))
+
+
+def is_restoring(config):
+    """Whether the data here are those that somebody has begun to restore, and that have not come to an end of it that anybody has seen (promotes_itself). The
+    signal file tells only until that end begins.
+    """
+    return bool(config.get('state')) and os.path.exists(config['state'] + RESTORING)
+
+
+def keep_restoring(config, restores):
+    """In a file of its own: the start hook writes it, too."""
+    if not config.get('state') or is_restoring(config) == restores:
+        return
+    try:
+        if restores:
+            with open(config['state'] + RESTORING, 'w') as handle:
+                os.fsync(handle.fileno())
+        else:
+            os.unlink(config['state'] + RESTORING)
+    except (IOError, OSError) as exc:
+        say('%s cannot be %s: %s' % (config['state'] + RESTORING, 'written' if restores else 'removed', exc))
 
 
 def read_stamp(config):
@@ -1313,12 +1407,15 @@ def start(config):
         say('does not start: a rejoin has moved a signal file aside, and it cannot be put back: %s' % exc)
         return 1
     try:
-        if data_is(config['data_directory']) == 'primary' and lost_its_signal(control_data(config), config['data_directory']):
-            make_standby(config['data_directory'])
+        control = control_data(config) if data_is(config['data_directory']) == 'primary' else {}
+        if lost_its_signal(control, config['data_directory'], is_restoring(config)):
+            make_standby(config['data_directory'], control)
     except (IOError, OSError) as exc:
         say('does not start: it was killed while it was promoted, and cannot be made the standby again that it was: %s' % exc)
         return 1
     kind = data_is(config['data_directory'])
+    if kind == 'standby':
+        keep_restoring(config, False)
     if kind != 'primary':
         return 0
     deadline = clock() + config['start_wait']
@@ -1351,6 +1448,8 @@ def start(config):
                 if stamp and stamp['limit'] is not None:
                     # Its guard has died. It has what has been seen now, and not more: nobody else would stop it.
                     write_stamp(dict(stamp, sight=begun, server=None))
+                if promotes_itself(config['data_directory']):
+                    keep_restoring(config, True)
                 say('may start as %s: sees %s, and none of them follows another' % (starts_as(config['data_directory']), names(voters)))
                 for peer in peers:
                     peer.close()
@@ -1857,6 +1956,7 @@ class Watch:
         self.stamped = None          # (what the fuse was told, when)
         self.boot, self.directory = boot(), os.path.realpath(config['data_directory'])
         self.against, self.void = {}, set()   # votes for another primary: {(timeline, node id): since when}; those that came to nothing
+        self.polled = {}             # {peer: (the vote that it has, whether it was given while this primary ran)}
         self.started = None          # when this program last started the server
         self.starting = None
         self.doubted = None          # since when somebody knows of another primary
@@ -1938,7 +2038,7 @@ class Watch:
         if (kind, pid) != self.detected:
             first = self.detected is None
             self.detected, self.since, self.served, self.lost, self.asked_systemd = (kind, pid), clock(), None, None, None
-            self.sight, self.against, self.void = self.since, {}, set()
+            self.sight, self.against, self.void, self.polled = self.since, {}, set(), {}
             if first and kind == 'primary' and pid:
                 self.resume(pid)
             self.said.clear()
@@ -1968,6 +2068,7 @@ class Watch:
             job.then(*result)
         self.arm()
         self.stamp(kind, pid)
+        self.note_restore(kind, pid)
         if kind == 'primary':
             if pid:
                 self.primary(directory)
@@ -2167,11 +2268,13 @@ class Watch:
         """The Problem where a peer has voted for another primary while this one ran; or None.
 
         A vote is kept when nobody has been asked by this primary for so long that it has to have stopped. That it runs all the same tells that this host
-        stood still, and its clock with it, whoever follows it again by now. One that was there when this server was started is about a promotion that came
-        to nothing, as a start sees to: that node is a standby, which it may say once more. What it said before that vote was seen is of before a pause.
+        stood still, and its clock with it, whoever follows it again by now. So only a vote counts that was given since: a peer that has answered here without
+        it has it now. One that a peer has in its first answer is about a promotion that came to nothing, as a start sees to, or an operator, who has started
+        this primary all the same. That the candidate is a standby it may say once more; what it said before that vote was seen is of before a pause.
         """
         limit = self.config['isolation']
         for peer in answering:
+            self.know_vote(peer)
             vote = voted(peer.answer)
             if vote[0] > timeline and vote not in self.against:
                 self.against[vote] = clock()
@@ -2185,11 +2288,27 @@ class Watch:
         # Who has not answered since then is waited for no longer than this; it is asked at once.
         young = set(vote for vote, since in self.against.items() if clock() - since <= 2 * SECOND_LOOK)
         old = [peer for peer in answering if not any(vote[1] == peer.node_id and peer.answered < since for vote, since in self.against.items())]
-        return voted_for_another(self.peers, answering, timeline, self.void | young, old) if self.replaceable() else None
+        new = [peer for peer in answering if self.polled.get(peer.name) == (voted(peer.answer), True)]
+        return voted_for_another(self.peers, new, timeline, self.void | young, old) if self.replaceable() else None
+
+    def know_vote(self, peer):
+        """Which vote of a peer is no news. Of a question that it has not answered to its end the vote is that of an answer before."""
+        if 'voted' not in peer.answer or peer.whole is None or peer.whole < self.since:
+            return
+        vote = voted(peer.answer)
+        before, news = self.polled.get(peer.name, (vote, False))
+        if vote != before:
+            news = True
+            # What is known of one of the same name is about another one.
+            self.void.discard(vote)
+            self.against.pop(vote, None)
+        # While this primary cannot be replaced nobody counts on its stop.
+        self.polled[peer.name] = (vote, news and self.replaceable())
 
     def tidy(self, directory):
         """The server here takes writes: what was left beside its standby.signal is about nothing any more."""
-        path = left_over(directory)
+        uptime, pid = self.local.answer.get('uptime'), (self.detected or (None, None))[1]
+        path = left_over(directory, pid, None if uptime is None else uptime + clock() - self.local.answered)
         if path:
             try:
                 os.unlink(path)
@@ -2227,6 +2346,13 @@ class Watch:
         outlives a promotion (left_over), it says about the next start alone.
         """
         return promotes_itself(self.config['data_directory']) and not (self.fresh(self.local) and self.local.answer.get('in_recovery') is False)
+
+    def note_restore(self, kind, pid):
+        """Until the server takes writes, or the data are a standby's. Where there is no data directory nothing is known yet."""
+        if kind == 'standby' or kind == 'primary' and pid and self.fresh(self.local) and self.local.answer.get('in_recovery') is False:
+            keep_restoring(self.config, False)
+        elif pid and self.restores():
+            keep_restoring(self.config, True)
 
     def hangs(self, limits=2):
         """Whether the server here, which has answered since it started, neither answers nor refuses connections, as one that recovers does, for so many
@@ -2369,9 +2495,9 @@ class Watch:
             self.say('control', 'does not start or rejoin the server: pg_controldata does not tell about %s within %d s, or fails' % (
                 self.config['data_directory'], READS))
             return
-        if lost_its_signal(control, self.config['data_directory']):
+        if lost_its_signal(control, self.config['data_directory'], is_restoring(self.config)):
             try:
-                make_standby(self.config['data_directory'])
+                make_standby(self.config['data_directory'], control)
             except (IOError, OSError) as exc:
                 self.say('signal', 'cannot be made the standby again that it was before it was killed while it was promoted: %s' % exc)
             return
@@ -2508,13 +2634,21 @@ class Watch:
         recovery = recovery_of(config, control) if rewind else None
         if recovery:
             say('recovers the crashed server before it is rewound')
-            self.job = Job(config, 'recovery', recovery, lambda code, output: self.not_rejoined(primary, output[-300:]) if code
-                           else self.rejoin(primary, control_data(config, READS)), more=without_stale_pid(config['data_directory']))
+            self.job = Job(config, 'recovery', recovery, lambda code, output: self.recovered(primary, code, output),
+                           more=without_stale_pid(config['data_directory']))
             return
         say('rejoins %s as its standby (%s)' % (primary.name, 'rewind' if rewind else 'attach'))
         # Never ended: half of a rewind is lost data. A connection that is dead ends by what the primary's conninfo says.
         self.job = Job(config, 'rejoin', self.repmgr('-d', primary.conninfo, 'node', 'rejoin', *['--force-rewind'] if rewind else []),
                        lambda code, output: self.not_rejoined(primary, why_not(output)) if code else self.rejoined(primary))
+
+    def recovered(self, primary, code, output):
+        control = {} if code else control_data(self.config, READS)
+        if control:
+            self.rejoin(primary, control)
+        else:
+            # Of what nothing is known nothing tells how it is to be rejoined.
+            self.not_rejoined(primary, output[-300:] if code else 'pg_controldata does not tell about %s' % self.config['data_directory'])
 
     def have_checkpoint(self, primary):
         """As a job: it may take a minute, in which somebody may start the server here."""

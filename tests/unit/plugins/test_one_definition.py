@@ -236,6 +236,13 @@ def test_the_files_between_guard_and_fuse():
     assert fuse.STOPPED_FILE == guard.STOPPED_FILE and "'%s'" % guard.STOPPED_FILE.lstrip("/") in SOURCES[UTILS + "_node_notes.py"]
 
 
+def test_the_file_of_a_restore_beside_the_guards_state():
+    """It is removed with that."""
+    assert variables("roles/common/vars/main.yml")["__repmgr_guard_restoring"] == "{{ __repmgr_guard_state }}" + guard.RESTORING
+    for path in ("playbooks/remove_node.yml", "roles/repmgrd/tasks/leave.yml"):
+        assert "__repmgr_guard_state, __repmgr_guard_restoring" in SOURCES[path]
+
+
 def test_renewal_of_certificates():
     assert variables("roles/tls/vars/main.yml")["__repmgr_tls_renewal_days"] == _limits.RENEWAL_DAYS
 

@@ -697,20 +697,27 @@ def test_nobody_waits_for_systemctl(monkeypatch, failed):
     assert not watch.wanted()
 
 
-def test_nobody_waits_for_a_disk(tmpdir):
+def test_nobody_waits_for_a_disk(tmpdir, monkeypatch):
     """Neither for pg_controldata that reads from it, nor for a program that ends when it comes back from there."""
     program = tmpdir.join('pg_controldata')
     program.write('#!/bin/sh\nexec sleep 60\n')
     program.chmod(0o755)
     before = time.time()
     assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 0.2) == {}
+    # It was ended, which takes its moment.
+    assert guard.outcome(guard._reading[0], 5) is not None
     program.write('#!/bin/sh\necho "Latest checkpoint\'s TimeLineID:       3"\n')
     assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}, 10) == {"Latest checkpoint's TimeLineID": '3'}
     assert guard.control_data({'bin_dir': str(tmpdir), 'data_directory': '/data'}) == {"Latest checkpoint's TimeLineID": '3'}
 
     class Hangs:
-        stdin = stdout = open(os.devnull)
-        killed = False
+        killed, returncode = False, -9
+
+        def __init__(self):
+            self.stdin = self.stdout = open(os.devnull)
+
+        def communicate(self):
+            return b'', None
 
         def kill(self):
             self.killed = True
@@ -720,6 +727,14 @@ def test_nobody_waits_for_a_disk(tmpdir):
 
         def wait(self):
             raise AssertionError('waits for it')
+    # One that has not come back is the only one.
+    monkeypatch.setattr(guard.subprocess, 'Popen', lambda argv, **more: begun.append(argv) or hanging)
+    begun, hanging = [], Hangs()
+    for dummy in range(3):
+        assert guard.control_data({'bin_dir': '/bin', 'data_directory': '/data'}, 0.1) == {}
+    assert len(begun) == 1 and hanging.killed
+    hanging.poll = lambda: -9
+    assert guard.control_data({'bin_dir': '/bin', 'data_directory': '/data'}, 0.1) == {} and len(begun) == 2
     peer = server('b')
     hangs = peer.process = Hangs()
     peer.close()
@@ -1564,6 +1579,14 @@ def test_a_primary_is_made_to_have_a_checkpoint_and_not_waited_for(monkeypatch, 
     assert stage.done[1:] == done
 
 
+def test_a_recovery_after_which_nothing_is_known_of_the_data(monkeypatch):
+    stage = rejoining(monkeypatch, primary('b', timeline=2, checkpoint_timeline=2))
+    stage.watch.stopped()
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {})
+    stage.end_job(0)
+    assert stage.done[2:] == [COULD_NOT % ('pg_controldata does not tell about /data', 2)] and stage.watch.job is None
+
+
 def test_no_rejoin_where_it_is_off(monkeypatch):
     stage = rejoining(monkeypatch, primary('b', timeline=2), auto_rejoin='off')
     stage.watch.rejoin(stage.watch.peers[0], {})
@@ -1630,6 +1653,8 @@ KILLED = [
     # It has come on its timeline.
     ({'checkpoint': '1', 'reached': '2', 'history': 2}, False), ({'state': 'in production', 'history': 2}, False),
     ({'state': 'shut down in recovery'}, False), ({'state': 'in crash recovery'}, False), ({'state': 'shut down'}, False),
+    # A restore whose recovery has come to its end, which is a checkpoint.
+    ({'checkpoint': '2', 'reached': '0', 'history': 2}, False), ({'checkpoint': '1', 'reached': '0', 'history': 2}, False),
     # What is none, or has not come to its end: a standby, a restore, a copy, a rewind.
     ({'standby.signal': ''}, False), ({'recovery.signal': ''}, False), ({'backup_label': ''}, False), ({'version': ''}, True),
 ]
@@ -1651,31 +1676,58 @@ def test_a_candidate_that_was_killed_before_it_had_a_timeline(tmpdir, monkeypatc
         assert said == ['was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % data]
 
 
-@pytest.mark.parametrize('seconds, files, old', [
+@pytest.mark.parametrize('seconds, uptime, pid, files, old', [
     # The server was started after that, and in the same second; before that.
-    (5, ('recovery.signal',), True), (0, ('recovery.signal',), True), (-5, ('recovery.signal',), False),
+    (-5, 3, 77, ('recovery.signal',), False), (0, 0, 77, ('recovery.signal',), True),
+    # Another was started since this tick began, or since the answer; nothing is known of that.
+    (0, 0, 78, ('recovery.signal',), False), (0, 60, 77, ('recovery.signal',), False), (0, None, 77, ('recovery.signal',), False),
+    # The wall clock was set back since the start.
+    (3600, 0, 77, ('recovery.signal',), False),
     # It is a standby still; there is none.
-    (5, ('recovery.signal', 'standby.signal'), False), (5, (), False), (None, ('recovery.signal',), False),
+    (0, 0, 77, ('recovery.signal', 'standby.signal'), False), (0, 0, 77, (), False), (None, 0, 77, ('recovery.signal',), False),
 ])
-def test_a_signal_file_that_a_promotion_has_left(tmpdir, monkeypatch, seconds, files, old):
+def test_a_signal_file_that_a_promotion_has_left(tmpdir, monkeypatch, seconds, uptime, pid, files, old):
     data, dummy = candidate(tmpdir, **dict((name, '') for name in files))
     if seconds is not None:
         tmpdir.join('data', 'postmaster.pid').write('77\n%s\n%d\n5432\n' % (data, int(time.time()) + seconds))
     path = os.path.join(data, 'recovery.signal')
-    assert guard.left_over(data) == (path if old else None)
+    assert guard.left_over(data, pid, uptime) == (path if old else None)
     stage = Stage(monkeypatch, standby('b', receiving=True, silence=0), standby('c', receiving=True, silence=0), data_directory=data)
+    stage.watch.detected = ('primary', pid)
     for recovers in (True, False):
         assert os.path.exists(path) is ('recovery.signal' in files)
-        stage.watch.local.answer.update(in_recovery=recovers, primary_id=1)
+        stage.watch.local.answer.update(in_recovery=recovers, primary_id=1, uptime=uptime)
         stage.watch.primary(data)
     assert os.path.exists(path) is ('recovery.signal' in files and not old)
     assert [text for text in stage.done if 'removes' in text] == (
         ['removes %s, which was there beside standby.signal, and which the next start would take for a restore' % path] if old else [])
 
 
+def test_a_signal_file_of_before_the_start(tmpdir, monkeypatch):
+    """It is compared with the start of the server, and not with now; the answer may be some seconds old."""
+    data, dummy = candidate(tmpdir, **{'recovery.signal': ''})
+    begun = int(time.time()) + 10
+    tmpdir.join('data', 'postmaster.pid').write('77\n%s\n%d\n5432\n' % (data, begun))
+    monkeypatch.setattr(guard.time, 'time', lambda: begun + 100.0)
+    path = os.path.join(data, 'recovery.signal')
+    assert guard.left_over(data, 77, 99.5) == guard.left_over(data, 77, 101) == path and guard.left_over(data, 77, 103) is None
+    monkeypatch.setattr(guard.time, 'time', lambda: begun - 0.5)
+    assert guard.left_over(data, 77, 0) is None
+    monkeypatch.setattr(guard.time, 'time', lambda: begun + 100.0)
+    stage = Stage(monkeypatch, standby('b', receiving=True, silence=0), data_directory=data)
+    stage.watch.detected = ('primary', 77)
+    stage.watch.local.answer['uptime'] = 98
+    stage.now += 5
+    stage.watch.tidy(data)
+    assert os.path.exists(path)
+    stage.now -= 3
+    stage.watch.tidy(data)
+    assert not os.path.exists(path)
+
+
 def test_a_signal_file_that_cannot_be_removed(tmpdir, monkeypatch):
     stage = Stage(monkeypatch)
-    monkeypatch.setattr(guard, 'left_over', lambda directory: str(tmpdir))
+    monkeypatch.setattr(guard, 'left_over', lambda directory, pid, uptime: str(tmpdir))
     stage.watch.tidy('/data')
     assert 'cannot be removed' in stage.done[0]
 
@@ -1717,6 +1769,49 @@ def test_a_repmgrd_that_is_let_be(monkeypatch, answer, pids, busy):
     assert unannounced(monkeypatch, answer, pids, busy=busy) == []
 
 
+def test_a_restore_that_was_killed_at_its_end_is_no_candidate(tmpdir, monkeypatch):
+    """During the checkpoint of that it has the control data of one. The start and the watch keep what it was until it takes writes, or is a standby."""
+    data, control = candidate(tmpdir, history=2, **{'recovery.signal': ''})
+    config = {'data_directory': data, 'state': str(tmpdir.join('state')), 'peers': [], 'isolation': 4, 'start_wait': 0, 'connect_timeout': 2,
+              'name': 'a', 'node_id': 1}
+    for name in ('become_user', 'write_environment'):
+        monkeypatch.setattr(guard, name, lambda config: None)
+    said = []
+    stage = Stage(monkeypatch, **config)
+    monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: control)
+    monkeypatch.setattr(guard, 'say', said.append)
+    assert guard.start(config) == 0 and guard.is_restoring(config)
+    os.unlink(os.path.join(data, 'recovery.signal'))
+    assert guard.lost_its_signal(control, data)
+    assert guard.start(config) == 0 and guard.data_is(data) == 'primary'
+    stage.stopped()
+    assert guard.data_is(data) == 'primary' and not [text for text in said if 'killed' in text]
+    # Its own watch sees it, too, whoever has started it; and the end of it.
+    watch, is_there = stage.watch, tmpdir.join('data', 'recovery.signal')
+    monkeypatch.setattr(guard, 'pump', lambda servers, seconds: None)
+    monkeypatch.setattr(guard.Server, 'tick', lambda self, interval, patience, word: None)
+    for name in ('primary', 'stopped', 'standby', 'fallen', 'announce_repmgrd'):
+        monkeypatch.setattr(watch, name, lambda *dummy: None)
+    for kind, pid, signal_file, recovers, restores in (
+            ('primary', 77, False, True, True), ('primary', None, False, False, True), ('primary', 77, False, False, False),
+            ('primary', None, True, None, False), ('primary', 77, True, True, True), ('nothing', None, False, None, True),
+            ('standby', None, False, None, False), ('primary', 77, True, None, True), ('primary', 77, True, False, False)):
+        is_there.write('') if signal_file else is_there.check() and is_there.remove()
+        watch.local.answer['in_recovery'] = recovers
+        monkeypatch.setattr(guard, 'data_is', lambda directory: kind)  # pylint: disable=cell-var-from-loop
+        monkeypatch.setattr(guard, 'postmaster', lambda directory: pid)  # pylint: disable=cell-var-from-loop
+        stage.now += 0.1
+        watch.tick()
+        stage.now += 0.1
+        watch.local.answered = stage.now
+        watch.tick()
+        assert guard.is_restoring(config) is restores, (kind, pid)
+    # Where no watch is at work the start of a standby sees it.
+    guard.keep_restoring(config, True)
+    monkeypatch.setattr(guard, 'data_is', lambda directory: 'standby')
+    assert guard.start(config) == 0 and not guard.is_restoring(config)
+
+
 UNTRACKED = ('primary y has a session on c, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just '
              'now for as long as the session lasts. Set track_activities to on there, and reload')
 
@@ -1751,11 +1846,85 @@ def test_the_watch_says_where_sessions_are_not_tracked(monkeypatch):
         'not. Set it to on, and reload']
 
 
+SEGMENT = '0000000000000007'
+BEGUN = ['00000003' + SEGMENT, '00000003.history', 'archive_status/00000003.history.ready', 'archive_status/00000003' + SEGMENT + '.ready']
+KEPT = ['00000001' + SEGMENT, '00000002' + SEGMENT, '00000002.history', 'archive_status/00000002.history.done', 'archive_status/00000001' + SEGMENT + '.done']
+
+
+def with_wal(tmpdir, *names, **what):
+    data, control = candidate(tmpdir, **what)
+    os.mkdir(os.path.join(data, 'pg_wal', 'archive_status'))
+    for name in names:
+        open(os.path.join(data, 'pg_wal', name), 'w').close()
+    return data, control
+
+
+def wal_of(data):
+    return sorted(os.path.relpath(os.path.join(folder, name), os.path.join(data, 'pg_wal'))
+                  for folder, dummy, names in os.walk(os.path.join(data, 'pg_wal')) for name in names)
+
+
+@pytest.mark.parametrize('names, left', [
+    (KEPT + BEGUN, KEPT), (KEPT + BEGUN[:1], KEPT),
+    # Nothing was begun; and what was received beyond the last restartpoint, which control data do not know of, is another's.
+    (KEPT, KEPT), (KEPT + BEGUN + ['000000030000000000000008'], KEPT + BEGUN + ['000000030000000000000008']),
+    (KEPT + BEGUN[:1] + ['00000004.history'], KEPT + BEGUN[:1] + ['00000004.history']),
+])
+def test_the_timeline_of_a_killed_promotion_is_nobodys(tmpdir, names, left):
+    data, control = with_wal(tmpdir, *names, checkpoint='2', reached='2')
+    guard.make_standby(data, control)
+    assert wal_of(data) == sorted(left) and guard.data_is(data) == 'standby' and not os.path.exists(os.path.join(data, 'standby.signal.new'))
+
+
+def test_each_step_to_a_standby_outlasts_a_power_failure_before_the_next(tmpdir, monkeypatch):
+    data, control = with_wal(tmpdir, *(KEPT + BEGUN), checkpoint='2', reached='2')
+    steps, unlink, rename = [], os.unlink, os.rename
+    monkeypatch.setattr(guard, 'keep_names', lambda path: steps.append('keep ' + os.path.basename(path)))
+    monkeypatch.setattr(guard.os, 'unlink', lambda path: (steps.append(os.path.basename(path)), unlink(path)))
+    monkeypatch.setattr(guard.os, 'rename', lambda *paths: (steps.append('rename'), rename(*paths)))
+    guard.make_standby(data, control)
+    assert steps[:1] + steps[-5:] == [
+        'keep data', 'keep pg_wal', '00000003' + SEGMENT, 'keep pg_wal', 'rename', 'keep data']
+    monkeypatch.undo()
+    kept = []
+    monkeypatch.setattr(guard.os, 'fsync', lambda handle: kept.append(os.readlink('/proc/self/fd/%d' % handle)))
+    guard.keep_names(data)
+    assert kept == [os.path.realpath(data)]
+
+
+def test_a_candidate_is_made_a_standby_by_whoever_is_not_killed_meanwhile(tmpdir, monkeypatch):
+    """After any of the steps: it is known again, and what is left is done. It had followed another timeline since its last restartpoint."""
+    class Killed(Exception):
+        pass
+
+    def dies(function, path, *more):
+        if steps[0] == 0:
+            raise Killed
+        steps[0] -= 1
+        return function(path, *more)
+    unlink, rename = os.unlink, os.rename
+    monkeypatch.setattr(guard.os, 'unlink', lambda path: dies(unlink, path))
+    monkeypatch.setattr(guard.os, 'rename', lambda *paths: dies(rename, *paths))
+    monkeypatch.setattr(guard, 'say', lambda text: None)
+    for number in range(len(BEGUN) + 1):
+        steps = [number]
+        data, control = with_wal(tmpdir.mkdir('%d' % number), *(KEPT + BEGUN), checkpoint='1', reached='2')
+        with pytest.raises(Killed):
+            guard.make_standby(data, control)
+        assert guard.data_is(data) == 'primary' and guard.lost_its_signal(control, data)
+        steps[0] = -1
+        guard.make_standby(data, control)
+        assert wal_of(data) == sorted(KEPT) and guard.data_is(data) == 'standby'
+
+
 def test_before_postgresql_12_it_has_another_name(tmpdir):
     data, control = candidate(tmpdir, version='10', **{'recovery.done': "standby_mode = 'on'\n"})
     assert guard.lost_its_signal(control, data)
-    guard.make_standby(data)
-    assert guard.data_is(data) == 'standby' and not os.path.exists(os.path.join(data, 'standby.signal'))
+    # It was killed while it was made one, once.
+    os.rename(os.path.join(data, 'recovery.done'), os.path.join(data, 'recovery.conf.new'))
+    assert guard.lost_its_signal(control, data)
+    guard.make_standby(data, control)
+    assert guard.data_is(data) == 'standby' and sorted(os.listdir(data)) == ['PG_VERSION', 'pg_wal', 'recovery.conf']
 
 
 def test_watch_over_a_candidate_that_was_killed(tmpdir, monkeypatch):
@@ -1770,7 +1939,7 @@ def test_watch_over_a_candidate_that_was_killed(tmpdir, monkeypatch):
         stage.watch.fallen()
         assert stage.done[1:] == ['starts the standby again', 'sudo -n /usr/bin/systemctl start postgresql@15-main']
     os.unlink(os.path.join(data, 'standby.signal'))
-    monkeypatch.setattr(guard, 'make_standby', lambda directory: open('/nonexistent/signal', 'w'))
+    monkeypatch.setattr(guard, 'make_standby', lambda directory, control: open('/nonexistent/signal', 'w'))
     del stage.done[:]
     stage.watch.stopped()
     assert len(stage.done) == 1 and stage.done[0].startswith('cannot be made the standby again')
@@ -2425,6 +2594,8 @@ def test_every_part_of_the_question_ends_by_itself():
     assert [text.split("'")[1] for text in statements] == ['core', 'history', 'voted', 'repmgrd', 'nodes']
     assert [index for index, text in enumerate(statements) if 'repmgr.nodes' in text] == [4]
     assert [index for index, text in enumerate(statements) if 'pg_ls_waldir' in text] == [1]
+    # No vote is an answer, too: json.loads takes nothing of NULL.
+    assert "coalesce(max(slot_name::text), '')" in statements[2]
 
 
 def test_a_replay_that_waits_for_anything_but_wal_leaves_no_partial_record():
@@ -2456,6 +2627,18 @@ def test_how_a_guard_connects(tmpdir):
     seen = json.loads(tmpdir.join('psql.seen').read())
     assert seen['options'].endswith(' -c lock_timeout=500ms -c pgfleet.login=rep\\ mgr\\\\x')
     assert seen['name'] == 'repmgr-guard status a' and str(handle) not in seen['files']
+    assert 'keepalives' not in seen['options']
+
+
+@pytest.mark.parametrize('purpose, ends', [('start', True), ('promote', True), ('watch', False)])
+def test_a_lock_does_not_outlive_a_host_that_has_lost_power(tmpdir, purpose, ends):
+    """By the kernel's own keepalives it would for two hours."""
+    peer = psql(tmpdir, CONNECTS)
+    peer.config['node_id'], peer.purpose = 1, purpose
+    guard.ask_all([peer], 5)
+    options = json.loads(tmpdir.join('psql.seen').read())['options']
+    assert options.startswith('-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=4 -c client_min_messages') is ends
+    assert ('keepalives' in options) is ends
 
 
 # -- names
@@ -2907,13 +3090,13 @@ def voted_out(monkeypatch, *peers, **local):
 def passes(stage, seconds, *answering):
     stage.now += seconds
     for one in [stage.watch.local] + list(answering):
-        one.answered = stage.now
+        one.answered = one.whole = stage.now
     return stage.primary()
 
 
 def test_a_primary_that_was_voted_out_while_it_stood_still(monkeypatch):
     """The witness still follows it, and what the other one answered before the pause, and its clock, say that all is well."""
-    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0))
+    stage = voted_out(monkeypatch, standby('b', receiving=True, silence=0), witness('d', vote=True, last_seen=0, voted=''))
     b, d = stage.watch.peers
     assert passes(stage, 1, b, d) == []
     d.answer['voted'] = VOTE
@@ -2935,15 +3118,60 @@ def test_a_vote_that_came_to_nothing_stops_nobody(monkeypatch):
     assert stage.watch.void == set([(2, 2)])
 
 
-@pytest.mark.parametrize('voted, local, done', [
-    (VOTE, {}, ['stop']), (VOTE, {'paused': True}, []),
+@pytest.mark.parametrize('before, voted, local, done', [
+    ('', VOTE, {}, ['stop']), ('', VOTE, {'paused': True}, []),
+    # Whatever it had voted for before.
+    ('pgfleet_vote_0000000001_2', VOTE, {}, ['stop']), (VOTE, 'pgfleet_vote_0000000003_2', {}, ['stop']),
+    # It was there when this one was started, or its guard: a voter comes back with a vote for a promotion that failed long ago.
+    (VOTE, VOTE, {}, []),
     # For a timeline that there is already, and for a node that was removed.
-    ('pgfleet_vote_0000000001_2', {}, []), ('pgfleet_vote_0000000002_9', {}, []),
+    ('', 'pgfleet_vote_0000000001_2', {}, []), ('', 'pgfleet_vote_0000000002_9', {}, []),
 ])
-def test_whose_vote_stops_a_primary(monkeypatch, voted, local, done):
-    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=voted), **local)
-    passes(stage, 0.1, stage.watch.peers[1])
-    assert passes(stage, 2.1, stage.watch.peers[1]) == done
+def test_whose_vote_stops_a_primary(monkeypatch, before, voted, local, done):
+    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=before), **local)
+    d = stage.watch.peers[1]
+    assert passes(stage, 0.1, d) == []
+    d.answer['voted'] = voted
+    assert passes(stage, 0.1, d) == []
+    assert passes(stage, 2.1, d) == done
+
+
+def test_a_vote_that_a_part_of_an_answer_does_not_tell_is_no_news(monkeypatch):
+    """What came first is of before this server was started, or has nothing of votes yet."""
+    for early in ({}, {'voted': ''}):
+        stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, **early))
+        d = stage.watch.peers[1]
+        d.whole = stage.watch.since - 1
+        d.answered = stage.watch.local.answered = stage.now
+        assert stage.primary() == []
+        d.answer['voted'] = VOTE
+        assert passes(stage, 0.1, d) == [] and passes(stage, 2.1, d) == []
+
+
+def test_a_voter_that_was_away_comes_back_with_a_new_vote(monkeypatch):
+    stage = voted_out(monkeypatch, standby('b', receiving=False, last_seen=0), witness('d', vote=True, last_seen=0, voted=''))
+    b, d = stage.watch.peers
+    assert passes(stage, 0.1, b, d) == []
+    for dummy in range(9):
+        assert passes(stage, 0.9, b) == []
+    d.answer['voted'] = VOTE
+    assert passes(stage, 0.1, d) == [] and passes(stage, 2.1, d) == ['stop']
+
+
+def test_a_vote_of_a_pause_is_none_when_that_is_over(monkeypatch):
+    """Whoever was promoted then was so by an operator, who has seen to it that this primary may go on."""
+    stage = voted_out(monkeypatch, silent('b'), witness('d', vote=True, last_seen=0, voted=''))
+    d = stage.watch.peers[1]
+    assert passes(stage, 0.1, d) == []
+    stage.watch.local.answer['paused'], d.answer['voted'] = True, VOTE
+    assert passes(stage, 0.1, d) == []
+    stage.watch.local.answer['paused'] = False
+    assert passes(stage, 2.1, d) == [] and passes(stage, 2.1, d) == []
+    # The same vote is another one when it was withdrawn before.
+    d.answer['voted'] = ''
+    assert passes(stage, 0.1, d) == []
+    d.answer['voted'] = VOTE
+    assert passes(stage, 0.1, d) == [] and passes(stage, 2.1, d) == ['stop']
 
 
 def test_a_candidate_that_is_being_promoted_is_no_standby(monkeypatch):
