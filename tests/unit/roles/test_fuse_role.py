@@ -8,8 +8,6 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import hashlib
-
 import pytest
 
 FUSE = '/usr/local/sbin/repmgr-guard-fuse'
@@ -42,15 +40,6 @@ def test_when_the_fuse_is_started(host, fuse, files, written, check, done):
     assert (host.rendered('{{ %s }}' % include['when'], **given) and host.rendered('{{ %s }}' % task['when'], **given)) is done
     state = host.rendered(task['ansible.builtin.systemd']['state'], **given)
     assert state == ('started' if (fuse or {}).get('running') else 'restarted')
-
-
-@pytest.mark.parametrize('groups, digest, old', [
-    (['primary'], None, True), (['standby'], 'another', True), (['standby'], 'this', False), (['witness'], None, False),
-])
-def test_whether_the_fuse_is_old(host, groups, digest, old):
-    seen = {'this': '%s 0755 root root' % hashlib.sha256(b'program').hexdigest(), 'another': 'x 0755 root root'}.get(digest)
-    record = {'groups': groups, 'observed': {'files': {FUSE: seen} if seen else {}}}
-    assert host.value('__repmgr_fuse_is_old', __repmgr_record=record, __repmgr_fuse_program='program') is old
 
 
 def test_both_programs_are_run_by_the_same_python(host):
