@@ -13,7 +13,7 @@ import time
 import pytest
 
 import lab
-import test_12_operations as operations
+import operations
 from kills import OfTheDay, killed_after_one_of
 from refusal import inventory
 
@@ -171,7 +171,7 @@ def test_rolling_restart(writers, record):
 def test_minor_upgrade(writers, record):
     before = {host: operations.installed(host) for host in lab.HOSTS}
     for host in lab.HOSTS:
-        lab.ssh(host, operations._NEWER)
+        lab.ssh(host, operations.NEWER)
     record(until_it_is_done(writers, "minor_upgrade"))
     whole()
     for host in lab.HOSTS:

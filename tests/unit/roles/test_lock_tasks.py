@@ -78,7 +78,7 @@ def test_every_run_ends_by_releasing_it(host, playbook):
     assert show['when'] == '__repmgr_speaks or __repmgr_has_lock'
 
 
-# A switchover is one long task, during which test_12_operations.py kills it. A restore needs backups: test_21_restore.py.
+# A switchover is one long task, during which test_24_restarts.py kills it. A restore needs backups: test_21_restore.py.
 @pytest.mark.parametrize('playbook', sorted(set(CHANGING) - set(['switchover', 'restore'])))
 def test_every_playbook_that_changes_something_is_killed_by_an_acceptance_test(playbook):
     with open(os.path.join(ROOT, 'tests', 'acceptance', 'test_18_killed.py')) as handle:
