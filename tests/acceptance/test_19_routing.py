@@ -192,6 +192,21 @@ def test_the_host_of_the_primary_dies_under_a_client(figure):
     assert reads_from()[1] is True
 
 
+def test_a_rotation_of_the_certificates_drops_nobody(with_proxy):
+    """A proxy that does not trust the next CA in time takes the primary to be down, and ends its sessions."""
+    import psycopg2  # pylint: disable=import-outside-toplevel
+    before = lab.ssh(lab.WITNESS, "cat /etc/pgfleet/haproxy/cluster-lab.crt")
+    with contextlib.closing(psycopg2.connect(host=lab.ADDRESS[lab.WITNESS], port=5000, dbname="app", user="app", password=lab.APP_PASSWORD,
+                                             connect_timeout=2)) as connection, connection.cursor() as cursor, Client() as client:
+        cursor.execute("select pg_backend_pid()")
+        backend = cursor.fetchone()
+        lab.playbook("playbooks/rotate_credentials.yml", *with_proxy, "-e", "repmgr_credentials=certificates").assert_ok()
+        cursor.execute("select pg_backend_pid()")
+        assert cursor.fetchone() == backend
+    assert client.gap() < 5
+    assert lab.ssh(lab.WITNESS, "cat /etc/pgfleet/haproxy/cluster-lab.crt") not in ("", before)
+
+
 def test_a_port_of_another_program_is_refused(with_proxy):
     before = lab.ssh(lab.WITNESS, "cat /etc/pgfleet/haproxy/*")
     lab.ssh(lab.WITNESS, "systemd-run -q --collect --unit taken python3 -m http.server 6000")
