@@ -18,6 +18,7 @@ description:
   - Runs on a data node as the postgres OS user. How far a restore is, is in C(.repmgr_restore.json) in the home directory of that user.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
+  - pgfleet.repmgr.pgbackrest
 author:
   - The pgfleet authors (@pgfleet)
 attributes:
@@ -42,36 +43,6 @@ options:
     type: str
     required: true
     choices: [look, restore, adopt, ready, swap, end, discard]
-  data_directory:
-    description:
-      - The data directory of the server.
-    type: path
-    required: true
-  bin_dir:
-    description:
-      - The directory with the programs of PostgreSQL.
-    type: path
-    required: true
-  conf:
-    description:
-      - The configuration file of pgBackRest on this node.
-    type: path
-    required: true
-  cluster:
-    description:
-      - The name of the cluster, which is the stanza of pgBackRest.
-    type: str
-    required: true
-  port:
-    description:
-      - The port of the server.
-    type: int
-    required: true
-  socket_directory:
-    description:
-      - The directory of the server's socket.
-    type: path
-    default: /var/run/postgresql
   database:
     description:
       - The database of repmgr.
@@ -90,11 +61,6 @@ options:
   timeline:
     description:
       - The timeline of the primary. With V(0) the repository is not asked.
-    type: int
-    default: 0
-  target_timeline:
-    description:
-      - The timeline along which is recovered.
     type: int
     default: 0
   backup:

@@ -19,6 +19,7 @@ description:
     long as there is one.
 extends_documentation_fragment:
   - pgfleet.repmgr.attributes
+  - pgfleet.repmgr.pgbackrest
 author:
   - The pgfleet authors (@pgfleet)
 attributes:
@@ -44,42 +45,12 @@ options:
       - The name of the node in the inventory.
     type: str
     required: true
-  data_directory:
-    description:
-      - The data directory of the server.
-    type: path
-    required: true
   directory:
     description:
       - The directory of the copy, by default beside the data directory and named like it with C(.verify). It is made and removed; one that is there and is not
         of a drill is never touched.
     type: str
     default: ""
-  bin_dir:
-    description:
-      - The directory with the programs of PostgreSQL.
-    type: path
-    required: true
-  conf:
-    description:
-      - The configuration file of pgBackRest on this node.
-    type: path
-    required: true
-  cluster:
-    description:
-      - The name of the cluster, which is the stanza of pgBackRest.
-    type: str
-    required: true
-  port:
-    description:
-      - The port of the server.
-    type: int
-    required: true
-  socket_directory:
-    description:
-      - The directory of the server's socket.
-    type: path
-    default: /var/run/postgresql
   target:
     description:
       - What recovery stops at, as the variable C(repmgr_restore) of the playbook C(restore) says it.
@@ -88,11 +59,6 @@ options:
   timeline:
     description:
       - The timeline of the cluster. With V(0) the repository is not asked.
-    type: int
-    default: 0
-  target_timeline:
-    description:
-      - The timeline along which is recovered.
     type: int
     default: 0
   backup:
