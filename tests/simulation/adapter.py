@@ -145,7 +145,7 @@ class System:
         if argv[0].endswith('/psql') and '-c' not in argv:
             name, dummy_space, more = argv[-1].partition(' ')
             client = clients.Client(world, host, world.hosts.get(name, host), env['PGAPPNAME'], world.login, float(env['PGCONNECT_TIMEOUT']),
-                                    more == 'replication=database')
+                                    more == 'replication=database', 'tcp_keepalives_idle' in env.get('PGOPTIONS', ''))
             world.current.clients.append(client)
             return client
         words = [os.path.basename(argv[0])] + list(argv[1:])

@@ -46,9 +46,10 @@ class Stream:
 class Client:
     """The psql. ready: it has something to read; waiter: the process that select()s for that."""
 
-    def __init__(self, world, host, target, name, role, timeout, sender=False):
+    def __init__(self, world, host, target, name, role, timeout, sender=False, keepalives=False):
         self.world, self.host, self.target, self.name, self.role = world, host, target, name, role
         self.sender = sender         # a WAL sender, which has slots of its own
+        self.keepalives = keepalives   # those of the server's end
         self.session, self.closed, self.broken, self.error = None, False, False, ''
         self.ready, self.waiter, self.replies, self.queue, self.busy = False, None, [], [], False
         self.stdin = self.stdout = Stream(self)
@@ -78,10 +79,10 @@ class Client:
         if session.sleeps_until is not None and session.sleeps_until > self.world.now:
             self.world.at(session.sleeps_until - self.world.now, self._finish, session)
         elif not self.world.network.asks(self.host, self.target) or server.stopped or self.target.frozen:
-            # A host that is gone, or a way that is cut for long, is given up by TCP.
+            # A host that is gone, or a way that is cut for long, is given up by TCP; at the server's end only where that asks for it.
             if again < 60:
                 self.world.at(again, self._finish, session, again * 2)
-            else:
+            elif self.keepalives:
                 server.end_session(session)
         else:
             server.end_session(session)

@@ -306,7 +306,9 @@ class Server:
         wall = self.host.wall()
         asked = None
         for other in self.sessions:
-            if other.active is not None and other.role == self.world.login and other.name.startswith('repmgr-guard primary '):
+            if other.active is not None and other.role == self.world.login and other.name.startswith('repmgr-guard primary ') and not any(
+                    later.name == 'repmgr-guard watch ' + other.name[21:] and later.role == other.role and later.active is not None
+                    and later.active > other.active for later in self.sessions):
                 if asked is None or other.active > asked.active:
                     asked = other
         recovers = self.kind == 'standby' and not self.witness

@@ -73,6 +73,8 @@ PATIENCE = 60
 SETTLED = 10
 # How long a primary, of which somebody knows another one, gives all others to answer once more.
 SECOND_LOOK = 1
+# A connection whose last question is by so much older than the newest one is another connection; less is a matter of how fast an answer came.
+LEFT_OVER = 5
 # What a promotion waits beyond the time after which an isolated primary has begun to stop.
 STOP_MARGIN = 3
 # What the fuse (fuse.py) waits beyond that time: the guard has had its second to stop the server by then, one that was killed has had the time to
@@ -137,8 +139,11 @@ SELECT 'core', row_to_json(t) FROM (SELECT
   extract(epoch FROM clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
   (SELECT json_build_array(substr(application_name, 22), extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))::float8,
       substring(query FROM 'pgfleet ([{][^'']*)'))
-    FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard primary %'
+    FROM pg_catalog.pg_stat_activity p WHERE application_name LIKE 'repmgr-guard primary %'
       AND usename = coalesce(nullif(current_setting('pgfleet.login', true), ''), current_user)
+      AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity w WHERE w.application_name LIKE 'repmgr-guard watch %' AND w.usename = p.usename
+        AND substr(w.application_name, 20, 42) = substr(p.application_name, 22)
+        AND greatest(w.query_start, w.state_change) > greatest(p.query_start, p.state_change))
     ORDER BY greatest(query_start, state_change) DESC NULLS FIRST LIMIT 1) AS asked,
   (SELECT json_agg(substr(application_name, 20)) FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'repmgr-guard watch %'
       AND usename = coalesce(nullif(current_setting('pgfleet.login', true), ''), current_user)) AS watchers) t;
@@ -1912,11 +1917,14 @@ def learned(before, answer, peers, now):
         # A server with track_activities off knows that it is asked, and not when.
         found = {'primary': name, 'at': now - age(seconds or 0), 'gone': False, 'word': word_of(word)}
         same = before is not None and before['primary'] == name
-        if same:
+        if same and found['at'] > before['at'] - LEFT_OVER:
             found['at'] = max(found['at'], before['at'])
             # Between two questions the text is that of another statement.
             found['word'] = found['word'] or before['word']
-        return found
+        # Else the newest connection is gone, and this one was left over from a cut: the server does not notice for two hours that its client has given it up.
+        # What was said there does not hold any more.
+        if not same or found['at'] > before['at'] - LEFT_OVER:
+            return found
     if before is None or before['primary'] in [session_name(vars(peer), 'primary')[21:] for peer in peers
                                                if session_name(vars(peer), 'watch')[19:] in (answer.get('watchers') or [])]:
         # Its guard asks on, and says that there is no primary any more.

@@ -2841,7 +2841,11 @@ def entry(primary='a', at=990.0, gone=False, **word):
     (None, {'asked': ['a', None, '[7']}, {'primary': 'a', 'at': 1000.0, 'gone': False, 'word': {}}),
     (None, {'asked': ['a', 0, '{"lease": "soon", "votes": ["b"], "timeline": true, "more": 1}']}, {'primary': 'a', 'at': 1000.0, 'gone': False, 'word': {}}),
     # While it is asking the text is that of another statement; what a server says of the time may be less than what is known.
-    (entry(at=995.0), {'asked': ['a', 20.0, None]}, entry(at=995.0)),
+    (entry(at=995.0), {'asked': ['a', 7.0, None]}, entry(at=995.0)),
+    # A connection of a while ago that was left over from a cut, by which it had said something else. The newest one is gone, or its guard asks on.
+    (entry(at=995.0), {'asked': ['a', 60.0, '{"lease": null}']}, entry(at=1000.0, gone=True)),
+    (entry(at=995.0, gone=True), {'asked': ['a', 60.0, '{"lease": null}']}, entry(at=995.0, gone=True)),
+    (entry(at=995.0), {'asked': ['a', 60.0, '{"lease": null}'], 'watchers': ['a']}, None),
     (entry(), {'asked': ['b', 1.0, SAYS]}, entry('b', 999.0)),
     # Its connection is gone: it may have been asked until just now. Once.
     (entry(), {}, entry(at=1000.0, gone=True)),
