@@ -13,6 +13,9 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Problem, plain
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
 
+# The codes of problems that say that a host which answers is not the node of the inventory, but for instance a machine that has been given its address.
+ANOTHER_NODE = ('foreign_data', 'foreign_metadata', 'config_of_other_node')
+
 
 class Cluster:
     """The hosts of one cluster and the conclusions so far.

@@ -54,7 +54,7 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         return dict(plan, refuse=_refusal(hosts, 'no node is registered as primary', 'a record of the primary that has failed',
                                           'Look at `repmgr cluster show`; start the server of the last primary if you know which one it was.'))
     for name in old + strangers:
-        state = _state(by_name.get(name))
+        state = _state_of(by_name.get(name), answer)
         if state != 'stopped' and dead != name:
             return dict(plan, refuse=message(
                 name, 'is the registered primary, and %s' % state, 'proof that it is dead: a stopped server, or your confirmation',
@@ -66,8 +66,8 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
         of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
-    # These are reachable, so they can be fenced: nobody shall start the old primary beside the new one.
-    plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
+    # These are reachable, so they can be fenced: nobody shall start the old primary beside the new one. The machine of another node is left alone.
+    plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable and _is_itself(by_name[name], answer)]
     plan = _choose(plan, hosts, answer, target, accept_loss)
     again = dict((name, value) for name, value in (
         ('repmgr_target', target), ('repmgr_primary_is_dead', dead), ('repmgr_accept_loss', accept_loss)) if value)
@@ -87,7 +87,7 @@ def _left(fenced, target, again):
     # This lifts the pause that a failed run leaves, once there is a primary.
     steps.append(_steps.playbook('failover', reason='After that, to let repmgrd go on'))
     names = ', '.join(host.name for host in fenced)
-    return {'text': message(names, 'this run has stopped its server, and masked it, so that it does not start at boot either; repmgrd is paused',
+    return {'text': message(names, 'this run has masked its server, so that it starts neither by its guard nor at boot; repmgrd is paused',
                             '%s as primary in its place' % target, steps), 'steps': _steps.shown(steps)}
 
 
@@ -139,6 +139,21 @@ def _state(host):
         return 'cannot be reached'
     server = host.observed.server
     return 'stopped' if server.state == 'stopped' else 'its server is %s and does not answer (%s)' % (server.state, server.error or 'no error reported')
+
+
+def _is_itself(host, answer):
+    """Whether the host that answers is that node, by its repmgr.conf or its data: a machine may have been set up anew at the same address."""
+    observed = host.observed
+    identifier = observed.data.system_identifier
+    return (observed.config or {}).get('node_id') == host.node_id or identifier is not None and identifier == answer['system_identifier']
+
+
+def _state_of(host, answer):
+    """The same of the old primary. That there is no server where it should be proves nothing if the host that answers may be another machine."""
+    state = _state(host)
+    if state == 'stopped' and not _is_itself(host, answer):
+        return 'the host that answers has neither its repmgr.conf nor its data'
+    return state
 
 
 def _choose(plan, hosts, answer, target, accept_loss):

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _contract, _hba, _settings, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _conninfo, _contract, _hba, _settings, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority
 
@@ -47,7 +47,7 @@ def removal_plan(records, target):
         plan.update(node_id=unlisted[0]['node_id'])
         row, name, reachable = unlisted[0], target, False
     plan.update(_rules_of(hosts, target, row, [other for other in answer['registry'] if other['node_id'] != plan['node_id']]))
-    return dict(plan, refuse=_leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable)
+    return dict(plan, refuse=_is_another(answer, target) or _leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable)
                 or _commits(hosts, answer, target, name) or _remaining(records, target))
 
 
@@ -108,6 +108,16 @@ def _tolerated(hosts, answer, target):
         if tolerated:
             found.append('%s %s' % (problem['node'], problem['code']))
     return found
+
+
+def _is_another(answer, target):
+    """Refuse if the host that answers is another node: the run would stop the server of that one, and remove its files."""
+    seen = [problem['seen'] for problem in answer['problems'] if problem['code'] in _cluster.ANOTHER_NODE and problem['nodes'] == [target]]
+    if not seen:
+        return ''
+    return message(target, 'answers, but is another node: %s' % '; '.join(seen), 'the node %s itself, or no answer' % target, [
+        'Correct its ansible_host. If that machine is not %s any more, take %s out of the inventory.' % (target, target),
+        _steps.playbook('remove_node', repmgr_target=target, reason='Then type')])
 
 
 def _leaves(target, row, answer, listed):

@@ -13,6 +13,7 @@ import calendar
 import re
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _settings, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._cluster import ANOTHER_NODE
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import lsn, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 
@@ -317,7 +318,7 @@ def restore_plan(hosts, answer, looks, asked):
                % words(wanted), [dict(again, check=True, arguments={'repmgr_restore': given}, reason='See first what it would do'),
                                  dict(again, reason='Then')])
     if under_way:
-        _go_on(plan, states, under_way, wanted, cluster, answer['primary'], refuse)
+        _go_on(plan, states, under_way, wanted, cluster, answer, refuse)
         return plan
     for problem in answer['problems']:
         ours = problem['code'] == 'repmgrd_paused' and all((host.observed.pause or {}).get('by') == 'restore' for host in hosts
@@ -372,8 +373,14 @@ def _check_space(plan, names, looks, place, refuse):
                    '%d MB, because the old data are kept' % (room // 1048576 + 1), 'Free some space there, and run again.')
 
 
-def _go_on(plan, states, under_way, wanted, cluster, primary, refuse):
+def _go_on(plan, states, under_way, wanted, cluster, answer, refuse):
     """Of one that is in the middle of the exchange: neither healthy nor to be judged by that."""
+    primary = answer['primary']
+    # Their servers would be stopped.
+    others = [problem['message'] for problem in answer['problems'] if problem['code'] in ANOTHER_NODE]
+    if others:
+        plan['refuse'] += others
+        return
     if len(under_way) > 1:
         refuse(', '.join(under_way), 'each is in the middle of a restore', 'one', 'Look at the files .repmgr_restore.json there.')
         return

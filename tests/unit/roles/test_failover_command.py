@@ -26,6 +26,15 @@ def test_whatever_fails_after_the_old_primary_was_fenced_says_so(host):
     assert 'Promote the standby and let its siblings follow' in [task['name'] for task in tasks[-1]['block']]
 
 
+def test_a_server_that_was_stopped_is_masked_and_not_stopped_again(host):
+    """Its guard may have started it since, and clients may write to it: the second observation finds that."""
+    stop, = [task for task in host.load('primary', 'tasks', 'failover.yml') if task.get('ansible.builtin.systemd', {}).get('state') == 'stopped']
+    for state, stopped in (('stopped', False), ('running', True)):
+        given = {'__repmgr_failover': {'fence': ['base-centos-1']}, 'inventory_hostname': 'base-centos-1',
+                 '__repmgr_record': {'observed': {'server': {'state': state}}}}
+        assert host.rendered('{{ %s }}' % stop['when'], **given) is stopped
+
+
 @pytest.mark.parametrize('failed, name, check, said', [
     ({'msg': 'non-zero return code', 'stderr': 'ERROR: no\n'}, 'base-centos-2', False, 'ERROR: no a: masked'),
     ({'msg': 'things have changed. Nobody was promoted; repmgrd is paused.'}, 'base-centos-1', False,

@@ -84,7 +84,23 @@ def test_what_a_run_that_fails_says_of_the_old_primary(command, by_hand):
     assert commands == [
         'ansible-playbook pgfleet.repmgr.failover -e repmgr_target=b', 'ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=a'] + by_hand + [
             'ansible-playbook pgfleet.repmgr.failover']
-    assert found['text'].startswith('a: this run has stopped its server, and masked it') and all(text in found['text'] for text in commands)
+    assert found['text'].startswith('a: this run has masked its server') and all(text in found['text'] for text in commands)
+
+
+@pytest.mark.parametrize('config, identifier, state, proof', [
+    ({'node_id': 1, 'node_name': 'a'}, None, 'missing', True), (None, ID, 'valid', True), (None, None, 'missing', False), (None, '9', 'valid', False),
+    ({'node_id': 7, 'node_name': 'z'}, '9', 'valid', False),
+])
+def test_a_machine_that_was_set_up_anew_proves_nothing_of_the_old_primary(config, identifier, state, proof):
+    machine = Observed(data=Data(path='/data', state=state, system_identifier=identifier), server=Server(state='stopped'), config=config,
+                       repmgr={'nodes': None})
+    found = plan(cluster(a=machine))
+    assert (found['refuse'] == '') is proof, found['refuse']
+    if proof:
+        assert found['fence'] == ['a']
+    elif config is None:
+        assert found['refuse'].startswith('a: is the registered primary, and the host that answers has neither its repmgr.conf nor its data'), found['refuse']
+        assert plan(cluster(a=machine), dead='a')['fence'] == []
 
 
 def test_nothing_is_said_of_an_old_primary_that_was_not_touched():

@@ -77,6 +77,24 @@ def test_a_registered_node_that_the_inventory_does_not_list():
         '5: is neither in this inventory nor registered in its cluster; expected one of a, b, c, w, d. Run again with one of them.')
 
 
+@pytest.mark.parametrize('config, identifier, metadata, seen', [
+    ({'node_id': 7, 'node_name': 'z'}, '999', True, ['repmgr.conf is that of node z', 'contains another cluster', 'metadata are those of another cluster']),
+    ({'node_id': 2, 'node_name': 'b'}, ID, False, ['repmgr.conf is that of node b']),
+    (None, '999', False, ['contains another cluster']),
+])
+def test_the_machine_of_another_node_is_left_alone(config, identifier, metadata, seen):
+    """c is gone, and its address belongs to another machine now; or its ansible_host is wrong."""
+    records = Cluster('abcw').records()
+    record, = [record for record in records if record['name'] == 'c']
+    record['observed']['config'] = config
+    record['observed']['data']['system_identifier'] = record['observed']['server']['system_identifier'] = identifier
+    if metadata:
+        record['observed']['repmgr']['nodes'] = [{'node_id': 7, 'node_name': 'z', 'type': 'standby', 'upstream_node_id': 8, 'active': True, 'priority': 100,
+                                                  'location': 'default', 'conninfo': 'host=z'}]
+    refused = _removal.removal_plan(records, 'c')['refuse']
+    assert refused.startswith('c: answers, but is another node: ') and all(text in refused for text in seen), refused
+
+
 def reach(**addresses):
     return [{'name': name, 'addresses': addresses[name]} for name in sorted(addresses)]
 

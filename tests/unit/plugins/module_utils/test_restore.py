@@ -222,6 +222,14 @@ def test_in_the_middle_of_the_exchange_it_goes_on_whatever_the_cluster_is(phase)
 
 
 @pytest.mark.parametrize('phase', _restore.UNDER_WAY)
+def test_the_machine_of_another_cluster_at_the_address_of_a_standby_is_not_stopped(phase):
+    hosts = healthy()
+    hosts[1]['observed']['config'] = {'node_id': 7, 'node_name': 'z'}
+    refuse = plan(hosts=hosts, looks={'a': look(state=state(phase))})['refuse']
+    assert len(refuse) == 1 and 'repmgr.conf is that of node z' in refuse[0]
+
+
+@pytest.mark.parametrize('phase', _restore.UNDER_WAY)
 def test_beside_another_primary_it_does_not_go_on(phase):
     """Which may have the number of the restored timeline."""
     refuse = plan(looks={'b': look(state=state(phase))})['refuse']
