@@ -26,7 +26,7 @@ Layer = collections.namedtuple("Layer", "name about files may")
 # From the lowest to the highest. A file imports files of its own layer, without going in circles, and of those in `may`: a layer, or one file of it.
 # A new file has to be entered here. `module_utils/` is left out of the names of its files.
 LAYERS = (
-    Layer("foundation", "Knows nothing of clusters.", ("_command", "_conninfo", "_limits", "_lsn", "_steps"), ()),
+    Layer("foundation", "Knows nothing of clusters.", ("_archive", "_command", "_conninfo", "_limits", "_lsn", "_steps"), ()),
     Layer("records", "The shape of all data.", ("_state",), ("foundation",)),
     Layer("programs", "The only files that know SQL and the flags of repmgr.", ("_psql", "_repmgr"), ("foundation", "records")),
     Layer("files of a run", "What a run leaves on a host for others to read.", ("_files", "_progress", "_run_lock"), ("foundation",)),
