@@ -38,10 +38,12 @@ def sources(folder):
 def program(files, interpreter):
     """The bytes of the executable. files: as from sources, with a __main__.py."""
     buffer = io.BytesIO()
+    # Positions count from the start of the file, as everything that reads archives expects.
+    buffer.write(('#!%s\n# Ansible managed\n' % interpreter).encode('ascii'))
     with zipfile.ZipFile(buffer, 'w') as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _DATE)
             # What deflate makes of it depends on the version of zlib.
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_STORED, _UNIX, _RIGHTS
             archive.writestr(entry, files[name])
-    return ('#!%s\n# Ansible managed\n' % interpreter).encode('ascii') + buffer.getvalue()
+    return buffer.getvalue()

@@ -3,3 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """The program repmgr-guard: no second primary. See main.py, and docs/guard.md."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
