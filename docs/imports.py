@@ -4,7 +4,8 @@
 
 """Which Python file of the collection imports which: read from the source, nothing is imported. pages.py puts it on the site, a unit test holds it to LAYERS.
 
-A file is named as from its folder's parent (`module_utils/_plan`, `action/repmgr_node`), a program on hosts by its role (`guard/fuse`).
+A file is named as from its folder's parent (`module_utils/_plan`, `action/repmgr_node`), what is installed on hosts by its role (`guard/fuse`,
+`guard/votes`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = "ansible_collections.pgfleet.repmgr.plugins"
+# Of the files of one program: {package: role}
+PROGRAMS = {"pgfleet_guard": "guard"}
 FOLDERS = ("modules", "action", "filter", "inventory", "plugin_utils", "module_utils")
 
 Layer = collections.namedtuple("Layer", "name about files may")
@@ -26,7 +29,7 @@ Layer = collections.namedtuple("Layer", "name about files may")
 # From the lowest to the highest. A file imports files of its own layer, without going in circles, and of those in `may`: a layer, or one file of it.
 # A new file has to be entered here. `module_utils/` is left out of the names of its files.
 LAYERS = (
-    Layer("foundation", "Knows nothing of clusters.", ("_command", "_conninfo", "_limits", "_lsn", "_steps"), ()),
+    Layer("foundation", "Knows nothing of clusters.", ("_archive", "_command", "_conninfo", "_limits", "_lsn", "_steps"), ()),
     Layer("records", "The shape of all data.", ("_state",), ("foundation",)),
     Layer("programs", "The only files that know SQL and the flags of repmgr.", ("_psql", "_repmgr"), ("foundation", "records")),
     Layer("files of a run", "What a run leaves on a host for others to read.", ("_files", "_progress", "_run_lock"), ("foundation",)),
@@ -64,8 +67,19 @@ LAYERS = (
           ("foundation", "programs", "decisions", "observation")),
     Layer("backups", "A program on hosts that makes backups, with the decisions of the modules.", ("backup/backup",), ("facts",)),
     Layer("health", "A program on hosts that answers load balancers. The code of the fuse is installed in the same file.", ("health/health",), ()),
-    Layer("fencing", "Programs on hosts that work whatever else is broken: each is one file, and imports nothing of the collection.",
-          ("guard/guard", "guard/fuse"), ()),
+    Layer("fuse", "A program on hosts that works whatever else is broken. It imports nothing of the collection.", ("guard/fuse",), ()),
+    # The guard works whatever else is broken, too: its files import each other alone.
+    Layer("guard: host", "This host and its data directory, and sessions with servers.",
+          tuple("guard/" + name for name in ("clock", "configuration", "data_directory", "messages", "processes", "questions", "session", "settings",
+                                             "signal_files", "state")), ()),
+    Layer("guard: rules", "Pure, but for the time: answers of servers in, a decision out.",
+          tuple("guard/" + name for name in ("answers", "promotion_rules", "start_rules", "votes")), ("guard: host",)),
+    Layer("guard: hooks", "What is asked before a start and a promotion, and what the watch goes by as well.",
+          tuple("guard/" + name for name in ("jobs", "locks", "memory", "promote", "retention", "rewind", "sight", "start", "status")),
+          ("guard: host", "guard: rules")),
+    Layer("guard: watch", "What is done about it, in parts for each state of the server.",
+          tuple("guard/" + name for name in ("__main__", "main", "watch", "watch_base", "watch_down", "watch_fuse", "watch_metadata", "watch_primary",
+                                             "watch_rejoin", "watch_standby")), ("guard: host", "guard: rules", "guard: hooks")),
 )
 
 
@@ -76,7 +90,8 @@ def short(name):
 def sources():
     """{name: path} of every Python file that imports or is imported."""
     found = {"%s/%s" % (folder, path.stem): path for folder in FOLDERS for path in sorted((ROOT / "plugins" / folder).glob("*.py"))}
-    found.update(("%s/%s" % (path.parts[-3], path.stem), path) for path in sorted((ROOT / "roles").glob("*/files/*.py")))
+    found.update(("%s/%s" % (path.relative_to(ROOT).parts[1], path.stem), path) for path in sorted((ROOT / "roles").glob("*/files/**/*.py"))
+                 if path.stem != "__init__")
     return {short(name): path for name, path in found.items()}
 
 
@@ -88,6 +103,9 @@ def imported(text):
             place = node.module[len(PACKAGE) + 1:].split(".")
             # from ...module_utils import _plan, and from ...module_utils._plan import RULES
             found.update("/".join((place + [alias.name])[:2]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PROGRAMS:
+            package, dummy, name = node.module.partition(".")
+            found.add("%s/%s" % (PROGRAMS[package], name))
         elif isinstance(node, ast.Import):
             found.update("/".join(alias.name[len(PACKAGE) + 1:].split(".")[:2]) for alias in node.names if alias.name.startswith(PACKAGE + "."))
     return {short(name) for name in found}

@@ -56,8 +56,9 @@ class ActionModule(ActionBase):
             name = entry.pop('template', None)
             if name is not None:
                 entry['content'] = to_text(lookup.run([name], variables=task_vars, convert_data=False)[0])
-            elif entry.get('content') is not None:
-                entry['content'] = to_text(entry['content'])
+            for name in ('content', 'content_base64'):
+                if entry.get(name) is not None:
+                    entry[name] = to_text(entry[name])
             return entry
 
         return render

@@ -9,10 +9,12 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import base64
+
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _adopt, _backup_hosts, _login, _own_settings, _restore, _rolling, _routing
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _run, _ssh, _verdict, _votes
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _adopt, _archive, _backup_hosts, _files, _login, _own_settings, _restore, _rolling
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _routing, _run, _ssh, _verdict, _votes
 
 
 def _dictionary(value, name):
@@ -132,6 +134,14 @@ def rolling_plan(hosts, cluster, wanted):
     return _rolling.rolling_plan(_verdict.hosts_from(_list(hosts, 'rolling_plan')), cluster, list(wanted))
 
 
+def python_program(folder, interpreter):
+    files = _archive.sources(folder)
+    if '__main__.py' not in files:
+        raise AnsibleFilterError('python_program: %s has no __main__.py, expected the folder of a program' % folder)
+    content = _archive.program(files, interpreter)
+    return {'base64': base64.b64encode(content).decode('ascii'), 'sha256': _files.digest_of(content)}
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -153,4 +163,5 @@ class FilterModule(object):
             'firewall_entries': firewall_entries,
             'own_settings': own_settings,
             'rolling_plan': rolling_plan,
+            'python_program': python_program,
         }

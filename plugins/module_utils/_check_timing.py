@@ -12,7 +12,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-# What the guard waits between two questions, at most; what one of its looks takes; see Watch.tick in roles/guard/files/guard.py.
+# What the guard waits between two questions, at most; what one of its looks takes; see Watch.tick in roles/guard/files/guard/pgfleet_guard/watch.py.
 QUESTION, LOOK = 1.0, 0.45
 # Nobody is promoted before the isolation limit and this (STOP_MARGIN there).
 STOP_MARGIN = 3

@@ -13,6 +13,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import base64
+import binascii
 import grp
 import hashlib
 import os
@@ -57,12 +59,23 @@ def state_of(path, part=None):
         return None
 
 
+def decoded(text):
+    """The bytes that a text in Base64 stands for, or None where it is none."""
+    try:
+        content = base64.b64decode(text.encode('ascii'))
+    except (TypeError, ValueError, binascii.Error):
+        return None
+    # What does not belong there is skipped without a word.
+    return content if base64.b64encode(content).decode('ascii') == text else None
+
+
 def wanted(entry):
-    """An entry of the module's option `files`, with its defaults: path, state, content (text or None), mode, owner, group, validate, note."""
+    """An entry of the module's option `files`, with its defaults: path, state, content (text, bytes or None), mode, owner, group, validate, note."""
     state = entry.get('state') or 'file'
+    content = entry.get('content') if entry.get('content_base64') is None else decoded(entry['content_base64'])
     owner = entry.get('owner') or OWNER
     mode = entry.get('mode') or (FOLDER_MODE if state == 'directory' else FILE_MODE)
-    return {'path': entry['path'], 'state': state, 'content': entry.get('content'), 'mode': mode, 'owner': owner, 'group': entry.get('group') or owner,
+    return {'path': entry['path'], 'state': state, 'content': content, 'mode': mode, 'owner': owner, 'group': entry.get('group') or owner,
             'validate': entry.get('validate'), 'note': entry.get('note')}
 
 
@@ -76,15 +89,17 @@ def wanted_state(entry):
 
 def refusal(entry):
     """What is wrong with an entry as it was given (with `template` in place of `content` on the controller), or ''."""
-    sources = [name for name in ('template', 'content') if entry.get(name) is not None]
+    sources = [name for name in ('template', 'content', 'content_base64') if entry.get(name) is not None]
     state = entry.get('state') or 'file'
     mode = None if entry.get('mode') is None else '%s' % (entry['mode'],)
     if not os.path.isabs(entry.get('path') or ''):
         return "path is '%s', expected an absolute path" % (entry.get('path') or '',)
     if state == 'file' and len(sources) != 1:
-        return '%s: expected one of template and content, got %s' % (entry['path'], ' and '.join(sources) or 'none')
+        return '%s: expected one of template, content and content_base64, got %s' % (entry['path'], ' and '.join(sources) or 'none')
     if state != 'file' and (sources or entry.get('validate')):
-        return '%s: state %s takes neither template, content nor validate' % (entry['path'], state)
+        return '%s: state %s takes neither template, content, content_base64 nor validate' % (entry['path'], state)
+    if entry.get('content_base64') is not None and decoded(entry['content_base64']) is None:
+        return '%s: content_base64 is no Base64' % entry['path']
     if mode is not None and not (len(mode) == 4 and set(mode) <= set('01234567')):
         return "%s: mode is '%s', expected four octal digits such as 0644" % (entry['path'], mode)
     if entry.get('note') and not os.path.isabs(entry['note']):

@@ -87,7 +87,7 @@ def _read_sight(path, now):
 
 
 def _since_boot():
-    """Seconds since boot, by the clock that the guard uses (clock in guard.py)."""
+    """Seconds since boot, by the clock that the guard uses (clock.py)."""
     if hasattr(time, 'clock_gettime'):
         return time.clock_gettime(7)  # CLOCK_BOOTTIME
     with open('/proc/uptime') as handle:

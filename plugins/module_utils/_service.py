@@ -65,7 +65,7 @@ def signal_files(data):
 
 
 def put_signals_back(data):
-    """Put back the signal files that a killed run left aside, so that a standby stays one. The same as in roles/guard/files/guard.py."""
+    """Put back the signal files that a killed run left aside, so that a standby stays one. The same as in the guard (signal_files.py)."""
     left = [path for path in (os.path.join(data, name) for name in _data_directory.SIGNALS) if os.path.exists(path + _data_directory.ASIDE)]
     stays_one = _data_directory.is_standby(data)
     for path in left:

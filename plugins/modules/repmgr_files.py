@@ -38,7 +38,7 @@ options:
         required: true
       state:
         description:
-          - V(file) writes O(files[].template) or O(files[].content), V(directory) creates a directory, V(absent) removes a file.
+          - V(file) writes O(files[].template), O(files[].content) or O(files[].content_base64), V(directory) creates a directory, V(absent) removes a file.
           - Missing parent directories are created with mode 0755, owned by root.
         type: str
         choices: [file, directory, absent]
@@ -50,6 +50,10 @@ options:
       content:
         description:
           - The content itself, written as it is, also where it looks like JSON.
+        type: str
+      content_base64:
+        description:
+          - The content of a file that is no text, in Base64 without line breaks. In place of such a file a diff shows the SHA-256.
         type: str
       mode:
         description:
@@ -121,6 +125,7 @@ ARGUMENTS = dict(
         state=dict(type='str', choices=['file', 'directory', 'absent'], default='file'),
         template=dict(type='str'),
         content=dict(type='str'),
+        content_base64=dict(type='str'),
         mode=dict(type='str'),
         owner=dict(type='str', default='root'),
         group=dict(type='str'),
@@ -154,24 +159,26 @@ class Writer(object):
             self.write(_files.wanted({'path': entry['note'], 'content': ''}))
         self.written.append(path)
         if self.module._diff:
-            self.diff.append({'before_header': path, 'after_header': path, 'before': self._text(path, before), 'after': self._wanted_text(entry)})
+            self.diff.append(self._difference(entry, before))
         getattr(self, '_' + entry['state'])(entry, before)
 
     @staticmethod
-    def _text(path, state):
-        if state is None:
-            return ''
-        if state.startswith(_files.FOLDER):
-            return state + '\n'
-        with open(path, 'rb') as handle:
-            return '# %s\n' % state.split(' ', 1)[1] + to_text(handle.read(), errors='surrogate_or_replace')
+    def _difference(entry, before):
+        path, there = entry['path'], None
+        if before is not None and not before.startswith(_files.FOLDER):
+            with open(path, 'rb') as handle:
+                there = handle.read()
+        content = None if entry['content'] is None else to_bytes(entry['content'])
+        # Nobody reads the bytes of a program, nor a text beside them.
+        is_text = not any(b'\0' in side for side in (there, content) if side)
 
-    @staticmethod
-    def _wanted_text(entry):
-        state = _files.wanted_state(entry)
-        if state is None:
-            return ''
-        return state + '\n' if entry['state'] == 'directory' else '# %s\n' % state.split(' ', 1)[1] + entry['content']
+        def shown(state, side):
+            if state is None or side is None:
+                return '' if state is None else state + '\n'
+            digest, rights = state.split(' ', 1)
+            return '# %s\n%s' % (rights, to_text(side, errors='surrogate_or_replace') if is_text else 'no text, SHA-256 %s\n' % digest)
+
+        return {'before_header': path, 'after_header': path, 'before': shown(before, there), 'after': shown(_files.wanted_state(entry), content)}
 
     def _absent(self, entry, dummy):
         if not self.module.check_mode:

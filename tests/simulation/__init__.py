@@ -1,1 +1,1 @@
-"""A simulator for roles/guard/files/guard.py: virtual clocks and network, servers, repmgrd, systemd; see docs/guard.md, "In the simulator"."""
+"""A simulator for roles/guard/files/guard: virtual clocks and network, servers, repmgrd, systemd; see docs/guard.md, "In the simulator"."""

@@ -60,10 +60,10 @@ def one(path):
 
 
 def mutant_runs(first, count, only):
-    source, missed, given = adapter.source_of(), [], files.all_of()
+    sources, missed, given = adapter.sources_of(), [], files.all_of()
     began = time.monotonic()
     for name, text, replacement in mutants.MUTANTS:
-        changed = mutants.mutated(source, text, replacement)
+        changed = mutants.mutated(sources, text, replacement)
         if only and only not in name:
             continue
         found = mutants.hunt(changed, first, count, given)

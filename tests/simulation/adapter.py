@@ -5,17 +5,21 @@ Replaced: the clock, `select` and `sleep`, processes, files, signals, /proc, pg_
 """
 import errno
 import fcntl
+import importlib
+import importlib.machinery
 import io
 import os
 import signal
+import sys
 import types
 
 from simulation import clients
 from simulation import scheduler
 from simulation import waits
 
-PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'roles', 'guard', 'files', 'guard.py')
-FUSE = os.path.join(os.path.dirname(PATH), 'fuse.py')
+FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'roles', 'guard', 'files')
+PATH = os.path.join(FILES, 'guard', 'pgfleet_guard')
+FUSE = os.path.join(FILES, 'fuse.py')
 PROGRAM = '/usr/local/sbin/repmgr-guard'
 _loaded = {}
 
@@ -184,19 +188,48 @@ class System:
         return self.host.wall()
 
 
+class Importer:
+    """Imports the files of one program, every wait of them a `yield from`. Each program has its own: a mutant is another one."""
+
+    def __init__(self, sources):
+        self.trees, self.modules = waits.generators(sources), {}
+
+    def find_spec(self, name, dummy_path=None, dummy_target=None):
+        return importlib.machinery.ModuleSpec(name, self, is_package=name == 'pgfleet_guard') if name in self.trees else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        exec(compile(self.trees[module.__name__], module.__name__, 'exec'), module.__dict__)  # pylint: disable=exec-used
+        self.modules[module.__name__] = module
+
+    def load(self):
+        """What else is loaded by these names, another program or the one as it is, is let be."""
+        before = dict((name, sys.modules.pop(name)) for name in self.trees if name in sys.modules)
+        sys.meta_path.insert(0, self)
+        try:
+            for name in sorted(self.trees):
+                importlib.import_module(name)
+        finally:
+            sys.meta_path.remove(self)
+            for name in self.trees:
+                sys.modules.pop(name, None)
+            sys.modules.update(before)
+        return [self.modules[name] for name in sorted(self.trees)]
+
+
 class Guard:
     """The program, as it was loaded. world: where it is at work."""
 
-    def __init__(self, source, path):
+    def __init__(self, sources):
         self.world = None
-        module = types.ModuleType('guard')
-        exec(compile(waits.generators(source, path), path, 'exec'), module.__dict__)  # pylint: disable=exec-used
-        self.module, self.fuse = module, types.ModuleType('fuse')
+        modules = Importer(sources).load()
+        self.module, self.fuse = types.SimpleNamespace(), types.ModuleType('fuse')
         with open(FUSE) as handle:
             exec(compile(handle.read(), FUSE, 'exec'), self.fuse.__dict__)  # pylint: disable=exec-used
         system = self.system = System(self)
-        names = module.__dict__
-        names[waits.HELPER] = waits.helper
+        names = {waits.HELPER: waits.helper}
         names['os'] = names['subprocess'] = names['time'] = system
         system.PIPE, system.STDOUT = -1, -2
         names['select'] = types.SimpleNamespace(select=system.select, error=OSError)
@@ -229,7 +262,10 @@ class Guard:
             if process.broken and server._asked is not None:  # pylint: disable=protected-access
                 server.error = process.error
                 server.ended()
-        module.Server.read = read
+        for module in modules:
+            vars(module).update(names)
+            vars(self.module).update((name, value) for name, value in vars(module).items() if not name.startswith('__'))
+        self.module.Server.read = read
 
     @property
     def host(self):
@@ -250,15 +286,21 @@ class Guard:
         return (yield from self.module.promote(self.module.read_config(), command, by_hand))
 
 
-def source_of(path=PATH):
-    with open(path) as handle:
-        return handle.read()
+def sources_of(path=PATH):
+    """{module: text}"""
+    texts = {}
+    for name in sorted(os.listdir(path)):
+        if name.endswith('.py'):
+            with open(os.path.join(path, name)) as handle:
+                texts['pgfleet_guard' if name == '__init__.py' else 'pgfleet_guard.' + name[:-3]] = handle.read()
+    return texts
 
 
-def load(source=None, path=PATH):
+def load(sources=None):
     """Loaded once for each text."""
-    source = source_of(path) if source is None else source
-    if source not in _loaded:
+    sources = sources_of() if sources is None else sources
+    key = tuple(sorted(sources.items()))
+    if key not in _loaded:
         _loaded.clear()
-        _loaded[source] = Guard(source, path)
-    return _loaded[source]
+        _loaded[key] = Guard(sources)
+    return _loaded[key]

@@ -1,4 +1,4 @@
-"""The guard with one of its margins or rules taken out: (name, the text in guard.py, what stands there instead).
+"""The guard with one of its margins or rules taken out: (name, the text in one of its files, what stands there instead).
 
 A mutant that no schedule finds says that the simulator does not reach that rule, or that another rule covers for it.
 """
@@ -46,7 +46,7 @@ MUTANTS = [
     ('waits for the limit where the primary does not stop', "        if told is None:\n", '        told = told or lease\n        if False:\n'),
     ('an operator\'s word is not heard', "found['at'] < dead.get(found['primary'], -1)", 'False'),
     ('counts its own votes only', '        if theirs and sees < majority(len(theirs)):', '        if False:'),
-    ('no vote is kept', 'ask_all(voters[1:], 5, _VOTE % (literal(name), literal(name)))', 'ask_all(voters[1:], 5, _VOTE % ("\'\'", "\'\'"))'),
+    ('no vote is kept', 'ask_all(voters[1:], 5, VOTE % (literal(name), literal(name)))', 'ask_all(voters[1:], 5, VOTE % ("\'\'", "\'\'"))'),
     ('starts though another was voted for', '    return voted_for_another(peers, answering, timeline) if told else None', '    return None'),
     ('a vote is withdrawn by what was answered before a pause', 'nothing = number in standbys and (later, number) in self.void\n',
      'nothing = number in standbys\n'),
@@ -160,18 +160,19 @@ MUTANTS = [
 ]
 
 
-def mutated(source, text, replacement):
+def mutated(sources, text, replacement):
     """An error where the text is not there exactly once: the list has to follow the program."""
-    if source.count(text) != 1:
-        raise ValueError('%d times in guard.py: %r' % (source.count(text), text))
-    return source.replace(text, replacement)
+    count = sum(source.count(text) for source in sources.values())
+    if count != 1:
+        raise ValueError('%d times in the guard: %r' % (count, text))
+    return dict((name, source.replace(text, replacement)) for name, source in sources.items())
 
 
-def hunt(source, first, count, given=()):
+def hunt(sources, first, count, given=()):
     """(number of schedules that it took, name or seed, problems) until one is not as it should be; or None. Random schedules after those that are given:
     [(name, scenario)], whose own problems, which are known, do not count.
     """
-    guard = adapter.load(source)
+    guard = adapter.load(sources)
     runs = itertools.chain(given, ((seed, schedules.scenario(seed)) for seed in range(first, first + count)))
     for number, (name, case) in enumerate(runs, 1):
         result = scenario.play(case, guard)

@@ -302,7 +302,7 @@ class Server:
         return self.lock is session, self.lock.name
 
     def answer(self, session):
-        """To _QUESTION, by statement."""
+        """To QUESTION, by statement."""
         wall = self.host.wall()
         asked = None
         for other in self.sessions:

@@ -31,9 +31,9 @@ def _own(node):
             yield from _own(child)
 
 
-def waiting(tree):
-    """The names of all functions that wait."""
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+def waiting(trees):
+    """The names of all functions that wait, whichever file they are in."""
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     calls = dict((node, set(_called(call) for call in _own(node) if isinstance(call, ast.Call))) for node in functions)
     names = set(PRIMITIVES)
     while True:
@@ -61,16 +61,15 @@ class _Plain(ast.NodeTransformer):
         return node.value.args[0]
 
 
-def generators(source, path):
-    """The tree of that program, every wait of it a `yield from`."""
-    tree = ast.parse(source, path)
-    body = []
-    names = waiting(tree)
-    for node in tree.body:
-        # At the top level nothing waits: `if __name__ ...` is not reached.
-        body.append(_Yield(names).visit(node) if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else node)
-    tree.body = body
-    return ast.fix_missing_locations(tree)
+def generators(sources):
+    """{name: tree} of the files of that program, every wait of it a `yield from`. sources: {name: text}."""
+    trees = dict((name, ast.parse(text, name)) for name, text in sources.items())
+    names = waiting(trees.values())
+    for tree in trees.values():
+        # At the top level nothing waits.
+        tree.body = [_Yield(names).visit(node) if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else node for node in tree.body]
+        ast.fix_missing_locations(tree)
+    return trees
 
 
 def plain(tree):

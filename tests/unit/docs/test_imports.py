@@ -26,7 +26,8 @@ UTILS = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
 
 
 def test_the_graph_is_there():
-    assert {'_cluster', '_readiness', '_state'} <= EDGES['_verdict'] and EDGES['guard/guard'] == set()
+    assert {'_cluster', '_readiness', '_state'} <= EDGES['_verdict'] and EDGES['guard/fuse'] == set()
+    assert {'guard/answers', 'guard/questions'} <= EDGES['guard/votes'] and EDGES['guard/__main__'] == {'guard/main'}
     assert len(EDGES) > 45 and sum(len(found) for found in EDGES.values()) > 120
 
 
@@ -51,6 +52,7 @@ def test_a_layer_may_import_lower_ones_only():
     ('def late():\n    from %s import _verdict\n' % UTILS, {'_verdict'}),
     ('try:\n    import %s._lsn\nexcept ImportError:\n    pass\n' % UTILS, {'_lsn'}),
     ('from %s import _report\n' % UTILS.replace('module_utils', 'plugin_utils'), {'plugin_utils/_report'}),
+    ('from pgfleet_guard.votes import majority, names\ndef late():\n    from pgfleet_guard.watch import watch\n', {'guard/votes', 'guard/watch'}),
     ('import json\nfrom ansible.module_utils.basic import AnsibleModule\n', set()),
 ])
 def test_how_imports_are_found(text, found):
@@ -59,8 +61,8 @@ def test_how_imports_are_found(text, found):
 
 @pytest.mark.parametrize('name, other', [
     ('_limits', '_state'), ('_lsn', '_verdict'), ('_conninfo', '_votes'), ('_votes', '_verdict'), ('_steps', '_state'), ('_command', '_psql'),
-    ('_plan', '_observe'), ('_verdict', '_psql'), ('_apply', '_verdict'), ('modules/repmgr_node', 'plugin_utils/_refusal'), ('guard/guard', '_votes'),
-    ('action/repmgr_node', '_apply'),
+    ('_plan', '_observe'), ('_verdict', '_psql'), ('_apply', '_verdict'), ('modules/repmgr_node', 'plugin_utils/_refusal'), ('guard/votes', '_votes'),
+    ('guard/votes', 'guard/locks'), ('action/repmgr_node', '_apply'),
 ])
 def test_an_import_that_is_not_allowed_is_found(name, other):
     found = imports.problems(dict(EDGES, **{name: EDGES[name] | {other}}))

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import base64
 import getpass
 import grp
 import json
@@ -95,6 +96,21 @@ def test_check_mode_and_diff(host):
     assert not (host.there / 'b').exists() and '-old' in found['output'] and '+new' in found['output']
 
 
+def test_a_file_that_is_no_text(host):
+    """As a program that takes the place of one that is text: neither is shown."""
+    content = b'#!/usr/bin/python3\nPK\x03\x04\x00\xff\r\n'
+    entry = host.entry('a', content_base64=base64.b64encode(content).decode('ascii'), mode='0755')
+    (host.there / 'a').write_text('the old text\n')
+    found = host.run(entry, options=['--check', '--diff'])
+    assert found['written'] == [entry['path']] and (host.there / 'a').read_text() == 'the old text\n'
+    assert '+no text, SHA-256 %s\n' % _files.digest_of(content) in found['output'] and '-no text, SHA-256 %s\n' % _files.digest_of(
+        b'the old text\n') in found['output'] and 'the old text' not in found['output'] and 'PK' not in found['output']
+    assert host.run(entry)['written'] == [entry['path']] and (host.there / 'a').read_bytes() == content
+    # Known to be right, and looked at.
+    assert host.run(entry, observed=host.observed('a'))['changed'] is False and host.run(entry)['changed'] is False
+    assert host.run(dict(entry, mode='0700'), options=['--diff'])['output'].count('no text, SHA-256 %s\n' % _files.digest_of(content)) in (1, 2)
+
+
 def test_what_a_command_refuses_is_not_written_nor_what_comes_after(host):
     (host.there / 'a').write_text('old')
     found = host.run(host.entry('first', content='1'), host.entry('a', content='new', validate='grep -q old %s'), host.entry('z', content='3'), fails=True)
@@ -130,7 +146,7 @@ def test_a_template_that_fails_or_is_missing_changes_nothing(host):
         message = host.run(host.entry('first', content='1'), host.entry('a', template=name), fails=True)['msg']
         assert '/there/a from template %s: ' % name in message and message.endswith('; nothing was written')
         assert not (host.there / 'first').exists()
-    assert 'expected one of template and content' in host.run(host.entry('a'), fails=True)['msg']
+    assert 'expected one of template, content and content_base64' in host.run(host.entry('a'), fails=True)['msg']
 
 
 def test_nothing_of_the_content_is_shown_with_vvv(host):

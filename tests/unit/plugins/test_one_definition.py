@@ -20,40 +20,42 @@ from ansible.parsing.splitter import parse_kv
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _check_timing, _conninfo, _contract_host, _contract_values, _data_directory
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _limits, _lsn, _psql, _repmgr, _rewind, _steps, _votes
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.guard_program import guard
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UTILS = "plugins/module_utils/"
-GUARD = "roles/guard/files/guard.py"
+GUARD = "roles/guard/files/guard/pgfleet_guard/"
 FUSE = "roles/guard/files/fuse.py"
 SOURCES = {str(path.relative_to(ROOT)): path.read_text() for folder in ("plugins", "roles", "playbooks")
            for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".yml", ".j2") and path.is_file()}
 
-guard = types.ModuleType("guard")
-exec(compile(SOURCES[GUARD], GUARD, "exec"), guard.__dict__)  # pylint: disable=exec-used
-
-GUARD_COPY = "the guard is one file without imports; a test compares it"
+GUARD_COPY = "the guard imports nothing of the collection; a test compares it"
 # (fact, what code looks like that decides it, {file that may: why, where it is not the one place}). The first file is the one place.
 FACTS = (
-    ("a majority", r"// *2 *\+ *1|\b2 *\* *len\(|len\([^)]*\) *// *2\b", {UTILS + "_votes.py": "", GUARD: GUARD_COPY}),
+    ("a majority", r"// *2 *\+ *1|\b2 *\* *len\(|len\([^)]*\) *// *2\b", {UTILS + "_votes.py": "", GUARD + "votes.py": GUARD_COPY}),
     ("which witness votes", r"% *2 *== *0|\bis +(even|odd)\b", {UTILS + "_votes.py": ""}),
-    ("who is the best candidate", r"-lacks\b|\[member\] > position", {UTILS + "_votes.py": "", GUARD: GUARD_COPY}),
+    ("who is the best candidate", r"-lacks\b|\[member\] > position", {UTILS + "_votes.py": "", GUARD + "promotion_rules.py": GUARD_COPY}),
     ("whose records of the nodes count", r"timeline or 0[^)\n]*\b(not )?(writable|_running)\b|writable and not witness|\bwitness'?, \w[\w.]*\.timeline or 0",
      {UTILS + "_votes.py": ""}),
     ("a position in the WAL", r"2 *\*\* *32|<< *32|split\('/'\)", {UTILS + "_lsn.py": ""}),
-    ("a position as text", r"%X/%X", {UTILS + "_lsn.py": "", GUARD: GUARD_COPY}),
+    ("a position as text", r"%X/%X", {UTILS + "_lsn.py": "", GUARD + "retention.py": GUARD_COPY}),
     ("how far a node is behind", r"\bwritten - \w+", {UTILS + "_lsn.py": ""}),
     ("whether a process is the server", r"/%[ds]/cwd", {
-        UTILS + "_postmaster.py": "", GUARD: "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
+        UTILS + "_postmaster.py": "", GUARD + "processes.py": "the same; tests/unit/plugins/module_utils/test_liveness.py compares them",
         FUSE: "looks for all processes of the server, not for the one that postmaster.pid names"}),
     ("whether a server stays a standby", r"'(standby|recovery)\.signal' *[+,)]|standby_mode\[", {
-        UTILS + "_data_directory.py": "", GUARD: GUARD_COPY, FUSE: "so is the fuse; a test compares it",
+        UTILS + "_data_directory.py": "", GUARD + "data_directory.py": GUARD_COPY, FUSE: "so does the fuse; a test compares it",
+        GUARD + "signal_files.py": "makes one again where a promotion was killed",
         UTILS + "_private_server.py": "makes one, and looks at none"}),
-    ("the newest timeline that a data directory knows", r"\[\.\]history", {UTILS + "_data_directory.py": "", GUARD: GUARD_COPY}),
-    ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {UTILS + "_data_directory.py": "", GUARD: GUARD_COPY}),
+    ("the newest timeline that a data directory knows", r"\[\.\]history", {
+        UTILS + "_data_directory.py": "", GUARD + "data_directory.py": GUARD_COPY, GUARD + "questions.py": "asks a server, whose directory may be elsewhere",
+        GUARD + "signal_files.py": "removes the files of one timeline"}),
+    ("what pg_controldata prints", r"partition\(':'\) for line|name, colon, value = line\.partition", {
+        UTILS + "_data_directory.py": "", GUARD + "data_directory.py": GUARD_COPY}),
     ("a text as SQL", r"""= '%s'[^\n]*replace\("'", "''"\)|return "'%s'" % text\.replace\("'", "''"\)|\w+_name\.replace\("'", "''"\)""",
-     {UTILS + "_psql.py": "", GUARD: GUARD_COPY,
+     {UTILS + "_psql.py": "", GUARD + "questions.py": GUARD_COPY,
       UTILS + "_settings.py": "quotes for a file of PostgreSQL's settings, which is another thing than SQL"}),
-    ("a value in a connection string", r"""replace\('\\\\', '\\\\\\\\'\)\.replace\("'", """, {UTILS + "_conninfo.py": "", GUARD: GUARD_COPY}),
+    ("a value in a connection string", r"""replace\('\\\\', '\\\\\\\\'\)\.replace\("'", """, {UTILS + "_conninfo.py": "", GUARD + "questions.py": GUARD_COPY}),
     ("the name of a node's slot", r"repmgr_slot_('|%s|\{\{)", {
         UTILS + "_repmgr.py": "", "playbooks/remove_node.yml": "of a node that is in no inventory; a test compares the name"}),
     ("how repmgrd is paused", r"'daemon'|\b(service|daemon),? (un)?pause\]", {UTILS + "_repmgr.py": ""}),
@@ -64,12 +66,12 @@ FACTS = (
     ("how far behind is too far", r"16 *\* *1024|16777216", {
         UTILS + "_limits.py": "", "plugins/modules/repmgr_switchover.py": "its documentation; a test compares it"}),
     ("after how long a primary that is cut off has stopped", r"isolation *\+ *[0-9]|STOP_MARGIN *= *[0-9]", {
-        GUARD: "", "playbooks/preflight.yml": "YAML cannot import; a test compares it",
+        GUARD + "settings.py": "", "playbooks/preflight.yml": "YAML cannot import; a test compares it",
         UTILS + "_check_timing.py": "the guard is a program of its own; a test compares it"}),
     ("how long an isolation is", r"isolation: *[0-9]", {"roles/common/vars/main.yml": ""}),
     ("a number as inventories have it", r"def _?integer\(", {UTILS + "_state.py": ""}),
     ("what an operator can type next", r"ansible-playbook(', '| )pgfleet\.repmgr\.%s", {
-        UTILS + "_steps.py": "", GUARD: GUARD_COPY}),
+        UTILS + "_steps.py": "", GUARD + "messages.py": GUARD_COPY}),
 )
 
 
@@ -112,7 +114,7 @@ OPTIONS = variables("roles/common/meta/argument_specs.yml")["argument_specs"]["m
 
 def test_the_clock_and_the_boot_of_the_fuse():
     """What one of them writes the other compares."""
-    guards, fuses = (ast.parse(SOURCES[name]) for name in (GUARD, FUSE))
+    guards, fuses = (ast.parse(SOURCES[name]) for name in (GUARD + "clock.py", FUSE))
     for name in ("clock", "boot"):
         one, two = ([ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in tree.body if getattr(node, "name", "") == name]
                     for tree in (guards, fuses))
@@ -121,7 +123,7 @@ def test_the_clock_and_the_boot_of_the_fuse():
 
 def test_what_a_server_starts_as():
     found = []
-    for name in (UTILS + "_data_directory.py", GUARD, FUSE):
+    for name in (UTILS + "_data_directory.py", GUARD + "data_directory.py", FUSE):
         found += [ast.dump(ast.Module(body=node.body[1:], type_ignores=[])) for node in ast.parse(SOURCES[name]).body
                   if getattr(node, "name", "") == "is_standby"]
     assert len(found) == 3 and len(set(found)) == 1

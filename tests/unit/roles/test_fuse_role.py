@@ -8,8 +8,16 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import base64
+import hashlib
+import io
+import zipfile
+
 import pytest
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _archive
+
+ROOT = __file__.partition('/tests/')[0]
 FUSE = '/usr/local/sbin/repmgr-guard-fuse'
 
 
@@ -44,15 +52,34 @@ def test_when_the_fuse_is_started(host, fuse, files, written, check, done):
 
 def test_both_programs_are_run_by_the_same_python(host):
     """Each compares the other's clock with its own."""
-    fuse, guard = (host.load('common', 'vars', 'main.yml')['__repmgr_%s_program' % name] for name in ('fuse', 'guard'))
-    assert fuse.replace('fuse.py', 'guard.py') == guard
+    assert host.load('common', 'vars', 'main.yml')['__repmgr_fuse_program'].startswith('#!{{ __repmgr_python }}\n# Ansible managed\n')
+    guard = host.value('__repmgr_guard_program', role_path=ROOT + '/roles/common')
+    assert base64.b64decode(guard['base64']).startswith(b'#!%s\n# Ansible managed\nPK' % host.value('__repmgr_python').encode())
+    assert host.value('__repmgr_python') == '/usr/bin/python2'
+
+
+def test_the_program_that_is_installed(host):
+    """The folder in the file, and nothing else; a host that has it is not asked, one that has another has an old one."""
+    given = dict(role_path=ROOT + '/roles/guard')
+    program = host.value('__repmgr_guard_program', **given)
+    content = base64.b64decode(program['base64'])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = dict((name, archive.read(name)) for name in archive.namelist())
+    assert files == _archive.sources(ROOT + '/roles/guard/files/guard') and 'pgfleet_guard/watch.py' in files
+    assert host.value('__repmgr_guard_program', role_path=ROOT + '/roles/repmgrd') == program
+    for book, number in (('main', 1), ('install', 0)):
+        entry = host.load('guard', 'tasks', book + '.yml')[number]['pgfleet.repmgr.repmgr_files']['files'][0]
+        assert host.rendered(entry['content_base64'], **given) == program['base64'] and entry['mode'] == '0755'
+    for state, old in (('%s 0755 root root' % hashlib.sha256(content).hexdigest(), False), ('%064d 0755 root root' % 0, True), ('', True)):
+        record = {'groups': ['standby'], 'observed': {'files': {'/usr/local/sbin/repmgr-guard': state} if state else {}}}
+        assert host.value('__repmgr_guard_is_old', __repmgr_record=record, **given) is old
 
 
 def test_what_is_removed_with_a_node(host):
     """remove_node takes all of them away."""
     files = host.value('__repmgr_files', __repmgr_conf='c', __repmgr_config_dir='d', __repmgr_service='s')
     assert files['repmgr-guard-fuse'] == FUSE and files['repmgr-guard-fuse.service'] == '/etc/systemd/system/repmgr-guard-fuse.service'
-    assert "SIGHT_FILE = '%s'" % host.value('__repmgr_guard_sight') in host.file('guard', 'files', 'guard.py')
-    with open(__file__.partition('/tests/')[0] + '/playbooks/remove_node.yml') as handle:
+    assert "SIGHT_FILE = '%s'" % host.value('__repmgr_guard_sight') in host.file('guard', 'files', 'guard', 'pgfleet_guard', 'settings.py')
+    with open(ROOT + '/playbooks/remove_node.yml') as handle:
         text = handle.read()
     assert '__repmgr_guard_sight]' in text and text.index("['repmgr-guard']") < text.index("['repmgr-guard-fuse']")

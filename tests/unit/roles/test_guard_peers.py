@@ -13,13 +13,13 @@ import itertools
 import json
 import os
 import re
-import types
 
 import jinja2
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _failover, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data, Host, Observed, Server
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils import guard_program
 
 ID = '7000000000000000001'
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -195,8 +195,7 @@ def test_a_witness_stays_one_whatever_the_groups_say(written):
 
 def test_the_guard_finds_in_its_file_what_it_reads(written):
     """Among it the name under which the other guards log in, and where it keeps what it has to know beyond a boot."""
-    with open(os.path.join(ROOT, 'roles', 'guard', 'files', 'guard.py')) as handle:
-        read = set(re.findall(r"config(?:\[|\.get\()'(\w+)'", handle.read()))
+    read = set(re.findall(r"config(?:\[|\.get\()'(\w+)'", guard_program.source()))
     assert {'login', 'state', 'cluster'} <= read
     assert read - set(written('a', a='primary', b='standby')) == set()
 
@@ -220,8 +219,7 @@ def test_the_fuse_is_there_before_both_and_after_everything_else_is_gone():
 def test_the_watchdog_is_longer_than_what_the_guard_waits_for():
     with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard.service.j2')) as handle:
         seconds, = re.findall(r'^WatchdogSec=(\d+)$', handle.read(), re.M)
-    with open(os.path.join(ROOT, 'roles', 'guard', 'files', 'guard.py')) as handle:
-        waits = [int(number) for number in re.findall(r"ask_all\([^\n]*?, (\d+), ", handle.read())]
+    waits = [int(number) for number in re.findall(r"ask_all\([^\n]*?, (\d+), ", guard_program.source())]
     assert int(seconds) >= 2 * max(waits)
 
 
@@ -229,17 +227,14 @@ def test_the_watchdog_is_longer_than_what_the_guard_waits_for():
 @pytest.mark.parametrize('profile', ['fast', 'safe', 'wan'])
 def test_the_fuse_leaves_a_guard_the_time_to_start_again(host, profile):
     isolation = host.load('common', 'vars', 'main.yml')['__repmgr_profiles'][profile]['isolation']
-    guard = types.ModuleType('guard')
-    with open(os.path.join(ROOT, 'roles', 'guard', 'files', 'guard.py')) as handle:
-        exec(compile(handle.read(), 'guard.py', 'exec'), guard.__dict__)  # pylint: disable=exec-used
     with open(os.path.join(ROOT, 'roles', 'guard', 'templates', 'repmgr-guard.service.j2')) as handle:
         restart, = re.findall(r'^RestartSec=(\d+)$', handle.read(), re.M)
     # The oldest that its last word can be: asked so long ago, looked at, written.
     age = min(1, isolation / 4.0) + 0.45 + isolation / 8.0
     # Python, connections, answers, the rest of its first look.
     start = 0.4 + 0.2 + 0.45
-    assert age + int(restart) + start < isolation + guard.FUSE
-    assert isolation + guard.FUSE + 0.5 < isolation + guard.STOP_MARGIN
+    assert age + int(restart) + start < isolation + guard_program.guard.FUSE
+    assert isolation + guard_program.guard.FUSE + 0.5 < isolation + guard_program.guard.STOP_MARGIN
 
 
 @pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(ROOT, 'roles', '*', 'templates', '*.j2'))), ids=os.path.basename)

@@ -295,7 +295,7 @@ class Playbooks(object):
             target = world.members[plan['target']]
             seen = [other for other in world.data() if other is not target and other.writes() and other.identifier == target.identifier]
             if seen:
-                # promote() of roles/guard/files/guard.py, which asks the peers, also where the controller does not reach them.
+                # The guard's promote(), which asks the peers, also where the controller does not reach them.
                 raise Stopped('not promoted: %s is primary. %s' % (seen[0].name, plan['left']['text']), plan['left']['steps'], named=[seen[0].name])
             world.promote(target)
             for row in target.rows.values():

@@ -399,7 +399,7 @@ def boots(world, member):
 
 
 def starts(world, member):
-    """`systemctl start postgresql`, with the hook of the guard: start_problem() of roles/guard/files/guard.py."""
+    """`systemctl start postgresql`, with the hook of the guard (start_problem)."""
     if member.masked or member.data != 'valid' or member.host not in ('up', 'cut'):
         return False
     if not member.signal and not member.is_witness and member.deployed:

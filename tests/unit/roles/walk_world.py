@@ -169,7 +169,7 @@ class World:
         return len(answering) >= majority(len(votes))
 
     def _guard(self, member):
-        """roles/guard/files/guard.py: start() and rejoin() of a primary that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
+        """The guard's start() and rejoin() of a primary that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
         if not (member.host in ('up', 'cut') and member.guard and member.mark and member.server == 'stopped' and member.data == 'valid') or member.masked:
             return
         if not self.sees_majority(member):

@@ -10,25 +10,32 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _archive  # noqa: E402
+
 from simulation import adapter, endpoints, faults, files, known, mutants, report, scenario, schedules, shrink, waits, world  # noqa: E402
 
 SCENARIOS = files.all_of()
 
 
-def test_the_guard_is_the_file_that_is_shipped():
-    assert pathlib.Path(adapter.PATH).resolve() == ROOT / "roles/guard/files/guard.py"
+def test_the_guard_is_what_is_shipped():
+    """All files, but for what calls main."""
+    shipped = _archive.sources(str(ROOT / "roles/guard/files/guard"))
+    assert sorted(text.encode() for text in adapter.sources_of().values()) == sorted(shipped[name] for name in set(shipped) - {"__main__.py"})
 
 
 def test_only_waits_are_added():
-    """What runs is the program as it is written: without the `yield from`s its tree is the file's."""
-    source = adapter.source_of()
-    changed = waits.generators(source, "guard.py")
-    assert ast.dump(changed) != ast.dump(ast.parse(source))
-    assert ast.dump(waits.plain(changed)) == ast.dump(ast.parse(source))
+    """What runs is the program as it is written: without the `yield from`s the trees are those of its files."""
+    sources = adapter.sources_of()
+    changed = waits.generators(sources)
+    assert set(changed) == set(sources)
+    assert {name for name in sources if ast.dump(changed[name]) != ast.dump(ast.parse(sources[name]))} > {
+        "pgfleet_guard.watch", "pgfleet_guard.start", "pgfleet_guard.session", "pgfleet_guard.processes"}
+    for name, source in sources.items():
+        assert ast.dump(waits.plain(changed[name])) == ast.dump(ast.parse(source))
 
 
 def test_whatever_waits_is_known():
-    names = waits.waiting(ast.parse(adapter.source_of()))
+    names = waits.waiting([ast.parse(source) for source in adapter.sources_of().values()])
     assert {"pump", "ask_all", "hold", "lock", "start", "promote", "watch", "tick", "stop_now", "wanted", "control_data"} <= names
     assert not names & {"start_problem", "promotion_problem", "clock", "say", "seen", "majority"}
 
@@ -109,17 +116,17 @@ def test_nothing_is_stopped_where_nothing_happens():
 
 
 def test_every_mutation_applies():
-    source = adapter.source_of()
+    sources = adapter.sources_of()
     for name, text, replacement in mutants.MUTANTS:
-        assert mutants.mutated(source, text, replacement) != source, name
+        assert mutants.mutated(sources, text, replacement) != sources, name
     with pytest.raises(ValueError):
-        mutants.mutated(source, "no such text", "")
+        mutants.mutated(sources, "no such text", "")
 
 
 @pytest.mark.parametrize("name", ["no margin between stop and promotion", "promotes though the primary has asked"])
 def test_a_mutant_is_caught(name):
     (text, replacement), = [mutant[1:] for mutant in mutants.MUTANTS if mutant[0] == name]
-    assert mutants.hunt(mutants.mutated(adapter.source_of(), text, replacement), 1, 20, SCENARIOS)
+    assert mutants.hunt(mutants.mutated(adapter.sources_of(), text, replacement), 1, 20, SCENARIOS)
 
 
 def test_a_failing_seed_is_shrunk_to_what_matters():

@@ -35,11 +35,10 @@ def test_of_the_simulator(profile):
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_of_the_documentation(profile):
-    guard = {}
-    exec(adapter.source_of(), guard)  # pylint: disable=exec-used
+    guard = adapter.load().module
     isolation, (gives_up, detection) = PROFILES[profile]["isolation"], worked_out(profile)
-    promoted = isolation + guard["STOP_MARGIN"]
+    promoted = isolation + guard.STOP_MARGIN
     rows = re.findall(r"^\| `%s` \| (.*) \|$" % profile, (ROOT / "docs" / "guard.md").read_text(), re.M)
     assert [[cell[:-2] for cell in row.split(" | ")[:number]] for row, number in zip(rows, (3, 4))] == [
         ["%d" % number for number in found] for found in (
-            (isolation, isolation + guard["FUSE"], promoted), (gives_up, detection, isolation, promoted))]
+            (isolation, isolation + guard.FUSE, promoted), (gives_up, detection, isolation, promoted))]

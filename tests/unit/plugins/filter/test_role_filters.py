@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pgfleet.repmgr.plugins.filter import repmgr, roles
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _files
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _archive, _files
 
 FILTERS = roles.FilterModule().filters()
 
@@ -114,3 +116,13 @@ def test_the_newest_observation_counts_of_those_who_were_observed(monkeypatch, s
     before = [(name, found[name]["__repmgr_record"]["observed"]) for name in ("a", "b")]
     assert FILTERS["observed_verdict"](["a", "b"], found, present) == (before[:1] + [("b", "new")] if counts else before)
     assert found["b"]["__repmgr_record"]["observed"] == before[1][1]
+
+
+def test_python_program(tmp_path):
+    with pytest.raises(AnsibleFilterError, match="has no __main__.py"):
+        FILTERS["python_program"](str(tmp_path), "/usr/bin/python3")
+    (tmp_path / "__main__.py").write_text("pass\n")
+    found = FILTERS["python_program"](str(tmp_path), "/usr/bin/python3")
+    content = base64.b64decode(found["base64"])
+    assert content == _archive.program({"__main__.py": b"pass\n"}, "/usr/bin/python3") and found["sha256"] == _files.digest_of(content)
+    assert FILTERS["python_program"](str(tmp_path), "/usr/bin/python2")["sha256"] != found["sha256"]

@@ -25,6 +25,11 @@ def test_the_state_that_is_wanted_is_the_state_that_is_seen_afterwards(tmpdir):
     assert _files.state_of(path, lambda content: b'') == _files.wanted_state(dict(entry, content=''))
 
 
+def test_a_content_that_is_no_text():
+    entry = _files.wanted({'path': '/x', 'content_base64': 'AAH/'})
+    assert entry['content'] == b'\0\1\xff' and _files.wanted_state(entry) == _files.wanted_state(dict(entry, content=b'\0\1\xff'))
+
+
 def test_the_state_of_a_directory_and_of_nothing(tmpdir):
     assert _files.state_of(str(tmpdir)) == 'folder ' + ' '.join(_files.rights_of(str(tmpdir)))
     assert _files.state_of(str(tmpdir.join('nothing'))) is None
@@ -40,9 +45,15 @@ def test_the_state_of_a_directory_and_of_nothing(tmpdir):
     ({'path': '/x', 'state': 'absent'}, ''),
     ({'content': ''}, "path is '', expected an absolute path"),
     ({'path': 'x', 'content': ''}, "path is 'x', expected an absolute path"),
-    ({'path': '/x'}, '/x: expected one of template and content, got none'),
-    ({'path': '/x', 'content': '', 'template': 'x.j2'}, '/x: expected one of template and content, got template and content'),
-    ({'path': '/x', 'content': '', 'state': 'directory'}, '/x: state directory takes neither template, content nor validate'),
+    ({'path': '/x'}, '/x: expected one of template, content and content_base64, got none'),
+    ({'path': '/x', 'content': '', 'template': 'x.j2'}, '/x: expected one of template, content and content_base64, got template and content'),
+    ({'path': '/x', 'content': '', 'state': 'directory'}, '/x: state directory takes neither template, content, content_base64 nor validate'),
+    ({'path': '/x', 'content_base64': u'AAE='}, ''),
+    ({'path': '/x', 'content_base64': u'AAE=', 'content': ''}, '/x: expected one of template, content and content_base64, got content and content_base64'),
+    ({'path': '/x', 'content_base64': u'AAE'}, '/x: content_base64 is no Base64'),
+    ({'path': '/x', 'content_base64': u'AA\nE='}, '/x: content_base64 is no Base64'),
+    ({'path': '/x', 'content_base64': u'\xe4AE='}, '/x: content_base64 is no Base64'),
+    ({'path': '/x', 'content_base64': u'AAE=', 'state': 'directory'}, '/x: state directory takes neither template, content, content_base64 nor validate'),
     ({'path': '/x', 'content': '', 'mode': '644'}, "/x: mode is '644', expected four octal digits such as 0644"),
     ({'path': '/x', 'content': '', 'mode': 'u=rw'}, "/x: mode is 'u=rw', expected four octal digits such as 0644"),
     ({'path': '/x', 'content': '', 'note': 'y'}, "/x: note is 'y', expected an absolute path or nothing"),

@@ -18,18 +18,13 @@ import types
 
 import pytest
 
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.guard_program import guard
+
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files'.split('/')))
 
-
-def loaded(name):
-    module = types.ModuleType(name)
-    path = os.path.join(FOLDER, name + '.py')
-    with open(path) as handle:
-        exec(compile(handle.read(), path, 'exec'), module.__dict__)  # pylint: disable=exec-used
-    return module
-
-
-fuse, guard = loaded('fuse'), loaded('guard')
+fuse = types.ModuleType('fuse')
+with open(os.path.join(FOLDER, 'fuse.py')) as program:
+    exec(compile(program.read(), os.path.join(FOLDER, 'fuse.py'), 'exec'), fuse.__dict__)  # pylint: disable=exec-used
 
 
 # -- what is decided

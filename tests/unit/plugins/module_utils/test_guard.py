@@ -18,10 +18,7 @@ import types
 
 import pytest
 
-PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
-guard = types.ModuleType('guard')
-with open(PATH) as handle:
-    exec(compile(handle.read(), PATH, 'exec'), guard.__dict__)  # pylint: disable=exec-used
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.guard_program import FOLDER, guard
 
 SYSTEM = '7000000000000000001'
 
@@ -869,8 +866,8 @@ def test_whose_questions_a_peer_remembers(monkeypatch, kind, pid, name):
     monkeypatch.setattr(guard.Server, 'ask', lambda self, script: asked.append((self.name, script)))
     monkeypatch.setattr(guard.Watch, kind if pid else 'stopped', lambda *dummy: None)
     stage.watch.tick()
-    word = '' if name == 'watch' else guard._HOLDER + guard._WORD % '{"lease": 7, "timeline": null, "votes": [1, 2]}'
-    assert set(asked) == set((server, "SET application_name = 'repmgr-guard %s a';%s%s" % (name, guard._QUESTION, word)) for server in (
+    word = '' if name == 'watch' else guard.HOLDER + guard.WORD % '{"lease": 7, "timeline": null, "votes": [1, 2]}'
+    assert set(asked) == set((server, "SET application_name = 'repmgr-guard %s a';%s%s" % (name, guard.QUESTION, word)) for server in (
         ['a', 'b'] if pid else ['b']))
 
 
@@ -934,7 +931,7 @@ def test_watch_over_a_witness_that_was_away(monkeypatch, local, seen, done):
     stage = Stage(monkeypatch, standby('b', receiving=True), standby('c', receiving=True), witness('d', **seen))
     stage.watch.local.answer.update(dict({'primary_id': 1}, **local))
     assert stage.primary() == done
-    assert asked == ([([stage.watch.local], guard._ADOPT % (1, 4))] if done else [])
+    assert asked == ([([stage.watch.local], guard.ADOPT % (1, 4))] if done else [])
 
 
 @pytest.mark.parametrize('seen, later, done', [
@@ -960,7 +957,7 @@ def test_a_notification_that_came_too_late(monkeypatch, seen, later, done):
             peer.answered = stage.now
     stage.watch.peers[2].answer.update(later)
     assert stage.primary() == done
-    assert asked == ([([stage.watch.peers[2]], guard._FORGET)] if done else [])
+    assert asked == ([([stage.watch.peers[2]], guard.FORGET)] if done else [])
 
 
 def test_notifications_are_taken_back_all_at_once(monkeypatch):
@@ -1006,7 +1003,7 @@ def test_watch_over_who_looks_for_another_primary(monkeypatch, seen, local, beca
         stage.watch.primary('/data')
         # Once, and not again.
         assert stage.done == (done if stage.now - 1000 >= seconds else [])
-    assert asked == ([([stage.watch.peers[2]], guard._NOTIFY % 1)] if done else [])
+    assert asked == ([([stage.watch.peers[2]], guard.NOTIFY % 1)] if done else [])
 
 
 def test_watch_over_a_server_that_died(monkeypatch):
@@ -1340,7 +1337,7 @@ def holding(monkeypatch, holds, restore=''):
     """Servers that say whether they have a segment: {name: word}."""
     asked = []
 
-    def ask_all(servers, seconds, script=guard._QUESTION, enough=None):
+    def ask_all(servers, seconds, script=guard.QUESTION, enough=None):
         asked.append(script)
         for one in servers:
             one._tags = {'restore_command': restore}
@@ -2590,7 +2587,7 @@ def test_a_server_is_in_sight_although_repmgrs_part_hangs(tmpdir):
 
 def test_every_part_of_the_question_ends_by_itself():
     """And what a role may not ask, or what is locked, takes nothing but its own part away."""
-    statements = [text for text in guard._QUESTION.split(';\n') if text.strip()]
+    statements = [text for text in guard.QUESTION.split(';\n') if text.strip()]
     assert [text.split("'")[1] for text in statements] == ['core', 'history', 'voted', 'repmgrd', 'nodes']
     assert [index for index, text in enumerate(statements) if 'repmgr.nodes' in text] == [4]
     assert [index for index, text in enumerate(statements) if 'pg_ls_waldir' in text] == [1]
@@ -2600,7 +2597,7 @@ def test_every_part_of_the_question_ends_by_itself():
 
 def test_a_replay_that_waits_for_anything_but_wal_leaves_no_partial_record():
     """As with recovery_min_apply_delay, or a query in its way: what the standby has received is whole, and another timeline would drop it."""
-    replayed = guard._QUESTION.split(' AS replayed')[0].rpartition('AS lsn')[2]
+    replayed = guard.QUESTION.split(' AS replayed')[0].rpartition('AS lsn')[2]
     assert 'NOT pg_catalog.pg_is_wal_replay_paused()' in replayed
     assert "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity WHERE backend_type = 'startup' AND wait_event NOT IN (" \
         "'RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))" in ' '.join(replayed.split()).replace('( SELECT', '(SELECT')
@@ -2674,7 +2671,7 @@ def test_names_are_quoted(monkeypatch):
 ])
 def test_what_somebody_types_next(playbook, target, text):
     assert guard.next_command(playbook, target) == text
-    assert os.path.exists(os.path.join(os.path.dirname(PATH), '../../../playbooks/%s.yml' % playbook))
+    assert os.path.exists(os.path.join(FOLDER, '../../../../playbooks/%s.yml' % playbook))
 
 
 @pytest.mark.parametrize('code, auto_rejoin, text', [
@@ -3031,7 +3028,7 @@ def test_a_vote_that_came_to_nothing_is_withdrawn(monkeypatch):
     stage.watch.since = stage.now - guard.PATIENCE
     stage.watch.peers[1].answer['holder'] = 'repmgr-guard promote b'
     stage.watch.withdraw(stage.watch.peers)
-    assert [name for name, dummy in asked] == ['b'] and asked[0][1] == guard._VOTE % ("''", "''")
+    assert [name for name, dummy in asked] == ['b'] and asked[0][1] == guard.VOTE % ("''", "''")
     stage.watch.peers[1].answer['holder'] = None
     assert stage.watch.void == set()
     stage.watch.void = set([(2, 2)])
@@ -3050,7 +3047,7 @@ def test_a_promotion_that_loses_its_locks_while_votes_are_kept(monkeypatch):
     monkeypatch.setattr(guard, 'say', said.append)
 
     def ask_all(found, dummy_seconds, script):
-        assert script == guard._VOTE % ("'pgfleet_vote_0000000002_1'", "'pgfleet_vote_0000000002_1'")
+        assert script == guard.VOTE % ("'pgfleet_vote_0000000002_1'", "'pgfleet_vote_0000000002_1'")
         for one in found[1:]:
             one._tags, one.process = {'vote': 1}, object()
         found[0].error = 'all replication slots are in use'

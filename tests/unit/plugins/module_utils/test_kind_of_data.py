@@ -8,17 +8,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import os
-import types
-
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _service
-
-PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
-guard = types.ModuleType('guard')
-with open(PATH) as handle:
-    exec(compile(handle.read(), PATH, 'exec'), guard.__dict__)  # pylint: disable=exec-used
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.guard_program import guard
 
 STANDBY, RESTORES, PLAIN = 'standby', 'restores', 'plain'
 

@@ -11,17 +11,12 @@ __metaclass__ = type
 import os
 import subprocess
 import time
-import types
 
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _place, _postmaster
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data
-
-PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
-guard = types.ModuleType('guard')
-with open(PATH) as handle:
-    exec(compile(handle.read(), PATH, 'exec'), guard.__dict__)  # pylint: disable=exec-used
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils.guard_program import guard
 
 
 @pytest.fixture

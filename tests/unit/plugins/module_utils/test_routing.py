@@ -7,14 +7,12 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import os
 import re
 
 import pytest
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _check_timing, _contract_host, _routing
-
-GUARD = os.path.join(os.path.dirname(os.path.abspath(__file__)), *('../../../../roles/guard/files/guard.py'.split('/')))
+from ansible_collections.pgfleet.repmgr.tests.unit.plugins.module_utils import guard_program
 
 
 @pytest.mark.parametrize('isolation, doubt', [(2, 1.6), (5, 3.54), (20, 11.97)])
@@ -29,8 +27,7 @@ def test_a_proxy_has_dropped_the_old_primary_before_another_is_promoted(isolatio
 
 
 def test_the_margins_are_those_of_the_guard():
-    with open(GUARD) as handle:
-        text = handle.read()
+    text = guard_program.source()
     assert int(re.search(r'^STOP_MARGIN = (\d+)$', text, re.M).group(1)) == _check_timing.STOP_MARGIN
     assert "short = min(1, self.config['isolation'] / 4.0)" in text and _check_timing.QUESTION == 1
     assert "self.config['isolation'] / 8.0" in text.replace("config['isolation'] / 8.0", "self.config['isolation'] / 8.0")

@@ -1,0 +1,124 @@
+# Copyright: (c) The pgfleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the votes say: majorities, who was voted for, and who may be elected. Pure functions."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from pgfleet_guard.answers import follows, newest
+from pgfleet_guard.messages import Problem
+from pgfleet_guard.questions import voted
+
+
+def majority(votes):
+    return votes // 2 + 1
+
+
+def has_majority(node_id, others, votes, limit):
+    """Whether so many of the others follow this node that with it they are a majority."""
+    return 1 + sum(1 for peer in others if peer.vote and follows(peer, node_id, limit)) >= majority(votes)
+
+
+def who_yields(peers, node_id, timeline, other, votes, limit):
+    """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it that has not voted for the newer one:
+    who has, and follows the older one, has not noticed yet, or has found that again first.
+    """
+    theirs = other.answer.get('timeline') or 0
+    rest = [peer for peer in peers if peer.node_id not in (node_id, other.node_id)]
+    ours = [peer for peer in rest if not has_voted_against(peer, timeline, other.node_id)]
+    rest = [peer for peer in rest if not has_voted_against(peer, theirs, node_id)]
+    if has_majority(node_id, ours, votes, limit):
+        return 'other'
+    if has_majority(other.node_id, rest, votes, limit):
+        return 'this'
+    return 'this' if theirs > timeline else 'other' if theirs < timeline else ''
+
+
+def has_voted_against(peer, timeline, rival):
+    """Whether a peer has voted for the rival of a primary on that timeline, to replace it."""
+    later, number = voted(peer.answer)
+    return later > timeline and number == rival
+
+
+def out_of_sight(peers, seen, votes):
+    """The votes that could elect without this node, where they are enough for it; else an empty list."""
+    unseen = [peer for peer in peers if peer.vote and not seen(peer)]
+    return unseen if len(unseen) >= majority(votes) else []
+
+
+def names_another(peers, answering, timeline, reign, told=False):
+    """The Problem where a peer names as primary another node of this cluster, which is not in sight as a standby: it may have been promoted with
+    that peer's vote. Else None.
+
+    Of a node that the configuration does not have nothing is expected any more: it was removed. told: a peer that has voted for another node, or was
+    told to follow it. Either may be about a promotion that came to nothing; what a vote is to a running server: Watch.is_voted_out.
+    """
+    by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
+    for peer in answering:
+        numbers = [peer.answer.get('notified')] if told else []
+        # What a standby says is older than what this node knows, unless it is on a newer timeline. Its upstream may be another standby.
+        if peer.witness:
+            numbers += [peer.answer.get('upstream'), peer.answer.get('primary_id')]
+        newer = not peer.witness and newest(peer) > timeline
+        if newer:
+            numbers.append(peer.answer.get('primary_id'))
+        for number in numbers:
+            other = by_id.get(number)
+            if other is None or (other in answering and other.answer.get('in_recovery')) or (not newer and is_old_word(reign, timeline, peer, number)):
+                continue
+            return Problem('named', '%s names %s as primary, which is not in sight as a standby' % (peer.name, other.name), [other.name, peer.name])
+    return voted_for_another(peers, answering, timeline) if told else None
+
+
+def voted_for_another(peers, answering, timeline, void=(), believed=None):
+    """The Problem where a peer has voted for another node of this cluster, for a newer timeline, which is not in sight as a standby. Else None.
+
+    void: the votes that are known to have come to nothing. believed: whose answer that it is a standby counts; those that answer.
+    """
+    believed = answering if believed is None else believed
+    by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
+    for peer in answering:
+        later, number = voted(peer.answer)
+        other = by_id.get(number)
+        if later > timeline and other is not None and (later, number) not in void and not (other in believed and other.answer.get('in_recovery')):
+            return Problem('named', '%s has voted for %s as primary on timeline %d (here: %d), which is not in sight as a standby' % (
+                peer.name, other.name, later, timeline), [other.name, peer.name])
+    return None
+
+
+def is_old_word(reign, timeline, peer, number):
+    """Whether a peer that names that node as primary has only not noticed yet that this one has replaced it.
+
+    A witness has no timeline, nor has a notification. So the guard of a primary keeps whom it has replaced, and which peers have followed it since.
+    """
+    if not reign or reign.get('timeline') != timeline:
+        return False
+    followed, replaced = reign.get('followed', []), reign.get('replaced')
+    # Who was replaced, and has not followed this node since, was nobody's standby that could have been promoted: it is the old primary, which goes on after
+    # a pause. A witness that decides something is not taken at that: its vote may be what that node was promoted with.
+    if peer.witness and not peer.vote and number == replaced and number not in followed:
+        return True
+    return False if peer.node_id in followed else replaced in (None, number)
+
+
+def can_take_over(peers, seen, daemon=True):
+    """The standbys that repmgr, or a guard, may promote; one whose priority is not known may be. daemon: those whose repmgrd runs."""
+    return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and (peer.answer.get('repmgrd') or not daemon)
+            and not peer.answer.get('paused') and (peer.answer.get('priorities') or {}).get(str(peer.node_id), 1) > 0]
+
+
+def may_have_more(peers, seen):
+    """The standbys of which nothing tells how much they have received."""
+    return [peer for peer in peers if not peer.witness and (not seen(peer) or peer.answer.get('replaying'))]
+
+
+def may_elect(peers, seen, votes, synchronous):
+    """Whether the others can promote one of them without this node: True, False, or None where that rests with those that it does not see."""
+    unseen = [peer for peer in peers if not seen(peer)]
+    enough = sum(1 for peer in peers if peer.vote and seen(peer)) >= majority(votes)
+    if enough and can_take_over(peers, seen) and not (synchronous and len(may_have_more(peers, seen)) >= synchronous):
+        return True
+    return None if unseen else False
