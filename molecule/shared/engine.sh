@@ -39,7 +39,7 @@ install_engine() {
     if ! command -v docker >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then
         packages+=(docker-cli)
     fi
-    # Where the kernel confines by AppArmor, containers do not start without its parser.
+    # If the kernel uses AppArmor, containers do not start without apparmor_parser.
     if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
         packages+=(apparmor)
     fi

@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
         text = _adopt_text.inventory(found) if found['clusters'] else ''
         lines = _adopt_text.report(found)
         if path and text and not self._task.check_mode:
-            # Whoever adds a password to it need not think of that.
+            # An operator may add a password to the file later, so nobody else may read it.
             write(path, text, 0o600)
             lines += ['', 'written: %s' % path]
         elif text:

@@ -278,14 +278,14 @@ def _writes_to(repository, cipher_pass):
 
 
 def _keeps(settings):
-    """The options of whoever writes to the repository itself."""
+    """The options of a host that writes to the repository itself."""
     retention = settings['retention']
     return _writes_to(settings['repository'], settings.get('cipher_pass')) + [
         ('repo1-retention-full', retention['full']), ('repo1-retention-diff', retention.get('differential'))]
 
 
 def node_conf(settings):
-    """pgbackrest.conf of a data node. Any of them may be primary, so it is the same on all, whoever is primary now."""
+    """pgbackrest.conf of a data node. Any of them may become primary, so it is the same on all, regardless of which one is primary now."""
     if normalized(settings['repository'])['type'] == 'host':
         repository = [('repo1-host', settings['repository_address']), ('repo1-host-user', settings['os_user']),
                       ('repo1-host-port', settings['repository_ssh_port']), ('repo1-host-config', settings['repository_conf']),
@@ -302,7 +302,7 @@ def node_conf(settings):
 
 
 def repository_conf(settings):
-    """pgbackrest.conf of the host of the repository. From whom a backup is made is decided for each one, and given as options."""
+    """pgbackrest.conf of the host of the repository. The node from which a backup is made is chosen for each backup and given as options."""
     return _ini([('global', _common(settings) + _keeps(settings) + [('cmd-ssh', settings['ssh'])]), (settings['cluster'], [('pg1-path', '/nonexistent')])])
 
 
@@ -330,7 +330,7 @@ def _json(values):
     return json.dumps(values, indent=2, sort_keys=True, separators=(',', ': ')) + '\n'
 
 
-# -- who makes a backup, and from whom
+# -- which host makes a backup, and from which node
 
 def choose(states):
     """states: {node: what it says of itself, or None where it does not answer} -> {primary, standby, refused}.

@@ -44,7 +44,7 @@ def _config(path):
 
 
 def configurations(root='/'):
-    """[path] of every repmgr.conf of a node, the one to go by first: that of a running repmgrd before those at the places of packages and of people."""
+    """[path] of every repmgr.conf of a node, the relevant one first: that of a running repmgrd, then those at usual paths."""
     named = []
     for name in sorted(_place.listdir(os.path.join(root, 'proc'))):
         if not name.isdigit():

@@ -48,7 +48,7 @@ class Result:
 
 
 class CommandError(Exception):
-    """A program that could not be started or ended with an exit code that was not expected."""
+    """A program could not be started, or ended with an unexpected exit code."""
 
     def __init__(self, message, result):
         super(CommandError, self).__init__(message)

@@ -177,7 +177,7 @@ def check_compress(host):
     version, method = _integer(host.get('postgresql_version')), (host.get('clone') or {}).get('compress')
     if not method or version is None or version >= COMPRESSES:
         return []
-    return flaw(host, 'repmgr_clone_compress is "%s" and PostgreSQL %d does not compress base backups on their way' % (method, version),
+    return flaw(host, 'repmgr_clone_compress is "%s" and PostgreSQL %d cannot compress base backups in transit' % (method, version),
                 'PostgreSQL %d or later' % COMPRESSES, 'Leave out repmgr_clone_compress.')
 
 

@@ -29,7 +29,7 @@ def says_received(server):
 
 
 def behind(written, has):
-    """How many bytes of what was written are not there yet; None where one of the two is not known. What is there is counted by whoever asks."""
+    """The lag in bytes: written position minus the position that the caller chose (received or replayed); None if either is unknown."""
     return None if written is None or has is None else max(0, written - has)
 
 

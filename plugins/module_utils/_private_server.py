@@ -61,7 +61,7 @@ class Private:
     """
 
     SOCKETS = '/var/run/postgresql/repmgr-restore'
-    # Whether WAL that the private server writes is kept: whoever takes its data over archives it.
+    # Whether WAL that the private server writes is kept: the server that takes over its data archives it.
     KEEPS_WAL = True
     valid_state = staticmethod(_restore.valid_state)
 
@@ -210,7 +210,7 @@ class Private:
                 return
             self.watch()
             if time.time() > deadline:
-                raise RestoreError('recovery has not come to its end after %d s' % limit, 'one that ends', 'Nothing of the cluster was changed.')
+                raise RestoreError('recovery has not finished after %d s' % limit, 'one that finishes', 'Nothing of the cluster was changed.')
             time.sleep(0.5)
         with open(self.log) as handle:
             fatal = [line for line in handle.read().splitlines() if re.search(' (FATAL|PANIC): ', line) and 'not accepting connections' not in line]
@@ -252,7 +252,7 @@ class Alone:
                 if exc.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
             if time.time() > self._deadline:
-                raise Busy('another process of a restore is at work on this host', 'one at a time', 'Wait for it to end, and run again.')
+                raise Busy('another restore process is running on this host', 'one at a time', 'Wait for it to end, and run again.')
             time.sleep(1)
 
     def __exit__(self, *dummy):

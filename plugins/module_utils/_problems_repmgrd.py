@@ -74,7 +74,7 @@ def _upgrade_repmgr(host):
 
 
 def start_repmgrd(host):
-    """The steps after which repmgrd runs on this host."""
+    """The steps that get repmgrd running on this host."""
     return _upgrade_repmgr(host) if _versions_differ(host) else _steps.shell('systemctl start repmgrd', host=host.name)
 
 

@@ -52,7 +52,7 @@ def input_problems(given):
     elif kind in ('immediate', 'latest') and value is not True:
         problems.append(('%s is "%s"' % (kind, value), 'true'))
     elif kind == 'xid' and not (_whole(value) and 3 <= int('%s' % value) <= 0xFFFFFFFF):
-        problems.append(('xid is "%s"' % (value,), 'the number of a transaction, 3 or more'))
+        problems.append(('xid is "%s"' % (value,), 'a transaction ID, 3 or greater'))
     elif kind == 'lsn' and position(value) is None:
         problems.append(('lsn is "%s"' % (value,), 'a position in the WAL, such as "0/3000148"'))
     elif kind == 'name' and not re.match(r'[ -&(-\[\]-~]{1,63}\Z', '%s' % (value,)):
@@ -339,7 +339,7 @@ def restore_plan(hosts, answer, looks, asked):
     for name in names:
         if looks[name].get('obstacle'):
             refuse(name, looks[name]['obstacle'], 'data in one directory, and another one beside it that it can be exchanged with by a rename',
-                   'Restore by hand, as docs/backup.md says.')
+                   'Restore manually, as described in docs/backup.md.')
     if look.get('error'):
         refuse(place, look['error'], 'a repository that answers', _steps.playbook('status', reason='See'))
     elif wanted['kind'] == 'time' and moment(wanted['value']) > look['now']:
@@ -355,7 +355,7 @@ def restore_plan(hosts, answer, looks, asked):
             plan['backup'], plan['bytes'] = backup, backup['bytes'] or 0
             if look.get('tablespaces'):
                 refuse(place, 'backup %s has tablespaces: %s' % (backup['label'], ', '.join(look['tablespaces'])),
-                       'none, because they would be restored into the place of those in use', 'Restore by hand, as docs/backup.md says.')
+                       'none, because they would be restored over the tablespaces in use', 'Restore manually, as described in docs/backup.md.')
             _check_space(plan, names, looks, place, refuse)
     return plan
 
@@ -411,7 +411,7 @@ def unfinished(note):
     """(seen, expected) of a node in the middle of a restore, or None. note: what the observation has of its state file."""
     if not note or note.get('phase') not in UNDER_WAY:
         return None
-    return 'a restore to %s is in its middle' % (note.get('target') or 'some moment'), 'one that has come to its end'
+    return 'a restore to %s is in its middle' % (note.get('target') or 'some moment'), 'a finished restore'
 
 
 def result_problems(answer, timelines, place, timeline):

@@ -39,7 +39,7 @@ class Work(Private):
     # -- look
 
     def look(self):
-        """What a plan needs to know. The repository is asked where a timeline is given: on the primary."""
+        """The data that a plan needs. The repository is queried only if a timeline is given, that is, on the primary."""
         found = {'state': self.state, 'obstacle': self.obstacle(), 'free': 0, 'now': time.time(), 'directory': self.directory}
         stat = os.statvfs(os.path.dirname(self.data))
         found['free'] = stat.f_bavail * stat.f_frsize
@@ -186,7 +186,7 @@ class Work(Private):
 
     def expect(self, phase):
         if self.state is None or self.state['phase'] != phase or self.state['target'] != self.target:
-            raise RestoreError('%s says %s' % (self.path, self.state['phase'] if self.state else 'nothing'), 'a restore to that target that is %s' % phase)
+            raise RestoreError('%s says %s' % (self.path, self.state['phase'] if self.state else 'nothing'), 'a restore to this target in phase %s' % phase)
 
     # -- the exchange
 

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PURE: the observations of all nodes -> what a person wants to know of each cluster, as data and as text."""
+"""PURE: the observations of all nodes -> the status of each cluster, as data and as text."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -17,7 +17,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENE
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
-# What has to be looked at first. What is not named here keeps the verdict's order, after these.
+# The most important problems. All others follow in the order of the verdict.
 _FIRST = ('split_brain', 'no_majority', 'no_primary', 'server_silent', 'server_starting', 'stopped_ex_primary', 'guard_down', 'fuse_down')
 # Problems that the matrix of logins shows as well.
 _UNREACHED = ('ssh_unreachable', 'postgresql_unreachable', 'login_failed')
@@ -142,7 +142,7 @@ def _node(cluster, host):
         node['repmgrd'] = 'not running' if not repmgrd['running'] else 'paused' if repmgrd.get('paused') else 'running'
     node['upstream'] = _upstream(cluster, host)
     if node['role'] != 'witness':
-        # A witness has a server of its own, whose positions say nothing of the cluster's.
+        # A witness has a separate server; its WAL positions are unrelated to those of the cluster.
         node.update(timeline=server.timeline, current_lsn=server.current_lsn, received_lsn=server.received_lsn, replayed_lsn=server.replayed_lsn)
     if node['role'] == 'standby':
         node.update(_lag(cluster, host))
@@ -167,7 +167,7 @@ def _state(host):
 
 
 def _upstream(cluster, host):
-    """Whom it really streams from or, for a witness, watches; an address where that is no node of the cluster."""
+    """The node that it actually streams from or, for a witness, watches; an address if that is not a node of the cluster."""
     observed = host.observed
     if cluster.is_witness(host):
         return cluster.name_of((observed.repmgr or {}).get('upstream_node_id'))

@@ -91,7 +91,7 @@ _SHAPES = {'primary': ('[[', ']]'), 'witness': ('([', '])')}
 
 
 def mermaid(nodes):
-    """A flowchart: solid arrows are streaming replication, a dotted one leads to a witness."""
+    """A flowchart: solid arrows are streaming replication, a dotted arrow points to a witness."""
     lines = ['flowchart TD']
     known = set(node['node_id'] for node in nodes)
     ordered = [node for node, dummy in _ordered(nodes)]

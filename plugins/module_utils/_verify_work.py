@@ -253,7 +253,7 @@ class Verification(Private):
         """Seconds that are left."""
         rest = int(self.deadline - time.time())
         if rest < 1:
-            raise Ended('it has not come to its end after %d s' % self.params['timeout'], 'a drill that ends by then', 'Run again with a larger '
+            raise Ended('it has not finished after %d s' % self.params['timeout'], 'a drill that finishes by then', 'Run again with a larger '
                         'repmgr_verify_limit.')
         return rest
 

@@ -33,6 +33,7 @@ options:
     choices:
       - add_node
       - adopt
+      - backup
       - failover
       - leave
       - maintenance
@@ -46,6 +47,7 @@ options:
       - site
       - status
       - switchover
+      - verify_backup
 """
 
 EXAMPLES = r"""

@@ -39,7 +39,7 @@ options:
       - V(ready) fails where V(swap) would, and needs no stopped server.
       - V(swap) exchanges the two directories by renames. The server has to be stopped.
       - V(end) removes the state file.
-      - V(discard) removes what an earlier restore has left that had not come to V(swap).
+      - V(discard) removes the files of an earlier restore that did not reach V(swap).
     type: str
     required: true
     choices: [look, restore, adopt, ready, swap, end, discard]

@@ -34,7 +34,7 @@ attributes:
 options:
   step:
     description:
-      - V(look) reports what a plan needs to know.
+      - V(look) reports the data that a plan needs.
       - V(run) copies a backup into a directory of its own, recovers it with a server that nobody reaches, checks it, and removes it.
       - V(clean) removes what a drill has left that was killed.
     type: str

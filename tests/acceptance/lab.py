@@ -108,7 +108,7 @@ def wait_until(what, seconds, probe, pause=0.5):
         time.sleep(pause)
 
 
-# --- what lives -----------------------------------------------------------------------------------
+# --- running servers -----------------------------------------------------------------------------------
 
 def service_status(host):
     """The output of `repmgr service status` on one node: {name: {'type': ..., 'running': '1', 'repmgrd': '1', 'paused': '0'}}."""
@@ -163,7 +163,7 @@ def assert_healthy(primary, standbys, witness):
 
 
 def keeps_for_others(host):
-    """Whether a data node has a slot for each of the others, and no further ones."""
+    """Whether a data node has exactly one slot for each other data node."""
     rows = sql(host, "select array(select slot_name::text from pg_replication_slots order by 1) ="
                      " array(select slot_name from repmgr.nodes where type <> 'witness' and node_name <> '%s' order by 1)" % host, "repmgr")
     return rows == [["t"]]

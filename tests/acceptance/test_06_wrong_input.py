@@ -1,4 +1,4 @@
-"""Wrong input on a living cluster stops the run before anything changes, and says why.
+"""Wrong input on a running cluster stops the run with a reason before anything changes.
 
 Wrong input that only a new cluster can have is in test_09_fresh_hosts.py.
 """

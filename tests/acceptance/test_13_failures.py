@@ -743,7 +743,7 @@ def assassinate(host, before="true"):
 def test_row_12_the_candidate_is_killed_while_promoting(clients, figure, attempt):
     """One standby is left, with one vote of three: nobody is promoted, the guards say so, and `failover` finishes the job."""
     with clients:
-        # Which of the two is the candidate, because it has received more when the host dies, is left to chance.
+        # The candidate is the one that has received more when the host dies, which is random.
         standbys = [lab.STANDBY, lab.OTHER_STANDBY]
         for host in standbys:
             assassinate(host, "systemctl stop repmgr-guard")

@@ -1,4 +1,4 @@
-"""The inventory plugin: what lives, as groups, for a login with no more rights than the documentation says."""
+"""The inventory plugin: the observed state as groups, for a login with only the rights that the documentation names."""
 import json
 import os
 import subprocess

@@ -62,7 +62,7 @@ def bare(host):
 
 
 def cloned(hosts, source="", basebackup_options=""):
-    """{host: seconds of the action that copies}, all hosts at the same time, from nothing; then they are members again."""
+    """{host: seconds that the clone took}. All hosts are cloned at the same time, from empty data directories, and are members again afterwards."""
     # Without a standby in sight, a primary stops itself, unless repmgrd is paused.
     lab.as_postgres(lab.PRIMARY, lab.REPMGR + " service pause")
     for host in hosts:

@@ -305,7 +305,7 @@ def pg_promote(world, host):
 
 
 def change(world, **values):
-    """Of what all guards have in common, on one host alone: {'host': ..., 'isolation': ...}"""
+    """Change a setting that all guards share, on one host only: {'host': ..., 'isolation': ...}"""
     target = world.hosts[values.pop('host')]
     config = json.loads(target.files[hosts.CONFIG])
     config.update(values)

@@ -69,7 +69,7 @@ class Server:
 
     # -- what it is
     def files(self):
-        """Those in its data directory that tell what it starts as. The configuration is there, too."""
+        """The files of its data directory, including its configuration, that determine what it starts as."""
         found = {'PG_VERSION': '15\n'}
         if self.kind == 'standby':
             found['standby.signal' if self.restores is None else 'recovery.signal'] = ''

@@ -34,7 +34,7 @@ class World(scheduler.Scheduler):
         self.guard = guard or adapter.load()
         self.guard.world = self
         self._branches = 0
-        # To the units of Enterprise Linux an immediate shutdown is a clean end.
+        # For the systemd units of Enterprise Linux an immediate shutdown is a clean exit.
         self.clean_ends = self.random.random() < 0.5
         self.hosts = {}
         names = shape['data'] + (shape['witness'] or '')
@@ -102,7 +102,7 @@ class World(scheduler.Scheduler):
         self.note('%s: [%s] %s' % (process.host.name, ' '.join(process.argv[:2]), text))
 
     def settle(self, bound, quiet=8):
-        """Run until nothing is left to be done for a while; whether it came to that within the bound."""
+        """Run until there has been nothing to do for a while; return whether that was reached within the bound."""
         end, since = self.now + bound, None
         while self.now < end:
             self.run(self.now + 1)

@@ -2,18 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""repmgr-guard-fuse: what stops a primary where its guard does not.
+"""repmgr-guard-fuse: stops a primary if its guard fails to do so.
 
-The guard tells in a small file when it last saw enough votes for the primary on this host to go on, and how much later that server has to have ended
-(Watch.stamp in guard.py). This program does nothing but look at that file, and kills the server when the time is over: because the guard is dead, hangs,
-or is started again and again, or because this host was frozen. Nothing that it waits for can hang: no disk, no network, no other program.
+The guard writes into a small file when it last reached enough votes for the primary on this host to continue, and how much later that server must have ended
+(Watch.stamp in guard.py). This program only reads that file, and kills the server when the time is over: because the guard is dead, hangs,
+or is restarted again and again, or because this host was frozen. It waits for nothing that can hang: no disk, no network, no other program.
 
-What the guard tells of a standby, or of a server that is down, has no limit. Where that server takes writes since, because it was promoted or started while
-the guard hung, the limit of a primary counts from when it was first seen (Eye), which a guard that is at work replaces by its own word within a second.
+What the guard writes about a standby, or about a server that is down, has no limit. If that server accepts writes later, because it was promoted or started
+while the guard hung, the limit of a primary counts from when this was first detected (Eye); a working guard replaces it by its own within a second.
 
-A file that is not there says that nobody watches: nothing is done. One that is not written any more says that the guard is not at work: the time runs
-out. Of one that cannot be read, or makes no sense, nothing is believed: what was there before counts, until its time runs out. Once it has killed it
-waits for another word.
+If the file does not exist, nothing is guarded, and nothing is done. If it is no longer updated, the guard does not work, and the time runs
+out. A file that cannot be read, or is invalid, is ignored: the earlier content counts until its time runs out. After it has killed a server, it
+waits for a new file.
 
 Standard library only, Python 2.7 and 3. See docs/guard.md, "The fuse".
 """

@@ -36,25 +36,25 @@ except ImportError:  # Python 2.7
     from urlparse import parse_qs, urlsplit
 
 CONFIG = '/etc/pgfleet/health.json'
-# For how long an answer of the server is good for whoever asks next.
+# How long an answer of the server is reused for further requests.
 FRESH = 0.5
-# How long who asks waits for the server; who checks gives up soon after that.
+# How long a request waits for the server; the checks of proxies time out soon after that.
 PATIENCE = 0.8
-# How long the server is given to answer, and how long what it has said last counts meanwhile: a primary does not become a replica but by a new start.
+# How long the server has to answer, and how long its last answer is used meanwhile: a primary becomes a replica only by a restart.
 HANGS = 2
 # How long a server that does not answer is not asked again.
 PAUSE = 0.5
-# How long it stays after it could not listen; systemd starts it again at once.
+# How long the program waits before it exits if it cannot listen; systemd restarts it immediately.
 TAKEN = 5
 # From the connection to the last byte of the answer.
 CONNECTION = 3
 # A request with all of its headers; in bytes.
 REQUEST = 4096
-# Of more the oldest is closed: who is served has long gone by then.
+# If there are more, the oldest one is closed; by then it has been served long ago.
 CONNECTIONS = 400
 # What Patroni calls maximum_lag_on_failover.
 READY_LAG = 1048576
-# The version of Patroni's API that is answered by.
+# The version of Patroni's API that is reported.
 API = '4.0.0'
 
 REASONS = {200: 'OK', 400: 'Bad Request', 404: 'Not Found', 431: 'Request Header Fields Too Large', 501: 'Not Implemented', 503: 'Service Unavailable'}
@@ -451,7 +451,7 @@ class Node:
 # -- who is answered
 
 def parse(data):
-    """(method, path, query) of a request, or a status code where it is none."""
+    """(method, path, query) of a request, or a status code if it is invalid."""
     line = data.split(b'\n', 1)[0].strip().decode('latin-1')
     words = line.split(' ')
     if len(words) != 3 or not re.match(r'HTTP/\d\.\d\Z', words[2]) or not re.match('[A-Z]{1,20}\\Z', words[0]):

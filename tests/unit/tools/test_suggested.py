@@ -53,7 +53,7 @@ def test_a_suggested_playbook_exists_and_knows_its_variables(place, name, argume
 
 
 def strings(path):
-    """[(line, text)] of what a file may say to somebody: without comments, docstrings and the documentation of plugins."""
+    """[(line, text)] of the strings of a file that users may see: without comments, docstrings and the documentation of plugins."""
     if path.suffix != ".py":
         return [(1, suggested.without_comments(path.read_text()))]
     tree = ast.parse(path.read_text())

@@ -401,7 +401,7 @@ def tablespace(context, tmpdir, oid, linked=True):
 @pytest.mark.parametrize('state', ['valid', 'partial'])
 def test_tablespaces_are_moved_aside_too(context, tmpdir, state):
     spaces = [tablespace(context, tmpdir, oid) for oid in ('16384', '16385')]
-    # One for PostgreSQL's own tests, in place, and one that is empty: pg_basebackup takes it as it is.
+    # An in-place tablespace, as PostgreSQL's own tests create it, and an empty one, which pg_basebackup accepts as it is.
     os.mkdir(os.path.join(context.place.data_directory, 'pg_tblspc', '16386'))
     empty = tmpdir.mkdir('empty')
     os.symlink(str(empty), os.path.join(context.place.data_directory, 'pg_tblspc', '16387'))
@@ -448,7 +448,7 @@ def test_a_tablespace_that_cannot_be_moved_stops_everything(context, tmpdir, mon
 
 @pytest.mark.parametrize('marked', [True, False])
 def test_tablespaces_of_a_clone_that_was_killed_before_it_made_their_links(context, tmpdir, marked):
-    """pg_basebackup copies them first. Without its own note, nobody knows whose they are."""
+    """pg_basebackup copies the tablespaces first. Without the note of a clone, it is unknown whose they are."""
     space = tablespace(context, tmpdir, '16384', linked=False)
     context.psql.space.append({'name': 'fast', 'location': str(space), 'bytes': 1024})
     if marked:

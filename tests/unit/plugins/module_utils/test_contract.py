@@ -242,7 +242,7 @@ def test_rates_that_pg_basebackup_would_refuse(rate):
 
 def test_compression_where_the_server_has_none():
     assert contract_problems([host('a', 1, postgresql_version='14', clone={'compress': 'gzip'})]) == [
-        'a: repmgr_clone_compress is "gzip" and PostgreSQL 14 does not compress base backups on their way; expected PostgreSQL 15 or later. '
+        'a: repmgr_clone_compress is "gzip" and PostgreSQL 14 cannot compress base backups in transit; expected PostgreSQL 15 or later. '
         'Leave out repmgr_clone_compress.']
     assert contract_problems([host('a', 1, postgresql_version=None, unreachable=True, clone={'compress': 'gzip'})]) == []
 

@@ -185,7 +185,7 @@ def test_the_guard_would_stop_a_primary_that_is_alone():
 
 
 def test_only_registered_nodes_vote():
-    """The same as in the guards' files: c is in the inventory alone, so that w votes; or in the registry alone, and then w does not."""
+    """As in guard.json: if c is only in the inventory, w has a vote; if c is only in the registry, w has none."""
     registered = [row for row in rows() if row['node_name'] != 'c']
     guarded = standby(nodes=registered).replace(guard={'running': True, 'enabled': True})
     hosts = cluster(b=guarded, c=stopped().replace(data=Data(state='empty')), w=witness().replace(repmgr={'nodes': registered}))

@@ -742,7 +742,7 @@ def test_nobody_waits_for_a_disk(tmpdir, monkeypatch):
 def test_nothing_is_done_to_data_of_which_nothing_is_known(monkeypatch):
     stage = Stage(monkeypatch, primary('b', timeline=2), standby('c'))
     monkeypatch.setattr(guard, 'control_data', lambda config, seconds: {})
-    assert stage.stopped() == ['does not start or rejoin the server: pg_controldata does not tell about /data within 1 s, or fails']
+    assert stage.stopped() == ['does not start or rejoin the server: pg_controldata gave no result for /data within 1 s, or failed']
     # A primary beside another is stopped all the same.
     stage.watch.local.answer['timeline'] = 1
     assert stage.primary() == ['stop']
@@ -1568,7 +1568,7 @@ def test_a_primary_is_made_to_have_a_checkpoint_and_not_waited_for(monkeypatch, 
     stage.now += 1
     stage.end_job(code, 'permission denied')
     if not code:
-        # What it has answered is of before.
+        # Its last answer is older than the checkpoint.
         rejoin()
         assert stage.done == [CHECKPOINT] and peer._begun is None
     peer.answer['checkpoint_timeline'], peer.answered = after, stage.now + 0.1
@@ -1581,7 +1581,7 @@ def test_a_recovery_after_which_nothing_is_known_of_the_data(monkeypatch):
     stage.watch.stopped()
     monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: {})
     stage.end_job(0)
-    assert stage.done[2:] == [COULD_NOT % ('pg_controldata does not tell about /data', 2)] and stage.watch.job is None
+    assert stage.done[2:] == [COULD_NOT % ('pg_controldata gave no result for /data', 2)] and stage.watch.job is None
 
 
 def test_no_rejoin_where_it_is_off(monkeypatch):
@@ -1670,7 +1670,7 @@ def test_a_candidate_that_was_killed_before_it_had_a_timeline(tmpdir, monkeypatc
         monkeypatch.setattr(guard, 'say', said.append)
         assert guard.start({'data_directory': data}) == 0
         assert guard.data_is(data) == 'standby' and not guard.lost_its_signal(control, data)
-        assert said == ['was killed while it was promoted, before it had a timeline of its own: is the standby again that it was (%s)' % data]
+        assert said == ['was killed during its promotion, before it had a timeline of its own: is a standby again (%s)' % data]
 
 
 @pytest.mark.parametrize('seconds, uptime, pid, files, old', [
@@ -2463,7 +2463,7 @@ def test_a_guard_that_was_just_installed(monkeypatch, tmpdir):
     assert stage.primary() == ['stop']
     stage.watch.peers[0].vote, stage.watch.peers[0].answer, stage.done[:] = True, standby('b').answer, []
     stage.watch.tick()
-    assert stage.done[0] == 'is armed: has seen a majority of votes (b), and stops a primary here that loses it'
+    assert stage.done[0] == 'is armed: has reached a majority of the votes (b), and stops a primary on this node that loses it'
     # It stays so when the guard, or the host, has started anew.
     again = guard.Watch(stage.watch.config)
     assert again.state['armed'] and guard.read_state(stage.watch.config)['armed']
@@ -2525,7 +2525,7 @@ def test_one_promotion_at_a_time(tmpdir, monkeypatch):
     finally:
         child.kill()
         child.wait()
-    # What is killed has let go.
+    # The killed process has released its lock.
     again = guard.only_one(path, guard.clock() + 5)
     assert again is not None
     os.close(again)

@@ -187,7 +187,7 @@ def test_the_members():
                      'timeline': 2}
     assert (second['role'], second['state'], second['lag'], second['api_url']) == ('sync_standby', 'streaming', 10, 'http://[fe80::2]:8008/patroni')
     assert (third['state'], third['lag']) == ('stopped', 'unknown')
-    # One that is in doubt is no leader.
+    # A primary in doubt is not the leader.
     assert health.cluster(CONFIG, 'running', core, {'nodes': nodes}, ('doubt', ''))['members'][0]['role'] == 'replica'
 
 

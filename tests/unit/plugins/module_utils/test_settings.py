@@ -216,7 +216,7 @@ def test_text():
 
 
 def test_a_backslash_is_kept():
-    """PostgreSQL reads two of them in its file as one."""
+    """PostgreSQL reads two backslashes in its configuration file as one."""
     command = r'''sh -c 'cp "%p" a\b' '''.strip()
     text = _settings.text({}, {}, {'archive_command': command})
     assert text.endswith(r'''archive_command = 'sh -c ''cp "%p" a\\b''' + "'''")

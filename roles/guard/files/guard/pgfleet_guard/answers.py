@@ -23,12 +23,12 @@ def other_primary(peers, system=None):
 
 
 def age(seconds):
-    """Servers measure by their wall clock, which may have been set back since: then as far from now as before it."""
+    """The absolute age: servers use their wall clock, and if that was set back, an age may be negative."""
     return None if seconds is None else abs(seconds)
 
 
 def hears(answer, limit):
-    """Whether it streams. A connection to a server that is frozen stays open; what tells is when the last message came."""
+    """Whether it is streaming. A connection to a frozen server stays open, so the time of the last message decides."""
     return bool(answer.get('receiving')) and age(answer.get('silence') or 0) <= limit
 
 
@@ -39,14 +39,14 @@ def follows(peer, node_id, limit):
 
 
 def has_partial_record(answer):
-    """Whether a standby that streams from nobody has received more than it can replay: the beginning of a record that its primary did not send whole.
+    """Whether a standby that does not stream has received more than it can replay: the beginning of a record that its primary did not send completely.
 
-    A primary that is killed during a bulk load leaves one nearly always. A new primary has dropped it, so that its timeline begins before it; and
-    repmgr, which compares with what was received, refuses to follow that primary for ever (check_node_can_attach in repmgr-client.c). PostgreSQL
-    would follow: it has not replayed the record.
+    A primary that is killed during a bulk load nearly always leaves one. The timeline of a new primary begins before it; and repmgr, which compares that
+    with the received position, refuses forever to follow that primary (check_node_can_attach in repmgr-client.c). PostgreSQL would follow, because it has
+    not replayed the record.
 
-    Nothing is known to be replayed where replay waits for something else than WAL: a pause, recovery_min_apply_delay, or a query that it conflicts with. What
-    was received is whole then, and may have been acknowledged.
+    `replayed` is None if replay waits for something other than WAL: a pause, recovery_min_apply_delay, or a conflicting query. Then the received WAL is
+    complete, and may have been acknowledged.
     """
     return not answer.get('receiving') and answer.get('replayed') is not None and answer['replayed'] < (answer.get('lsn') or 0)
 
@@ -56,27 +56,27 @@ def registered_upstream(server):
 
 
 def upstream_of(server):
-    """Whom its repmgrd watches. After a start of the server it has not told yet: who it is registered below."""
+    """The node id that its repmgrd watches. After a restart of the server this is not known at first; then the registered upstream."""
     return registered_upstream(server) if server.answer.get('upstream') is None else server.answer['upstream']
 
 
 def unheard(answer):
-    """For how many seconds it has had no word of its upstream. A server that has had none yet may have had one until it started; None: who knows."""
+    """Seconds since its last contact with its upstream. Without any contact since its start, contact until the start is assumed; None if unknown."""
     ages = [age(answer.get('last_seen')), age(answer.get('silence') or 0) if answer.get('receiving') else None]
     known = [seconds for seconds in ages if seconds is not None]
     return min(known) if known else age(answer.get('uptime'))
 
 
 def streams_past(peers, system, timeline):
-    """The standbys that stream on a newer timeline than this primary's: from somebody else, who was promoted."""
+    """The standbys that stream on a newer timeline than this primary's, that is, from a node that was promoted."""
     return [peer for peer in peers if not peer.witness and peer.answer.get('in_recovery') and peer.answer.get('receiving')
             and peer.answer.get('system') == system and (peer.answer.get('timeline') or 0) > timeline]
 
 
 def is_blind(peer, node_id, limit):
-    """Answers, but has lost sight of the primary that this node is: it may want an election, which this node's questions would prevent for ever.
+    """Whether a peer answers, but has lost contact with the primary on this node: it may want an election, which the queries of this node would prevent.
 
-    A repmgrd that is started again and again, because it does not reach its upstream, goes on naming the one before it.
+    A repmgrd that keeps restarting because it cannot reach its upstream still names that upstream.
     """
     answer = peer.answer
     return bool(answer.get('repmgrd') and not answer.get('paused') and node_id in (upstream_of(peer), registered_upstream(peer))
@@ -84,14 +84,14 @@ def is_blind(peer, node_id, limit):
 
 
 def untracked(servers):
-    """Why nobody can tell how old the questions of a primary (%s) are; or ''."""
+    """Why the age of a primary's (%s) queries cannot be determined, or ''."""
     found = [server for server in servers if server.answer.get('tracks') is False]
     return 'primary %%s has a session on %s, where track_activities is off: nobody knows when it has asked, nor what it has told, so it counts as asked just ' \
         'now for as long as the session lasts. Set track_activities to on there, and reload' % names(found) if found else ''
 
 
 def newest(server):
-    """The newest timeline that a server knows of, if only by its history file; 0 for one that has not said."""
+    """The newest timeline that a server knows, even if only from a history file; 0 if it has not reported one."""
     return max(server.answer.get('newest') or 0, server.answer.get('timeline') or 0)
 
 
@@ -104,12 +104,12 @@ def answered(server):
 
 
 def heard(server):
-    """Whether it has answered; a witness, whom its repmgrd follows, too, because it knows nothing else of a promotion."""
+    """Whether it has answered; a witness must also report its upstream, which is all that it knows about a promotion."""
     return answered(server) and (not server.witness or 'upstream' in server.answer)
 
 
 def word_of(text):
-    """What Watch.word has said, as far as it is understood: of another version's guard nothing may be."""
+    """The promise of Watch.word as far as it is understood; that of a guard of another version may not be."""
     try:
         found = json.loads(text or '{}')
     except ValueError:

@@ -12,7 +12,7 @@ import time
 
 
 def clock():
-    """Seconds since the host's boot, in which it was suspended included. No change of the wall clock moves it. The same as in fuse.py."""
+    """Seconds since the boot of the host, including suspended time and independent of the wall clock. The same as in fuse.py."""
     if hasattr(time, 'clock_gettime'):
         return time.clock_gettime(7)  # CLOCK_BOOTTIME; Python has the name since 3.7.
     with open('/proc/uptime') as handle:
@@ -20,11 +20,11 @@ def clock():
 
 
 def boot():
-    """Tells this boot, of a container too, from any other. The same as in fuse.py."""
+    """An identifier of this boot, also that of a container. The same as in fuse.py."""
     with open('/proc/sys/kernel/random/boot_id') as handle:
         found = handle.read().strip()
     try:
-        # A container knows the boot of its host.
+        # In a container, boot_id is that of the host.
         with open('/proc/1/stat') as handle:
             return '%s %s' % (found, handle.read().rpartition(')')[2].split()[19])
     except (IOError, OSError):

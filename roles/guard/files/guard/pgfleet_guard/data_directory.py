@@ -20,7 +20,7 @@ SIGNALS = ('standby.signal', 'recovery.signal', 'recovery.conf')
 
 
 def data_is(directory):
-    """What the server would start as: 'nothing', 'standby' or 'primary', which one is, too, that recovers from an archive first."""
+    """The role in which the server would start: 'nothing', 'standby' or 'primary' (also if it recovers from an archive first)."""
     if not os.path.exists(os.path.join(directory, 'PG_VERSION')):
         return 'nothing'
     return 'standby' if is_standby(directory) else 'primary'
@@ -42,49 +42,50 @@ def is_standby(directory, aside=''):
             found = re.findall(br"(?im)^[ \t]*standby_mode[ \t]*=?[ \t]*'?[ \t]*([a-z0-9]+)", handle.read())
     except (IOError, OSError):
         return False
-    # As PostgreSQL reads it: the last one counts, and a word may be shortened as long as it is one.
+    # Like PostgreSQL: the last value counts, and a word may be abbreviated.
     word = found[-1].lower() if found else b''
     return word in (b'1', b'on') or word != b'' and (b'true'.startswith(word) or b'yes'.startswith(word))
 
 
 def left_over(directory, pid, uptime):
-    """The path of a recovery.signal that was there when the server on this directory was started, and that its promotion has not removed; else None.
+    """The path of a recovery.signal that already existed when the server on this directory started and that its promotion has not removed, or None.
 
-    Where both files are there PostgreSQL takes standby.signal, and a promotion removes that alone (12 to 17). The next start, after a crash say, would recover
-    from an archive, or end at once where there is none. One that was put there since is somebody's, who knows for which start.
+    If both files exist, PostgreSQL uses standby.signal, and a promotion removes only that one (12 to 17). The next start, for example after a crash, would
+    recover from an archive, or fail immediately without one. A file that was created since then was put there on purpose and is left alone.
 
-    pid, uptime: of the server that has said that it takes writes. One that was started since, for a restore say, may have its own there.
+    pid, uptime: those of the server that reported that it accepts writes. A server that was started since then, for example for a restore, may have its
+    own file there.
     """
     path = os.path.join(directory, 'recovery.signal')
     try:
         with open(os.path.join(directory, 'postmaster.pid')) as handle:
             words = handle.read().split('\n')
         begun, now = int(words[2]), time.time()
-        # Whole seconds. Where the wall clock was set back since nothing can be compared with the file's date.
+        # In whole seconds. If the wall clock was set back since the start, the date of the file cannot be compared.
         same = int(words[0]) == pid and begun <= now and uptime is not None and now - uptime >= begun - 1
-        # By the change of the inode: a restored file may have any date.
+        # Use ctime: a restored file may have any mtime.
         return path if same and not is_standby(directory) and os.stat(path).st_ctime < begun + 1 else None
     except (IOError, OSError, ValueError, IndexError):
         return None
 
 
 def promotes_itself(directory):
-    """Whether a server on this directory recovers, and then promotes itself: data that somebody restores."""
+    """Whether a server on this directory recovers and then promotes itself, as with restored data."""
     return not is_standby(directory) and any(os.path.exists(os.path.join(directory, name)) for name in SIGNALS)
 
 
 def claim(directory, control, state):
-    """The timeline that a server which would start as a primary is to be measured by.
+    """The timeline with which a server that would start as primary is compared with its peers.
 
-    Its own; what a rewind that was cut short has copied of history files does not count. Data that are restored are older than what they come to: there it
-    counts also on which timeline this node was primary last, of which the guard's file tells.
+    This is its own one; history files that an interrupted rewind has copied do not count. Restored data begin on an older timeline than they will reach, so
+    for them the timeline on which this node was last primary counts as well (from the state file).
     """
     timeline = own_timeline(control)
     return max(timeline, (state['reign'] or {}).get('timeline') or 0) if promotes_itself(directory) else timeline
 
 
 def starts_as(directory):
-    """data_is in words."""
+    """The result of data_is as text."""
     return data_is(directory) + (', which recovers from an archive first and then promotes itself' if promotes_itself(directory) else '')
 
 
@@ -92,8 +93,8 @@ _reading = []
 
 
 def control_data(config, seconds=None):
-    """{label: value} as pg_controldata prints it; empty where it does not, or not within that time: as long as one that was given up has not come back from its
-    disk no other is started.
+    """{label: value} as pg_controldata prints it; empty if it fails or takes longer than this. While an earlier pg_controldata still hangs on its disk, no
+    other one is started.
     """
     if seconds is not None:
         _reading[:] = [process for process in _reading if process.poll() is None]
@@ -112,7 +113,7 @@ def control_data(config, seconds=None):
 
 
 def own_timeline(control, directory=''):
-    """The newest that the data directory knows: its control data follow a promotion at the next checkpoint only, a history file is written first."""
+    """The newest timeline in the data directory. The control data have it only after the next checkpoint, a history file is written first."""
     numbers = [control.get(label, '0') for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")]
     return max([int(number) for number in numbers if number.isdigit()] + [newest_history(directory)])
 
@@ -126,12 +127,12 @@ def newest_history(directory):
 
 
 def wrote_nothing(control):
-    """Whether what was here last was a standby, or a candidate that did not come to its first write: it has nothing but what it has received."""
+    """Whether the last server here was a standby, or a candidate that never wrote: it has only WAL that it received."""
     return control.get('Database cluster state') in ('shut down in recovery', 'in archive recovery')
 
 
 def major_version(directory):
-    """0 where that cannot be read."""
+    """The major version, or 0 if it cannot be read."""
     try:
         with open(os.path.join(directory, 'PG_VERSION')) as handle:
             return int(handle.read().split('.')[0])

@@ -21,7 +21,7 @@ from pgfleet_guard.session import ask_all
 
 
 def hold(servers, seconds):
-    """Keeps the locks that they have given, also after this program ends: a server notices so late that a client is gone."""
+    """Keep the locks on these servers, even if this program ends: a server in pg_sleep() does not notice that its client is gone."""
     for server in servers:
         try:
             server.process.stdin.write(('SELECT pg_catalog.pg_sleep(%d);\n' % seconds).encode('utf-8'))
@@ -50,7 +50,7 @@ def only_one(path, deadline):
 
 
 def lock(servers, need):
-    """Whether nobody else starts or is promoted meanwhile; and who does."""
+    """(whether enough locks were taken, so that no other start or promotion can run, the holders of the others)"""
     ask_all(servers, 5, TRY_LOCK)
     got = [server for server in servers if server.answer.get('lock')]
     holders = sorted(set(server.answer.get('holder') for server in servers if server.answer.get('lock') is False and server.answer.get('holder')))

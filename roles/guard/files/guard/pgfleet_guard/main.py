@@ -4,22 +4,22 @@
 
 """repmgr-guard: no second primary.
 
-repmgr elects a new primary, but nothing keeps the old one from writing on. This program does, on every node with data:
+repmgr elects a new primary, but nothing keeps the old one from accepting writes. This program does, on every data node:
 
-  repmgr-guard start                 before the server starts (systemd): may it start as what its data directory says?
+  repmgr-guard start                 before the server starts (systemd): may it start in the role that its data directory defines?
   repmgr-guard promote [-- COMMAND]  before a promotion (failover_validation_command, promote_command): is it safe?
   repmgr-guard promote-by-hand -- COMMAND
-                                     before a promotion that an operator has decided: is there still no primary, and is nobody about to become one?
-  repmgr-guard primary-is-dead NAME  the word of an operator that a primary which was paused does not run: it is not waited for any more
-  repmgr-guard watch                 all the time (systemd): stops a primary that the others may replace, starts a crashed one again,
-                                     makes one that was replaced a standby, and holds an election that repmgr gave up
+                                     before a promotion that an operator has decided: is there still no primary, and is no other node about to become one?
+  repmgr-guard primary-is-dead NAME  an operator confirms that a primary whose repmgrd was paused does not run: it is not waited for any more
+  repmgr-guard watch                 permanently (systemd): stops a primary that the others may replace, restarts a crashed one, turns a replaced one into
+                                     a standby, and holds an election if that of repmgr has failed
   repmgr-guard status                what each of them would answer now
 
-Why it is enough. Every node with data has a vote; a witness has one where they are even in number. A promotion needs a majority of
-votes in sight, none of which has seen the primary, or been asked by the primary's guard, for a while (the lease), and a lock on each. A
-primary that cannot see enough votes to rule such a majority out stops before the lease ends, by itself and without waiting for anybody;
-whom it sees, it has asked, so that the two exclude each other whatever repmgrd knows. A start needs the same sight, and the same lock for
-its first seconds; so a start and a promotion that come at the same time exclude each other.
+Why this is sufficient. Every data node has a vote; a witness has one if the number of data nodes is even. A promotion needs a majority of the votes
+and a lock on each of these nodes, none of which may have seen the primary, or have been queried by the primary's guard, for a while (the lease). A
+primary that cannot reach enough votes to rule out such a majority stops before the lease ends, without waiting for any other node. It has queried all
+nodes that it reaches, so it and a promotion exclude each other, whatever repmgrd knows. A start has the same conditions, and takes the same lock for its
+first seconds, so a start and a promotion at the same time exclude each other.
 
 Standard library only, Python 2.7 and 3. Everything it knows is in one file: /etc/pgfleet/guard.json (units: seconds).
 """

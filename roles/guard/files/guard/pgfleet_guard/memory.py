@@ -86,7 +86,7 @@ def primary_is_dead(config, name):
 
 
 def understood(known):
-    """What a state file has of that. A moment that has yet to come is of another boot."""
+    """The valid entries of a state file. A time in the future is from another boot."""
     try:
         return dict((name, {'primary': known[name]['primary'], 'at': min(float(known[name]['at']), clock()), 'gone': bool(known[name]['gone']),
                             'word': word_of(json.dumps(known[name]['word']))}) for name in known)
@@ -95,13 +95,13 @@ def understood(known):
 
 
 def learned(before, answer, peers, now):
-    """What Memory has of a server after one more answer of it."""
+    """The entry of a server in Memory after one more answer."""
     if answer.get('asked'):
         name, seconds, word = (list(answer['asked']) + [None])[:3]
         # A server with track_activities off knows that it is asked, and not when.
         found = {'primary': name, 'at': now - age(seconds or 0), 'gone': False, 'word': word_of(word)}
         same = before is not None and before['primary'] == name
-        # If it is older, the newest connection is gone, and this one was left behind in a long cut: the server does not notice for two hours that its client has
+        # If it is older, the newest connection is gone, and this one was left behind in a long cut: a server notices only after two hours that its client has
         # given it up. What was said through it does not hold any more.
         left_over = same and found['at'] <= before['at'] - LEFT_OVER
         if same and not left_over:

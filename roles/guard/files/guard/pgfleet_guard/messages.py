@@ -23,13 +23,13 @@ def say(text):
     sys.stdout.flush()
 
 
-# Why something is not done, or why a server is stopped. Decisions go by the code, and the text is for people; peers: names.
+# Why an action is not done, or a server is stopped. Decisions use the code, messages the text; peers: names.
 Problem = namedtuple('Problem', 'code text peers')
 
 
 def next_command(playbook, target='', way='', dead=''):
-    """What somebody types next; the name of the collection is valid in a checkout, too."""
+    """The next command for the operator. The full name of the playbook works in a checkout, too."""
     options = (('repmgr_target', target), ('repmgr_rejoin', way), ('repmgr_primary_is_dead', dead))
-    # ansible-playbook splits NAME=VALUE at blanks and quotes once more, after the shell has.
+    # ansible-playbook splits NAME=VALUE at blanks and quotes again, after the shell.
     return ' '.join(['ansible-playbook pgfleet.repmgr.%s' % playbook] + [
         '-e ' + ('%s=%s' % (name, value) if quote(value) == value else quote(json.dumps({name: value}))) for name, value in options if value])

@@ -18,8 +18,8 @@ from pgfleet_guard.settings import STOPPED_FILE
 
 
 def let_go(process):
-    """Ends a process, and does not wait for that: one that reads from a disk that hangs does not end before it comes back from there. The next one that is
-    started here takes it out of the table of processes (subprocess does so by itself).
+    """Kill a process without waiting for its end: one that reads from a hanging disk cannot end before the disk answers. subprocess reaps it when the next
+    process is started.
     """
     try:
         process.kill()
@@ -29,7 +29,7 @@ def let_go(process):
 
 
 def outcome(process, seconds):
-    """Its exit code; None where it does not end within that time."""
+    """Its exit code; None if it does not end within this time."""
     deadline = clock() + seconds
     while process.poll() is None and clock() < deadline:
         time.sleep(0.02)
@@ -37,28 +37,28 @@ def outcome(process, seconds):
 
 
 def named_pid(directory):
-    """(process id, whether it is that of a server for a single user, whose number stands there as a negative one)."""
+    """(process id, whether it is that of a single-user server, which writes its process id as a negative number)."""
     with open(os.path.join(directory, 'postmaster.pid')) as handle:
         number = int(handle.readline())
     return abs(number), number < 0
 
 
 def postmaster(directory):
-    """Process id of the server that runs on this directory, or None. One for a single user, whom nobody connects to, is none (occupied)."""
+    """Process id of the server that runs on this directory, or None. A single-user server does not count; see occupied."""
     pid, single = owner(directory)
     return None if single else pid
 
 
 def occupied(directory):
-    """Whether a server for a single user is at work on this directory. It is waited for: nothing else may change the data meanwhile."""
+    """Whether a single-user server is running on this directory. Wait for it: nothing else may change the data until it ends."""
     return owner(directory)[1]
 
 
 def owner(directory):
-    """(the process whose data directory this is, whether it is a server for a single user), or (None, False).
+    """(process id of the server on this data directory, whether it is a single-user server), or (None, False).
 
-    After a crash of the host the number in postmaster.pid may be anybody's, also another cluster's server: a server's working directory
-    is its data directory.
+    After a crash of the host, the number in postmaster.pid may belong to any process, also to the server of another cluster; the working directory of a
+    server is its data directory.
     """
     try:
         pid, single = named_pid(directory)
@@ -119,7 +119,7 @@ def rejoining(directory):
 
 
 def promoting():
-    """Whether a promotion is at work on this host, or its hook waits for one."""
+    """Whether a promotion is running on this host, or its hook is waiting for one."""
     return any('promote' in words and ('standby' in words or any(word.endswith('repmgr-guard') for word in words)) for words in _commands())
 
 

@@ -15,24 +15,25 @@ from pgfleet_guard.votes import can_take_over, majority, may_have_more
 
 
 def lacking(positions, keeps):
-    """For how many members a server may not have all WAL that they need next: {node id: position}, what they have, and from where on it keeps it for each.
+    """The number of members for which a server may not have all WAL that they need next. Unknown values do not count.
 
-    What is not known counts for nothing. The same as in plugins/module_utils/_votes.py.
+    positions: {node id: position that the member has reached}. keeps: {node id: position from which the server has WAL for the member}.
+    The same as in plugins/module_utils/_votes.py.
     """
     return sum(1 for member, position in positions.items() if keeps.get(member) is not None and keeps[member] > position)
 
 
 def rank(timeline, lsn, lacks, priority, node_id):
-    """The greatest is promoted: first who has received most, for no row may be lost. The same as in plugins/module_utils/_votes.py."""
+    """The sort key of a candidate; the greatest is promoted. The received position comes first. The same as in plugins/module_utils/_votes.py."""
     return (timeline or 0, lsn or 0, -lacks, priority, -node_id)
 
 
 def best_candidate(local, peers, seen, deference=True):
-    """Who has received most of those that may be promoted, by the priorities that this node knows; or None.
+    """The most advanced of the standbys that may be promoted, by the priorities that this node knows; or None.
 
-    deference: whether it counts that one keeps less WAL than another for a third. What a member that is not in sight has is what it told last, which
-    a guard that has started since does not know. So two of them may not agree about it, each leaving it to the other: it counts for a while only. For that
-    while it is also left to one that has received more and whose repmgrd does not run: it may be between two starts.
+    deference: whether to prefer a standby that keeps more WAL for the other members. The position of an unreachable member is its last reported one, which a
+    guard that started later does not know. So two guards may disagree, and each leave the election to the other; therefore this applies for a limited time
+    only. During that time a standby that has received more also wins if its repmgrd does not run: it may be restarting.
     """
     priorities = local.answer.get('priorities') or {}
     positions = dict((str(server.node_id), server.answer['lsn']) for server in [local] + peers if not server.witness and server.answer.get('lsn')
@@ -47,9 +48,10 @@ def best_candidate(local, peers, seen, deference=True):
 
 
 def asked_by_primary(servers, lease, known, timeline=None):
-    """Which primary, which runs, has asked one of the servers, in words; or ''. What a primary sees, it counts on, for as long as it has told.
+    """A message if a running primary has queried one of the servers within the lease, or ''. A primary relies on every node that it reaches for the lease
+    that it has promised.
 
-    known: {server name: what Memory has of it}. timeline: this node's; who is primary on an older one was replaced.
+    known: {server name: what Memory has of it}. timeline: that of this node; a primary on an older one was replaced.
     """
     for server in servers:
         found = current(known.get(server.name), timeline)
@@ -68,7 +70,7 @@ def asked_by_primary(servers, lease, known, timeline=None):
 
 
 def current(found, timeline):
-    """What Memory has of a server, unless it is of a primary that this node knows to have been replaced."""
+    """The entry of a server in Memory, unless it is about a primary that is known to have been replaced."""
     theirs = found and found['word'].get('timeline')
     return None if not found or theirs and timeline and theirs < timeline else found
 
@@ -90,7 +92,7 @@ def outvoted(servers, voters, known, timeline):
 
 
 def succession_problem(local, answering):
-    """Why this node can take over from nobody, whatever the votes are; or ''."""
+    """Why this node cannot be promoted, regardless of the votes; or ''."""
     answer = local.answer
     if answer.get('in_recovery') is None:
         return 'the server here does not answer: %s' % (local.error or 'no reason given')

@@ -111,7 +111,7 @@ SELECT 'released', count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.p
   WHERE application_name = %s;
 """
 
-# Waits neither for a standby that should confirm it nor for whoever else registers something: the watch must not stand still.
+# Do not wait for synchronous standbys or for the locks of other sessions: the watch loop must not block.
 ADOPT = r"""
 BEGIN;
 SET LOCAL synchronous_commit = local;
@@ -130,21 +130,21 @@ SELECT 'notified', to_json(true) FROM repmgr.notify_follow_primary(%d);
 
 
 def upstream_conninfo(config, conninfo):
-    """primary_conninfo of this node below a peer that is reached by that."""
+    """The primary_conninfo with which this node streams from the peer with this connection string."""
     more = [('application_name', config['name'])] + ([('passfile', config['passfile'])] if config['passfile'] else [])
-    # Of a keyword that is there twice libpq takes the last.
+    # If a keyword occurs twice, libpq uses the last one.
     return ' '.join([conninfo] + ["%s='%s'" % (keyword, value.replace('\\', '\\\\').replace("'", "\\'")) for keyword, value in more])
 
 
 def session_name(config, purpose):
-    """The application_name of this node's sessions: unique, and no longer and in no other characters than PostgreSQL keeps."""
+    """The application_name of this node's sessions: unique, and limited to the length and the characters that PostgreSQL keeps."""
     text = ''.join(char if ' ' <= char <= '~' else '?' for char in 'repmgr-guard %s %s' % (purpose, config['name']))
     end = '~%s' % config.get('node_id', '')
     return text if len(text) <= 63 and '?' not in text else text[:63 - len(end)] + end
 
 
 def vote_name(timeline, node_id):
-    """The slot that says that this node was to be promoted to that timeline."""
+    """The name of the slot that records a vote for the promotion of this node to this timeline."""
     return 'pgfleet_vote_%010d_%d' % (timeline, node_id)
 
 
@@ -155,5 +155,5 @@ def voted(answer):
 
 
 def literal(text):
-    """As SQL."""
+    """Quoted as an SQL literal."""
     return "'%s'" % text.replace("'", "''")

@@ -118,8 +118,8 @@ def retain(node_id, positions, made):
     return _RETAIN.replace('{node_id}', '%d' % node_id).replace('{confirmed}', values).replace('{made}', names_made)
 
 
-# A slot that holds back vacuum (hot_standby_feedback) for a node that streams from elsewhere is made anew; so is one whose WAL is gone, once its node is
-# well. Those of others, and what repmgr makes for a node that is not registered yet, are let be. Two are left for copies.
+# Dropped and created again are slots that hold back vacuum (hot_standby_feedback) for a node that streams from elsewhere, and slots whose WAL is gone, once
+# their node is well. Slots of others, and those that repmgr creates for a node that is not registered yet, are left alone. Two stay free for clones.
 _RETAIN = r"""
 SET statement_timeout = '5s';
 SELECT current_setting('server_version_num')::int >= 130000

@@ -20,12 +20,12 @@ from pgfleet_guard.processes import let_go
 from pgfleet_guard.questions import HOLDER, QUESTION, SPEAK_AS, WORD, literal, session_name
 from pgfleet_guard.settings import KEEPALIVES, PATIENCE, REFUSAL
 
-# What libpq itself says of a server that it has not reached: in English here, unlike what a server says.
+# libpq's own messages for a server that it cannot reach. Here they are in English; messages of a server may not be.
 UNREACHED = ('Connection refused', 'No route to host', 'nreachable', 'timed out', 'timeout', 'could not translate', 'reset by peer', 'closed the connection')
 
 
 class Server:
-    """One server: a psql that stays connected, asked again and again and never waited for."""
+    """One server: a persistent psql that is queried repeatedly and without blocking."""
 
     def __init__(self, config, name, conninfo, node_id=None, vote=False, witness=False, purpose='status'):
         self.config, self.name, self.conninfo, self.node_id = config, name, conninfo, node_id
@@ -129,13 +129,13 @@ class Server:
             self.error = line.strip()[:300]
 
     def ended(self):
-        """psql has ended by itself. Where a peer has refused a new connection at once, it is asked the same over one of another kind: all that clients may
-        take can be taken, and a server without a free one would be a vote out of sight for everybody. A WAL sender that is connected to a database
-        answers SQL like any other session, and has slots of its own (max_wal_senders, PostgreSQL 12 and later).
+        """psql has ended by itself. If a peer refused a new connection immediately, it is queried again over a replication connection: clients may have taken
+        all regular connections, and such a server would count as unreachable for everybody. A WAL sender that is connected to a database answers SQL like
+        any other session, and has connection slots of its own (max_wal_senders, PostgreSQL 12 and later).
         """
         asked, script, number, spare = self._asked, self._script, self._number, self._spare
         self.close()
-        # libpq gives up later than that what nobody answers.
+        # Without any answer, libpq would have given up later.
         at_once = asked is not None and clock() - asked < self.config['connect_timeout'] / 2.0
         if at_once and number == 1 and not spare and self.node_id != self.config.get('node_id') and not any(word in self.error for word in UNREACHED):
             self._spare, self._spared = True, clock()
@@ -144,7 +144,7 @@ class Server:
                 self._asked = asked
 
     def close(self):
-        """Ends the connection. A psql that hangs in a dead network does not end by itself."""
+        """Close the connection. A psql that hangs in a dead network does not end by itself."""
         if self._number > 1 and self._asked is not None:
             # It worked until now: perhaps the server has only restarted.
             self._begun = None
@@ -164,7 +164,7 @@ class Server:
         let_go(process)
 
     def seen(self, seconds, since=None):
-        """Whether it has answered a question that was asked no longer ago; before it could (since), it counts as seen."""
+        """Whether it has answered a query that is not older than this; `since`, the time from which it could answer, counts like an answer."""
         moments = [moment for moment in (self.answered, since) if moment is not None]
         return bool(moments) and clock() - max(moments) <= seconds
 
@@ -172,13 +172,13 @@ class Server:
         self._begun = None
 
     def tick(self, interval, patience, word=None):
-        """Called often: asks when it is time, gives a question up that nobody answers. word: that of a running primary."""
+        """Called often: send a query when it is due, and give up one without an answer. word: the promise of a running primary."""
         now = clock()
         if self._asked is not None and now - self._asked > patience:
             self.error = 'no answer within %d s' % patience
             self.close()
         if self._spare and self._asked is None and now - self._spared >= PATIENCE:
-            # It is a row of pg_stat_replication for as long as it lasts.
+            # While it is open, it is a row in pg_stat_replication.
             self.close()
             self._begun = None
         if self._asked is None and (self._begun is None or now - self._begun >= interval):
@@ -189,13 +189,13 @@ class Server:
 
 
 def merged(tags):
-    """One answer of the parts that came."""
+    """One answer, merged from the parts that were received."""
     answer = dict(tags['core'])
     for tag in ('repmgrd', 'nodes'):
         answer.update(tags.get(tag) or {})
     answer.update((tag, tags[tag]) for tag in ('holder', 'voted') if tag in tags)
-    # A standby that has diverged has the history file of a timeline that it cannot follow: it knows of that one (newest), and has nothing of it. Where it
-    # has received to, it has a file of the timeline that it has come there on.
+    # A diverged standby has the history file of a timeline that it cannot follow: it knows that timeline (newest), but is not on it. The file at its
+    # received position has the timeline on which it received that WAL.
     known = tags.get('history') or {}
     if answer.get('timeline'):
         answer['timeline'] = max(known.get('reached') or 0, answer['timeline'])
@@ -204,7 +204,7 @@ def merged(tags):
 
 
 def pump(servers, seconds):
-    """Read what comes within that time; ends early when nobody is waited for."""
+    """Read all answers that arrive within this time; return as soon as no query is pending."""
     deadline = clock() + seconds
     while True:
         handles = dict((server.process.stdout.fileno(), server) for server in servers if server.process is not None and server.waiting)
@@ -222,7 +222,7 @@ def pump(servers, seconds):
 
 
 def ask_all(servers, seconds, script=QUESTION, enough=None):
-    """All at once. Whoever is not needed for the decision (enough) is waited for no longer than half a second."""
+    """Query all servers in parallel. After 0.5 s, wait only until `enough()` is true or `seconds` have passed."""
     for server in servers:
         server.ask(script)
     deadline = clock() + seconds

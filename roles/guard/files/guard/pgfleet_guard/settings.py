@@ -9,35 +9,35 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 CONFIG = '/etc/pgfleet/guard.json'
-# How long a start keeps promotions away when nobody is left to tell that it went well.
+# How long a start blocks promotions if its process dies before it can report success.
 START_LEASE = 15
-# A server that works, and takes no connections (it recovers, or has no slot free), says so within this time.
+# A running server that refuses connections (it recovers, or has no connection slot left) does so within this time.
 REFUSAL = 0.5
-# How long a server that has just started is given to be seen again; well within that lease.
+# How long the peers have to notice a server that has just started; much shorter than START_LEASE.
 BLIND = 10
-# What `repmgr standby follow` may take: it waits for less.
+# The limit for `repmgr standby follow`, longer than its own timeouts.
 FOLLOW_LIMIT = 120
 # How long a node that lacks WAL for another one leaves an election to a node that keeps it.
 DEFERENCE = 30
-# After 100 s a lock is free whose holder has lost power: idle, a session would be kept for two hours. Not sooner: in a cut a candidate may be on its way, and
-# what a running primary has asked is not missed before the others have elected.
+# After 100 s the lock of a host that has lost power is released; an idle session would otherwise be kept for two hours. It must not be shorter: during a
+# partition a candidate may still be alive, and the queries of a running primary must not be forgotten before the others have elected.
 KEEPALIVES = '-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=4 '
 # How long repmgrd is given to let its standby follow a new primary.
 LEFT_BEHIND = 30
 # A server that needs to be started again sooner than this is left to a failover.
 PATIENCE = 60
-# How long after its promotion a server is given to be registered as primary by whoever has promoted it.
+# How long the program that promoted a server has to register it as primary.
 SETTLED = 10
-# How long a primary, of which somebody knows another one, gives all others to answer once more.
+# How long a primary waits for new answers of all peers after one of them has named another primary.
 SECOND_LOOK = 1
 # A connection whose last question is by so much older than the newest one is another connection; less is a matter of how fast an answer came.
 LEFT_OVER = 5
 # What a promotion waits beyond the time after which an isolated primary has begun to stop.
 STOP_MARGIN = 3
-# What the fuse (fuse.py) waits beyond that time: the guard has had its second to stop the server by then, one that was killed has had the time to
-# start again and to see its peers (docs/guard.md, "The fuse"), and the last second before a promotion is left for the fuse's own work.
+# The additional time that the fuse (fuse.py) waits: by then the guard has had one second to stop the server, a guard that was killed has had the time to
+# start again and to reach its peers (docs/guard.md, "The fuse"), and one second before a promotion is left for the fuse itself.
 FUSE = 2
-# How long a guard that starts gives its peers to answer, however long nobody has looked.
+# How long a starting guard waits for its peers, however long no guard was running.
 LOOK = 1.5
 # How long the watch waits for a program that mostly ends at once: of what the fuse leaves it that is little in every profile.
 SOON = 0.25
@@ -54,7 +54,7 @@ FUSE_PID_FILE = '/run/postgresql/repmgr-guard-fuse.pid'
 STOPPED_FILE = '/run/postgresql/repmgr-guard.stopped'
 # The names of the slots that this guard keeps for the other members.
 SLOTS_FILE = '/run/postgresql/repmgr-guard.slots'
-# What the fuse, and a guard that starts, go by; see Watch.stamp.
+# Read by the fuse, and by a guard that starts; see Watch.stamp.
 SIGHT_FILE = '/run/postgresql/repmgr-guard.sight'
 # Locked by the promotion that is at work on this host.
 PROMOTE_FILE = '/run/postgresql/repmgr-guard.promote'

@@ -18,7 +18,7 @@ from pgfleet_guard.settings import SIGHT_FILE
 
 
 def read_stamp(config):
-    """What this node's guard has told the fuse last, in this boot; or None. See Watch.stamp."""
+    """The last stamp that this node's guard wrote for the fuse in this boot, or None. See Watch.stamp."""
     try:
         with open(SIGHT_FILE) as handle:
             found = json.load(handle)
@@ -30,7 +30,7 @@ def read_stamp(config):
 
 def write_stamp(stamp):
     """Why it could not be written, or ''."""
-    # Of one length, so that it finds room in the file that is there where /run is full.
+    # Always the same length, so that it fits into the existing file if /run is full.
     text = json.dumps(stamp, sort_keys=True).ljust(1024)
     try:
         try:

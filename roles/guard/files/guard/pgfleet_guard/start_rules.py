@@ -38,9 +38,9 @@ def start_problem(peers, seen, votes, system, timeline, reign=None):
 
 
 def becomes_primary(config, peers):
-    """The Problem where another server is about to become primary by itself, when it has recovered from an archive, or after a crash; or None.
+    """The Problem that another server is about to become primary, by itself after it has recovered from an archive or a crash, or None.
 
-    It answers as a standby until then, or not at all. Its guard asks in its name, and knows no timeline yet; between two questions there is no word to read.
+    Until then it answers as a standby, or not at all. Its guard queries in its name, without a timeline; between two queries the promise cannot be read.
     """
     own = session_name(config, 'primary')[21:]
     for peer in peers:

@@ -28,7 +28,7 @@ def read_state(config):
             found = json.load(handle)
     except (IOError, OSError, KeyError, ValueError):
         return empty
-    # It may be of a time when this host was another node.
+    # It may be from a time when this host was a different node.
     same = isinstance(found, dict) and all(found.get(key) == empty[key] for key in ('cluster', 'node_id'))
     return dict(empty, **found) if same else empty
 
@@ -41,7 +41,7 @@ def write_state(config, state):
         with open(path + '.new', 'w') as handle:
             json.dump(state, handle, sort_keys=True)
             handle.flush()
-            # Empty after a power failure, it would say that this guard was never armed, and has replaced nobody.
+            # An empty file after a power failure would mean that this guard was never armed and has not replaced another primary.
             os.fsync(handle.fileno())
         os.rename(path + '.new', path)
     except (IOError, OSError) as exc:

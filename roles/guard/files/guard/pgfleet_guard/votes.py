@@ -18,13 +18,13 @@ def majority(votes):
 
 
 def has_majority(node_id, others, votes, limit):
-    """Whether so many of the others follow this node that with it they are a majority."""
+    """Whether this node and the peers that follow it are a majority."""
     return 1 + sum(1 for peer in others if peer.vote and follows(peer, node_id, limit)) >= majority(votes)
 
 
 def who_yields(peers, node_id, timeline, other, votes, limit):
-    """Of two primaries: 'this', 'other', or '' where nothing tells. The older one, unless a majority still follows it that has not voted for the newer one:
-    who has, and follows the older one, has not noticed yet, or has found that again first.
+    """Which of two primaries has to stop: 'this', 'other', or '' if that cannot be determined. It is the older one, unless a majority of the nodes that have
+    not voted for the newer one still follows it. A node that voted for the newer one and still follows the older one has not noticed yet, or found it first.
     """
     theirs = other.answer.get('timeline') or 0
     rest = [peer for peer in peers if peer.node_id not in (node_id, other.node_id)]
@@ -38,23 +38,23 @@ def who_yields(peers, node_id, timeline, other, votes, limit):
 
 
 def has_voted_against(peer, timeline, rival):
-    """Whether a peer has voted for the rival of a primary on that timeline, to replace it."""
+    """Whether a peer has voted for the rival to replace a primary on this timeline."""
     later, number = voted(peer.answer)
     return later > timeline and number == rival
 
 
 def out_of_sight(peers, seen, votes):
-    """The votes that could elect without this node, where they are enough for it; else an empty list."""
+    """The unreachable peers with a vote, if they are a majority and could elect a primary without this node; otherwise an empty list."""
     unseen = [peer for peer in peers if peer.vote and not seen(peer)]
     return unseen if len(unseen) >= majority(votes) else []
 
 
 def names_another(peers, answering, timeline, reign, told=False):
-    """The Problem where a peer names as primary another node of this cluster, which is not in sight as a standby: it may have been promoted with
-    that peer's vote. Else None.
+    """The Problem that a peer names another node of this cluster as primary that is not reachable as a standby, so that it may have been promoted with that
+    peer's vote; or None.
 
-    Of a node that the configuration does not have nothing is expected any more: it was removed. told: a peer that has voted for another node, or was
-    told to follow it. Either may be about a promotion that came to nothing; what a vote is to a running server: Watch.is_voted_out.
+    A node that is not in the configuration was removed and does not count. told: include peers that have voted for another node or were told to follow it.
+    Either may come from a failed promotion; for what a vote means to a running server see Watch.is_voted_out.
     """
     by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
     for peer in answering:
@@ -74,9 +74,9 @@ def names_another(peers, answering, timeline, reign, told=False):
 
 
 def voted_for_another(peers, answering, timeline, void=(), believed=None):
-    """The Problem where a peer has voted for another node of this cluster, for a newer timeline, which is not in sight as a standby. Else None.
+    """The Problem that a peer has voted for another node of this cluster, for a newer timeline, that is not reachable as a standby; or None.
 
-    void: the votes that are known to have come to nothing. believed: whose answer that it is a standby counts; those that answer.
+    void: votes of promotions that are known to have failed. believed: the peers whose answer that they are a standby counts; by default those that answer.
     """
     believed = answering if believed is None else believed
     by_id = dict((peer.node_id, peer) for peer in peers if not peer.witness)
@@ -90,33 +90,33 @@ def voted_for_another(peers, answering, timeline, void=(), believed=None):
 
 
 def is_old_word(reign, timeline, peer, number):
-    """Whether a peer that names that node as primary has only not noticed yet that this one has replaced it.
+    """Whether a peer that names this node as primary has merely not noticed yet that it was replaced by the local node.
 
-    A witness has no timeline, nor has a notification. So the guard of a primary keeps whom it has replaced, and which peers have followed it since.
+    A witness has no timeline, nor has a notification. So the guard of a primary records which node it has replaced, and which peers have followed it since.
     """
     if not reign or reign.get('timeline') != timeline:
         return False
     followed, replaced = reign.get('followed', []), reign.get('replaced')
-    # Who was replaced, and has not followed this node since, was nobody's standby that could have been promoted: it is the old primary, which goes on after
-    # a pause. A witness that decides something is not taken at that: its vote may be what that node was promoted with.
+    # A node that was replaced and has not followed this node since then was never a standby that could be promoted: it is the old primary, resuming after a
+    # pause. This does not apply to a witness with a vote, because that node may have been promoted with it.
     if peer.witness and not peer.vote and number == replaced and number not in followed:
         return True
     return False if peer.node_id in followed else replaced in (None, number)
 
 
 def can_take_over(peers, seen, daemon=True):
-    """The standbys that repmgr, or a guard, may promote; one whose priority is not known may be. daemon: those whose repmgrd runs."""
+    """The standbys that repmgr or a guard may promote; an unknown priority does not exclude a standby. daemon: only those with a running repmgrd."""
     return [peer for peer in peers if seen(peer) and not peer.witness and peer.answer.get('in_recovery') and (peer.answer.get('repmgrd') or not daemon)
             and not peer.answer.get('paused') and (peer.answer.get('priorities') or {}).get(str(peer.node_id), 1) > 0]
 
 
 def may_have_more(peers, seen):
-    """The standbys of which nothing tells how much they have received."""
+    """The standbys whose received position is unknown."""
     return [peer for peer in peers if not peer.witness and (not seen(peer) or peer.answer.get('replaying'))]
 
 
 def may_elect(peers, seen, votes, synchronous):
-    """Whether the others can promote one of them without this node: True, False, or None where that rests with those that it does not see."""
+    """Whether the others can promote one of them without this node: True, False, or None if that depends on unreachable peers."""
     unseen = [peer for peer in peers if not seen(peer)]
     enough = sum(1 for peer in peers if peer.vote and seen(peer)) >= majority(votes)
     if enough and can_take_over(peers, seen) and not (synchronous and len(may_have_more(peers, seen)) >= synchronous):

@@ -31,14 +31,14 @@ from pgfleet_guard.watch_standby import Standby
 
 
 class Watch(Primary, Down, Standby, Fuse):
-    """What is done about it, once a second or so. Every action is one line in the journal."""
+    """The watch loop, about once a second. Every action is one line in the journal."""
 
     def tick(self):
         directory = self.config['data_directory']
         kind, pid = data_is(directory), postmaster(directory)
         asleep, self.ticked = clock() - self.ticked, clock()
         if (kind, pid) == self.detected and kind == 'primary' and pid and asleep >= self.config['isolation'] + STOP_MARGIN and self.replaceable():
-            # Nobody was promoted before that; since then somebody may have been. It starts again, where it may, as after any crash.
+            # Before the standstill no other node was promoted; during it one may have been. It is started again, if allowed, as after a crash.
             self.stop(directory, Problem('stood_still', 'this host, or this program, stood still for %d s, in which another primary could be elected' %
                                          asleep, []))
             return
@@ -49,7 +49,7 @@ class Watch(Primary, Down, Standby, Fuse):
             if first and kind == 'primary' and pid:
                 self.resume(pid)
             self.said.clear()
-            # What was answered before is about another state of things.
+            # Earlier answers are about a different state.
             for peer in self.peers:
                 peer.ask_again()
             if pid:
@@ -87,18 +87,18 @@ class Watch(Primary, Down, Standby, Fuse):
             self.announce_repmgrd()
         elif kind == 'standby':
             self.fallen()
-        # Last: what fences comes first.
+        # Last, because fencing comes first.
         if pid and not self.job:
             self.retention.tick(self.local, self.peers)
 
     def arm(self):
-        """A guard that was just installed may stand in the wrong network, or before its peers let it in: that is no reason to stop a primary."""
+        """A new guard may be in the wrong network, or not be allowed to connect by its peers yet; that must not stop a primary."""
         if self.state['armed']:
             return
         voters = [peer for peer in self.peers if peer.vote and self.fresh(peer)]
         if len(voters) + 1 >= majority(self.votes):
             self.keep(armed=True)
-            say('is armed: has seen a majority of votes (%s), and stops a primary here that loses it' % names(voters))
+            say('is armed: has reached a majority of the votes (%s), and stops a primary on this node that loses it' % names(voters))
         else:
             self.say('unarmed', 'is not armed: has not seen a majority of votes since it was installed (sees %s), and stops no primary for being alone'
                      % names(voters))

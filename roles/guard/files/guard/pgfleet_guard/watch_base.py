@@ -75,7 +75,7 @@ class Base:
         self.memory = Memory(config, self.state)
 
     def say(self, topic, text, again=300):
-        """Once, and again when it changes or after that many seconds."""
+        """Log a message once, and again when it changes or after this many seconds."""
         before = self.said.get(topic)
         if before is None or before[0] != text or clock() - before[1] > again:
             self.said[topic] = (text, clock())
@@ -86,19 +86,19 @@ class Base:
         return peer.seen(limit, self.since) and not (self.makes_way() and is_blind(peer, self.config['node_id'], limit))
 
     def makes_way(self):
-        """Whether peers that answer, and have lost sight of the primary here, count as out of sight: so that they can elect."""
+        """Whether peers that answer but have lost contact with this primary count as unreachable, so that they can elect another one."""
         others = may_elect(self.peers, self.fresh, self.votes, self.config['synchronous'])
         if others is False:
             return False
         if self.served is not None:
-            # Nobody sees a server in its recovery. From its end on they have time to find it again.
+            # A recovering server cannot be reached. After its recovery the peers need some time to notice it.
             return clock() - self.served > BLIND
-        # The others have had their time to elect once. A recovery that is ended for them again begins anew, and would never come to its end.
+        # The others have had time for one election. Interrupting the recovery again would restart it, and it would never finish.
         if self.blinded is not None and self.started is not None and self.started > self.blinded:
             return False
         if others:
             return clock() - self.since > BLIND
-        # It would stay down for as long, for an election that perhaps cannot be held.
+        # Otherwise the server would stay down for an election that may not be possible.
         return clock() - max(self.since, self.local.answered or 0) > PATIENCE + self.config['detection']
 
     def fresh(self, peer):
@@ -111,7 +111,7 @@ class Base:
             server.close()
 
     def replaceable(self):
-        """Where nobody can be elected, nobody has to make way."""
+        """Whether another node could be elected; otherwise this primary need not stop."""
         return self.state['armed'] and self.config['automatic'] and not self.local.answer.get('paused')
 
     def word(self):
@@ -124,7 +124,7 @@ class Base:
                 'timeline': answer.get('timeline') if self.fresh(self.local) and answer.get('in_recovery') is False else None}
 
     def keep(self, **news):
-        """In the file, where it is new."""
+        """Write the state file if it has changed."""
         state = dict(self.state, **news)
         if state != self.state:
             self.state = state
@@ -151,13 +151,13 @@ class Base:
         return answered_last >= self.since and clock() - max(answered_last, self.local.refused or 0) > limits * self.config['isolation']
 
     def may_elect(self, peer):
-        """While repmgrd is paused here: whoever was told before that this primary stops. The others were told that it does not, or never asked, because an
-        operator has promoted this node without them.
+        """Whether a peer may elect another primary. While repmgrd is paused here, these are only the peers that were told earlier that this primary stops; the
+        others were told that it does not, or were never queried, because an operator has promoted this node without them.
         """
         return not self.local.answer.get('paused') or peer.node_id in ((self.state['reign'] or {}).get('limited') or [])
 
     def may_be_replaced(self):
-        """... whether they are a majority: before they were told of the pause it is none to them."""
+        """Whether those peers are a majority: until they know of the pause, they act as if there were none."""
         return bool(self.state['armed'] and self.config['automatic'] and self.local.answer.get('paused')) and len(
             [peer for peer in self.peers if peer.vote and self.may_elect(peer)]) >= majority(self.votes)
 

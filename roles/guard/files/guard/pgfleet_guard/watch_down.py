@@ -34,7 +34,7 @@ class Down(Rejoin):
         control = control_data(self.config, READS)
         if not control:
             # On which timeline it is nobody knows, nor what a rejoin would have to do.
-            self.say('control', 'does not start or rejoin the server: pg_controldata does not tell about %s within %d s, or fails' % (
+            self.say('control', 'does not start or rejoin the server: pg_controldata gave no result for %s within %d s, or failed' % (
                 self.config['data_directory'], READS))
             return
         if lost_its_signal(control, self.config['data_directory'], is_restoring(self.config)):
@@ -83,7 +83,7 @@ class Down(Rejoin):
         self.start('starts the server again, in its place')
 
     def fallen(self):
-        """A standby harms nobody; but one that falls again at once has a reason that somebody should see."""
+        """A standby can be started safely; but one that fails again immediately has a reason that an operator should see."""
         if self.is_starting() or self.job or not self.wanted() or rejoining(self.config['data_directory']):
             return
         if self.started is None or clock() - self.started > PATIENCE:
@@ -92,7 +92,7 @@ class Down(Rejoin):
     def start(self, text):
         self.started = clock()
         say(text)
-        # Not waited for: a recovery may be long, and what goes on around it is watched meanwhile.
+        # Do not wait for it: a recovery may be long, and the peers must be watched in the meantime.
         self.starting = subprocess.Popen(['sudo', '-n', '/usr/bin/systemctl', 'start', self.config['service']])
 
     def is_starting(self):
@@ -115,7 +115,7 @@ class Down(Rejoin):
             pass
 
     def wanted(self):
-        """systemd has tried to run it, or the guard has stopped it. A server that somebody else has stopped or masked stays so."""
+        """Whether the server should run: systemd has tried to start it, or the guard stopped it. One that an operator stopped or masked stays down."""
         if self.asking is not None:
             return self.has_failed()
         # Often while it may be a matter of seconds.

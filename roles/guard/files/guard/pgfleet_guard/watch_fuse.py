@@ -26,7 +26,7 @@ class Fuse(Base):
             return
         self.sight = stamp['sight']
         if stamp['limit'] is None:
-            # The guard was ended by somebody, however long ago. It looks first.
+            # The previous guard was stopped on purpose, however long ago: query the peers first.
             self.sight = max(self.sight, now + LOOK - limit - FUSE)
         self.since = min(now, max(self.sight + FUSE, now + LOOK - limit))
 
@@ -39,7 +39,7 @@ class Fuse(Base):
         stopped soon because it does not answer, for the health endpoint: it may go on again just before that.
         """
         config, need = self.config, self.votes - majority(self.votes)
-        # Whom it takes to leave no majority to the rest; the last of them counts.
+        # Without these `need` newest answers the others would be a majority; the oldest of them counts.
         moments = sorted([peer.answered for peer in self.peers if peer.vote and self.fresh(peer) and self.seen(peer)], reverse=True)
         if 0 < need <= len(moments):
             self.sight = max(self.sight, moments[need - 1])
@@ -57,7 +57,7 @@ class Fuse(Base):
                 self.stamped = (told, clock())
 
     def stand_down(self):
-        """Somebody ends this program: the fuse lets the server be. A restart says so, too, and the next guard for how long (predecessor)."""
+        """This program is stopped on purpose: the fuse leaves the server alone. Also at a restart; the next guard logs the gap (predecessor)."""
         if self.stamped:
             write_stamp(dict(self.stamped[0], limit=None, promoted=None, ended=clock()))
         kind, pid = self.detected or (None, None)

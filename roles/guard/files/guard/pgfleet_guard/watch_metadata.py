@@ -25,7 +25,7 @@ from pgfleet_guard.watch_base import Base
 
 class Metadata(Base):
     def tidy(self, directory):
-        """The server here takes writes: what was left beside its standby.signal is about nothing any more."""
+        """The server accepts writes, so a signal file that was left beside its standby.signal is obsolete."""
         uptime, pid = self.local.answer.get('uptime'), (self.detected or (None, None))[1]
         path = left_over(directory, pid, None if uptime is None else uptime + clock() - self.local.answered)
         if path:
@@ -80,7 +80,7 @@ class Metadata(Base):
                 why_not(output), PATIENCE, next_command('site')))
 
     def adopt(self, answering):
-        """A witness that was away during a failover finds the new primary by itself, but stays registered below the old one."""
+        """A witness that was down during a failover finds the new primary by itself, but stays registered below the old one."""
         here = self.config['node_id']
         strays = self.local.answer.get('strays') or []
         if self.local.waiting or not self.local.seen(5) or self.local.answer.get('primary_id') != here:

@@ -20,7 +20,7 @@ from pgfleet_guard.watch_metadata import Metadata
 
 class Primary(Metadata):
     def remember(self, answering):
-        """What tells, without a timeline, a witness that does not know this primary yet from one that knows a newer one."""
+        """Record what distinguishes a witness that does not know this primary yet from one that knows a newer one, as it has no timeline."""
         answer, here = self.local.answer, self.config['node_id']
         if not self.fresh(self.local) or answer.get('in_recovery') is not False or not answer.get('timeline') or 'primary_id' not in answer:
             return
@@ -46,7 +46,7 @@ class Primary(Metadata):
         if not self.fresh(self.local):
             self.served = None
         elif self.served is None:
-            # What it was ended for before is over.
+            # The reason for its last stop is over.
             self.served, self.blinded = clock(), None
         answering = [peer for peer in self.peers if self.fresh(peer)]
         other, past, named, out = other_primary(answering), [], None, None
@@ -55,7 +55,7 @@ class Primary(Metadata):
             past = streams_past(answering, self.local.answer.get('system'), self.local.answer['timeline'])
             self.remember(answering)
             self.tidy(directory)
-            # Not before it is on record whom this node has replaced.
+            # Only after the node that this one has replaced is recorded.
             if (self.state['reign'] or {}).get('timeline') == self.local.answer['timeline']:
                 named = names_another(self.peers, answering, self.local.answer['timeline'], self.state['reign'])
                 out = self.is_voted_out(answering, self.local.answer['timeline'])
@@ -141,7 +141,7 @@ class Primary(Metadata):
         return voted_for_another(self.peers, new, timeline, self.void | young, old) if self.replaceable() else None
 
     def know_vote(self, peer):
-        """Which vote of a peer is no news. Of a question that it has not answered to its end the vote is that of an answer before."""
+        """Record the votes of a peer that are not new. If its last answer is incomplete, its vote is from an earlier answer."""
         if 'voted' not in peer.answer or peer.whole is None or peer.whole < self.since:
             return
         vote = voted(peer.answer)

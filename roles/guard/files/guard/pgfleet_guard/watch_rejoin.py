@@ -61,11 +61,11 @@ class Rejoin(Base):
         if control:
             self.rejoin(primary, control)
         else:
-            # Of what nothing is known nothing tells how it is to be rejoined.
-            self.not_rejoined(primary, output[-300:] if code else 'pg_controldata does not tell about %s' % self.config['data_directory'])
+            # Without control data it is unknown how to rejoin.
+            self.not_rejoined(primary, output[-300:] if code else 'pg_controldata gave no result for %s' % self.config['data_directory'])
 
     def have_checkpoint(self, primary):
-        """As a job: it may take a minute, in which somebody may start the server here."""
+        """Request a checkpoint as a job: it may take a minute, during which the local server may be started."""
         config = self.config
         if self.checkpoint is None:
             self.job = Job(config, 'checkpoint', [os.path.join(config['bin_dir'], 'psql'), '-X', '-q', '-w', '-d', primary.conninfo, '-c', 'CHECKPOINT'],
@@ -79,7 +79,7 @@ class Rejoin(Base):
         if code:
             self.not_rejoined(primary, '%s has had no checkpoint since its promotion: %s' % (primary.name, output[-300:]))
             return
-        # What it has answered until now is of before.
+        # Its answers so far are older than the checkpoint.
         self.checkpoint = clock()
         primary.ask_again()
 

@@ -62,7 +62,7 @@ class Standby(Base):
             '; '.join([text for text in (daemon, problem) if text]) or 'no standby was promoted', next_command('failover')), 60)
 
     def left_behind(self, primary):
-        """A node that was away during a failover goes on asking the old primary, and a repmgrd that starts without its upstream ends at once."""
+        """A node that was down during a failover still follows the old primary, and a repmgrd that starts without its upstream exits immediately."""
         config = self.config
         self.astray = self.astray or clock()
         # Nobody has paused repmgrd to do something by hand.
@@ -113,8 +113,8 @@ class Standby(Base):
         if clock() - self.stuck[1] < SERVED or self.job or following():
             return True
         self.stuck, self.went_round = None, answer['replayed']
-        say('streams from nobody, and has the beginning of a record that %s does not have (%s to %s), so that repmgr would not follow: streams from it all '
-            'the same' % (primary.name, lsn_text(answer['replayed']), lsn_text(answer['lsn'])))
+        say('does not stream, and has the beginning of a record that %s does not have (%s to %s), so repmgr would refuse to follow: streams from it '
+            'nevertheless' % (primary.name, lsn_text(answer['replayed']), lsn_text(answer['lsn'])))
         statements = ['ALTER SYSTEM SET primary_conninfo = %s' % literal(upstream_conninfo(self.config, primary.conninfo)),
                       "ALTER SYSTEM SET primary_slot_name = ''", 'SELECT pg_catalog.pg_reload_conf()']
         self.job = Job(self.config, 'new upstream',
@@ -126,7 +126,7 @@ class Standby(Base):
         return True
 
     def ends_detour(self):
-        """Its slot and its record, which repmgr gives to a standby that it lets follow."""
+        """Have repmgr create its slot and record, as for a standby that follows normally."""
         primary_id = self.local.answer.get('primary_id')
         if primary_id is not None and registered_upstream(self.local) == primary_id:
             # repmgrd was faster; asked again, repmgr would meet its own slot in use.
@@ -146,7 +146,7 @@ class Standby(Base):
             say('follows as before')
 
     def elect(self):
-        """Another node's, begun at the same time, and this one exclude each other by their locks."""
+        """This election and that of another node at the same time exclude each other by their locks."""
         if clock() < self.elect_after or self.job or (self.election is not None and self.election.poll() is None) or promoting():
             return
         self.elect_after = clock() + PATIENCE
