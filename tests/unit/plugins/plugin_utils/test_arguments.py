@@ -214,3 +214,9 @@ def test_groups_of_other_names_and_no_inventory():
     groups = {'all': ['a'], 'ungrouped': [], 'pg_first': ['a']}
     assert "'primary' or 'standby' or 'witness', expected some of its groups: pg_first." in _arguments.hosts_problem('primary:standby:witness', groups)
     assert _arguments.hosts_problem('primary:standby:witness', {'all': [], 'ungrouped': []}) == ''
+
+
+def test_the_documentation_has_every_playbook():
+    with open(os.path.join(ROOT, 'plugins', 'modules', 'repmgr_arguments.py')) as handle:
+        documentation = yaml.safe_load(handle.read().split('DOCUMENTATION = r"""')[1].split('"""')[0])
+    assert documentation['options']['playbook']['choices'] == sorted(_arguments.PLAYBOOKS)
