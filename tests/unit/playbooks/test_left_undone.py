@@ -64,7 +64,8 @@ def run(folder, parts, fails=False):
     conf, marker = folder / 'repmgr.conf', folder / 'marker'
     group = grp.getgrgid(os.getegid()).gr_name
     entry, = write['pgfleet.repmgr.repmgr_files']['files']
-    entry.pop('template', None)
+    for name in ('template', 'content_base64'):
+        entry.pop(name, None)
     entry.update(path=str(conf), content='new', owner=getpass.getuser(), group=group)
     handlers[0].pop('ansible.builtin.systemd')
     handlers[0]['ansible.builtin.copy'] = {'content': '{{ lookup("file", "%s") }}' % conf, 'dest': str(folder / 'read')}
