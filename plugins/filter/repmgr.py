@@ -14,7 +14,7 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _password, _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _upgrade, _verdict, _verify, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer, message
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
@@ -50,6 +50,10 @@ def passfile_password(text, user, cluster=None):
 
 def passfile_lines(members, database, user, password):
     return _conninfo.passfile_lines(_listed(members, 'passfile_lines'), database, user, password)
+
+
+def unknown_password(results, user, given, line):
+    return _password.unknown([(result.get('rc'), result.get('stdout') or '') for result in _listed(results, 'unknown_password')], user, given, line)
 
 
 def guard_peers(records, name, registry=(), joined=(), keywords=None):
@@ -319,6 +323,7 @@ class FilterModule(object):
             'multihost_dsn': multihost_dsn,
             'passfile_password': passfile_password,
             'passfile_lines': passfile_lines,
+            'unknown_password': unknown_password,
             'guard_peers': guard_peers,
             'play_hosts': play_hosts,
             'routing_timing': routing_timing,

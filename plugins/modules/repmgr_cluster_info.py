@@ -349,6 +349,10 @@ observed:
           reads instead, or V(none).
       type: dict
       returned: always
+    knows_password:
+      description: With O(hba), whether O(passfile) has a line for the role of repmgr.
+      type: bool
+      returned: always
     repmgr_installed:
       description: Whether the programs of repmgr are installed.
       type: bool
