@@ -188,3 +188,12 @@ def _check_settings(cluster):
         cluster.problem(
             'replaced_setting', names, "%s is '%s' in %s, and would become '%s'" % (name, theirs, path, own),
             'the inventory to decide about a setting that was there before', 'Name it there: %s.' % _settings.named_by(name))
+    dropped = {}
+    for host in cluster.seen:
+        names = _settings.dropped(host, cluster.hosts)
+        if names:
+            dropped.setdefault(', '.join(names), []).append(host.name)
+    for names, hosts in sorted(dropped.items()):
+        cluster.problem(
+            'dropped_setting', hosts, 'conf.d/repmgr.conf was written by somebody else and sets %s; the collection replaces that file' % names,
+            'no settings there that would be lost', 'Move them to another file in conf.d, or name them in repmgr_postgresql_settings, and run again.')

@@ -149,6 +149,7 @@ class Server(Record):
         ('settings', dict),
         ('configured', dict),       # settings of the collection that configuration files define: {name: {setting, unit, default, file}}
         ('kept', None),             # earlier settings that the collection's file keeps: {name: value}; None without such a file
+        ('foreign', list),          # the names of the settings in that file if somebody else has written it
     )
 
 

@@ -391,6 +391,7 @@ observed:
         - C(timeline) is that of the WAL being written or received. The control file has it only from the next checkpoint on.
         - C(configured) has the settings of this collection that are defined in the server's configuration files, each with C(setting), C(unit),
           C(default) and C(file). C(kept) has the earlier settings that O(settings_file) keeps, V(none) if this collection has not written that file.
+          C(foreign) has the names of the settings in it if somebody else has written it.
       type: dict
       returned: always
     receiver:
