@@ -270,7 +270,9 @@ def test_every_question_has_an_answer():
 
 # -- a file of the operator's at the same place
 
-FILE = "# mine\n\nshared_buffers = '32GB'\n  Max_Connections 500\nwal_level=logical\nwork_mem='64MB' # a lot\n#jit = off\npg_stat_statements.max = 9\ninclude 'more'\n"
+FILE = (
+    "# mine\n\nshared_buffers = '32GB'\n  Max_Connections 500\nwal_level=logical\nwork_mem='64MB' # a lot\n"
+    "#jit = off\npg_stat_statements.max = 9\ninclude 'more'\n")
 
 
 def test_what_somebody_else_has_in_it():
