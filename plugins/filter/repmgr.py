@@ -14,7 +14,8 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _password, _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _password
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _upgrade, _verdict, _verify, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer, message
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments, _reason, _report
@@ -145,10 +146,11 @@ def server_settings(hosts, name, own, inventory=None):
     return _settings.text(host[0].settings, host[0].server_settings, _settings.kept(host[0], found))
 
 
-def hba_text(present, record, step):
+def hba_text(present, record, step, records=()):
     if step not in _hba.STEPS:
         raise AnsibleFilterError("hba_text needs one of %s, not '%s'" % (', '.join(_hba.STEPS), step))
-    return _hba.text(present, record['hba'], record['observed']['reach'], step, record.get('gone') or ())
+    sources = _changeover.sources_to(_listed(records, 'hba_text'), record.get('name')) if records else ()
+    return _hba.text(present, record['hba'], record['observed']['reach'], step, record.get('gone') or (), sources)
 
 
 def cluster_status(hosts, now=None):
