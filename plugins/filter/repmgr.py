@@ -317,6 +317,10 @@ def backup_place_problems(seen, wanted, host):
     return [message(host, *problem) for problem in _backup.place_problems(seen, wanted)]
 
 
+def backup_other_pass(conf, cipher_pass):
+    return _backup.has_other_pass(conf, cipher_pass)
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -326,6 +330,7 @@ class FilterModule(object):
             'passfile_password': passfile_password,
             'passfile_lines': passfile_lines,
             'unknown_password': unknown_password,
+            'backup_other_pass': backup_other_pass,
             'guard_peers': guard_peers,
             'play_hosts': play_hosts,
             'routing_timing': routing_timing,
