@@ -14,6 +14,7 @@ import re
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _backup, _changeover, _check_timing, _conninfo, _contract, _failover, _hba, _leave
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _password
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_deploy, _rejoin, _removal, _repmgr, _restore, _routing, _settings, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _steps, _topology, _upgrade, _verdict, _verify, _votes
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, integer, message
@@ -50,6 +51,10 @@ def passfile_password(text, user, cluster=None):
 
 def passfile_lines(members, database, user, password):
     return _conninfo.passfile_lines(_listed(members, 'passfile_lines'), database, user, password)
+
+
+def unknown_password(results, user, given, line):
+    return _password.unknown([(result.get('rc'), result.get('stdout') or '') for result in _listed(results, 'unknown_password')], user, given, line)
 
 
 def guard_peers(records, name, registry=(), joined=(), keywords=None):
@@ -141,10 +146,11 @@ def server_settings(hosts, name, own, inventory=None):
     return _settings.text(host[0].settings, host[0].server_settings, _settings.kept(host[0], found))
 
 
-def hba_text(present, record, step):
+def hba_text(present, record, step, records=()):
     if step not in _hba.STEPS:
         raise AnsibleFilterError("hba_text needs one of %s, not '%s'" % (', '.join(_hba.STEPS), step))
-    return _hba.text(present, record['hba'], record['observed']['reach'], step, record.get('gone') or ())
+    sources = _changeover.sources_to(_listed(records, 'hba_text'), record.get('name')) if records else ()
+    return _hba.text(present, record['hba'], record['observed']['reach'], step, record.get('gone') or (), sources)
 
 
 def cluster_status(hosts, now=None):
@@ -311,6 +317,10 @@ def backup_place_problems(seen, wanted, host):
     return [message(host, *problem) for problem in _backup.place_problems(seen, wanted)]
 
 
+def backup_other_pass(conf, cipher_pass):
+    return _backup.has_other_pass(conf, cipher_pass)
+
+
 class FilterModule(object):
     def filters(self):
         return {
@@ -319,6 +329,8 @@ class FilterModule(object):
             'multihost_dsn': multihost_dsn,
             'passfile_password': passfile_password,
             'passfile_lines': passfile_lines,
+            'unknown_password': unknown_password,
+            'backup_other_pass': backup_other_pass,
             'guard_peers': guard_peers,
             'play_hosts': play_hosts,
             'routing_timing': routing_timing,

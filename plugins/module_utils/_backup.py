@@ -242,6 +242,12 @@ def place_problems(seen, wanted):
     return found
 
 
+def has_other_pass(conf, cipher_pass):
+    """Whether a configuration has a cipher pass that is not this one, and may be the last copy of it."""
+    options = _repository_options(line.partition('=')[::2] for line in (conf or '').splitlines())
+    return bool(options and options[1] and options[1] != '%s' % (cipher_pass or '',))
+
+
 def _repository_options(options):
     """(what makes it this repository, its pass) of the options of a configuration, or None where it has none."""
     given = dict((key, value) for key, value in options if key.startswith('repo1-'))

@@ -84,7 +84,7 @@ def look(place, observed, passfile=None, root='/'):
         'password': {
             'in_conninfo': bool(values.get('password')),
             'in_conf': sorted(name for name in config if 'password' in name),
-            'in_passfile': passfile if passfile and _has_line(passfile, values.get('user')) else None,
+            'in_passfile': passfile if passfile and has_line(passfile, values.get('user')) else None,
             'other_passfile': _other_passfile([values.get('passfile'), config.get('passfile')], passfile),
         },
     }
@@ -126,6 +126,7 @@ def _trusting(path):
             and fields[3] not in ('127.0.0.1/32', '::1/128', 'localhost', 'samehost')]
 
 
-def _has_line(path, user):
+def has_line(path, user):
+    """Whether a passfile has a line for this user."""
     lines = [_conninfo.passfile_fields(line) for line in _text(path).splitlines()]
     return any(fields and fields[3] in (user, '*') for fields in lines)

@@ -104,6 +104,17 @@ def taken(records, name, found):
     return None
 
 
+def sources_to(records, name):
+    """The addresses that hosts connect to this one from and that are not theirs: its pg_hba rules are for their addresses."""
+    found = set()
+    for record in records:
+        own = addresses_of(records, record['name'])
+        for entry in (record.get('observed') or {}).get('reach') or []:
+            if own and entry.get('name') == name and record['name'] != name:
+                found.update(source for source in entry.get('sources') or [] if source not in own)
+    return sorted(found)
+
+
 def strangers(records, found):
     """[(host, peer, address)]: the source address of a connection from host to peer that the pg_hba rules of the peer would not allow.
 

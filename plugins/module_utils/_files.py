@@ -23,6 +23,10 @@ import pwd
 FOLDER = 'folder'
 # The defaults of one file.
 FILE_MODE, FOLDER_MODE, OWNER = '0644', '0755', 'root'
+# One of the first lines of each file that the collection writes from a template.
+MANAGED = b'# Ansible managed'
+# What the name of the copy of somebody else's file ends with. Neither sudo, systemd, PostgreSQL nor the search for repmgr.conf reads such a file.
+FORMER = '.before-pgfleet'
 
 
 def text_of_state(digest, mode, owner, group):
@@ -70,13 +74,18 @@ def decoded(text):
 
 
 def wanted(entry):
-    """An entry of the module's option `files`, with its defaults: path, state, content (text, bytes or None), mode, owner, group, validate, note."""
+    """An entry of the module's option `files`, with its defaults: path, state, content (text, bytes or None), mode, owner, group, validate, note, keep_other."""
     state = entry.get('state') or 'file'
     content = entry.get('content') if entry.get('content_base64') is None else decoded(entry['content_base64'])
     owner = entry.get('owner') or OWNER
     mode = entry.get('mode') or (FOLDER_MODE if state == 'directory' else FILE_MODE)
     return {'path': entry['path'], 'state': state, 'content': content, 'mode': mode, 'owner': owner, 'group': entry.get('group') or owner,
-            'validate': entry.get('validate'), 'note': entry.get('note')}
+            'validate': entry.get('validate'), 'note': entry.get('note'), 'keep_other': bool(entry.get('keep_other'))}
+
+
+def is_other(content):
+    """Whether these bytes are a file that the collection has not written."""
+    return bool(content.strip()) and MANAGED not in content.splitlines()[:2]
 
 
 def wanted_state(entry):

@@ -164,11 +164,13 @@ def _rules(hba, reach):
 
 # -- the file
 
-def text(present, hba, reach, step, leaving=()):
-    """The new text of pg_hba.conf after `step`, one of STEPS. leaving: the addresses of a node that leaves the cluster.
+def text(present, hba, reach, step, leaving=(), sources=()):
+    """The new text of pg_hba.conf after `step`, one of STEPS. leaving: the addresses of a node that leaves the cluster. sources: addresses that members
+    connect from and that are not theirs, see _changeover.sources_to().
 
     Lines below the block are left unchanged, except for lines that an earlier version of the collection wrote there (they are in the block now) and, with
-    `remove`, rules for the repmgr role that are not in the inventory. Those are removed last because a node may still need one to log in.
+    `remove`, rules for the repmgr role that are not in the inventory. Those are removed last because a node may still need one to log in; one by which a
+    member comes from an address that no rule of the inventory allows stays.
     """
     rules = _rules(hba, reach)
     wanted = [rule for rule in rules if not rule.absent][:1 if step == 'socket' else None]
@@ -191,7 +193,10 @@ def text(present, hba, reach, step, leaving=()):
             # An operator's `reject` rule for the role grants nothing and may stay.
             if not _is_for_role(found, hba) or not in_block and found[4:5] == ('reject',):
                 return True
-            return not complete and found[3] not in theirs
+            if found[3] in theirs:
+                return False
+            return not complete or found[4:5] != ('reject',) and any(
+                _has(found[3], source) and not _is_allowed(wanted, hba, found[1], source) for source in sources)
 
         block, rest = [line for line in block if stays(line, True)], [line for line in rest if stays(line, False)]
     own = []
@@ -199,6 +204,23 @@ def text(present, hba, reach, step, leaving=()):
         if rule.line not in own:
             own.append(rule.line)
     return ''.join([BEGIN + '\n'] + own + block + [END + '\n'] + rest)
+
+
+def _has(network, address):
+    """Whether the address field of a rule includes an address; True if that cannot be told here, as for a host name."""
+    host, slash, prefix = network.partition('/')
+    bits = _bits(host)
+    if not slash or bits is None or not prefix.isdigit():
+        return network != 'samehost'
+    of_address = _bits(address)
+    return of_address is not None and len(of_address) == len(bits) and of_address[:int(prefix)] == bits[:int(prefix)]
+
+
+def _is_allowed(wanted, hba, database, address):
+    """Whether one of these rules lets the repmgr role in from this address."""
+    databases = (database,) if database == 'replication' else (database, 'all')
+    return any(rule.words[0] != 'local' and rule.words[1] in databases and rule.words[2] in (hba['user'], 'all') and rule.words[4] != 'reject'
+               and _bits(rule.words[3].partition('/')[0]) and _has(rule.words[3], address) for rule in wanted)
 
 
 def due(present, hba, reach):

@@ -13,7 +13,7 @@ import io
 import os
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _files, _hba, _place, _settings, _sources
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _files, _hba, _place, _settings, _sources
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import CommandError
 
 
@@ -21,7 +21,10 @@ def observe(runner, observed, params):
     """Add what the roles query about the files and packages of a host. params: the options of the module repmgr_cluster_info."""
     observed.files = files(params['files'], params['blocks'])
     observed.contents = contents(params['contents'])
-    observed.server.kept = _settings.kept_in(contents([params['settings_file'] or '']).get(params['settings_file']))
+    content = contents([params['settings_file'] or '']).get(params['settings_file'])
+    observed.server.kept, observed.server.foreign = _settings.kept_in(content), _settings.foreign_in(content)
+    if params['passfile'] and params['hba']:
+        observed.knows_password = _by_hand.has_line(params['passfile'], params['hba']['user'])
     observed.missing_packages = missing_packages(runner, params['packages'])
     observed.package_sources = package_sources() if params['package_sources'] else []
 

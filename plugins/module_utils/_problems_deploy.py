@@ -34,6 +34,7 @@ def deploy_problems(hosts):
             cluster.problem('unusable_source', host.name, 'the package source %s, %s' % (unusable['source'], unusable['seen']), unusable['expected'],
                             unusable['steps'])
     _check_password(cluster)
+    _check_unknown_password(cluster)
     if cluster.exists:
         _check_changeover(cluster)
     _check_settings(cluster)
@@ -83,6 +84,26 @@ def _check_password(cluster):
             'changed_password', cluster.primary.name, 'repmgr_password is not the password that the nodes log in with',
             'that password, because a new one is set on the servers before the nodes use it',
             [_steps.playbook('rotate_credentials'), 'Until the cluster is healthy, set the old one again.'])
+
+
+# {why: (seen, step)}, as _password.unknown returns it.
+_UNKNOWN = {
+    'unset': ('its role {user} has a password, which is neither in ~postgres/.pgpass nor in repmgr_password',
+              'Set repmgr_password to it, from a vault, or add its line to ~postgres/.pgpass there; that of another node may have it.'),
+    'given': ('its role {user} has another password than repmgr_password', 'Set repmgr_password to the one that the role has.'),
+    'line': ('its role {user} has another password than the line in ~postgres/.pgpass', 'Correct that line, or set repmgr_password to the right one.'),
+    'unseen': ('~postgres/.pgpass has no line for its role {user}, and whether the role has a password cannot be read',
+               'Put the line "local all postgres peer" at the top of pg_hba.conf there, and reload it.'),
+}
+
+
+def _check_unknown_password(cluster):
+    host = cluster.primary if cluster.exists else None
+    if host is not None and host.unknown_password:
+        seen, step = _UNKNOWN[host.unknown_password]
+        cluster.problem(
+            'unknown_password', host.name, seen.format(user=host.user),
+            'a password that is known, because a new one would lock out whoever logs in with the present one', [step, 'Run again.'])
 
 
 def _check_changeover(cluster):
@@ -167,3 +188,12 @@ def _check_settings(cluster):
         cluster.problem(
             'replaced_setting', names, "%s is '%s' in %s, and would become '%s'" % (name, theirs, path, own),
             'the inventory to decide about a setting that was there before', 'Name it there: %s.' % _settings.named_by(name))
+    dropped = {}
+    for host in cluster.seen:
+        names = _settings.dropped(host, cluster.hosts)
+        if names:
+            dropped.setdefault(', '.join(names), []).append(host.name)
+    for names, hosts in sorted(dropped.items()):
+        cluster.problem(
+            'dropped_setting', hosts, 'conf.d/repmgr.conf was written by somebody else and sets %s; the collection replaces that file' % names,
+            'no settings there that would be lost', 'Move them to another file in conf.d, or name them in repmgr_postgresql_settings, and run again.')

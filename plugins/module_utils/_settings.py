@@ -72,6 +72,14 @@ def kept_in(content):
     return dict((match.group(1), match.group(2).replace("''", "'").replace('\\\\', '\\')) for match in matches if match)
 
 
+def foreign_in(content):
+    """[name] of the settings, and of the include directives, in a file that the collection has not written; [] if it has, or there is none."""
+    lines = (content or '').splitlines()
+    if OURS in lines:
+        return []
+    return sorted(set(match.group(1).lower() for match in [re.match(r"\s*([A-Za-z_][\w.]*)", line) for line in lines] if match))
+
+
 # -- one server
 
 def found(server):
@@ -228,6 +236,18 @@ def replaced(host, hosts):
             entry = (server.configured or {}).get(name) or {}
             lost.append((name, theirs, entry.get('file') or 'its configuration', '%s' % (own.get(name, own.get('archive_command')),)))
     return lost
+
+
+def dropped(host, hosts):
+    """[name] of the settings in a conf.d/repmgr.conf of the operator's own that nobody would set any more, for a host that was observed.
+
+    Those that the collection sets itself are kept or refused by what they are; see kept() and replaced().
+    """
+    handled = set(_LARGER) | set(_RANKS) | set(['archive_library', 'ssl_min_protocol_version'])
+    handled.update(('%s' % name).lower() for name in host.server_settings or {})
+    for names in list(_VARIABLES.values()) + [other.settings or {} for other in hosts]:
+        handled.update(names)
+    return [name for name in host.observed.server.foreign or [] if name not in handled]
 
 
 def named_by(name):

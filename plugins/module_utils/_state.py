@@ -149,6 +149,7 @@ class Server(Record):
         ('settings', dict),
         ('configured', dict),       # settings of the collection that configuration files define: {name: {setting, unit, default, file}}
         ('kept', None),             # earlier settings that the collection's file keeps: {name: value}; None without such a file
+        ('foreign', list),          # the names of the settings in that file if somebody else has written it
     )
 
 
@@ -166,6 +167,7 @@ class Observed(Record):
         ('files', dict),
         ('contents', dict),
         ('hba', dict),              # pg_hba.conf: the steps that would change it, and the path if the server reads another file
+        ('knows_password', None),   # whether the passfile has a line for the repmgr role
         ('config', None),
         ('elsewhere', list),        # configuration files on this host for another data directory: {file, data_directory, major, ...}
         ('data', Data),
@@ -229,6 +231,7 @@ class Host(Record):
         ('backup', dict),           # the settings for backups; empty if there are none
         ('named', list),            # variables for PostgreSQL settings that the inventory defines
         ('other_password', False),  # whether repmgr_password differs from the password that the node logs in with
+        ('unknown_password', ''),   # why the password that the role has would be replaced by another one, see _password.unknown
         ('unreachable', False),
         ('observed', None),
     )

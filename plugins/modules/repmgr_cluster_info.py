@@ -349,6 +349,10 @@ observed:
           reads instead, or V(none).
       type: dict
       returned: always
+    knows_password:
+      description: With O(hba), whether O(passfile) has a line for the role of repmgr.
+      type: bool
+      returned: always
     repmgr_installed:
       description: Whether the programs of repmgr are installed.
       type: bool
@@ -387,6 +391,7 @@ observed:
         - C(timeline) is that of the WAL being written or received. The control file has it only from the next checkpoint on.
         - C(configured) has the settings of this collection that are defined in the server's configuration files, each with C(setting), C(unit),
           C(default) and C(file). C(kept) has the earlier settings that O(settings_file) keeps, V(none) if this collection has not written that file.
+          C(foreign) has the names of the settings in it if somebody else has written it.
       type: dict
       returned: always
     receiver:

@@ -77,6 +77,12 @@ options:
           - The absolute path of an empty file that is created before this one is changed. It records that something still has to be restarted or reloaded,
             so that the next run does it after one that was interrupted in between. The task that does it removes the file. Empty for none.
         type: str
+      keep_other:
+        description:
+          - Whether a file there that this collection has not written, which is one without the line C(# Ansible managed), is kept before it is replaced, as
+            a copy with C(.before-pgfleet) at the end of its name.
+        type: bool
+        default: false
   observed:
     description:
       - What M(pgfleet.repmgr.repmgr_cluster_info) has returned in C(files), so that up-to-date files are not sent. It has to cover all O(files), because
@@ -130,7 +136,8 @@ ARGUMENTS = dict(
         owner=dict(type='str', default='root'),
         group=dict(type='str'),
         validate=dict(type='str'),
-        note=dict(type='str'))),
+        note=dict(type='str'),
+        keep_other=dict(type='bool', default=False))),
     observed=dict(type='dict'),
     reload_systemd=dict(type='bool', default=False),
 )
@@ -202,6 +209,8 @@ class Writer(object):
                 self._validate(entry, aside)
             if not self.module.check_mode:
                 self._make_parents(entry['path'])
+                if before is not None and entry['keep_other']:
+                    self._keep_other(entry['path'])
                 # A new file belongs to root alone until it has its owner and mode: it may hold a secret.
                 umask = os.umask(0o077)
                 try:
@@ -210,6 +219,27 @@ class Writer(object):
                     os.umask(umask)
         if not self.module.check_mode:
             self._set_rights(entry)
+
+    @staticmethod
+    def _keep_other(path):
+        with open(path, 'rb') as handle:
+            content = handle.read()
+        if not _files.is_other(content):
+            return
+        stat = os.stat(path)
+        # With a name that nobody reads, also while it is written.
+        handle, aside = tempfile.mkstemp(prefix='.', suffix=_files.FORMER, dir=os.path.dirname(path))
+        try:
+            with os.fdopen(handle, 'wb') as opened:
+                opened.write(content)
+                os.fchown(opened.fileno(), stat.st_uid, stat.st_gid)
+                os.fchmod(opened.fileno(), stat.st_mode & 0o777)
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.rename(aside, path + _files.FORMER)
+        except (IOError, OSError):
+            os.unlink(aside)
+            raise
 
     @staticmethod
     def _make_parents(path):

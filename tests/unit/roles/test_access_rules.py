@@ -62,7 +62,7 @@ def write(host, tmp_path):
             'vars': {'__repmgr_record': record(tmp_path / 'pg_hba.conf', exists), '__repmgr_hba_step': step,
                      '__repmgr_hba_checked': host.load('server', 'vars', 'main.yml')['__repmgr_hba_checked'],
                      '__repmgr_watched': {'pg_hba.conf to check': str(tmp_path / 'note')}, '__repmgr_os_user': getpass.getuser(),
-                     '__repmgr_looks': True, '__repmgr_service': 'none'}}]))
+                     '__repmgr_looks': True, '__repmgr_service': 'none', '__repmgr_members': []}}]))
         done = subprocess.run(
             ['ansible-playbook', '-i', 'localhost,', 'play.yml', '-e', 'ansible_python_interpreter=' + sys.executable] + list(options), cwd=str(tmp_path),
             timeout=120, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
@@ -177,9 +177,18 @@ def test_when_there_is_something_to_remove(host, due, content, stale):
         assert host.value('__repmgr_rules_stale', __repmgr_record=record('x', due=due)) is stale
 
 
+def test_what_stays_is_said(host):
+    task = host.load('server', 'tasks', 'access_stale.yml')[-1]
+    records = [{'name': name, 'hba': {'os_user': 'postgres', 'user': 'repmgr', 'database': 'repmgr', 'tls': True, 'trust': False, 'extra': []},
+                'observed': {'reach': [{'name': peer, 'addresses': ['10.0.0.1%s' % peer], 'sources': ['10.0.0.112']} for peer in '12']}} for name in '12']
+    line = 'host  replication repmgr 10.0.0.112/32 ldap ldapbindpasswd=S3cret\n'
+    for found, kept in ((line + 'host repmgr repmgr 10.0.0.9/32 trust\n', ['host  replication repmgr 10.0.0.112/32']), ('', [])):
+        assert host.rendered(task['vars']['__repmgr_kept_rules'], __repmgr_record=records[0], __repmgr_all=records, __repmgr_found=found) == kept
+
+
 def test_old_rules_go_after_everything_else(host):
     names = [task['name'] for task in host.play('site')['post_tasks']]
     assert names.index('Verify logins between all nodes') < names.index('Remove obsolete pg_hba rules and reload PostgreSQL')
     steps = [task['vars']['__repmgr_hba_step'] for name in ('access_changes.yml', 'access_stale.yml') for task in host.load('server', 'tasks', name)
-             if task['ansible.builtin.include_tasks'] == 'access_write.yml']
+             if task.get('ansible.builtin.include_tasks') == 'access_write.yml']
     assert steps == ['socket', 'add', 'remove']

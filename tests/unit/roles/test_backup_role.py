@@ -51,7 +51,7 @@ def test_a_repository_that_cannot_be_made_ready_is_reported_by_the_next_task(hos
 @pytest.mark.parametrize('other, kept', [([], False), (['/etc/pgfleet/backup/lab/node.json'], False), (['/etc/pgfleet/backup/lab-eu/repository.json'], True)])
 def test_the_program_stays_as_long_as_another_cluster_needs_it(host, other, kept):
     task, = [task for task in host.load('backup', 'tasks', 'remove.yml') if task['name'].startswith('Remove the backup program')]
-    given = of_the_role(host, __repmgr_backup_host='r', __repmgr_backup_found={'files': []},
+    given = of_the_role(host, __repmgr_backup_host='r', __repmgr_backup_found={'files': []}, __repmgr_backup_keeps=False,
                         __repmgr_backup_configured={'files': [{'path': path} for path in other]})
     files = host.rendered(task['loop'], **dict(given, **task['vars']))
     assert ('/usr/local/sbin/repmgr-backup' not in files) is kept and files[-1] == '/etc/pgfleet/backup/lab/node.json'

@@ -35,6 +35,11 @@ def test_passfile_password():
 def test_hba_text():
     record = {"hba": {"os_user": "postgres", "user": "repmgr", "database": "repmgr", "tls": True, "trust": False, "extra": []}, "observed": {"reach": []}}
     assert FILTERS["hba_text"]("# mine", record, "add") == "# BEGIN pgfleet.repmgr\nlocal all postgres peer\n# END pgfleet.repmgr\n# mine"
+    # A host connects from an address that is not its own.
+    reach = [{"name": name, "addresses": [name + ".0.0.1"], "sources": ["3.0.0.1"]} for name in "12"]
+    hosts = [{"name": name, "hba": record["hba"], "observed": {"reach": reach}} for name in "12"]
+    line = "host repmgr repmgr 3.0.0.1/32 trust\n"
+    assert line not in FILTERS["hba_text"](line, hosts[0], "remove") and line in FILTERS["hba_text"](line, hosts[0], "remove", iter(hosts))
     with pytest.raises(AnsibleFilterError, match="one of socket, add, remove"):
         FILTERS["hba_text"]("", record, "all")
 

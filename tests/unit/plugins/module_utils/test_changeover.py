@@ -222,3 +222,17 @@ def test_a_second_network_that_is_not_the_one_that_connections_come_from():
     assert codes == ['pending_address', 'changed_address'] and 'a: connects to b from 192.168.0.1' in said
     # As long as nothing changes, rules of the inventory's own let them in.
     assert refused(everywhere('', tls='', sources={'b': '172.16.0.2'})) == ([], '')
+
+
+def seen(name, sources):
+    """A record of a host that resolves a to .1 and b to .2, and connects from these addresses."""
+    return {'name': name, 'observed': {'reach': [
+        {'name': peer, 'addresses': ['10.0.0.%d' % number], 'sources': sources} for number, peer in ((1, 'a'), (2, 'b'))]}}
+
+
+def test_the_addresses_that_others_connect_from():
+    records = [seen('a', ['10.0.0.1']), seen('b', ['10.0.0.2', '10.0.0.112']), {'name': 'c', 'observed': None}]
+    assert [_changeover.sources_to(records, name) for name in 'abc'] == [['10.0.0.112'], [], []]
+    # Whose own addresses nobody knows: its rules are left alone anyway.
+    records[1]['name'] = 'd'
+    assert _changeover.sources_to(records, 'a') == []

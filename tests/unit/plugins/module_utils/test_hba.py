@@ -125,6 +125,36 @@ def test_rules_of_the_role_are_removed_last():
         assert text(block(line) + OPERATORS) == block(SOCKET + NODES + line) + OPERATORS
 
 
+@pytest.mark.parametrize('line, stays', [
+    ('host replication repmgr 10.0.0.112/32 scram-sha-256', True), ('host repmgr repmgr 10.0.0.112 255.255.255.255 trust', True),
+    ('host repmgr repmgr 10.0.0.64/26 md5', True), ('host repmgr repmgr all md5', True), ('host repmgr repmgr b.example.org md5', True),
+    ('host repmgr repmgr samenet md5', True), ('host repmgr repmgr fd01::/16 md5', True),
+    ('host repmgr repmgr 10.0.0.113/32 trust', False), ('host repmgr repmgr 10.0.0.0/28 md5', False), ('host repmgr repmgr samehost trust', False),
+    ('host repmgr repmgr fd00::/32 md5', False), ('host repmgr repmgr ::/128 md5', False)])
+def test_a_rule_by_which_a_member_comes_from_another_address_stays(line, stays):
+    sources = ['10.0.0.112', 'fd01::112']
+    for present in (block(SOCKET + NODES + line + '\n'), block(SOCKET + NODES) + line + '\n'):
+        removed = block(SOCKET + NODES)
+        assert _hba.text(present, hba(), REACH, 'remove') == removed
+        kept = _hba.text(present, hba(), REACH, 'remove', sources=sources)
+        assert kept == (present if stays else removed) and _hba.text(kept, hba(), REACH, 'remove', sources=sources) == kept
+        # Not that of a node that leaves, nor what the inventory allows as well.
+        gone = _hba.text(present, hba(), REACH, 'remove', ['10.0.0.112'], sources)
+        assert (gone == present) is (stays and '10.0.0.112/32' not in line and '255.255' not in line)
+
+
+@pytest.mark.parametrize('database, rule, stays', [
+    ('repmgr', {'databases': 'all'}, False), ('repmgr', {'databases': 'repmgr', 'users': 'repmgr'}, False),
+    ('replication', {'databases': 'replication'}, False),
+    ('replication', {'databases': 'all'}, True), ('repmgr', {'databases': 'app'}, True), ('repmgr', {'users': 'app'}, True),
+    ('repmgr', {'method': 'reject'}, True), ('repmgr', {'address': '10.0.0.1/32'}, True), ('repmgr', {'address': 'samenet'}, True)])
+def test_unless_the_inventory_allows_it(database, rule, stays):
+    line = 'host %s repmgr 10.0.0.112/32 trust\n' % database
+    extra = [dict({'contype': 'host', 'address': '10.0.0.0/24', 'method': 'scram-sha-256'}, **rule)]
+    found = _hba.text(block(SOCKET) + line, hba(extra=extra), REACH, 'remove', sources=['10.0.0.112'])
+    assert found.endswith(line) is stays, found
+
+
 def test_the_same_rule_in_other_words_stays():
     same = 'hostssl  repmgr repmgr 10.0.0.1 255.255.255.255 scram-sha-256\n'
     assert text(same, 'remove') == block(SOCKET + NODES) + same

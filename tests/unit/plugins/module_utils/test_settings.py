@@ -266,3 +266,44 @@ def test_every_question_has_an_answer():
     from ansible_collections.pgfleet.repmgr.plugins.module_utils import _contract_settings
     for name in set(OWN) - set(['port']):
         assert name not in _contract_settings.OWNED_BY_SERVER or not _settings.named_by(name).startswith('repmgr_postgresql_settings') or name == 'ssl', name
+
+
+# -- a file of the operator's at the same place
+
+FILE = (
+    "# mine\n\nshared_buffers = '32GB'\n  Max_Connections 500\nwal_level=logical\nwork_mem='64MB' # a lot\n"
+    "#jit = off\npg_stat_statements.max = 9\ninclude 'more'\n")
+
+
+def test_what_somebody_else_has_in_it():
+    assert _settings.foreign_in(FILE) == ['include', 'max_connections', 'pg_stat_statements.max', 'shared_buffers', 'wal_level', 'work_mem']
+    assert [_settings.foreign_in(text) for text in (None, '', '# nothing\n')] == [[]] * 3
+    # The second line has been the same from the first version on, the first one was the user's.
+    for first in ('# Ansible managed', '# by hand or so'):
+        assert _settings.foreign_in('%s\n%s\n' % (first, _settings.text(OWN, {'work_mem': '1GB'}, {}))) == []
+
+
+def dropping(names, **more):
+    host = node('a', BY_HAND, **more)
+    host.observed.server.foreign = names
+    cluster = _problems_deploy._cluster.Cluster([host, node('b', BY_HAND, 'standby')])
+    _problems_deploy._check_settings(cluster)
+    return [(problem.code, problem.message) for problem in cluster.problems]
+
+
+def test_settings_that_nobody_would_set_any_more():
+    (code, said), = dropping(_settings.foreign_in(FILE))
+    assert code == 'dropped_setting' and said == (
+        'a: conf.d/repmgr.conf was written by somebody else and sets include, max_connections, pg_stat_statements.max, shared_buffers, work_mem; the '
+        'collection replaces that file; expected no settings there that would be lost. Move them to another file in conf.d, or name them in '
+        'repmgr_postgresql_settings, and run again.')
+    assert dropping(['max_connections', 'work_mem'], server_settings={'Max_Connections': 500, 'work_mem': '64MB'}) == []
+
+
+@pytest.mark.parametrize('names', [
+    # The walkthrough's file, and all that is kept or refused by its value.
+    sorted(BY_HAND), [], sorted(OWN), ['archive_library', 'ssl', 'ssl_cert_file', 'ssl_min_protocol_version', 'wal_keep_segments', 'wal_keep_size']])
+def test_a_file_that_loses_nothing(names):
+    assert dropping(names) == []
+    # A witness, or a cluster without TLS, sets less.
+    assert dropping(names, settings={'port': '5432'}) == []
