@@ -13,7 +13,7 @@ import os
 import re
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _place, _progress
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _place, _progress, _service
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._action_context import ApplyError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 
@@ -169,6 +169,8 @@ def move_aside(context):
     moves = _moves(context)
     moved = moves[-1]
     mode = os.stat(moved.source).st_mode & 0o7777
+    # It may have been started after the observation. Renamed, its data would live on under the new name, and the port would stay taken.
+    _service.refuse_a_server(context, 'move_aside', 'that is to be renamed')
     for move in moves:
         move.do()
     os.mkdir(moved.source, mode)
