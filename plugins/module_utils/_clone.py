@@ -67,12 +67,31 @@ def clone(context):
     content = _processes.process_identity()
     content['source'] = redacted(context.clone_conninfo)
     content['begun'] = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+    # Should this clone be interrupted, only these may be moved aside with what it has copied.
+    content['tablespaces'] = [path for path in _locations(context) if _is_free(path)]
     write_file(marker, json.dumps(content))
     with _progress.Progress(progress_path(context), 'clone', lambda: _copied(context)):
         result = context.repmgr.standby_clone(
             context.clone_conninfo, upstream_node_id=cloned_for(context), extra=context.clone_options, timeout=context.clone_timeout)
     os.unlink(marker)
     return result.to_dict()
+
+
+def _locations(context):
+    """The tablespace locations of the source, without symbolic links. Empty if it does not tell."""
+    try:
+        sizes = context.psql.sizes(context.clone_conninfo)
+    except PsqlError:
+        sizes = None
+    return [os.path.realpath(space['location']) for space in sizes or [] if os.path.isabs(space['location'])]
+
+
+def _is_free(path):
+    """Whether nothing has this name, or it is an empty directory."""
+    try:
+        return not os.path.lexists(path) or not os.listdir(path)
+    except (IOError, OSError):
+        return False
 
 
 def forget_clone(place):
