@@ -154,6 +154,14 @@ def _tablespaces(context, source):
     return found
 
 
+def freed(context):
+    """What move_aside will have made free: {moved: [directories that are renamed as a whole], emptied: [locations of tablespaces]}."""
+    if context.data_state not in ('valid', 'partial'):
+        return {'moved': [], 'emptied': []}
+    source = os.path.realpath(context.place.data_directory)
+    return {'moved': [source], 'emptied': [location for location in _tablespaces(context, source) if not _KEPT.search(location)]}
+
+
 def refuse_what_cannot_be_moved(context, actions):
     """Check this before the server is stopped: a move that fails halfway would leave the node without data."""
     if 'move_aside' in actions:

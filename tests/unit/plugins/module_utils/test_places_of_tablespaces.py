@@ -116,3 +116,89 @@ def test_the_source_may_be_silent_when_a_partial_directory_is_moved(context, tmp
     context.psql.error = PsqlError('timeout')
     _apply.apply(context, ['move_aside'])
     assert tmpdir.join('space').listdir() == []
+
+
+def refused(context, actions=('check_space', 'stop', 'move_aside', 'clone')):
+    """The error of check_space. Nothing was run or moved, and check mode says the same."""
+    before = sorted(os.listdir(context.place.data_directory))
+    dry = _apply.dry_run(context, list(actions))
+    with pytest.raises(_action_context.ApplyError) as found:
+        _apply.apply(context, list(actions))
+    assert found.value.action == 'check_space' and sorted(os.listdir(context.place.data_directory)) == before
+    assert (dry['action'], dry['ok'], dry['error']) == ('check_space', False, found.value.text)
+    steps = _apply.next_step(found.value, 'b')
+    assert 'Nothing was stopped or moved' in '%s' % (steps,) and 'Free some space' not in '%s' % (steps,)
+    return found.value.text
+
+
+def link(context, location, oid='16384'):
+    folder = os.path.join(context.place.data_directory, 'pg_tblspc')
+    if not os.path.isdir(folder):
+        os.mkdir(folder)
+    os.symlink(str(location), os.path.join(folder, oid))
+
+
+@pytest.mark.parametrize('state', ['valid', 'empty', 'missing', 'partial'])
+@pytest.mark.parametrize('name', ['lost+found', '.hidden', FOLDER])
+def test_no_clone_into_a_location_that_is_not_empty(context, tmpdir, state, name):
+    """pg_basebackup refuses even a dot file, after the old data were moved."""
+    context.data_state, context.psql.locations = state, [tmpdir.mkdir('srv')]
+    tmpdir.join('srv').mkdir(name)
+    text = refused(context, ('check_space', 'stop', 'move_aside', 'clone') if state in ('valid', 'partial') else ('check_space', 'clone'))
+    assert name in text and str(tmpdir.join('srv')) in text
+
+
+def test_no_clone_into_what_is_no_directory(context, tmpdir):
+    tmpdir.join('file').write('')
+    tmpdir.join('dangling').mksymlinkto('/nowhere/at/all')
+    for name in ('file', 'dangling'):
+        context.psql.locations = [tmpdir.join(name)]
+        assert name in refused(context, ('check_space', 'clone'))
+
+
+@pytest.mark.parametrize('linked', [True, False])
+def test_no_clone_into_a_location_that_is_not_writable(context, tmpdir, monkeypatch, linked):
+    context.data_state, context.psql.locations = 'valid', [tmpdir.mkdir('srv')]
+    if linked:
+        link(context, tmpdir.join('srv'))
+    access = os.access
+    monkeypatch.setattr(os, 'access', lambda path, mode: not (path == str(tmpdir.join('srv')) and mode & os.W_OK) and access(path, mode))
+    assert 'not writable for postgres' in refused(context)
+
+
+@pytest.mark.parametrize('case', ['own', 'own by another path', 'own and moved already', 'empty', 'missing', 'behind a link', 'in the data directory'])
+def test_a_clone_into_a_location_that_will_be_free(context, tmpdir, case):
+    location, context.data_state = tmpdir.join('srv'), 'valid'
+    if case not in ('missing', 'in the data directory'):
+        location.mkdir()
+    if case == 'behind a link':
+        location = tmpdir.join('link')
+        location.mksymlinkto(tmpdir.join('srv'))
+    if case == 'in the data directory':
+        location = tmpdir.join('data', 'srv').ensure(dir=True)
+        location.mkdir(FOLDER)
+    if case.startswith('own'):
+        location.mkdir(FOLDER)
+        link(context, location)
+    if case == 'own by another path':
+        tmpdir.join('way').mksymlinkto(tmpdir)
+        location = tmpdir.join('way', 'srv')
+    if case == 'own and moved already':
+        kept = tmpdir.mkdir('srv.old-20260101T000000Z')
+        location.join(FOLDER).move(kept.join(FOLDER))
+        os.unlink(os.path.join(context.place.data_directory, 'pg_tblspc', '16384'))
+        link(context, kept)
+    context.psql.locations = [location]
+    assert _apply.dry_run(context, ['check_space', 'stop', 'move_aside']) is None
+    _apply.apply(context, ['check_space', 'move_aside'])
+    assert not location.check() or location.listdir() == []
+
+
+@pytest.mark.parametrize('config', [{'tablespace_mapping': '/a=/b'}, {'pg_basebackup_options': '-c fast -T /a=/b'}, {'barman_host': 'backup'},
+                                    {'pg_basebackup_options': '--tablespace-mapping=/a=/b'}])
+def test_locations_that_repmgr_conf_changes_are_not_known_here(context, tmpdir, config):
+    context.psql.locations = [tmpdir.mkdir('srv')]
+    tmpdir.join('srv').mkdir(FOLDER)
+    refused(context, ('check_space', 'clone'))
+    context.config = config
+    _apply.apply(context, ['check_space'])
