@@ -15,13 +15,14 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_direct
 
 
 class ApplyError(Exception):
-    """An action failed. `result` has the output of the program, if the action ran one."""
+    """An action failed. `result` has the output of the program, if the action ran one; `steps` what to do, if that is more than the action tells."""
 
-    def __init__(self, action, text, result=None):
+    def __init__(self, action, text, result=None, steps=None):
         super(ApplyError, self).__init__(text)
         self.action = action
         self.text = text
         self.result = result
+        self.steps = steps
 
 
 class Context:

@@ -45,6 +45,8 @@ def apply(context, actions):
 
 def next_step(error, node_name, rejoin='never', config=None):
     """The next step after a failed action. `repmgr standby follow` refuses an upstream that has received less WAL than the node itself."""
+    if error.steps:
+        return error.steps
     if error.action == 'follow' and re.search('cannot attach|ahead of the', json.dumps(error.result or {})):
         steps = ['The node may have received WAL that its upstream never had.']
         if rejoin == 'never':

@@ -51,6 +51,12 @@ def read_marker(path):
         return {}
 
 
+def empty_locations(marker):
+    """The tablespace locations in which there was nothing when a clone began. marker: the content of its marker, or None."""
+    found = (marker or {}).get('tablespaces')
+    return [path for path in found if hasattr(path, 'lower') and os.path.isabs(path)] if isinstance(found, list) else []
+
+
 def is_standby(directory, aside=''):
     """Whether a server on this directory would start as a standby, which recovers until it is promoted. With recovery.signal alone, or a recovery.conf
     without standby_mode (before PostgreSQL 12), it recovers from an archive and then promotes itself. The guard, the fuse and the health endpoints have

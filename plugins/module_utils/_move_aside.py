@@ -13,9 +13,8 @@ import os
 import re
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _place, _progress
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _place, _progress, _service
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._action_context import ApplyError
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
 
 
 def nearest_directory(path):
@@ -142,17 +141,25 @@ def _moves(context):
 def _tablespaces(context, source):
     """{location: the link in pg_tblspc that points to it, or None}.
 
-    pg_basebackup copies the tablespaces first and creates these links last, so for an interrupted clone the locations are taken from its source.
-    pg_basebackup requires them to be empty when it starts, so anything in them was written by that clone.
+    pg_basebackup copies the tablespaces first and creates these links last, so for an interrupted clone the locations are taken from its marker. They were
+    empty when it began, so what is in them was written by that clone. A location that is not in the marker (the tablespace was created later, or the marker
+    is of a version that recorded none) may be in use by another server of this host. The links were made by a pg_basebackup that had found their locations
+    empty.
     """
     found = {}
-    marker = _data_directory.marker_path(context.place.data_directory, context.place.user)
-    if context.data_state == 'partial' and _data_directory.read_marker(marker) is not None:
-        for space in context.psql.sizes(context.clone_conninfo) or []:
-            if os.path.isabs(space['location']):
-                found[os.path.realpath(space['location'])] = None
+    if context.data_state == 'partial':
+        marker = _data_directory.read_marker(_data_directory.marker_path(context.place.data_directory, context.place.user))
+        found.update((location, None) for location in _data_directory.empty_locations(marker))
     found.update((os.path.realpath(link), link) for link in _links(source))
     return found
+
+
+def freed(context):
+    """What move_aside will have made free: {moved: [directories that are renamed as a whole], emptied: [locations of tablespaces]}."""
+    if context.data_state not in ('valid', 'partial'):
+        return {'moved': [], 'emptied': []}
+    source = os.path.realpath(context.place.data_directory)
+    return {'moved': [source], 'emptied': [location for location in _tablespaces(context, source) if not _KEPT.search(location)]}
 
 
 def refuse_what_cannot_be_moved(context, actions):
@@ -160,7 +167,7 @@ def refuse_what_cannot_be_moved(context, actions):
     if 'move_aside' in actions:
         try:
             _moves(context)
-        except (PsqlError, IOError, OSError) as exc:
+        except (IOError, OSError) as exc:
             raise ApplyError('move_aside', '%s' % exc)
 
 
@@ -169,6 +176,8 @@ def move_aside(context):
     moves = _moves(context)
     moved = moves[-1]
     mode = os.stat(moved.source).st_mode & 0o7777
+    # It may have been started after the observation. Renamed, its data would live on under the new name, and the port would stay taken.
+    _service.refuse_a_server(context, 'move_aside', 'that is to be renamed')
     for move in moves:
         move.do()
     os.mkdir(moved.source, mode)

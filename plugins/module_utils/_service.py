@@ -12,10 +12,13 @@ __metaclass__ = type
 import os
 import time
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _repmgr
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _data_directory, _postmaster, _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._action_context import ApplyError
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import PsqlError
+
+# Seconds that a server is given to end after its stop command, which usually returns when it has ended.
+STOP_TIMEOUT = 60
 
 
 def _run_service_command(context, verb):
@@ -56,7 +59,26 @@ def wait_for_sql(context):
 
 
 def stop(context):
-    return _run_service_command(context, 'stop').to_dict()
+    """Stop the server and wait until it has ended. systemctl does nothing and succeeds if the server was not started by its service."""
+    result = _run_service_command(context, 'stop')
+    deadline = time.time() + STOP_TIMEOUT
+    while _postmaster.server_of(context.place.data_directory) is not None and time.time() < deadline:
+        time.sleep(0.5)
+    refuse_a_server(context, 'stop', '%d s after `%s` reported success' % (STOP_TIMEOUT, context.config.get('service_stop_command') or 'pg_ctl stop'))
+    return result.to_dict()
+
+
+def refuse_a_server(context, action, when):
+    """Refuse to go on with an action that needs a stopped server. when: the words that say when it was seen."""
+    place = context.place
+    pid = _postmaster.server_of(place.data_directory)
+    if pid is not None:
+        stop_command = [os.path.join(place.bin_dir, 'pg_ctl'), '-D', place.data_directory, '-m', 'fast', 'stop']
+        raise ApplyError(
+            action, 'a server (process %d) runs on %s %s; expected it to be stopped. It may have been started by pg_ctl or pg_ctlcluster and not by its '
+            'service' % (pid, place.data_directory, when), steps=[
+                _steps.shell('runuser -u %s -- %s' % (place.user, ' '.join(_steps.quoted(word) for word in stop_command)),
+                             host=context.desired.node_name, reason='Stop it'), _steps.text('Then run again.')])
 
 
 def signal_files(data):

@@ -448,13 +448,13 @@ def test_a_tablespace_that_cannot_be_moved_stops_everything(context, tmpdir, mon
 
 @pytest.mark.parametrize('marked', [True, False])
 def test_tablespaces_of_a_clone_that_was_killed_before_it_made_their_links(context, tmpdir, marked):
-    """pg_basebackup copies the tablespaces first. Without the note of a clone, it is unknown whose they are."""
+    """pg_basebackup copies the tablespaces first. Without the note that they were empty before, it is unknown whose they are."""
     space = tablespace(context, tmpdir, '16384', linked=False)
     context.psql.space.append({'name': 'fast', 'location': str(space), 'bytes': 1024})
     if marked:
         os.mkdir(os.path.dirname(_data_directory.marker_path('', '')))
         with open(_data_directory.marker_path('', ''), 'w') as handle:
-            handle.write('{}')
+            json.dump({'tablespaces': [str(space)]}, handle)
     _apply.apply(context, ['move_aside'])
     assert (space.listdir() == []) == marked
     if marked:
