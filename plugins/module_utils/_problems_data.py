@@ -114,11 +114,11 @@ def _check_valid_data(cluster, host):
             'an empty directory on a host that is to become a standby',
             'A deployment never clears a directory: move it away if it is not needed, or remove the host from the inventory.')
         return
-    if cluster.system_identifier is not None and identifier is not None and identifier != cluster.system_identifier:
+    if _cluster.is_foreign(cluster, host):
         cluster.problem(
             'foreign_data', host.name, 'data directory %s contains another cluster (system identifier %s)' % (
                 observed.data.path, identifier),
-            'system identifier %s' % cluster.system_identifier,
+            'the data of the cluster' if cluster.system_identifier is None else 'system identifier %s' % cluster.system_identifier,
             'A deployment never clears a directory: move it away if it is not needed, or remove the host from the inventory.')
     elif cluster.primary is not None and observed.server.state == 'stopped' and not observed.data.standby_signal:
         cluster.problem(
