@@ -9,8 +9,6 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import posixpath
-
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
@@ -24,8 +22,8 @@ _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unkn
 def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     """Return {refuse, done, target, old, fence, loss_bytes, unseen, alone, left}.
 
-    hosts: [Host] of one cluster. answer: their verdict. target: the host to promote, '' for the most advanced standby. dead: the name of the host that
-    the operator declares dead. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous replication, might have.
+    hosts: [Host] of one cluster. answer: their verdict. target: the host to promote, '' for the most advanced standby. dead: the names of the hosts that
+    the operator declares dead, separated by commas. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous replication, might have.
 
     refuse: why no standby may be promoted, or ''. done: a primary is running already. old: the hosts of the registered primary. fence: the hosts whose
     server must be stopped and kept from starting first. unseen: the standbys that could have received more, but whose position is unknown. alone: the
@@ -43,27 +41,35 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     if answer['status'] == 'split_brain':
         return dict(plan, refuse='\n'.join(problem['message'] for problem in answer['problems'] if problem['code'] == 'split_brain'))
     # Also if a primary is running: a misspelt name is an error.
-    if dead and dead not in _names(hosts):
-        return dict(plan, refuse=message(dead, 'is not a node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
-                                         'Run again with one of them, or without repmgr_primary_is_dead.'))
+    given = names_in(dead)
+    for name in given:
+        if name not in _names(hosts):
+            return dict(plan, refuse=message(name, 'is not a node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
+                                             'Run again with one of them, or without repmgr_primary_is_dead.'))
     if answer['primary']:
         return dict(plan, done=True, target=answer['primary'], alone=_alone(hosts, answer, answer['primary']))
+    for problem in answer['problems']:
+        if problem['code'] == 'no_data':
+            return dict(plan, refuse=problem['message'])
     plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
     strangers = [name for name in answer['registered_primary'] if name not in [host.node_name for host in hosts]]
-    if not old and not strangers:
+    registered = bool(old or strangers)
+    if not registered and answer['registry']:
+        old, strangers = _may_have_been_primary(hosts, answer)
+        plan['old'] = old
+    elif not registered:
         return dict(plan, refuse=_refusal(hosts, 'no node is registered as primary', 'a record of the primary that has failed',
                                           'Look at `repmgr cluster show`; start the server of the last primary if you know which one it was.'))
-    for name in old + strangers:
-        state = _state(by_name.get(name))
-        if state != 'stopped' and dead != name:
-            return dict(plan, refuse=message(
-                name, 'is the registered primary, and %s' % state, 'proof that it is dead: a stopped server, or your confirmation',
-                ['Check the machine; cut its power or its network.', _steps.playbook('failover', repmgr_primary_is_dead=name, reason='Then confirm it')]))
-    if dead and dead not in old + strangers:
-        return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
+    unproven = [name for name in old + strangers if _state(by_name.get(name)) != 'stopped' and name not in given]
+    if unproven:
+        return dict(plan, refuse=_unproven(unproven, by_name, given, registered))
+    hidden = [name for problem in answer['problems'] if problem['code'] == 'no_majority' for name in problem['nodes']]
+    wrong = [name for name in given if name not in old + strangers + hidden]
+    if wrong:
+        return dict(plan, refuse=message(', '.join(wrong), 'is not the registered primary', ' or '.join(old + strangers) or 'a standby that was observed',
                                          'Run again without repmgr_primary_is_dead, or with that name.'))
     for problem in answer['problems']:
-        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers for name in problem['nodes'])
+        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers + given for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
     # These are reachable, so they can be fenced: nobody shall start the old primary beside the new one.
@@ -74,6 +80,39 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     return dict(plan, left=_left([by_name[name] for name in plan['fence']], plan['target'], again)) if plan['fence'] and not plan['refuse'] else plan
 
 
+def names_in(dead):
+    """[name] of repmgr_primary_is_dead."""
+    return [name.strip() for name in (dead or '').split(',') if name.strip()]
+
+
+def _may_have_been_primary(hosts, answer):
+    """([host], [registered node that is not in the inventory]) where no record says which one the primary was: whoever was not observed to be a standby.
+
+    A server whose data are gone cannot start as a primary.
+    """
+    found, foreign = [], [name for problem in answer['problems'] if problem['code'] == 'foreign_data' for name in problem['nodes']]
+    for host in hosts:
+        observed = host.observed
+        hidden = observed is None or host.unreachable
+        if answer['roles'].get(host.name) == 'witness' or _never_was(host, answer) or host.name in foreign or not hidden and (
+                observed.data.standby_signal or observed.data.state in ('missing', 'empty', 'partial') and observed.server.state == 'stopped'):
+            continue
+        found.append(host.name)
+    return found, [row['node_name'] for row in answer['unlisted'] if row['type'] != 'witness']
+
+
+def _unproven(names, by_name, given, registered):
+    """Refuse because these, which are or may be the primary, may still run."""
+    if registered and len(names) == 1:
+        seen = 'is the registered primary, and %s' % _state(by_name.get(names[0]))
+    else:
+        states = ', '.join('%s %s' % (name, _state(by_name.get(name))) for name in names)
+        seen = 'are registered as primary: %s' % states if registered else 'no node is registered as primary, and it may have been one of these: %s' % states
+    return message(', '.join(names), seen, 'proof that it is dead: a stopped server, or your confirmation', [
+        'Check the machine; cut its power or its network.',
+        _steps.playbook('failover', repmgr_primary_is_dead=','.join(given + names), reason='Then confirm it')])
+
+
 def _left(fenced, target, again):
     """What a failed promotion leaves behind: the old primary, stopped and kept from starting. Which server may be started again depends on whether there is a
     primary by then, so each step has its condition.
@@ -81,7 +120,7 @@ def _left(fenced, target, again):
     steps = [_steps.playbook('failover', reason='Fix the error reported there, and run the same again', **again)]
     for host in fenced:
         steps.append(_steps.playbook('rejoin', repmgr_target=host.name, only_if='%s has become primary after all' % target))
-        unit = _unit(host.observed.config)
+        unit = _steps.unit(host.observed.config)
         if unit:
             steps.append(_start_unit(host, unit, 'there is no primary and %s is to be it again' % host.name))
     # This lifts the pause that a failed run leaves, once there is a primary.
@@ -106,7 +145,7 @@ def _start_again(hosts, old):
     """
     found = []
     for host in [host for host in hosts if host.name in old and _state(host) == 'stopped' and host.observed.data.state == 'valid']:
-        unit = _unit(host.observed.config)
+        unit = _steps.unit(host.observed.config)
         if unit:
             found.append(_start_unit(host, unit, '%s is to be primary again' % host.name))
     return found
@@ -114,12 +153,6 @@ def _start_again(hosts, old):
 
 def _start_unit(host, unit, only_if):
     return _steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=host.name, only_if=only_if)
-
-
-def _unit(config):
-    """The systemd unit of the server, from repmgr.conf, or ''."""
-    words = ((config or {}).get('service_start_command') or '').strip().strip("'").split()
-    return words[-1] if len(words) > 2 and words[-2] == 'start' and posixpath.basename(words[-3]) == 'systemctl' else ''
 
 
 def _names(hosts):
