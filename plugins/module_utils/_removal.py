@@ -52,7 +52,7 @@ def removal_plan(records, target, dead=''):
         plan.update(node_id=unlisted[0]['node_id'])
         row, name, reachable = unlisted[0], target, False
     plan.update(_rules_of(hosts, target, row, [other for other in answer['registry'] if other['node_id'] != plan['node_id']]))
-    return dict(plan, refuse=_leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable)
+    return dict(plan, refuse=_leaves(hosts, target, row, answer, dead) or _streams_on(hosts, target, name, reachable)
                 or _commits(hosts, answer, target, name) or _remaining(records, target))
 
 
@@ -117,7 +117,7 @@ def _tolerated(hosts, answer, target, dead):
     return found
 
 
-def _leaves(target, row, answer, listed):
+def _leaves(hosts, target, row, answer, dead):
     primary = answer['primary']
     if primary is None:
         return message(target, 'is in a cluster without a primary', _MAY_LEAVE, _steps.playbook('status', reason='See'))
@@ -126,9 +126,18 @@ def _leaves(target, row, answer, listed):
     if row is None:
         return ''
     below = [other['node_name'] for other in answer['registry'] if other['upstream_node_id'] == row['node_id']]
+    listed = dict((host.node_name, host) for host in hosts)
+    hidden = [name for name in below if name not in listed or not _seen(listed[name])]
+    if hidden:
+        # Nobody gives a node that cannot be reached another upstream.
+        first = listed[hidden[0]].name if hidden[0] in listed else hidden[0]
+        more = {'repmgr_primary_is_dead': dead} if dead else {}
+        return message(target, 'is the upstream of %s, which cannot be reached' % ', '.join(hidden), _MAY_LEAVE, [
+            'Bring %s back.' % ', '.join(hidden), _steps.playbook('remove_node', repmgr_target=first, only_if='%s is gone for good' % first, **more),
+            _steps.playbook('remove_node', repmgr_target=target, reason='And then again', **more)])
     if below:
         return message(target, 'is the upstream of %s' % ', '.join(below), _MAY_LEAVE, [
-            'First %sset another repmgr_upstream for them.' % ('' if listed else 'add it to the inventory again and '),
+            'First %sset another repmgr_upstream for them.' % ('' if target in [host.name for host in hosts] else 'add it to the inventory again and '),
             _steps.playbook('site', reason='Then type')])
     if row['type'] == 'primary' and row['active']:
         return message(target, 'is registered as the active primary, while %s runs as primary' % primary, _MAY_LEAVE,

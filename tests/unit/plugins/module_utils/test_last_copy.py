@@ -164,6 +164,16 @@ def test_more_nodes_than_a_majority_are_removed_one_after_the_other():
     assert 'c: is not one of the other nodes' in _removal.removal_plan(hosts, 'a', 'b,c')['refuse']
 
 
+def test_an_upstream_of_nodes_that_are_lost_as_well_is_removed_after_them():
+    """It named site, which gives them another upstream and is stopped by no_majority, whose cure was this removal."""
+    hosts = most_are_gone(primary='c')
+    refused = _removal.removal_plan(hosts, 'a', 'a,b')['refuse']
+    assert 'a: is the upstream of b, which cannot be reached' in refused and 'site' not in refused
+    assert 'Only if b is gone for good, type: ansible-playbook pgfleet.repmgr.remove_node -e repmgr_primary_is_dead=a,b -e repmgr_target=b' in refused.replace(
+        'only', 'Only')
+    assert 'upstream' not in _removal.removal_plan(hosts, 'b', 'a,b')['refuse']
+
+
 # -- a primary that its guard does not start
 
 ALONE = ('rm -f /etc/systemd/system/postgresql@15-main.service.d/pgfleet-guard.conf && systemctl daemon-reload && systemctl disable --now repmgr-guard '
