@@ -16,6 +16,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import lacki
 
 # Problems that a dead primary causes, or that a failover does not make worse. Any other problem that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'vanished_data', 'old_repmgr', 'unlisted_node')
+NOT_REGISTERED = 'is not registered as a standby'
 _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unknown', 'unreachable', 'no_majority')
 
 
@@ -51,7 +52,8 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     for problem in answer['problems']:
         if problem['code'] == 'no_data':
             return dict(plan, refuse=problem['message'])
-    plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
+    # Whoever was seen to run as a standby is no primary, whatever its record says.
+    plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary'] and not _is_standby(host)]
     strangers = [name for name in answer['registered_primary'] if name not in [host.node_name for host in hosts]]
     registered = bool(old or strangers)
     if not registered and answer['registry']:
@@ -99,6 +101,10 @@ def _may_have_been_primary(hosts, answer):
             continue
         found.append(host.name)
     return found, [row['node_name'] for row in answer['unlisted'] if row['type'] != 'witness']
+
+
+def _is_standby(host):
+    return host.observed is not None and not host.unreachable and host.observed.server.state == 'running' and host.observed.server.in_recovery is True
 
 
 def _unproven(names, by_name, given, registered):
@@ -151,6 +157,17 @@ def _start_again(hosts, old):
     return found
 
 
+def _promote_by_hand(standbys, old):
+    """Without its record repmgr neither promotes nor registers a standby. When it is primary, status says how to register it."""
+    found = []
+    for host in [host for host in standbys if host.observed is not None and _obstacle(host) == NOT_REGISTERED]:
+        command = 'psql -c "select pg_promote()"' if (host.observed.server.version_num or 0) >= 120000 else 'pg_ctl -D %s promote' % host.observed.data.path
+        # Under the locks of the guard, which excludes a second promotion.
+        found.append(_steps.shell(('repmgr-guard promote-by-hand -- ' if host.observed.guard is not None else '') + command, host=host.name,
+                                  only_if='it is to be primary%s' % (' and it is certain that %s does not run' % ', '.join(old) if old else '')))
+    return found
+
+
 def _start_unit(host, unit, only_if):
     return _steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=host.name, only_if=only_if)
 
@@ -183,7 +200,8 @@ def _choose(plan, hosts, answer, target, accept_loss):
     if not candidates:
         return dict(plan, refuse=_refusal(hosts, 'no standby can be promoted: %s' % (passed_over or 'there is none'),
                                           'one that is running, registered, and has a priority above 0',
-                                          (_start_standby(standbys) or ['Start one of them and run again.']) + _start_again(hosts, plan['old'])))
+                                          (_start_standby(standbys) or ['Start one of them and run again.']) + _start_again(hosts, plan['old'])
+                                          + _promote_by_hand(standbys, plan['old'])))
     positions = dict((host.node_id, _reached(host)[1]) for host in standbys if _says(host))
     ranks = dict((host.name, _rank(host, positions)) for host in standbys if _says(host))
     best = max(candidates, key=lambda host: ranks[host.name])
@@ -269,7 +287,7 @@ def _obstacle(host):
     if server.in_recovery is not True:
         return 'is not in recovery'
     if _row(host) is None:
-        return 'is not registered as a standby'
+        return NOT_REGISTERED
     if _priority(host) <= 0:
         return 'its priority is 0'
     if not _says(host):
@@ -279,7 +297,8 @@ def _obstacle(host):
 
 def _row(host):
     for row in host.observed.nodes or []:
-        if row.node_id == host.node_id and row.type == 'standby':
+        # What once was the primary may be recorded as such, inactive or not: repmgr promotes it all the same.
+        if row.node_id == host.node_id and row.type != 'witness':
             return row
     return None
 

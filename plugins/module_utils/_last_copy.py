@@ -16,16 +16,16 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import major
 
 def check_no_data(cluster):
     """Whether no data node that was observed has data of the cluster: then nobody can become primary, and a playbook has nothing to copy."""
-    if cluster.primary is not None or cluster.has('split_brain') or not cluster.data_hosts or any(_may_have_data(cluster, host) for host in cluster.data_hosts):
-        return False
     hidden = hidden_data_nodes(cluster)
-    names = [host.name for host in cluster.data_hosts]
+    names = [host.name for host in cluster.data_hosts] or hidden
+    if cluster.primary is not None or cluster.has('split_brain') or not names or any(_may_have_data(cluster, host) for host in cluster.data_hosts):
+        return False
     states = ', '.join('%s (%s)' % (host.name, 'of another cluster' if host.observed.data.state == 'valid' else host.observed.data.state)
                        for host in cluster.data_hosts)
     # Once for all of them: each has vanished_data, missing_data, partial_data or foreign_data as well.
     cluster.problem(
         'no_data', names, 'the cluster exists, and no data node that could be observed has its data: %s%s' % (
-            states, '; %s, which could not be observed, may have the only copy' % ', '.join(hidden) if hidden else ''),
+            states or 'there is none', '; %s, which could not be observed, may have the only copy' % ', '.join(hidden) if hidden else ''),
         'a data node with the data',
         (['Bring %s back.' % ', '.join(hidden), _steps.shell('ansible %s -m ansible.builtin.ping' % _cluster.pattern(_inventory(cluster, hidden)),
                                                              reason='Find out whether it answers')] if _inventory(cluster, hidden) else [])

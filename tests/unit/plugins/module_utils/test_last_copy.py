@@ -201,3 +201,31 @@ def test_the_only_copy_is_started_without_its_guard_where_no_majority_is_left(ma
 def test_a_guard_that_can_have_a_majority_is_left_where_it_is(c):
     hosts = [host('a', 1, 'primary', former(stopped={'code': 'isolated', 'peers': ['b', 'c']})), lost(2, 'b', 'standby'), host('c', 3, 'standby', c)]
     assert not any('pgfleet-guard.conf' in command for each in judge(hosts)['problems'] for command in commands(each['steps']))
+
+
+# -- records of the standby that are wrong
+
+def misrecorded(**of_b):
+    rows = [row(1, 'a', 'primary')] + ([dict(row(2, 'b', 'standby', 1), **of_b)] if of_b else []) + [row(4, 'w', 'witness', 1)]
+    b = standby(rows).replace(guard=GUARD)
+    b.server.version_num = 150006
+    return [lost(1, 'a', 'primary'), host('b', 2, 'standby', b), host('w', 4, 'witness', running(False, WITNESS_ID, nodes=rows))]
+
+
+@pytest.mark.parametrize('active', [True, False])
+def test_a_standby_that_is_recorded_as_a_primary_can_take_over(active):
+    found = plan(misrecorded(type='primary', active=active), dead='a')
+    assert (found['refuse'], found['old'], found['target']) == ('', ['a'], 'b')
+
+
+def test_a_standby_without_a_record_is_promoted_by_hand_under_the_locks_of_the_guard():
+    refused = plan(misrecorded(), dead='a')['refuse']
+    assert 'b: is not registered as a standby' in refused
+    assert 'on b: repmgr-guard promote-by-hand -- psql -c "select pg_promote()"' in refused and 'it is certain that a does not run' in refused
+
+
+def test_a_witness_that_is_all_that_could_be_observed_has_no_data():
+    found = problem(judge([lost(1, 'a', 'primary'), lost(2, 'b', 'standby'), healthy()[3]]), 'no_data')
+    # c is in no inventory.
+    assert found['nodes'] == ['a', 'b', 'c'] and found['steps'][0] == {'text': 'Bring a, b, c back.'}
+    assert commands(found['steps']) == ['ansible a:b -m ansible.builtin.ping']
