@@ -24,7 +24,7 @@ import sys
 
 import pytest
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_servers, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_servers, _status, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node as Row
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 from ansible_collections.pgfleet.repmgr.plugins.plugin_utils import _arguments
@@ -61,10 +61,39 @@ def checked(step, world):
     return step
 
 
+def says_loss(world, answer):
+    """Whether status says that no copy is left: the code, where a copy might still be, what is lost, and what the operator decides. No playbook can help."""
+    found = dict((problem['code'], problem) for problem in answer['problems'])
+    if 'no_data' in found:
+        problem = found['no_data']
+        texts = [step['text'] for step in problem['steps'] if 'text' in step]
+        hidden = [member.name for member in world.data() if member.name in world.listed and member.host != 'up']
+        listed = [text for text in texts if text.startswith('Bring ')]
+        if any('playbook' in step for step in problem['steps']) or hidden and not all(name in listed[0] for name in hidden):
+            raise Finding('where a copy may be is not said: %s' % problem['message'])
+        if not problem['stop'] or not any('after the last backup is lost' in text for text in texts) or not any('all data are lost' in text for text in texts):
+            raise Finding('what is lost is not said: %s' % problem['message'])
+        first = in_order(answer['problems'])[0]['code']
+        if first not in ('no_data', 'no_majority'):
+            raise Finding('%s is said before no_data' % first)
+        return True
+    # A stopped server with foreign data, and nobody to compare it with: only the operator knows whose they are.
+    return 'no_primary' in found and any('has the data to keep' in step.get('only_if', '') for step in found['no_primary']['steps'])
+
+
+def in_order(problems):
+    """As `status` lists them: the first one with a step is what it says in `next:`."""
+    merged = _status._problems(problems)
+    found = []
+    for each in merged:
+        found += [problem for problem in problems if (problem['code'], problem['seen']) == (each['code'], each['seen']) and problem not in found]
+    return found
+
+
 class Walk:
     def __init__(self, playbooks, world, draw, any_problem=False):
         self.playbooks, self.world, self.draw, self.any_problem = playbooks, world, draw, any_problem
-        self.way, self.advice = [], collections.Counter()
+        self.way, self.advice, self.lost = [], collections.Counter(), False
 
     def go(self):
         """The number of steps to a healthy cluster."""
@@ -74,6 +103,9 @@ class Walk:
             answer = self.world.judge()[1]
             obstacles = answer['failover_ready']['problems']
             if self.world.left or answer['status'] == 'healthy' and not answer['problems'] and not obstacles:
+                return number
+            if self.world.is_gone() and says_loss(self.world, answer):
+                self.lost = True
                 return number
             if self.world.key() in seen:
                 raise Finding('a state comes back')
@@ -89,6 +121,7 @@ class Walk:
         raise Finding('%d steps, and not healthy yet' % LONGEST)
 
     def _one_step(self, problems):
+        problems = in_order(problems)
         having = [problem for problem in problems if problem['steps']]
         if not having:
             raise Finding('no problem has a next step')

@@ -229,7 +229,7 @@ class Playbooks(object):
                     # roles/repmgrd, then roles/guard
                     member.deployed = True
                     self._start_repmgrd(member)
-                    member.guard = member.guard_enabled = member.fuse = True
+                    member.guard = member.guard_enabled = member.fuse = member.hook = True
                 except Stopped as exc:
                     failed.append(exc)
         if answer['primary'] and primary.backup:
@@ -417,9 +417,9 @@ class Playbooks(object):
         if repmgr_target != answer['primary']:
             self._switch(world, world.members[answer['primary']], world.members[repmgr_target])
 
-    def _remove_node(self, world, repmgr_target):
+    def _remove_node(self, world, repmgr_target, repmgr_primary_is_dead=''):
         hosts, answer = world.judge()
-        plan = _removal.removal_plan(world.records(), repmgr_target)
+        plan = _removal.removal_plan(world.records(), repmgr_target, repmgr_primary_is_dead)
         self._decide(world, 'remove_node', {'repmgr_target': repmgr_target}, plan)
         if plan['refuse']:
             self._refused(answer, plan['refuse'], ' Nothing was changed.')

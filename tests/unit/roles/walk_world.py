@@ -24,7 +24,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import major
 
 CLUSTER, WITNESS, FOREIGN = '7000000000000000001', '7000000000000000004', '7000000000000000099'
 LAYOUTS = {'2 data and a witness': 'abw', '3 data': 'abc', '3 data and a witness': 'abcw'}
-NUMBERS = {'a': 1, 'b': 2, 'c': 3, 'w': 4, 'x': 9, 'n': 10}
+NUMBERS = {'a': 1, 'b': 2, 'c': 3, 'w': 4, 'x': 9, 'n': 10, 'm': 11, 'o': 12}
+NEW = 'nmo'
 MB = 1024 ** 2
 
 
@@ -47,6 +48,7 @@ class Member:
         self.repmgrd, self.paused, self.note = True, False, ''
         self.guard, self.guard_enabled, self.fuse, self.mark = True, True, True, None
         self.masked, self.on_purpose = False, False
+        self.hook = True                # of the guard, before the server starts
         self.deaf_to = set()            # peers that it cannot log in to
         self.certificate, self.days, self.authority = '', 3000, 3000
         self.restart, self.lock = False, ''
@@ -104,6 +106,11 @@ class World:
 
     def data(self):
         return [member for dummy, member in sorted(self.members.items()) if member.group != 'witness']
+
+    def is_gone(self):
+        """Whether no copy of the data is left anywhere."""
+        return not any(member.host != 'lost' and (member.data in ('valid', 'unknown') and member.identifier == CLUSTER or member.mount_is_missing)
+                       for member in self.data())
 
     def writers(self):
         """Who may take writes, also if it does not answer a run."""
