@@ -76,7 +76,7 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
             return dict(plan, refuse=problem['message'])
     # These are reachable, so they can be fenced: nobody shall start the old primary beside the new one.
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable]
-    plan = _choose(plan, hosts, answer, target, accept_loss)
+    plan = _choose(plan, hosts, answer, target, accept_loss, given)
     again = dict((name, value) for name, value in (
         ('repmgr_target', target), ('repmgr_primary_is_dead', dead), ('repmgr_accept_loss', accept_loss)) if value)
     return dict(plan, left=_left([by_name[name] for name in plan['fence']], plan['target'], again)) if plan['fence'] and not plan['refuse'] else plan
@@ -191,7 +191,8 @@ def _state(host):
     return 'stopped' if server.state == 'stopped' else 'its server is %s and does not answer (%s)' % (server.state, server.error or 'no error reported')
 
 
-def _choose(plan, hosts, answer, target, accept_loss):
+def _choose(plan, hosts, answer, target, accept_loss, given):
+    again = {'repmgr_primary_is_dead': ','.join(given)} if given else {}
     standbys = [host for host in hosts if host.name not in plan['old'] and answer['roles'].get(host.name) != 'witness']
     plan['unseen'] = unseen = [host.name for host in standbys if not _says(host) and not _never_was(host, answer)] + [
         row['node_name'] for row in answer['unlisted'] if row['type'] == 'standby']
@@ -216,11 +217,11 @@ def _choose(plan, hosts, answer, target, accept_loss):
     # A standby that may not be promoted (priority 0) can be the only one that has received some of the WAL.
     furthest = max([host for host in standbys if _says(host)], key=lambda host: (_reached(host), not _obstacle(host), ranks[host.name]))
     plan['loss_bytes'] = _reached(furthest)[1] - _reached(chosen)[1] if _reached(furthest)[0] == _reached(chosen)[0] else None
-    accept = _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable')
+    accept = _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable', **again)
     if _reached(chosen) < _reached(furthest) and not accept_loss:
         lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has received %d bytes less than' % plan['loss_bytes']
         obstacle = _obstacle(furthest)
-        steps = [_steps.playbook('failover', repmgr_target=best.name, reason='Promote the most advanced candidate')] if chosen is not best else []
+        steps = [_steps.playbook('failover', repmgr_target=best.name, reason='Promote the most advanced candidate', **again)] if chosen is not best else []
         return dict(plan, refuse=message(
             chosen.name, '%s %s%s' % (lacks, furthest.name, ', which cannot be promoted (%s)' % obstacle if obstacle else ''),
             'the most advanced standby, because otherwise transactions would be lost', steps + [accept]))

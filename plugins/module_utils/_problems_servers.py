@@ -219,16 +219,33 @@ def _check_fenced(cluster, host, stopped):
         + [_steps.playbook('failover', only_if='the host of %s is lost' % host.name)] + alone)
 
 
+def _stopped_primaries(cluster):
+    """The stopped servers with data of the cluster that were primary, those of the newest timeline, which only a promotion makes."""
+    found = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and host.observed.data.state == 'valid'
+             and not host.observed.data.standby_signal and not host.observed.data.promotes_itself and not _cluster.is_foreign(cluster, host)]
+    newest = max([host.observed.data.timeline or 0 for host in found] or [0])
+    return [host for host in found if (host.observed.data.timeline or 0) == newest]
+
+
 def _start_alone(cluster):
-    """The step that starts the only server with data, a former primary, without its guard, where its guard would not."""
-    found = [host for host in cluster.data_hosts if host.observed.data.state == 'valid' and not _cluster.is_foreign(cluster, host)]
-    return _last_copy.start_alone(cluster, found[0]) if len(found) == 1 and found[0].observed.server.state == 'stopped' else []
+    """The step that starts the last primary without its guard, where its guard would not and no standby is left to be promoted."""
+    last = _stopped_primaries(cluster)
+    others = [host for host in cluster.data_hosts if host.observed.data.state == 'valid' and (
+        host.observed.data.standby_signal or _cluster.running(host)) and not _cluster.is_foreign(cluster, host)]
+    return _last_copy.start_alone(cluster, last[0]) if len(last) == 1 and not others else []
 
 
 def _start_last_primary(cluster):
-    """The step that starts the registered primary, if exactly one is stopped, or None."""
+    """The step that starts the registered primary, if exactly one is stopped; else that of the newest timeline, whom nobody has seen yet; or None."""
     registered = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and any(
         row.node_id == host.node_id and row.type == 'primary' and row.active for row in cluster.registry.values())]
+    last = _stopped_primaries(cluster)
+    if len(last) == 1 and last[0] not in registered and cluster.registry and (last[0].observed.data.timeline or 0) > max(
+            [host.observed.data.timeline or 0 for host in cluster.data_hosts if host is not last[0]] or [0]):
+        unit = _steps.unit(last[0].observed.config)
+        step = _steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=last[0].name) if unit else _steps.start(
+            last[0].name, last[0].observed.config)
+        return step and dict(step, reason='Nobody else is on timeline %s, so this one was promoted last: start it' % last[0].observed.data.timeline)
     return _steps.start(registered[0].name, registered[0].observed.config, only_if='its server was stopped on purpose') if len(registered) == 1 else None
 
 

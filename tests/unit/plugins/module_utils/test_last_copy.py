@@ -229,3 +229,35 @@ def test_a_witness_that_is_all_that_could_be_observed_has_no_data():
     # c is in no inventory.
     assert found['nodes'] == ['a', 'b', 'c'] and found['steps'][0] == {'text': 'Bring a, b, c back.'}
     assert commands(found['steps']) == ['ansible a:b -m ansible.builtin.ping']
+
+
+# -- what is named next is not refused for want of what was said before
+
+def test_the_word_that_a_host_is_dead_is_repeated_where_a_loss_has_to_be_accepted():
+    hosts = [dict(each, synchronous='1') for each in most_are_gone()]
+    refused = plan(hosts, dead='a,b')['refuse']
+    assert '-e repmgr_accept_loss=true -e repmgr_primary_is_dead=a,b -e repmgr_target=c' in refused
+    assert plan(hosts, dead='a,b', target='c', accept_loss=True)['target'] == 'c'
+
+
+def promoted_last(timeline):
+    """b was promoted in the place of a, and went down before the witness, which is all that runs, heard of it."""
+    found = former().replace(config=dict(CONFIG, node_id=2, node_name='b'))
+    found.data.timeline = timeline
+    return found
+
+
+def test_the_server_of_the_newest_timeline_is_started_whatever_an_old_record_says():
+    a = former()
+    a.data.timeline = 1
+    hosts = [host('a', 1, 'primary', a), host('b', 2, 'standby', promoted_last(2)), host('c', 3, 'standby', stopped(signal=True)), healthy()[3]]
+    first = problem(judge(hosts), 'no_primary')['steps'][0]
+    assert (first['shell'], first['host']) == ('systemctl unmask postgresql@15-main && systemctl enable --now postgresql@15-main', 'b')
+    # On the same timeline the record counts.
+    hosts[1] = host('b', 2, 'standby', promoted_last(1))
+    first = problem(judge(hosts), 'no_primary')['steps'][0]
+    assert (first['shell'], first['host'], first['only_if']) == (CONFIG['service_start_command'], 'a', 'its server was stopped on purpose')
+    # It is the one that is started without its guard, where too few are left, and not the one that it replaced.
+    hosts = [host('a', 1, 'primary', a), host('b', 2, 'standby', promoted_last(2)), host('c', 3, 'standby', empty()), healthy()[3]]
+    step = problem(judge(hosts), 'no_primary')['steps'][-1]
+    assert (step['shell'], step['host']) == (ALONE, 'b')

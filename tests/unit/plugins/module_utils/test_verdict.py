@@ -936,7 +936,7 @@ def test_a_deployment_of_what_is_there():
     ({'database': 'fleet'}, {}, 'changed_name', 'Set repmgr_database: repmgr. No playbook renames it.'),
     ({'other_password': True}, {}, 'changed_password',
      'a: repmgr_password is not the password that the nodes log in with; expected that password, because a new one is set on the servers '
-     'before the nodes use it. Type: '),
+     'before the nodes use it. Until the cluster is healthy, set the old one again. Only if the cluster is healthy, type: '),
 ])
 def test_a_deployment_that_would_lock_the_nodes_out(changes, more, code, said):
     codes, text = deploying(changes, **more)
