@@ -94,6 +94,7 @@ class Walk:
     def __init__(self, playbooks, world, draw, any_problem=False):
         self.playbooks, self.world, self.draw, self.any_problem = playbooks, world, draw, any_problem
         self.way, self.advice, self.lost = [], collections.Counter(), False
+        self.codes = set()
 
     def go(self):
         """The number of steps to a healthy cluster."""
@@ -102,6 +103,7 @@ class Walk:
         for number in range(LONGEST):
             answer = self.world.judge()[1]
             obstacles = answer['failover_ready']['problems']
+            self.codes.update(problem['code'] for problem in answer['problems'] + obstacles)
             if self.world.left or answer['status'] == 'healthy' and not answer['problems'] and not obstacles:
                 return number
             if self.world.is_gone() and says_loss(self.world, answer):
@@ -181,6 +183,7 @@ class Walk:
             try:
                 self.playbooks.run(self.world, checked(step, self.world))
             except walk_books.Stopped as exc:
+                self.codes.update([exc.problem['code']] if exc.problem else [])
                 return exc
         return None
 

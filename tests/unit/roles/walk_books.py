@@ -18,6 +18,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_cont
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node as Row, message
 
+import walk_more
 from walk_world import attach
 
 FILES = dict((name, '/etc/pgfleet/' + name) for name in _leave._ONLY_OURS)
@@ -64,6 +65,7 @@ class Playbooks(object):
         """Do what a step with a playbook does; Stopped where it does not go on, or fails."""
         arguments = dict((name, value) for name, value in step['arguments'].items())
         getattr(self, '_' + step['playbook'])(world, **arguments)
+        walk_more.cured_by(world, step['playbook'])
 
     def _tolerated(self, playbook, arguments, members=(), removal=None):
         key = repr((playbook, sorted(arguments.items()), list(members), (removal or {}).get('tolerated')))
@@ -136,7 +138,7 @@ class Playbooks(object):
         rows = primary.rows
         if action == 'move_aside':
             assert member.data == 'partial' or rejoin == 'reclone', 'A data directory is moved aside, and nobody has asked for that.'
-            member.data = 'empty'
+            member.data, member.promotes_itself = 'empty', False
         elif action == 'clone':
             assert member.data in ('missing', 'empty')
             member.data, member.clone_begun, member.identifier, member.mark, member.mount_is_missing = 'valid', False, primary.identifier, None, False
@@ -403,6 +405,9 @@ class Playbooks(object):
             member.deaf_to = set()
             if 'certificates' in repmgr_credentials:
                 member.authority, member.days, member.certificate = 3000, 3000, ''
+
+    def _verify_backup(self, world):
+        """It restores a backup beside the cluster."""
 
     def _backup(self, world, repmgr_backup_type='incremental'):
         answer = world.judge()[1]
