@@ -11,7 +11,7 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Problem, plain
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, trust, voters
 
 
 class Cluster:
@@ -97,6 +97,13 @@ def identifier(host):
     return host.observed.system_identifier
 
 
+def is_alone(cluster, host):
+    """Whether so many votes do not answer that they could elect another primary: then a guard stops this one."""
+    votes = voters([row for dummy, row in sorted(cluster.registry.items())])
+    answering = set(other.node_id for other in cluster.seen if other is host or running(other) and other.observed.server.sql)
+    return len([row for row in votes if row.node_id not in answering]) >= majority(len(votes))
+
+
 def is_foreign(cluster, host):
     """Whether the data of this host, which is not the primary, are those of another cluster."""
     found = identifier(host)
@@ -133,7 +140,7 @@ def find_primary(cluster):
     known = set(identifier(host) for host in cluster.data_hosts if _recovering(host) and identifier(host))
     # What a stopped server was tells where the data belong, too. A server that runs as primary does not testify for itself.
     others = set(identifier(host) for host in cluster.data_hosts
-                 if host.node_id in cluster.registry and host not in writable and identifier(host))
+                 if (host.node_id in cluster.registry or not cluster.registry and _was_node(host)) and host not in writable and identifier(host))
     claimants = registered or [host for host in writable if identifier(host) in (known or others)]
     if claimants:
         # A host whose data were replaced by those of another cluster is not a candidate: no other node has its system identifier,

@@ -20,6 +20,9 @@ def check_no_data(cluster):
     names = [host.name for host in cluster.data_hosts] or hidden
     if cluster.primary is not None or cluster.has('split_brain') or not names or any(_may_have_data(cluster, host) for host in cluster.data_hosts):
         return False
+    if not cluster.registry and any(host.observed.guard is not None and host.observed.data.state == 'valid' for host in cluster.seen):
+        # Only data nodes have a guard, whatever group the inventory puts the host in.
+        return False
     states = ', '.join('%s (%s)' % (host.name, 'of another cluster' if host.observed.data.state == 'valid' else host.observed.data.state)
                        for host in cluster.data_hosts)
     # Once for all of them: each has vanished_data, missing_data, partial_data or foreign_data as well.
@@ -72,10 +75,10 @@ def start_alone(cluster, host):
 
 
 def _may_answer(cluster, host):
-    """Whether a majority of the votes answers, or can after a plain start of what is there."""
+    """Whether no majority of the votes is out of sight, or need not be after a plain start of what is there. The guard judges by these as well."""
     rows = [row for dummy, row in sorted(cluster.registry.items())] or [Node(
         node_id=other.node_id, node_name=other.node_name, type='witness' if other.initial_role == 'witness' else 'standby') for other in cluster.hosts]
     votes = voters(rows)
     able = set(other.node_id for other in cluster.seen if other is host or _cluster.running(other) or other.observed.data.state == 'valid' and (
         other.observed.data.standby_signal or cluster.is_witness(other)))
-    return len([row for row in votes if row.node_id in able]) >= majority(len(votes))
+    return len([row for row in votes if row.node_id not in able]) < majority(len(votes))

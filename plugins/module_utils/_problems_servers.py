@@ -200,6 +200,7 @@ def _check_fenced(cluster, host, stopped):
         peers = peers[:1]
     code = stop.get('code') if replaced or stop.get('code') in ('stood_still', 'promoting', 'hangs', 'fuse') else 'isolated'
     alone = _last_copy.start_alone(cluster, host)
+    newer = [other.name for other in cluster.data_hosts if not _cluster.is_foreign(cluster, other) and _timeline(other) > _timeline(host) > 0]
     because = _STOPPED_BECAUSE[code].format(', '.join(peers) or 'a majority of the votes')
     if replaced:
         cluster.problem(
@@ -216,7 +217,12 @@ def _check_fenced(cluster, host, stopped):
         restart + ['Start %s again, or repair the network between %s and %s: the guard starts the server by itself as soon as it reaches a majority.' % (
             ', '.join(peers) or 'the other nodes', host.name, 'it' if len(peers) == 1 else 'them')]
         + ([_steps.shell('ansible %s -m ansible.builtin.ping' % _cluster.pattern(peers), reason='Find out which of them answer')] if peers else [])
-        + [_steps.playbook('failover', only_if='the host of %s is lost' % host.name)] + alone)
+        + [_steps.playbook('failover', reason='There is a newer timeline on %s, so the guard does not start %s as a primary: promote a standby' % (
+            ', '.join(newer), host.name)) if newer else _steps.playbook('failover', only_if='the host of %s is lost' % host.name)] + alone)
+
+
+def _timeline(host):
+    return max(host.observed.data.timeline or 0, host.observed.server.timeline or 0)
 
 
 def _stopped_primaries(cluster):

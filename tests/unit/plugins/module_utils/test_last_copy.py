@@ -261,3 +261,55 @@ def test_the_server_of_the_newest_timeline_is_started_whatever_an_old_record_say
     hosts = [host('a', 1, 'primary', a), host('b', 2, 'standby', promoted_last(2)), host('c', 3, 'standby', empty()), healthy()[3]]
     step = problem(judge(hosts), 'no_primary')['steps'][-1]
     assert (step['shell'], step['host']) == (ALONE, 'b')
+
+
+@pytest.mark.parametrize('code, guard', [('guard_down', {'running': False, 'enabled': False}),
+                                         ('fuse_down', {'running': True, 'enabled': True, 'fuse': {'running': False, 'enabled': False}})])
+def test_no_guard_is_started_on_a_primary_that_it_would_stop(code, guard):
+    hosts = [host('a', 1, 'primary', running(False, guard=guard)), lost(2, 'b', 'standby'), host('c', 3, 'standby', stopped(signal=True)), healthy()[3]]
+    steps = problem(judge(hosts), code)['steps']
+    assert _steps.first_command(steps) is None and 'would stop this primary' in steps[0]['text'] and steps[1]['only_if'] == 'a majority of the votes answers'
+    hosts[2] = healthy()[2]
+    assert _steps.first_command(problem(judge(hosts), code)['steps'])['host'] == 'a'
+
+
+def test_nothing_is_called_lost_where_a_data_node_is_in_the_group_of_witnesses():
+    """While no server runs nobody has records that would contradict the inventory."""
+    hosts = [host('a', 1, 'primary', empty().replace(config={'node_id': 1, 'node_name': 'a'})), host('b', 2, 'standby', stopped('partial')),
+             host('c', 3, 'witness', former())]
+    hosts[1] = host('b', 2, 'standby', stopped(signal=True))
+    assert 'no_data' not in codes(judge(hosts))
+    found = problem(judge(hosts), 'witness_is_copy')
+    assert found['nodes'] == ['c'] and found['steps'] == [{'text': 'Put the host into the standby group.'}]
+    # Its data are known to be those of the cluster by a former primary as well.
+    primary = former()
+    hosts = [host('a', 1, 'primary', primary), host('b', 2, 'standby', empty()), host('c', 3, 'witness', former().replace(config={'node_id': 3}))]
+    assert problem(judge(hosts), 'witness_is_copy')['nodes'] == ['c'] and 'no_data' not in codes(judge(hosts))
+
+
+def test_data_in_the_group_of_witnesses_may_be_the_only_copy():
+    hosts = [host('a', 1, 'primary', stopped('missing').replace(config={'node_id': 1, 'node_name': 'a'})), host('b', 2, 'standby', stopped('partial')),
+             host('c', 3, 'witness', former())]
+    assert 'no_data' not in codes(judge(hosts))
+
+
+# -- while no server runs
+
+def test_data_that_have_vanished_are_reported_while_nobody_knows_who_is_registered():
+    hosts = [host('a', 1, 'primary', former()), host('b', 2, 'standby', empty().replace(config={'node_id': 2, 'node_name': 'b'}, deployed=True))]
+    answer = judge(hosts)
+    assert answer['exists'] and answer['registry'] == [] and 'not_registered' not in codes(answer)
+    steps = problem(answer, 'vanished_data')['steps']
+    assert steps[0] == {'text': 'Mount the file system of its data, and run again.'} and steps[1]['only_if'] == 'its data are lost'
+
+
+def test_a_fenced_primary_that_was_replaced_meanwhile_does_not_wait_to_be_lost():
+    """Its guard never starts it: c has a newer timeline. The primary of that one is gone."""
+    a, c = former(stopped={'code': 'isolated', 'peers': ['b', 'c']}), running(True, timeline=2).replace(receiver=None)
+    a.data.timeline = 1
+    hosts = [host('a', 1, 'primary', a), lost(2, 'b', 'standby'), host('c', 3, 'standby', c)]
+    step = problem(judge(hosts), 'no_primary')['steps'][-1]
+    assert step['playbook'] == 'failover' and 'only_if' not in step and step['reason'].startswith('There is a newer timeline on c')
+    c.server.timeline = 1
+    hosts[2] = host('c', 3, 'standby', c)
+    assert problem(judge(hosts), 'no_primary')['steps'][-1]['only_if'] == 'the host of a is lost'
