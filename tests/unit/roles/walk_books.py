@@ -18,6 +18,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_cont
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node as Row, message
 
+import walk_faults
 import walk_more
 from walk_world import attach
 
@@ -55,7 +56,11 @@ class Remembered(object):
 class Playbooks(object):
     def __init__(self, books):
         self.books, self.cache = books, {}
+        # The files of the collection do not change meanwhile, and to parse them again for each question takes most of the time.
+        files, load = {}, books.host.load
+        books.host.load = lambda *path: files[path] if path in files else files.setdefault(path, load(*path))
         self.said = Remembered(None)
+        self.surprise = None            # what happens once, between the decision of a playbook and what it does
 
     def install(self, monkeypatch):
         for module in (_failover, _removal, _leave):
@@ -86,6 +91,9 @@ class Playbooks(object):
         for problem in more + answer['problems']:
             if problem['stop'] and not {'* ' + problem['code'], problem['node'] + ' ' + problem['code'], problem['node'] + ' *'} & set(tolerated):
                 raise Stopped(problem['message'], problem['steps'], problem)
+        if self.surprise:
+            self.surprise, surprise = None, self.surprise
+            surprise()
         return hosts, answer
 
     def _refused(self, answer, text, more=''):
@@ -145,9 +153,8 @@ class Playbooks(object):
             member.timeline, member.lsn, member.oldest, member.rewindable = primary.timeline, primary.lsn, primary.lsn, True
             member.signal, member.upstream, member.rows = True, primary.name, copy.deepcopy(rows)
         elif action == 'start':
-            if member.masked:
-                raise Stopped('%s: its unit is masked' % member.name)
-            member.server = 'running'
+            if not walk_faults.starts(world, member):
+                raise Stopped('%s: its unit is masked, or the hook of its guard does not let it start' % member.name, STATUS)
         elif action == 'stop':
             member.server = 'stopped'
         elif action in ('register_primary', 'register_primary_force'):
@@ -221,7 +228,8 @@ class Playbooks(object):
             if role != 'standby' and member.server == 'stopped':
                 if role == 'witness' and member.data in ('missing', 'empty'):
                     member.data, member.rows, member.signal = 'valid', {}, False
-                member.server = 'running'
+                if not walk_faults.starts(world, member):
+                    raise Stopped('%s: the hook of its guard does not let it start' % member.name, STATUS)
                 if role == 'witness':
                     member.extension = member.packages_version
         for role in ('primary', 'standby', 'witness'):

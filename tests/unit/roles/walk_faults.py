@@ -583,6 +583,7 @@ CONDITIONS = [(re.compile(words), holds) for words, holds in (
     (r'^(\S+) is to be primary again$', lambda world, problem, match: world.members[match.group(1)].host == 'up'),
     (r'^there is no primary and (\S+) is to be it again$', lambda world, problem, match: not world.writers()),
     (r'^(\S+) has become primary after all$', lambda world, problem, match: world.members[match.group(1)].writes()),
+    (r'^a majority of the votes answers$', lambda world, problem, match: world.sees_majority(world.members[problem['node']])),
     (r'^the cluster is healthy$', lambda world, problem, match: world.judge()[1]['status'] == 'healthy'),
     (r'^the data that were restored there are not needed$', lambda world, problem, match: True),
     (r'^its data are lost$', lambda world, problem, match: not any(world.members[name].mount_is_missing for name in problem['nodes'])),

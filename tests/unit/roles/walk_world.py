@@ -185,12 +185,16 @@ class World:
 
     def sees_majority(self, member):
         votes = voters([Row.from_dict(row) for row in member.rows.values()])
-        answering = [row for row in votes if row.node_name in self.members and (
-            row.node_name == member.name or self.members[row.node_name].runs() and not self.members[row.node_name].apart and not member.apart)]
-        return len(answering) >= majority(len(votes))
+        # out_of_sight() of roles/guard/files/guard.py: those that could elect another one.
+        unseen = [row for row in votes if row.node_name != member.name and not (
+            row.node_name in self.members and self.members[row.node_name].runs() and not self.members[row.node_name].apart and not member.apart)]
+        return len(unseen) < majority(len(votes))
 
     def _guard(self, member):
-        """roles/guard/files/guard.py: start() and rejoin() of a primary that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
+        """roles/guard/files/guard.py: the stop of a primary that is alone; start() and rejoin() of one that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
+        if member.writes() and member.guard and not member.paused and member.identifier == CLUSTER and member.deployed and not self.sees_majority(member):
+            member.server, member.repmgrd = 'stopped', False
+            member.mark = {'code': 'isolated', 'since': 1, 'peers': [other.name for other in self.members.values() if other is not member and not other.runs()]}
         if not (member.host in ('up', 'cut') and member.guard and member.mark and member.server == 'stopped' and member.data == 'valid') or member.masked:
             return
         if not self.sees_majority(member):
