@@ -174,8 +174,8 @@ def failover_plan(hosts, target='', dead='', accept_loss=False):
     return _failover.failover_plan(found, _verdict.verdict(found), target, dead, accept_loss)
 
 
-def removal_plan(hosts, target):
-    return _removal.removal_plan(_listed(hosts, 'removal_plan'), target)
+def removal_plan(hosts, target, dead=''):
+    return _removal.removal_plan(_listed(hosts, 'removal_plan'), target, dead)
 
 
 def rejoin_plan(hosts, target):

@@ -11,7 +11,7 @@ __metaclass__ = type
 
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Problem, plain
-from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import trust
+from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, trust, voters
 
 # The codes of problems that say that a host which answers is not the node of the inventory, but for instance a machine that has been given its address.
 ANOTHER_NODE = ('foreign_data', 'foreign_metadata', 'config_of_other_node')
@@ -100,6 +100,23 @@ def identifier(host):
     return host.observed.system_identifier
 
 
+def is_alone(cluster, host):
+    """Whether so many votes do not answer that they could elect another primary: then a guard stops this one."""
+    votes = voters([row for dummy, row in sorted(cluster.registry.items())])
+    answering = set(other.node_id for other in cluster.seen if other is host or running(other) and other.observed.server.sql)
+    return len([row for row in votes if row.node_id not in answering]) >= majority(len(votes))
+
+
+def is_foreign(cluster, host):
+    """Whether the data of this host, which is not the primary, are those of another cluster."""
+    found = identifier(host)
+    if host.observed.data.state != 'valid' or found is None or host is cluster.primary:
+        return False
+    # Without a primary, a server that accepts writes and was not taken for it has other data.
+    return found != cluster.system_identifier if cluster.system_identifier is not None else (
+        cluster.primary is None and _writable(host) and not cluster.has('split_brain'))
+
+
 def find_registry(cluster):
     """Choose the copy of the metadata to use, and decide whether the cluster exists."""
     with_rows = [host for host in cluster.seen if rows(host)]
@@ -124,7 +141,10 @@ def find_primary(cluster):
     registered = [host for host in writable if cluster.registry.get(host.node_id) is not None
                   and cluster.registry[host.node_id].node_name == host.node_name]
     known = set(identifier(host) for host in cluster.data_hosts if _recovering(host) and identifier(host))
-    claimants = registered or [host for host in writable if identifier(host) in known]
+    # What a stopped server was tells where the data belong, too. A server that runs as primary does not testify for itself.
+    others = set(identifier(host) for host in cluster.data_hosts
+                 if (host.node_id in cluster.registry or not cluster.registry and _was_node(host)) and host not in writable and identifier(host))
+    claimants = registered or [host for host in writable if identifier(host) in (known or others)]
     if claimants:
         # A host whose data were replaced by those of another cluster is not a candidate: no other node has its system identifier,
         # and it is not in its own metadata.
@@ -138,9 +158,7 @@ def find_primary(cluster):
     elif known:
         cluster.system_identifier = sorted(known)[0] if len(known) == 1 else None
     else:
-        stopped = set(identifier(host) for host in cluster.data_hosts
-                      if host.node_id in cluster.registry and identifier(host))
-        cluster.system_identifier = sorted(stopped)[0] if len(stopped) == 1 else None
+        cluster.system_identifier = sorted(others)[0] if len(others) == 1 else None
     if len(claimants) == 1:
         cluster.primary = claimants[0]
     elif len(claimants) > 1:
@@ -157,9 +175,13 @@ def find_primary(cluster):
 
 
 def _differs(cluster, host):
-    """Whether the host is not registered as the primary, while another registered node, such as a stopped primary, has the data of another cluster."""
+    """Whether the host is not registered as the primary, and has no metadata of repmgr, or another registered node, such as a stopped primary, has the data
+    of another cluster. A standby that was promoted has the metadata.
+    """
     row = cluster.registry.get(host.node_id)
-    return not (row is not None and row.type == 'primary' and row.active) and any(
+    if row is not None and row.type == 'primary' and row.active:
+        return False
+    return not rows(host) or any(
         other is not host and other.node_id in cluster.registry and other.observed.data.state == 'valid' and identifier(other) != identifier(host)
         for other in cluster.data_hosts)
 

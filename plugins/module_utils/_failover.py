@@ -9,8 +9,6 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import posixpath
-
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _repmgr, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import position, says_received
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node, message
@@ -18,14 +16,16 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import lacki
 
 # Problems that a dead primary causes, or that a failover does not make worse. Any other problem that stops a run stops a failover as well.
 _EXPECTED = ('no_primary', 'login_failed', 'stopped_ex_primary', 'vanished_data', 'old_repmgr', 'unlisted_node')
+NOT_REGISTERED = 'is not registered as a standby'
 _OF_THE_DEAD = ('server_silent', 'server_unknown', 'server_starting', 'data_unknown', 'unreachable', 'no_majority')
 
 
 def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     """Return {refuse, done, target, old, fence, loss_bytes, unseen, alone, left}.
 
-    hosts: [Host] of one cluster. answer: their verdict. target: the host to promote, '' for the most advanced standby. dead: the name of the host that
-    the operator declares dead. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous replication, might have.
+    hosts: [Host] of one cluster. answer: their verdict. target: the host to promote, '' for the most advanced standby. dead: the names of the hosts that
+    the operator declares dead, separated by commas. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous
+    replication, might have.
 
     refuse: why no standby may be promoted, or ''. done: a primary is running already. old: the hosts of the registered primary. fence: the hosts whose
     server must be stopped and kept from starting first. unseen: the standbys that could have received more, but whose position is unknown. alone: the
@@ -43,35 +43,81 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     if answer['status'] == 'split_brain':
         return dict(plan, refuse='\n'.join(problem['message'] for problem in answer['problems'] if problem['code'] == 'split_brain'))
     # Also if a primary is running: a misspelt name is an error.
-    if dead and dead not in _names(hosts):
-        return dict(plan, refuse=message(dead, 'is not a node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
-                                         'Run again with one of them, or without repmgr_primary_is_dead.'))
+    given = names_in(dead)
+    for name in given:
+        if name not in _names(hosts):
+            return dict(plan, refuse=message(name, 'is not a node of this cluster', 'one of %s' % ', '.join(_names(hosts)),
+                                             'Run again with one of them, or without repmgr_primary_is_dead.'))
     if answer['primary']:
         return dict(plan, done=True, target=answer['primary'], alone=_alone(hosts, answer, answer['primary']))
-    plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary']]
+    for problem in answer['problems']:
+        if problem['code'] == 'no_data':
+            return dict(plan, refuse=problem['message'])
+    # Whoever was seen to run as a standby is no primary, whatever its record says.
+    plan['old'] = old = [host.name for host in hosts if host.node_name in answer['registered_primary'] and not _is_standby(host)]
     strangers = [name for name in answer['registered_primary'] if name not in [host.node_name for host in hosts]]
-    if not old and not strangers:
+    registered = bool(old or strangers)
+    if not registered and answer['registry']:
+        old, strangers = _may_have_been_primary(hosts, answer)
+        plan['old'] = old
+    elif not registered:
         return dict(plan, refuse=_refusal(hosts, 'no node is registered as primary', 'a record of the primary that has failed',
                                           'Look at `repmgr cluster show`; start the server of the last primary if you know which one it was.'))
-    for name in old + strangers:
-        state = _state_of(by_name.get(name), answer)
-        if state != 'stopped' and dead != name:
-            return dict(plan, refuse=message(
-                name, 'is the registered primary, and %s' % state, 'proof that it is dead: a stopped server, or your confirmation',
-                ['Check the machine; cut its power or its network.', _steps.playbook('failover', repmgr_primary_is_dead=name, reason='Then confirm it')]))
-    if dead and dead not in old + strangers:
-        return dict(plan, refuse=message(dead, 'is not the registered primary', ' or '.join(old + strangers),
+    unproven = [name for name in old + strangers if _state_of(by_name.get(name), answer) != 'stopped' and name not in given]
+    if unproven:
+        return dict(plan, refuse=_unproven(unproven, by_name, given, registered, answer))
+    hidden = [name for problem in answer['problems'] if problem['code'] == 'no_majority' for name in problem['nodes']]
+    wrong = [name for name in given if name not in old + strangers + hidden]
+    if wrong:
+        return dict(plan, refuse=message(', '.join(wrong), 'is not the registered primary', ' or '.join(old + strangers) or 'a standby that was observed',
                                          'Run again without repmgr_primary_is_dead, or with that name.'))
     for problem in answer['problems']:
-        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers for name in problem['nodes'])
+        of_the_dead = problem['code'] in _OF_THE_DEAD and all(name in old + strangers + given for name in problem['nodes'])
         if problem['stop'] and problem['code'] not in _EXPECTED and not of_the_dead:
             return dict(plan, refuse=problem['message'])
     # These are reachable, so they can be fenced: nobody shall start the old primary beside the new one. The machine of another node is left alone.
     plan['fence'] = [name for name in old if by_name[name].observed is not None and not by_name[name].unreachable and _is_itself(by_name[name], answer)]
-    plan = _choose(plan, hosts, answer, target, accept_loss)
+    plan = _choose(plan, hosts, answer, target, accept_loss, given)
     again = dict((name, value) for name, value in (
         ('repmgr_target', target), ('repmgr_primary_is_dead', dead), ('repmgr_accept_loss', accept_loss)) if value)
     return dict(plan, left=_left([by_name[name] for name in plan['fence']], plan['target'], again)) if plan['fence'] and not plan['refuse'] else plan
+
+
+def names_in(dead):
+    """[name] of repmgr_primary_is_dead."""
+    return [name.strip() for name in (dead or '').split(',') if name.strip()]
+
+
+def _may_have_been_primary(hosts, answer):
+    """([host], [registered node that is not in the inventory]) where no record says which one the primary was: whoever was not observed to be a standby.
+
+    A server whose data are gone cannot start as a primary.
+    """
+    found, foreign = [], [name for problem in answer['problems'] if problem['code'] == 'foreign_data' for name in problem['nodes']]
+    for host in hosts:
+        observed = host.observed
+        hidden = observed is None or host.unreachable
+        if answer['roles'].get(host.name) == 'witness' or _never_was(host, answer) or host.name in foreign or not hidden and (
+                observed.data.standby_signal or observed.data.state in ('missing', 'empty', 'partial') and _state_of(host, answer) == 'stopped'):
+            continue
+        found.append(host.name)
+    return found, [row['node_name'] for row in answer['unlisted'] if row['type'] != 'witness']
+
+
+def _is_standby(host):
+    return host.observed is not None and not host.unreachable and host.observed.server.state == 'running' and host.observed.server.in_recovery is True
+
+
+def _unproven(names, by_name, given, registered, answer):
+    """Refuse because these, which are or may be the primary, may still run."""
+    if registered and len(names) == 1:
+        seen = 'is the registered primary, and %s' % _state_of(by_name.get(names[0]), answer)
+    else:
+        states = ', '.join('%s %s' % (name, _state_of(by_name.get(name), answer)) for name in names)
+        seen = 'are registered as primary: %s' % states if registered else 'no node is registered as primary, and it may have been one of these: %s' % states
+    return message(', '.join(names), seen, 'proof that it is dead: a stopped server, or your confirmation', [
+        'Check the machine; cut its power or its network.',
+        _steps.playbook('failover', repmgr_primary_is_dead=','.join(given + names), reason='Then confirm it')])
 
 
 def _left(fenced, target, again):
@@ -81,7 +127,7 @@ def _left(fenced, target, again):
     steps = [_steps.playbook('failover', reason='Fix the error reported there, and run the same again', **again)]
     for host in fenced:
         steps.append(_steps.playbook('rejoin', repmgr_target=host.name, only_if='%s has become primary after all' % target))
-        unit = _unit(host.observed.config)
+        unit = _steps.unit(host.observed.config)
         if unit:
             steps.append(_start_unit(host, unit, 'there is no primary and %s is to be it again' % host.name))
     # This lifts the pause that a failed run leaves, once there is a primary.
@@ -106,20 +152,25 @@ def _start_again(hosts, old):
     """
     found = []
     for host in [host for host in hosts if host.name in old and _state(host) == 'stopped' and host.observed.data.state == 'valid']:
-        unit = _unit(host.observed.config)
+        unit = _steps.unit(host.observed.config)
         if unit:
             found.append(_start_unit(host, unit, '%s is to be primary again' % host.name))
     return found
 
 
+def _promote_by_hand(standbys, old):
+    """Without its record repmgr neither promotes nor registers a standby. When it is primary, status says how to register it."""
+    found = []
+    for host in [host for host in standbys if host.observed is not None and _obstacle(host) == NOT_REGISTERED]:
+        command = 'psql -c "select pg_promote()"' if (host.observed.server.version_num or 0) >= 120000 else 'pg_ctl -D %s promote' % host.observed.data.path
+        # Under the locks of the guard, which excludes a second promotion.
+        found.append(_steps.shell(('repmgr-guard promote-by-hand -- ' if host.observed.guard is not None else '') + command, host=host.name,
+                                  only_if='it is to be primary%s' % (' and it is certain that %s does not run' % ', '.join(old) if old else '')))
+    return found
+
+
 def _start_unit(host, unit, only_if):
     return _steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=host.name, only_if=only_if)
-
-
-def _unit(config):
-    """The systemd unit of the server, from repmgr.conf, or ''."""
-    words = ((config or {}).get('service_start_command') or '').strip().strip("'").split()
-    return words[-1] if len(words) > 2 and words[-2] == 'start' and posixpath.basename(words[-3]) == 'systemctl' else ''
 
 
 def _names(hosts):
@@ -156,7 +207,8 @@ def _state_of(host, answer):
     return state
 
 
-def _choose(plan, hosts, answer, target, accept_loss):
+def _choose(plan, hosts, answer, target, accept_loss, given):
+    again = {'repmgr_primary_is_dead': ','.join(given)} if given else {}
     standbys = [host for host in hosts if host.name not in plan['old'] and answer['roles'].get(host.name) != 'witness']
     plan['unseen'] = unseen = [host.name for host in standbys if not _says(host) and not _never_was(host, answer)] + [
         row['node_name'] for row in answer['unlisted'] if row['type'] == 'standby']
@@ -165,7 +217,8 @@ def _choose(plan, hosts, answer, target, accept_loss):
     if not candidates:
         return dict(plan, refuse=_refusal(hosts, 'no standby can be promoted: %s' % (passed_over or 'there is none'),
                                           'one that is running, registered, and has a priority above 0',
-                                          (_start_standby(standbys) or ['Start one of them and run again.']) + _start_again(hosts, plan['old'])))
+                                          (_start_standby(standbys) or ['Start one of them and run again.']) + _start_again(hosts, plan['old'])
+                                          + _promote_by_hand(standbys, plan['old'])))
     positions = dict((host.node_id, _reached(host)[1]) for host in standbys if _says(host))
     ranks = dict((host.name, _rank(host, positions)) for host in standbys if _says(host))
     best = max(candidates, key=lambda host: ranks[host.name])
@@ -180,11 +233,11 @@ def _choose(plan, hosts, answer, target, accept_loss):
     # A standby that may not be promoted (priority 0) can be the only one that has received some of the WAL.
     furthest = max([host for host in standbys if _says(host)], key=lambda host: (_reached(host), not _obstacle(host), ranks[host.name]))
     plan['loss_bytes'] = _reached(furthest)[1] - _reached(chosen)[1] if _reached(furthest)[0] == _reached(chosen)[0] else None
-    accept = _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable')
+    accept = _steps.playbook('failover', repmgr_target=chosen.name, repmgr_accept_loss=True, only_if='the loss is acceptable', **again)
     if _reached(chosen) < _reached(furthest) and not accept_loss:
         lacks = 'is on an older timeline than' if plan['loss_bytes'] is None else 'has received %d bytes less than' % plan['loss_bytes']
         obstacle = _obstacle(furthest)
-        steps = [_steps.playbook('failover', repmgr_target=best.name, reason='Promote the most advanced candidate')] if chosen is not best else []
+        steps = [_steps.playbook('failover', repmgr_target=best.name, reason='Promote the most advanced candidate', **again)] if chosen is not best else []
         return dict(plan, refuse=message(
             chosen.name, '%s %s%s' % (lacks, furthest.name, ', which cannot be promoted (%s)' % obstacle if obstacle else ''),
             'the most advanced standby, because otherwise transactions would be lost', steps + [accept]))
@@ -251,7 +304,7 @@ def _obstacle(host):
     if server.in_recovery is not True:
         return 'is not in recovery'
     if _row(host) is None:
-        return 'is not registered as a standby'
+        return NOT_REGISTERED
     if _priority(host) <= 0:
         return 'its priority is 0'
     if not _says(host):
@@ -261,7 +314,8 @@ def _obstacle(host):
 
 def _row(host):
     for row in host.observed.nodes or []:
-        if row.node_id == host.node_id and row.type == 'standby':
+        # What once was the primary may be recorded as such, inactive or not: repmgr promotes it all the same.
+        if row.node_id == host.node_id and row.type != 'witness':
             return row
     return None
 

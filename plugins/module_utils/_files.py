@@ -74,7 +74,10 @@ def decoded(text):
 
 
 def wanted(entry):
-    """An entry of the module's option `files`, with its defaults: path, state, content (text, bytes or None), mode, owner, group, validate, note, keep_other."""
+    """An entry of the module's option `files`, with its defaults.
+
+    It has path, state, content (text, bytes or None), mode, owner, group, validate, note, keep_other.
+    """
     state = entry.get('state') or 'file'
     content = entry.get('content') if entry.get('content_base64') is None else decoded(entry['content_base64'])
     owner = entry.get('owner') or OWNER

@@ -66,7 +66,9 @@ def check_data(cluster):
                 _cluster.identifier(host) == cluster.system_identifier):
             cluster.problem(
                 'witness_is_copy', host.name, 'is a witness, but has a copy of the data of the cluster (system identifier %s)' % _cluster.identifier(host),
-                'a server of its own', 'Put the host into the standby group, or empty its data directory yourself.')
+                'a server of its own', 'Put the host into the standby group.' if host.observed.guard is not None else
+                # A guard is only on data nodes: then it may be the last copy.
+                'Put the host into the standby group, or empty its data directory yourself.')
 
 
 def _check_missing_data(cluster, host):
@@ -76,13 +78,15 @@ def _check_missing_data(cluster, host):
     registered = cluster.exists and host.node_id in cluster.registry
     # A node whose first deployment was interrupted before or during its clone has never had data.
     finished = (observed.config or {}).get('node_id') == host.node_id and observed.deployed and not data.clone_begun
-    if finished and (registered or not cluster.exists):
+    # While no server runs nobody knows who is registered.
+    unknown = cluster.exists and not cluster.registry and cluster.primary is None
+    if finished and (registered or unknown or not cluster.exists):
         # No data are left as evidence, but there was a cluster: a run would create a new one in its place.
         cluster.problem(
             'vanished_data', host.name, '%s been deployed, but its data directory %s is %s' % (
                 'is registered and has' if registered else 'has', data.path, data.state), 'its data, because only its file system may be missing',
             ['Mount the file system of its data, and run again.',
-             _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='its data are lost') if registered else
+             _steps.playbook('rejoin', repmgr_target=host.name, repmgr_rejoin='reclone', only_if='its data are lost') if registered or unknown else
              'If a new cluster is to replace one that is lost, remove repmgr.conf and repmgrd.service from its hosts.'])
     elif registered:
         cluster.problem(
@@ -114,11 +118,11 @@ def _check_valid_data(cluster, host):
             'an empty directory on a host that is to become a standby',
             'A deployment never clears a directory: move it away if it is not needed, or remove the host from the inventory.')
         return
-    if cluster.system_identifier is not None and identifier is not None and identifier != cluster.system_identifier:
+    if _cluster.is_foreign(cluster, host):
         cluster.problem(
             'foreign_data', host.name, 'data directory %s contains another cluster (system identifier %s)' % (
                 observed.data.path, identifier),
-            'system identifier %s' % cluster.system_identifier,
+            'the data of the cluster' if cluster.system_identifier is None else 'system identifier %s' % cluster.system_identifier,
             'A deployment never clears a directory: move it away if it is not needed, or remove the host from the inventory.')
     elif cluster.primary is not None and observed.server.state == 'stopped' and not observed.data.standby_signal:
         cluster.problem(

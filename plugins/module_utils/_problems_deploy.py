@@ -83,7 +83,8 @@ def _check_password(cluster):
         cluster.problem(
             'changed_password', cluster.primary.name, 'repmgr_password is not the password that the nodes log in with',
             'that password, because a new one is set on the servers before the nodes use it',
-            [_steps.playbook('rotate_credentials'), 'Until the cluster is healthy, set the old one again.'])
+            # It wants a healthy cluster, which may take a run of site.
+            ['Until the cluster is healthy, set the old one again.', _steps.playbook('rotate_credentials', only_if='the cluster is healthy')])
 
 
 # {why: (seen, step)}, as _password.unknown returns it.

@@ -39,7 +39,9 @@ def check_metadata(cluster):
                 'name_taken', host.name, 'node name %s is registered with id %s' % (host.node_name, other.node_id),
                 'id %s' % host.node_id, 'Compare repmgr_node_id in the inventory with `repmgr cluster show`; hosts may be swapped.')
         if row is None or row.node_name != host.node_name:
-            if cluster.exists and host in cluster.seen and other is None and not cluster.has_at(host, 'unregistered_primary'):
+            # While no server runs nobody knows who is registered.
+            if (cluster.exists and (cluster.registry or cluster.primary) and host in cluster.seen and other is None
+                    and not cluster.has_at(host, 'unregistered_primary')):
                 cluster.problem('not_registered', host.name, 'is not registered', 'a record in repmgr.nodes',
                                 _steps.playbook('site'), stop=False)
             continue

@@ -12,6 +12,11 @@ __metaclass__ = type
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _repmgr, _steps
 
 
+# The guard of a primary that is alone, started, stops it.
+_ALONE = 'First bring back, or remove, the nodes that do not answer: without a majority of the votes it would stop this primary.'
+_ANSWERS = 'a majority of the votes answers'
+
+
 def check_repmgrd(cluster):
     """Daemons that do not run, repmgrd that is paused, and servers that need a restart."""
     for host in cluster.seen:
@@ -31,17 +36,21 @@ def check_repmgrd(cluster):
             why = ' (%s: %s)' % (note.get('by'), note.get('reason')) if note else ''
             cluster.problem('repmgrd_paused', host.name, 'repmgrd is paused: no automatic failover%s' % why, 'not paused',
                             _steps.unpause((note or {}).get('by')), stop=False)
-        guard = host.observed.guard
+        guard, alone = host.observed.guard, host is cluster.primary and _cluster.is_alone(cluster, host)
         if guard and not (guard.get('running') and guard.get('enabled')):
             cluster.problem('guard_down', host.name, 'repmgr-guard %s' % (
                 'would not start at boot' if guard.get('running') else 'is not running: nothing stops this node when it is isolated'),
-                'a running guard', _steps.shell('systemctl enable --now repmgr-guard', host=host.name), stop=False)
+                'a running guard', [
+                    _ALONE, _steps.shell('systemctl enable --now repmgr-guard', host=host.name, only_if=_ANSWERS)] if alone else _steps.shell(
+                        'systemctl enable --now repmgr-guard', host=host.name), stop=False)
         fuse = (guard or {}).get('fuse')
         if fuse and not (fuse.get('running') and fuse.get('enabled')):
             cluster.problem('fuse_down', host.name, 'repmgr-guard-fuse %s' % (
                 'would not start at boot' if fuse.get('running') else
                 'is not running: nothing stops this node when it is isolated and its guard hangs or dies'),
-                'a running fuse', _steps.shell('systemctl enable --now repmgr-guard-fuse', host=host.name), stop=False)
+                'a running fuse', [
+                    _ALONE, _steps.shell('systemctl enable --now repmgr-guard-fuse', host=host.name, only_if=_ANSWERS)] if alone else _steps.shell(
+                        'systemctl enable --now repmgr-guard-fuse', host=host.name), stop=False)
         if host.observed.server.restart_for:
             cluster.problem('restart_pending', host.name, 'its server waits for a restart: %s' % ', '.join(host.observed.server.restart_for),
                             'a server that runs the installed programs with the configured settings',

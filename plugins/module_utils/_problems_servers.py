@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _repmgr, _restore, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _last_copy, _repmgr, _restore, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import LOCK_SECONDS, span
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority
 
@@ -69,7 +69,12 @@ def check_seen(cluster):
         cluster.problem(
             'no_majority', missing, 'only %d of %d hosts of the cluster could be observed' % (len(cluster.seen), count),
             'a majority, because a host that was not observed may be the primary',
-            ['Bring the missing hosts back.', _steps.playbook('remove_node', repmgr_target=None, only_if='one of them is gone for good')])
+            # Without a primary nobody can be removed. With one, a node can be, as long as a majority of the others is there; else the word of the operator
+            # is needed, for all of them.
+            ['Bring the missing hosts back.', _steps.playbook(
+                'failover', repmgr_primary_is_dead=','.join(missing), only_if='all of them are gone for good') if cluster.primary is None else _steps.playbook(
+                    'remove_node', repmgr_target=None, only_if='one of them is gone for good') if len(cluster.seen) >= majority(count - 1) else _steps.playbook(
+                        'remove_node', repmgr_target=None, repmgr_primary_is_dead=','.join(missing), only_if='all of them are gone for good')])
     for host in cluster.seen:
         server, data = host.observed.server, host.observed.data
         if data.state == 'unknown':
@@ -115,7 +120,7 @@ def check_restore(cluster):
 def check_primary(cluster):
     """A cluster without a primary, or an inventory that does not name exactly one for a new cluster."""
     if cluster.exists:
-        if cluster.primary is None and not cluster.has('split_brain'):
+        if cluster.primary is None and not cluster.has('split_brain') and not _last_copy.check_no_data(cluster):
             stopped = ', '.join('%s (%s)' % (host.name, host.observed.data.cluster_state or host.observed.server.state)
                                 for host in cluster.data_hosts)
             # A standby that streams from an observed host, as a cascaded one does, is no evidence of a primary among the unobserved hosts.
@@ -134,7 +139,7 @@ def check_primary(cluster):
                 for host in fenced:
                     _check_fenced(cluster, host, stopped)
             else:
-                start_standby = _start_of_a_standby(cluster)
+                start_standby, alone = _start_of_a_standby(cluster), _start_alone(cluster)
                 cluster.problem(
                     'no_primary', _registered_primary(cluster), 'the cluster exists, but no host runs as primary; data nodes: %s' % (
                         stopped or 'none seen'),
@@ -142,7 +147,8 @@ def check_primary(cluster):
                     [_start_last_primary(cluster) or 'Start the server of the last primary if it was stopped on purpose.']
                     + ([_steps.shell(start_standby['shell'], host=start_standby['host'], reason='A standby knows which node that was: start it')]
                        if start_standby else [])
-                    + [_steps.playbook('failover', reason='Otherwise promote a standby')])
+                    + [_steps.playbook('failover', reason='Otherwise promote a standby')]
+                    + alone)
         return
     initial = [host.name for host in cluster.hosts if host.initial_role == 'primary']
     if not initial:
@@ -193,6 +199,8 @@ def _check_fenced(cluster, host, stopped):
         # The first peer is the new primary; the others only named it.
         peers = peers[:1]
     code = stop.get('code') if replaced or stop.get('code') in ('stood_still', 'promoting', 'hangs', 'fuse') else 'isolated'
+    alone = _last_copy.start_alone(cluster, host)
+    newer = [other.name for other in cluster.data_hosts if not _cluster.is_foreign(cluster, other) and _timeline(other) > _timeline(host) > 0]
     because = _STOPPED_BECAUSE[code].format(', '.join(peers) or 'a majority of the votes')
     if replaced:
         cluster.problem(
@@ -209,13 +217,41 @@ def _check_fenced(cluster, host, stopped):
         restart + ['Start %s again, or repair the network between %s and %s: the guard starts the server by itself as soon as it reaches a majority.' % (
             ', '.join(peers) or 'the other nodes', host.name, 'it' if len(peers) == 1 else 'them')]
         + ([_steps.shell('ansible %s -m ansible.builtin.ping' % _cluster.pattern(peers), reason='Find out which of them answer')] if peers else [])
-        + [_steps.playbook('failover', only_if='the host of %s is lost' % host.name)])
+        + [_steps.playbook('failover', reason='There is a newer timeline on %s, so the guard does not start %s as a primary: promote a standby' % (
+            ', '.join(newer), host.name)) if newer else _steps.playbook('failover', only_if='the host of %s is lost' % host.name)] + alone)
+
+
+def _timeline(host):
+    return max(host.observed.data.timeline or 0, host.observed.server.timeline or 0)
+
+
+def _stopped_primaries(cluster):
+    """The stopped servers with data of the cluster that were primary, those of the newest timeline, which only a promotion makes."""
+    found = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and host.observed.data.state == 'valid'
+             and not host.observed.data.standby_signal and not host.observed.data.promotes_itself and not _cluster.is_foreign(cluster, host)]
+    newest = max([host.observed.data.timeline or 0 for host in found] or [0])
+    return [host for host in found if (host.observed.data.timeline or 0) == newest]
+
+
+def _start_alone(cluster):
+    """The step that starts the last primary without its guard, where its guard would not and no standby is left to be promoted."""
+    last = _stopped_primaries(cluster)
+    others = [host for host in cluster.data_hosts if host.observed.data.state == 'valid' and (
+        host.observed.data.standby_signal or _cluster.running(host)) and not _cluster.is_foreign(cluster, host)]
+    return _last_copy.start_alone(cluster, last[0]) if len(last) == 1 and not others else []
 
 
 def _start_last_primary(cluster):
-    """The step that starts the registered primary, if exactly one is stopped, or None."""
+    """The step that starts the registered primary, if exactly one is stopped; else that of the newest timeline, whom nobody has seen yet; or None."""
     registered = [host for host in cluster.data_hosts if host.observed.server.state == 'stopped' and any(
         row.node_id == host.node_id and row.type == 'primary' and row.active for row in cluster.registry.values())]
+    last = _stopped_primaries(cluster)
+    if len(last) == 1 and last[0] not in registered and cluster.registry and (last[0].observed.data.timeline or 0) > max(
+            [host.observed.data.timeline or 0 for host in cluster.data_hosts if host is not last[0]] or [0]):
+        unit = _steps.unit(last[0].observed.config)
+        step = _steps.shell('systemctl unmask %s && systemctl enable --now %s' % (unit, unit), host=last[0].name) if unit else _steps.start(
+            last[0].name, last[0].observed.config)
+        return step and dict(step, reason='Nobody else is on timeline %s, so this one was promoted last: start it' % last[0].observed.data.timeline)
     return _steps.start(registered[0].name, registered[0].observed.config, only_if='its server was stopped on purpose') if len(registered) == 1 else None
 
 

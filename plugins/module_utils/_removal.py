@@ -9,35 +9,41 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _conninfo, _contract, _hba, _settings, _steps, _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _cluster, _conninfo, _contract, _failover, _hba, _settings, _steps, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import message
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority
 
 _MAY_LEAVE = 'a standby that is not an upstream, or the witness'
 
 
-def removal_plan(records, target):
+def removal_plan(records, target, dead=''):
     """Return {refuse, node_id, listed, unlisted, tolerated, gone, left}.
 
     records: one dictionary for each host of one cluster, as the filter cluster_verdict takes them. target: the name of one of them, or of a registered
-    node that is not in the inventory. refuse: why it may not be removed, or ''. listed: whether it is in the inventory. unlisted: the other registered
-    nodes that are not in the inventory, whose access must be kept. tolerated: the problems of the verdict that do not prevent the removal, as 'NODE CODE'.
-    gone: {node: [addresses that only the target has there]}. left: messages about nodes that cannot tell its pg_hba rules from those of other nodes.
+    node that is not in the inventory. dead: the names of other nodes that the operator declares dead, separated by commas. refuse: why it may not be
+    removed, or ''. listed: whether it is in the inventory. unlisted: the other registered nodes that are not in the inventory, whose access must be kept.
+    tolerated: the problems of the verdict that do not prevent the removal, as 'NODE CODE'. gone: {node: [addresses that only the target has there]}.
+    left: messages about nodes that cannot tell its pg_hba rules from those of other nodes.
     """
     hosts = _verdict.hosts_from(records)
     answer = _verdict.verdict(hosts)
     listed = [host for host in hosts if host.name == target]
     unlisted = [row for row in answer['unlisted'] if row['node_name'] == target]
     plan = {
-        'refuse': '', 'node_id': None, 'listed': bool(listed), 'tolerated': _tolerated(hosts, answer, target),
+        'refuse': '', 'node_id': None, 'listed': bool(listed), 'tolerated': _tolerated(hosts, answer, target, _failover.names_in(dead)),
         'unlisted': [row['node_name'] for row in answer['unlisted'] if row not in unlisted], 'gone': {}, 'left': []}
+    known = [host.name for host in hosts] + [row['node_name'] for row in answer['unlisted']]
+    wrong = [name for name in _failover.names_in(dead) if name not in known or name == answer['primary']]
+    if wrong:
+        return dict(plan, refuse=message(
+            ', '.join(wrong), 'is not one of the other nodes of this cluster', ' or '.join(name for name in known if name != answer['primary']),
+            'Run again without repmgr_primary_is_dead, or with some of these names.'))
     if listed and unlisted:
         return dict(plan, refuse=message(
             target, 'is a host of this inventory, but node %d, which is not in it, is registered under the same name' % unlisted[0]['node_id'],
             'a name that only one node has',
             'Add node %d to the inventory under another host name, with repmgr_node_name set to this name.' % unlisted[0]['node_id']))
     if not listed and not unlisted:
-        known = [host.name for host in hosts] + [row['node_name'] for row in answer['unlisted']]
         return dict(plan, refuse=message(target, 'is neither in this inventory nor registered in its cluster', 'one of %s' % ', '.join(known),
                                          'Run again with one of them.'))
     if listed:
@@ -47,7 +53,7 @@ def removal_plan(records, target):
         plan.update(node_id=unlisted[0]['node_id'])
         row, name, reachable = unlisted[0], target, False
     plan.update(_rules_of(hosts, target, row, [other for other in answer['registry'] if other['node_id'] != plan['node_id']]))
-    return dict(plan, refuse=_is_another(answer, target) or _leaves(target, row, answer, bool(listed)) or _streams_on(hosts, target, name, reachable)
+    return dict(plan, refuse=_is_another(answer, target) or _leaves(hosts, target, row, answer, dead) or _streams_on(hosts, target, name, reachable)
                 or _commits(hosts, answer, target, name) or _remaining(records, target))
 
 
@@ -87,7 +93,7 @@ def _row(answer, node_id):
     return rows[0] if rows else None
 
 
-def _tolerated(hosts, answer, target):
+def _tolerated(hosts, answer, target, dead):
     """The problems that do not prevent the removal: mainly those of the target itself."""
     found = []
     listed = any(host.name == target for host in hosts)
@@ -98,7 +104,9 @@ def _tolerated(hosts, answer, target):
         elif problem['code'] == 'login_failed' or problem['nodes'] == [target]:
             tolerated = True
         elif problem['code'] == 'no_majority':
-            tolerated = target in problem['nodes'] and len(others) >= majority(len(hosts) + len(answer['unlisted']) - 1)
+            # Who was not observed may be the primary, unless the operator knows better.
+            tolerated = target in problem['nodes'] and (
+                len(others) >= majority(len(hosts) + len(answer['unlisted']) - 1) or set(problem['nodes']) <= set(dead + [target]))
         elif problem['code'] == 'stopped_ex_primary':
             # Its rejoin waits for a majority, and so for this removal. It is stopped, and stays so.
             tolerated = any(other['code'] == 'no_majority' and target in other['nodes'] for other in answer['problems'])
@@ -120,7 +128,7 @@ def _is_another(answer, target):
         _steps.playbook('remove_node', repmgr_target=target, reason='Then type')])
 
 
-def _leaves(target, row, answer, listed):
+def _leaves(hosts, target, row, answer, dead):
     primary = answer['primary']
     if primary is None:
         return message(target, 'is in a cluster without a primary', _MAY_LEAVE, _steps.playbook('status', reason='See'))
@@ -129,9 +137,18 @@ def _leaves(target, row, answer, listed):
     if row is None:
         return ''
     below = [other['node_name'] for other in answer['registry'] if other['upstream_node_id'] == row['node_id']]
+    listed = dict((host.node_name, host) for host in hosts)
+    hidden = [name for name in below if name not in listed or not _seen(listed[name])]
+    if hidden:
+        # Nobody gives a node that cannot be reached another upstream.
+        first = listed[hidden[0]].name if hidden[0] in listed else hidden[0]
+        more = {'repmgr_primary_is_dead': dead} if dead else {}
+        return message(target, 'is the upstream of %s, which cannot be reached' % ', '.join(hidden), _MAY_LEAVE, [
+            'Bring %s back.' % ', '.join(hidden), _steps.playbook('remove_node', repmgr_target=first, only_if='%s is gone for good' % first, **more),
+            _steps.playbook('remove_node', repmgr_target=target, reason='And then again', **more)])
     if below:
         return message(target, 'is the upstream of %s' % ', '.join(below), _MAY_LEAVE, [
-            'First %sset another repmgr_upstream for them.' % ('' if listed else 'add it to the inventory again and '),
+            'First %sset another repmgr_upstream for them.' % ('' if target in [host.name for host in hosts] else 'add it to the inventory again and '),
             _steps.playbook('site', reason='Then type')])
     if row['type'] == 'primary' and row['active']:
         return message(target, 'is registered as the active primary, while %s runs as primary' % primary, _MAY_LEAVE,

@@ -18,7 +18,7 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind,
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
 
 # The most important problems. All others follow in the order of the verdict.
-_FIRST = ('split_brain', 'no_majority', 'no_primary', 'server_silent', 'server_starting', 'stopped_ex_primary', 'guard_down', 'fuse_down')
+_FIRST = ('split_brain', 'no_majority', 'no_data', 'no_primary', 'server_silent', 'server_starting', 'stopped_ex_primary', 'guard_down', 'fuse_down')
 # Problems that the matrix of logins shows as well.
 _UNREACHED = ('ssh_unreachable', 'postgresql_unreachable', 'login_failed')
 _INTERVAL = re.compile(r"^(?:(-?\d+) days? )?(-?)(\d+):(\d+):(\d+(?:\.\d+)?)$")

@@ -19,6 +19,7 @@ __metaclass__ = type
 
 import json
 import os
+import posixpath
 import re
 
 _COLLECTION = os.path.join('', 'ansible_collections', 'pgfleet', 'repmgr', '')
@@ -51,6 +52,12 @@ def start(host, config, only_if=''):
     """The step that starts the server of a host by the command in its repmgr.conf; None if there is none."""
     command = (config or {}).get('service_start_command')
     return shell(command, host=host, only_if=only_if) if command else None
+
+
+def unit(config):
+    """The systemd unit of the server, from its repmgr.conf, or ''."""
+    words = ((config or {}).get('service_start_command') or '').strip().strip("'").split()
+    return words[-1] if len(words) > 2 and words[-2] == 'start' and posixpath.basename(words[-3]) == 'systemctl' else ''
 
 
 # Where a running server recovers from an archive.

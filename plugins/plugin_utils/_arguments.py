@@ -65,6 +65,16 @@ def _not_empty(what):
     return check
 
 
+def _nodes(what):
+    """Names, of which any may be that of a registered node that is not in the inventory."""
+    def check(value, dummy_hosts):
+        words = [word for word in _words(value) if word]
+        if not words:
+            raise ValueError(what)
+        return ','.join(words)
+    return check
+
+
 def _one_of(*choices):
     def check(value, dummy_hosts):
         if _text(value) not in choices:
@@ -126,7 +136,7 @@ ARGUMENTS = {
     'repmgr_only': Argument('cluster', _clusters, [], 'NAME', True),
     'repmgr_target': Argument('target', _host, '', 'HOST', True),
     # The dead node may be registered and not in the inventory, so the playbook checks the name itself.
-    'repmgr_primary_is_dead': Argument('primary_is_dead', _not_empty('the name of the primary whose host is dead'), '', 'HOST', True),
+    'repmgr_primary_is_dead': Argument('primary_is_dead', _nodes('the name of the primary whose host is dead'), '', 'HOST', True),
     'repmgr_accept_loss': Argument('accept_loss', _boolean, False, 'true', False),
     'repmgr_rejoin': Argument('rejoin', _one_of('attach', 'rewind', 'reclone'), 'rewind', 'WAY', False),
     'repmgr_maintenance': Argument('repmgrd', _one_of('pause', 'unpause'), '', 'pause', False),
@@ -165,7 +175,7 @@ PLAYBOOKS = {
     'minor_upgrade': (_CHANGES, ()),
     'preflight': (_ALL, ()),
     'rejoin': (_CHANGES + ('repmgr_target', 'repmgr_rejoin'), ('repmgr_target',)),
-    'remove_node': (_CHANGES + ('repmgr_target',), ('repmgr_target',)),
+    'remove_node': (_CHANGES + ('repmgr_target', 'repmgr_primary_is_dead'), ('repmgr_target',)),
     'restore': (_CHANGES + ('repmgr_restore', 'repmgr_restore_consent'), ('repmgr_restore',)),
     'rolling_restart': (_CHANGES + ('repmgr_all',), ()),
     'rotate_credentials': (_CHANGES + ('repmgr_credentials',), ()),
@@ -282,8 +292,8 @@ def _one_cluster(values, names, hosts):
             return ['%s is %s, expected the name of the one cluster that shall leave%s. Run again with -e repmgr_leave=%s.' % (
                 names['repmgr_leave'], ','.join(leaves), ', the same as repmgr_only' if only else '', ARGUMENTS['repmgr_leave'].example)]
         only = leaves
-    for name in ('repmgr_target', 'repmgr_primary_is_dead'):
-        host = values.get(name)
+    for name, host in [('repmgr_target', values.get('repmgr_target'))] + [
+            ('repmgr_primary_is_dead', word) for word in _words(values.get('repmgr_primary_is_dead') or [])]:
         if host and host not in hosts and name == 'repmgr_target' and len(only or set(hosts.values())) != 1:
             return ["%s is '%s', expected one of %s, or the name of a registered node that is not in the inventory, together with its cluster. "
                     'Run again with one of them, or with -e repmgr_only=%s.' % (names[name], host, _joined(hosts), ARGUMENTS['repmgr_only'].example)]

@@ -18,6 +18,8 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_cont
 from ansible_collections.pgfleet.repmgr.plugins.module_utils import _rejoin, _removal, _steps
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node as Row, message
 
+import walk_faults
+import walk_more
 from walk_world import attach
 
 FILES = dict((name, '/etc/pgfleet/' + name) for name in _leave._ONLY_OURS)
@@ -54,7 +56,11 @@ class Remembered(object):
 class Playbooks(object):
     def __init__(self, books):
         self.books, self.cache = books, {}
+        # The files of the collection do not change meanwhile, and to parse them again for each question takes most of the time.
+        files, load = {}, books.host.load
+        books.host.load = lambda *path: files[path] if path in files else files.setdefault(path, load(*path))
         self.said = Remembered(None)
+        self.surprise = None            # what happens once, between the decision of a playbook and what it does
 
     def install(self, monkeypatch):
         for module in (_failover, _removal, _leave):
@@ -64,6 +70,7 @@ class Playbooks(object):
         """Do what a step with a playbook does; Stopped where it does not go on, or fails."""
         arguments = dict((name, value) for name, value in step['arguments'].items())
         getattr(self, '_' + step['playbook'])(world, **arguments)
+        walk_more.cured_by(world, step['playbook'])
 
     def _tolerated(self, playbook, arguments, members=(), removal=None):
         key = repr((playbook, sorted(arguments.items()), list(members), (removal or {}).get('tolerated')))
@@ -84,6 +91,9 @@ class Playbooks(object):
         for problem in more + answer['problems']:
             if problem['stop'] and not {'* ' + problem['code'], problem['node'] + ' ' + problem['code'], problem['node'] + ' *'} & set(tolerated):
                 raise Stopped(problem['message'], problem['steps'], problem)
+        if self.surprise:
+            self.surprise, surprise = None, self.surprise
+            surprise()
         return hosts, answer
 
     def _refused(self, answer, text, more=''):
@@ -136,16 +146,15 @@ class Playbooks(object):
         rows = primary.rows
         if action == 'move_aside':
             assert member.data == 'partial' or rejoin == 'reclone', 'A data directory is moved aside, and nobody has asked for that.'
-            member.data = 'empty'
+            member.data, member.promotes_itself = 'empty', False
         elif action == 'clone':
             assert member.data in ('missing', 'empty')
             member.data, member.clone_begun, member.identifier, member.mark, member.mount_is_missing = 'valid', False, primary.identifier, None, False
             member.timeline, member.lsn, member.oldest, member.rewindable = primary.timeline, primary.lsn, primary.lsn, True
             member.signal, member.upstream, member.rows = True, primary.name, copy.deepcopy(rows)
         elif action == 'start':
-            if member.masked:
-                raise Stopped('%s: its unit is masked' % member.name)
-            member.server = 'running'
+            if not walk_faults.starts(world, member):
+                raise Stopped('%s: its unit is masked, or the hook of its guard does not let it start' % member.name, STATUS)
         elif action == 'stop':
             member.server = 'stopped'
         elif action in ('register_primary', 'register_primary_force'):
@@ -219,7 +228,8 @@ class Playbooks(object):
             if role != 'standby' and member.server == 'stopped':
                 if role == 'witness' and member.data in ('missing', 'empty'):
                     member.data, member.rows, member.signal = 'valid', {}, False
-                member.server = 'running'
+                if not walk_faults.starts(world, member):
+                    raise Stopped('%s: the hook of its guard does not let it start' % member.name, STATUS)
                 if role == 'witness':
                     member.extension = member.packages_version
         for role in ('primary', 'standby', 'witness'):
@@ -229,7 +239,7 @@ class Playbooks(object):
                     # roles/repmgrd, then roles/guard
                     member.deployed = True
                     self._start_repmgrd(member)
-                    member.guard = member.guard_enabled = member.fuse = True
+                    member.guard = member.guard_enabled = member.fuse = member.hook = True
                 except Stopped as exc:
                     failed.append(exc)
         if answer['primary'] and primary.backup:
@@ -404,6 +414,9 @@ class Playbooks(object):
             if 'certificates' in repmgr_credentials:
                 member.authority, member.days, member.certificate = 3000, 3000, ''
 
+    def _verify_backup(self, world):
+        """It restores a backup beside the cluster."""
+
     def _backup(self, world, repmgr_backup_type='incremental'):
         answer = world.judge()[1]
         if answer['primary'] is None:
@@ -417,9 +430,9 @@ class Playbooks(object):
         if repmgr_target != answer['primary']:
             self._switch(world, world.members[answer['primary']], world.members[repmgr_target])
 
-    def _remove_node(self, world, repmgr_target):
+    def _remove_node(self, world, repmgr_target, repmgr_primary_is_dead=''):
         hosts, answer = world.judge()
-        plan = _removal.removal_plan(world.records(), repmgr_target)
+        plan = _removal.removal_plan(world.records(), repmgr_target, repmgr_primary_is_dead)
         self._decide(world, 'remove_node', {'repmgr_target': repmgr_target}, plan)
         if plan['refuse']:
             self._refused(answer, plan['refuse'], ' Nothing was changed.')

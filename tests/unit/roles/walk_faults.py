@@ -11,7 +11,8 @@ __metaclass__ = type
 import copy
 import re
 
-from walk_world import CLUSTER, FOREIGN, LAYOUTS, MB, NUMBERS, World
+import walk_more
+from walk_world import CLUSTER, FOREIGN, LAYOUTS, MB, NEW, NUMBERS, World
 
 FAULTS = {}
 
@@ -22,15 +23,14 @@ def fault(function):
 
 
 def primary_of(world):
-    return ([member for member in world.data() if member.writes()] or [None])[0]
+    return world.primary()
 
 
 def standbys(world):
     return [member for member in world.data() if member.signal and member.data == 'valid']
 
 
-def any_of(members, draw):
-    return draw.choice(sorted(members, key=lambda member: member.name)) if members else None
+any_of = World.any_of
 
 
 # -- faults: each returns False where it does not apply
@@ -46,16 +46,16 @@ def server_stopped(world, draw):
 @fault
 def host_off(world, draw):
     member = any_of([member for member in world.members.values() if member.host == 'up'], draw)
-    if member is None or sum(1 for other in world.members.values() if other.host in ('off', 'lost')) >= 1:
+    if member is None:
         return False
     member.power_off()
 
 
 @fault
 def host_lost(world, draw):
-    """For good, and only where the others are a majority."""
+    """For good. The last host stays."""
     member = any_of([member for member in world.members.values() if member.host == 'up'], draw)
-    if member is None or any(other.host != 'up' for other in world.members.values()):
+    if member is None or sum(1 for other in world.members.values() if other.host in ('up', 'cut')) < 2:
         return False
     member.power_off()
     member.host = 'lost'
@@ -263,8 +263,8 @@ def data_vanished(world, draw):
     if member is None:
         return False
     member.server, member.repmgrd, member.data = 'stopped', False, draw.choice(['missing', 'empty'])
-    member.mount_is_missing = draw.random() < 0.5
     member.deployed = draw.random() < 0.8
+    member.mount_is_missing = member.deployed and draw.random() < 0.6
     member.config = member.deployed
 
 
@@ -365,10 +365,12 @@ def other_run(world, draw):
 def random_world(draw):
     """(layout, [the faults], world)"""
     layout = draw.choice(sorted(LAYOUTS))
-    world, done = World(LAYOUTS[layout]), []
+    world, done, faults = World(LAYOUTS[layout]), [], dict(FAULTS, **walk_more.FAULTS)
+    # As many as standbys at most, and for one in three clusters.
+    world.synchronous = draw.choice([0, 0, 0, 0, 1, len(world.data()) - 1])
     for dummy in range(draw.choice([1, 1, 2, 2, 3, 4])):
-        name = draw.choice(sorted(FAULTS))
-        if FAULTS[name](world, draw) is not False:
+        name = draw.choice(sorted(faults))
+        if faults[name](world, draw) is not False:
             done.append(name)
         world.settle()
     return layout, done, world
@@ -402,8 +404,9 @@ def starts(world, member):
     """`systemctl start postgresql`, with the hook of the guard (start_problem)."""
     if member.masked or member.data != 'valid' or member.host not in ('up', 'cut'):
         return False
-    if not member.signal and not member.is_witness and member.deployed:
-        peers = [other for other in world.data() if other is not member and other.runs() and other.identifier == member.identifier]
+    if not member.signal and not member.is_witness and member.deployed and member.hook:
+        peers = [other for other in world.data()
+                 if other is not member and other.runs() and not other.apart and not member.apart and other.identifier == member.identifier]
         if any(other.writes() or other.timeline > member.timeline for other in peers) or not world.sees_majority(member):
             return False
     member.server, member.mark, member.on_purpose = 'running', None, False
@@ -468,6 +471,7 @@ def _mount(world, problem, match):
 def _moved_away(world, problem, match):
     for name in problem['nodes']:
         member = world.members[name]
+        member.promotes_itself = False
         if member.identifier == FOREIGN or member.data in ('unrecognised', 'partial'):
             member.server, member.data, member.identifier, member.signal, member.deployed = 'stopped', 'empty', CLUSTER, True, False
 
@@ -506,15 +510,38 @@ def _repository(world, problem, match):
 
 def _one_more(world, problem, match):
     """What makes an inventory valid without a host that is lost: another one in its place."""
-    lost = [member for member in world.members.values() if member.host == 'lost' and member.name in world.listed]
-    if lost and 'n' not in world.members:
-        world.add('n', 'witness' if lost[0].is_witness else 'standby')
+    there = [world.members[name].group for name in world.listed if world.members[name].host != 'lost']
+    world.synchronous = min(world.synchronous, max(0, len(there) - there.count('witness') - 1))
+    free = [name for name in NEW if name not in world.members]
+    if free and len(there) < 3:
+        world.add(free[0], 'witness' if len(there) == 2 and 'witness' not in there else 'standby')
+
+
+def _upgraded(world, problem, match):
+    for member in world.members.values():
+        member.packages_version = member.extension = '5.5'
+
+
+def _all_back(world, problem, match):
+    bring_back(world, list(world.members))
+
+
+def _fewer(world, problem, match):
+    _all_back(world, problem, match)
+    world.synchronous = 0
 
 
 # (what a text says, what is done)
 HANDS = [(re.compile(words), act) for words, act in (
     (r'^ansible (\S+) -m ansible\.builtin\.ping$', _back),
     (r'^Bring the missing hosts back\.$', _nodes_back),
+    (r'^Stop its server: beside .+ it would be a second primary\.$', _at(server='stopped', repmgrd=False)),
+    (r'^If it was to be a standby, stop its server, and make its data say so', _at(server='stopped', repmgrd=False, promotes_itself=False, signal=True)),
+    (r'^Upgrade its packages on every node of the cluster, and its extension by', _upgraded),
+    (r'^(Bring the others back|Bring them back), or lower repmgr_synchronous\.$', _fewer),
+    (r'^Bring them back and run again\.$', _all_back),
+    (r'^Bring (.+) back\.$', _back),
+    (r'^Mount the file systems of the data, if only these are missing\.$', _mount),
     (r'^Start (.+?) again, or repair the network between', _start_them),
     (r'^Check the machine; cut its power or its network\.$', _cut_off),
     (r'^Make sure that it is down\.$', _cut_off),
@@ -540,6 +567,8 @@ HANDS = [(re.compile(words), act) for words, act in (
 
 def by_hand(world, text, problem):
     """Do what a text says. Returns whether anybody knows what that is."""
+    if walk_more.cured(world, text):
+        return True
     for pattern, act in HANDS:
         match = pattern.search(text)
         if match:
@@ -555,12 +584,24 @@ CONDITIONS = [(re.compile(words), holds) for words, holds in (
     (r'^(\S+) is to be primary again$', lambda world, problem, match: world.members[match.group(1)].host == 'up'),
     (r'^there is no primary and (\S+) is to be it again$', lambda world, problem, match: not world.writers()),
     (r'^(\S+) has become primary after all$', lambda world, problem, match: world.members[match.group(1)].writes()),
+    (r'^a majority of the votes answers$', lambda world, problem, match: world.sees_majority(world.members[problem['node']])),
+    (r'^the cluster is healthy$', lambda world, problem, match: world.judge()[1]['status'] == 'healthy'),
+    (r'^the data that were restored there are not needed$', lambda world, problem, match: True),
     (r'^its data are lost$', lambda world, problem, match: not any(world.members[name].mount_is_missing for name in problem['nodes'])),
     (r'^the host of (\S+) is lost$', lambda world, problem, match: world.members[match.group(1)].host == 'lost'),
     (r'^one of them is gone for good$', lambda world, problem, match: any(
         name not in world.members or world.members[name].host == 'lost' for name in problem['nodes'])),
-    (r'^(\S+) is gone for good$', lambda world, problem, match: world.members[match.group(1)].host == 'lost'),
     (r'^its host is gone for good$', lambda world, problem, match: any(world.members[name].host == 'lost' for name in problem['nodes'])),
+    (r'^(\S+) is gone for good$', lambda world, problem, match: match.group(1) not in world.members or world.members[match.group(1)].host == 'lost'),
+    (r'^it is to be primary(?: and it is certain that (.+) does not run)?$', lambda world, problem, match: not world.writers()),
+    (r'^all of them are gone for good$', lambda world, problem, match: all(
+        name not in world.members or world.members[name].host == 'lost' for name in problem['nodes'])),
+    (r'^it is certain that (.+) does not run$', lambda world, problem, match: all(
+        name not in world.members or world.members[name].server == 'stopped' or world.members[name].signal for name in match.group(1).split(', '))),
+    (r'^(\S+) has the data to keep(?:, and it is certain that (.+) will not run again)?, so that it has to start without its guard$',
+     lambda world, problem, match: not world.writers() and world.members[match.group(1)].identifier == CLUSTER and all(
+         name not in world.members or world.members[name].host == 'lost' for name in (match.group(2) or '').split(', ') if name) and not any(
+             member.mount_is_missing for member in world.data())),
     (r'^its node is gone for good$', lambda world, problem, match: True),
     (r'^(\S+) does not stream from it$', lambda world, problem, match: True),
     (r'^the run of \w+ that paused it has ended$', lambda world, problem, match: True),
@@ -631,7 +672,14 @@ def _register_primary(world, member, match):
     member.rows[member.number] = world.row(member.name, 'primary', None)
 
 
+def _without_guard(world, member, match):
+    member.guard = member.guard_enabled = member.fuse = member.masked = False
+    if member.data == 'valid':
+        member.server, member.mark, member.on_purpose, member.hook = 'running', None, False, False
+
+
 SHELL = [(re.compile(words), act) for words, act in (
+    (r'^rm -f /etc/systemd/system/postgresql\.service\.d/pgfleet-guard\.conf && ', _without_guard),
     (r'^systemctl start repmgrd$', _start_repmgrd),
     (r'^systemctl enable --now (repmgr-guard|repmgr-guard-fuse)$', _enable),
     (r'^systemctl unmask postgresql && systemctl enable --now postgresql$', _unmask),
@@ -639,6 +687,7 @@ SHELL = [(re.compile(words), act) for words, act in (
     (r"^psql -c .*select pg_drop_replication_slot\('repmgr_slot_(\d+)'\)", _drop_slot),
     (r'^repmgr (?:standby|witness) unregister$', _unregister),
     (r'^repmgr primary register --force$', _register_primary),
+    (r'^repmgr-guard promote-by-hand -- psql -c "select pg_promote\(\)"$', lambda world, member, match: world.promote(member)),
     (r'^repmgr standby register --force$', _register_standby),
     (r'^sudo systemctl stop postgresql$', _stop),
     (r'^ss -ltnp$', lambda world, member, match: None),

@@ -23,8 +23,10 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Data,
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._votes import majority, voters
 
 CLUSTER, WITNESS, FOREIGN = '7000000000000000001', '7000000000000000004', '7000000000000000099'
-LAYOUTS = {'2 data and a witness': 'abw', '3 data': 'abc', '3 data and a witness': 'abcw'}
-NUMBERS = {'a': 1, 'b': 2, 'c': 3, 'w': 4, 'x': 9, 'n': 10}
+# The first one is the primary, and a name with a w is that of a witness.
+LAYOUTS = {'2 data and a witness': 'abw', '3 data': 'abc', '3 data and a witness': 'abcw', 'names': ('DB-1', 'db02.East', '3-Db', 'Arbiter-w')}
+NUMBERS = {'a': 1, 'b': 2, 'c': 3, 'w': 4, 'x': 9, 'n': 10, 'm': 11, 'o': 12, 'DB-1': 1, 'db02.East': 2, '3-Db': 3, 'Arbiter-w': 4}
+NEW = 'nmo'
 MB = 1024 ** 2
 
 
@@ -47,6 +49,10 @@ class Member:
         self.repmgrd, self.paused, self.note = True, False, ''
         self.guard, self.guard_enabled, self.fuse, self.mark = True, True, True, None
         self.masked, self.on_purpose = False, False
+        self.hook = True                # of the guard, before the server starts
+        self.apart = False              # whether the other hosts and it do not reach each other
+        self.promotes_itself = False    # whether its data recover from an archive
+        self.flaws = {}                 # {code: what is seen or written in the inventory beside all this}, see walk_more.py
         self.deaf_to = set()            # peers that it cannot log in to
         self.certificate, self.days, self.authority = '', 3000, 3000
         self.restart, self.lock = False, ''
@@ -64,7 +70,7 @@ class Member:
         return self.host in ('up', 'cut') and self.server == 'running'
 
     def writes(self):
-        return self.runs() and not self.signal and not self.is_witness
+        return self.runs() and not self.signal and not self.is_witness and not self.promotes_itself
 
     def power_off(self):
         self.host, self.server, self.repmgrd = 'off', 'stopped', False
@@ -72,14 +78,16 @@ class Member:
 
 class World:
     def __init__(self, names='abcw'):
-        self.members = dict((name, Member(name, 'primary' if name == 'a' else 'witness' if name == 'w' else 'standby')) for name in names)
+        groups = dict((name, 'primary' if name == names[0] else 'witness' if 'w' in name else 'standby') for name in names)
+        self.members = dict((name, Member(name, groups[name])) for name in names)
+        self.synchronous = 0
         self.listed = list(names)       # the inventory
         self.forks = {1: (None, 0)}     # {timeline: (the one that it comes from, where)}
         self.left = False               # whether it has left the collection
-        rows = dict((NUMBERS[name], self.row(name, 'primary' if name == 'a' else 'witness' if name == 'w' else 'standby', 1)) for name in names)
+        rows = dict((NUMBERS[name], self.row(name, groups[name], 1)) for name in names)
         for member in self.members.values():
             member.rows = copy.deepcopy(rows)
-            member.upstream = 'a' if member.signal else None
+            member.upstream = names[0] if member.signal else None
 
     def add(self, name, group):
         """A new host, which is empty."""
@@ -100,15 +108,28 @@ class World:
     def key(self):
         """What makes two states the same."""
         return repr([sorted((name, value) for name, value in vars(member).items()) for dummy, member in sorted(self.members.items())]
-                    + [self.listed, sorted(self.forks), self.left])
+                    + [self.listed, sorted(self.forks), self.left, self.synchronous])
 
     def data(self):
         return [member for dummy, member in sorted(self.members.items()) if member.group != 'witness']
 
+    def is_gone(self):
+        """Whether no copy of the data is left anywhere."""
+        return not any(member.host != 'lost' and (member.data in ('valid', 'unknown') and member.identifier == CLUSTER or member.mount_is_missing)
+                       for member in self.data())
+
     def writers(self):
         """Who may take writes, also if it does not answer a run."""
         return [member.name for member in self.data() if member.host in ('up', 'cut') and member.server != 'stopped' and not member.signal
-                and member.identifier == CLUSTER]
+                and member.identifier == CLUSTER and not member.promotes_itself]
+
+    def primary(self):
+        return ([member for member in self.data() if member.writes() and member.identifier == CLUSTER] or [None])[0]
+
+    @staticmethod
+    def any_of(members, draw):
+        members = sorted(members, key=lambda member: member.name)
+        return draw.choice(members) if members else None
 
     # -- WAL
 
@@ -122,7 +143,8 @@ class World:
 
     def streams(self, member):
         up = self.members.get(member.upstream)
-        return bool(up and up is not member and member.runs() and member.signal and up.runs() and up.data == 'valid' and self.contains(up, member)
+        return bool(up and up is not member and not up.apart and not member.apart and member.runs() and member.signal and up.runs()
+                    and up.data == 'valid' and self.contains(up, member)
                     and (up.oldest <= member.lsn or member.lsn == up.lsn) and self.reaches_primary(member))
 
     def reaches_primary(self, member):
@@ -164,18 +186,23 @@ class World:
 
     def sees_majority(self, member):
         votes = voters([Row.from_dict(row) for row in member.rows.values()])
-        answering = [row for row in votes if row.node_name in self.members and (
-            row.node_name == member.name or self.members[row.node_name].runs())]
-        return len(answering) >= majority(len(votes))
+        # out_of_sight() of roles/guard/files/guard.py: those that could elect another one.
+        unseen = [row for row in votes if row.node_name != member.name and not (
+            row.node_name in self.members and self.members[row.node_name].runs() and not self.members[row.node_name].apart and not member.apart)]
+        return len(unseen) < majority(len(votes))
 
     def _guard(self, member):
-        """The guard's start() and rejoin() of a primary that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
+        """The guard's stop of a primary that is alone; start() and rejoin() of one that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
+        if member.writes() and member.guard and not member.paused and member.identifier == CLUSTER and member.deployed and not self.sees_majority(member):
+            member.server, member.repmgrd = 'stopped', False
+            member.mark = {'code': 'isolated', 'since': 1, 'peers': [other.name for other in self.members.values() if other is not member and not other.runs()]}
         if not (member.host in ('up', 'cut') and member.guard and member.mark and member.server == 'stopped' and member.data == 'valid') or member.masked:
             return
         if not self.sees_majority(member):
             return
-        others = [other for other in self.data() if other.writes() and other.identifier == member.identifier]
-        newer = [other for other in self.data() if other.runs() and other.identifier == member.identifier and other.timeline > member.timeline]
+        others = [other for other in self.data() if other.writes() and not other.apart and other.identifier == member.identifier]
+        newer = [other for other in self.data()
+                 if other.runs() and not other.apart and other.identifier == member.identifier and other.timeline > member.timeline]
         if not others and not newer:
             member.server, member.mark, member.repmgrd = 'running', None, True
         elif others and (self.contains(others[0], member) or member.rewindable):
@@ -189,28 +216,33 @@ class World:
 
     def observed(self, member):
         running, sql = member.server == 'running', member.server == 'running'
+        recovers = member.signal or member.promotes_itself
+        identifier = CLUSTER if 'witness_is_copy' in member.flaws else member.identifier
         state = {'silent': 'running'}.get(member.server, member.server)
         up = self.members.get(member.upstream)
         streaming = self.streams(member)
-        return Observed(
+        found = Observed(
             name=member.name, installed=member.packages, repmgr_installed=member.packages, deployed=member.deployed, missing_packages=[],
             repmgr_version=member.packages_version,
             config={'node_id': member.number, 'node_name': member.name, 'failover': 'automatic',
                     'service_start_command': 'sudo systemctl start postgresql'} if member.config else None,
-            data=Data(path='/data', state=member.data, system_identifier=member.identifier if member.data == 'valid' else None, timeline=member.timeline,
+            data=Data(path='/data', state=member.data, system_identifier=identifier if member.data == 'valid' else None, timeline=member.timeline,
                       standby_signal=member.signal and member.data == 'valid', started=member.data == 'valid', clone_begun=member.clone_begun,
-                      cluster_state=('in archive recovery' if member.signal else 'in production') if running else 'shut down'),
+                      promotes_itself=member.promotes_itself,
+                      cluster_state=('in archive recovery' if recovers else 'in production') if running else 'shut down'),
             server=Server(
-                state=state, sql=sql, in_recovery=member.signal if sql else None, version='15.6', version_num=150006,
+                state=state, sql=sql, in_recovery=recovers if sql else None, version='15.6', version_num=150006,
                 timeline=member.timeline if sql else None, checkpoint_timeline=member.timeline if sql else None,
-                system_identifier=member.identifier if sql else None, started_at='%s' % member.number,
-                current_lsn=_lsn.lsn(member.lsn) if sql and not member.signal else None,
-                received_lsn=_lsn.lsn(member.lsn) if sql and member.signal else None, replayed_lsn=_lsn.lsn(member.lsn) if sql and member.signal else None,
+                system_identifier=identifier if sql else None, started_at='%s' % member.number,
+                current_lsn=_lsn.lsn(member.lsn) if sql and not recovers else None,
+                received_lsn=_lsn.lsn(member.lsn) if sql and recovers else None, replayed_lsn=_lsn.lsn(member.lsn) if sql and recovers else None,
                 oldest_wal=member.oldest, restart_for=['max_connections has changed'] if member.restart and sql else [],
                 settings={'wal_log_hints': 'on', 'full_page_writes': 'on', 'max_wal_senders': '10', 'max_replication_slots': '10',
-                          'primary_conninfo': conninfo(up.name) if member.signal and up else ''} if sql else {}),
+                          'primary_conninfo': conninfo(up.name) if member.signal and up else '',
+                          'synchronous_standby_names': 'ANY %d (*)' % self.synchronous if self.synchronous else ''} if sql else {}),
             receiver={'status': 'streaming', 'received_tli': member.timeline} if streaming else None,
-            replication=[{'application_name': other.name, 'state': 'streaming', 'flush_lsn': _lsn.lsn(other.lsn)} for other in self.data()
+            replication=[{'application_name': other.name, 'state': 'streaming', 'flush_lsn': _lsn.lsn(other.lsn),
+                          'sync_state': 'quorum' if self.synchronous else 'async'} for other in self.data()
                          if other.upstream == member.name and self.streams(other)] if sql else [],
             slots=[{'slot_name': 'repmgr_slot_%d' % NUMBERS[name], 'active': False, 'retained_bytes': 2048 * MB, 'restart_lsn': None}
                    for name in sorted(member.slots)] if sql else [],
@@ -225,7 +257,12 @@ class World:
                       'connected': False} if member.lock else None,
             tls={'error': member.certificate, 'days': None if member.certificate else member.days, 'authority_days': member.authority, 'names': []},
             backup=dict(member.backup) if member.backup and member.writes() else None,
+            reach=[{'name': name, 'address': '10.0.0.%d' % NUMBERS[name], 'port': 5432, 'ssh_port': 22, 'ssh': 'timeout', 'postgresql': 'timeout'}
+                   for name in self.listed if name != member.name and (member.apart or self.members[name].apart)],
             logins=dict((peer, {'sql': 'no password supplied', 'ssh': '', 'replication': ''}) for peer in sorted(member.deaf_to) if peer in self.listed))
+        for flaw in member.flaws.values():
+            found = found.replace(**flaw['observed'])
+        return found
 
     def records(self):
         found = []
@@ -238,6 +275,9 @@ class World:
                 'package_source': 'pgdg', 'os_family': 'Debian', 'distribution': 'Debian', 'distribution_major': '12', 'service_mgr': 'systemd',
                 'postgresql_version': '15', 'synchronous': '0', 'allow_two_nodes': False, 'tls': 'managed', 'conninfo': conninfo(name),
                 'unreachable': not seen, 'observed': plain(self.observed(member)) if seen else None})
+            found[-1].update(synchronous='%d' % self.synchronous)
+            for flaw in member.flaws.values():
+                found[-1].update(flaw['record'])
         return found
 
     def judge(self):
@@ -259,6 +299,6 @@ def attach(world, member, primary):
     if not world.contains(primary, member):
         member.timeline, member.lsn = primary.timeline, primary.lsn
     member.signal, member.upstream, member.server, member.repmgrd = True, primary.name, 'running', member.packages_version == member.extension
-    member.paused = False
+    member.paused = member.promotes_itself = False
     if member.number in primary.rows:
         primary.rows[member.number].update(type='standby', active=True, upstream_node_id=primary.number)

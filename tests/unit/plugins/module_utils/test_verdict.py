@@ -936,7 +936,7 @@ def test_a_deployment_of_what_is_there():
     ({'database': 'fleet'}, {}, 'changed_name', 'Set repmgr_database: repmgr. No playbook renames it.'),
     ({'other_password': True}, {}, 'changed_password',
      'a: repmgr_password is not the password that the nodes log in with; expected that password, because a new one is set on the servers '
-     'before the nodes use it. Type: '),
+     'before the nodes use it. Until the cluster is healthy, set the old one again. Only if the cluster is healthy, type: '),
     ({'unknown_password': 'unset'}, {}, 'unknown_password',
      'a: its role repmgr has a password, which is neither in ~postgres/.pgpass nor in repmgr_password; expected a password that is known, because a new one '
      'would lock out whoever logs in with the present one. Set repmgr_password to it'),

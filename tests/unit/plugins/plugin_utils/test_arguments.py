@@ -95,7 +95,8 @@ def test_a_run_that_is_dead():
 
 def test_a_node_that_is_in_no_inventory():
     """The playbook itself looks whether it is registered in the cluster that was named, or in the only one."""
-    assert values('remove_node', repmgr_target='gone', repmgr_only='orders') == dict(target='gone', only=['orders'], override_run=[])
+    assert values('remove_node', repmgr_target='gone', repmgr_only='orders') == dict(
+        target='gone', only=['orders'], override_run=[], primary_is_dead='')
     assert 'together with its cluster' in problem('remove_node', target='gone', repmgr_only='orders,billing')
     hosts = {'o1': 'orders', 'o2': 'orders'}
     assert _arguments.check('remove_node', {}, {'target': 'gone'}, hosts, ())[1] == []
@@ -119,6 +120,8 @@ def test_no_target(playbook):
     ('failover', {}, 'target', ''), ('failover', {}, 'only', []), ('failover', {}, 'primary_is_dead', ''), ('failover', {}, 'accept_loss', False),
     ('failover', {'accept_loss': 'yes'}, 'accept_loss', True), ('failover', {'repmgr_accept_loss': False}, 'accept_loss', False),
     ('failover', {'primary_is_dead': 'o1'}, 'only', ['orders']), ('failover', {'primary_is_dead': 'gone'}, 'only', []),
+    ('failover', {'primary_is_dead': 'o1, gone,o1'}, 'primary_is_dead', 'o1,gone'), ('failover', {'primary_is_dead': 'gone,o1'}, 'only', ['orders']),
+    ('remove_node', {'target': 'o2', 'primary_is_dead': ['o1', 'o2']}, 'primary_is_dead', 'o1,o2'),
     ('maintenance', {'repmgrd': 'unpause'}, 'maintenance', 'unpause'), ('maintenance', {'repmgrd': 'pause', 'reason': 'x y'}, 'reason', 'x y'),
     ('rejoin', {'target': 'o1'}, 'rejoin', 'rewind'), ('rejoin', {'target': 'o1', 'rejoin': 'attach'}, 'rejoin', 'attach'),
     ('rolling_restart', {'all': 'true'}, 'all', True), ('rolling_restart', {}, 'all', False),
@@ -145,6 +148,8 @@ def test_values(playbook, extra, name, value):
     ('failover', {'accept_loss': 'ture'}, "accept_loss is 'ture', expected true or false. Run again with -e repmgr_accept_loss=true."),
     ('failover', {'repmgr_primary_is_dead': ''}, "repmgr_primary_is_dead is '', expected the name of the primary whose host is dead."),
     ('failover', {'primary_is_dead': 'o1', 'target': 'b1'}, "primary_is_dead is 'o1', which is in cluster orders, expected a host of billing."),
+    ('failover', {'primary_is_dead': 'o1,b1'}, "primary_is_dead is 'b1', which is in cluster billing, expected a host of orders."),
+    ('failover', {'primary_is_dead': ','}, "primary_is_dead is ',', expected the name of the primary whose host is dead."),
     ('maintenance', {}, 'repmgr_maintenance is not set, expected one of pause, unpause. Run again with -e repmgr_maintenance=pause.'),
     ('maintenance', {'repmgrd': 'stop'}, "repmgrd is 'stop', expected one of pause, unpause."),
     ('maintenance', {'repmgrd': 'pause'}, 'repmgr_reason is not set, expected the reason for the pause'),
