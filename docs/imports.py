@@ -35,7 +35,7 @@ LAYERS = (
           ("foundation", "records", "_files")),
     Layer("decisions", "Pure: data in, an answer out. Neither observes nor changes a host; of repmgr they know names and versions.",
           ("_adopt", "_adopt_text", "_backup_hosts", "_cluster", "_contract", "_contract_cluster", "_contract_host", "_contract_settings", "_contract_values",
-           "_failover", "_leave", "_plan", "_problems_access", "_problems_data", "_problems_deploy", "_problems_metadata", "_problems_replication",
+           "_failover", "_leave", "_password", "_plan", "_problems_access", "_problems_data", "_problems_deploy", "_problems_metadata", "_problems_replication",
            "_problems_repmgrd", "_problems_servers", "_readiness", "_rejoin", "_removal", "_restore", "_rolling", "_routing", "_run",
            "_status", "_upgrade", "_verdict", "_verify"),
           ("foundation", "records", "facts", "_repmgr")),
