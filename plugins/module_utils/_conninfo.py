@@ -130,6 +130,11 @@ def parse_or_empty(text):
         return {}
 
 
+def has_own_password(actual, wanted):
+    """Whether a connection string in use has a password, which `wanted` leaves to the passfile, where rotate_credentials changes it."""
+    return bool(parse_or_empty(actual).get('password')) and not parse_or_empty(wanted).get('password')
+
+
 def address(values):
     """The address that libpq connects to, or None: hostaddr takes precedence over host."""
     return values.get('hostaddr') or values.get('host') or None

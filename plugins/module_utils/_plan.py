@@ -172,10 +172,10 @@ RULES = (
     _rule(536, 'standby', 'cannot determine its upstream node', server=_ACTIVE, upstream=('unknown', 'none'),
           refuse=('a WAL receiver that reports its sender', 'Grant pg_monitor to the repmgr role, or look at pg_stat_wal_receiver.')),
 
-    _rule(537, 'standby', 'the node is not registered, and streams with other TLS settings than those of its configuration',
+    _rule(537, 'standby', 'the node is not registered, and streams with other TLS settings than those of its configuration, or a password in primary_conninfo',
           ('set_tls', 'register'), server=_ACTIVE, record=('absent',), upstream=('insecure',)),
-    _rule(538, 'standby', 'it streams with other TLS settings than those of its configuration', ('set_tls', 'register_if_differs'),
-          server=_ACTIVE, record=('same', 'differs'), upstream=('insecure',)),
+    _rule(538, 'standby', 'it streams with other TLS settings than those of its configuration, or a password in primary_conninfo',
+          ('set_tls', 'register_if_differs'), server=_ACTIVE, record=('same', 'differs'), upstream=('insecure',)),
     _rule(539, 'standby', 'the node is not registered, and streams from a former address of its upstream', ('set_address', 'register'), server=_ACTIVE,
           record=('absent',), upstream=('moved',)),
     _rule(540, 'standby', 'it streams from a former address of its upstream', ('set_address', 'register_if_differs'), server=_ACTIVE,
@@ -339,7 +339,9 @@ def _upstream(desired, observed, upstream_id, streaming, metadata, moved):
     if upstream_id != wanted:
         # It may also stream from a server that is not registered, or by an unknown address.
         return 'wrong'
-    return 'right' if same_tls(observed.server.settings.get('primary_conninfo'), desired.conninfo) else 'insecure'
+    actual = observed.server.settings.get('primary_conninfo')
+    own_password = desired.knows_password and _conninfo.has_own_password(actual, desired.conninfo)
+    return 'insecure' if own_password or not same_tls(actual, desired.conninfo) else 'right'
 
 
 def same_tls(actual, wanted):

@@ -258,6 +258,7 @@ class Desired(Record):
         ('upstream_conninfo', ''),
         ('system_identifier', ''),
         ('rejoin', 'never'),
+        ('knows_password', False),  # whether the passfile has a line for the repmgr role
     )
 
 
@@ -273,7 +274,7 @@ class Situation(Record):
         ('identity', 'unknown'),    # whether the data belong to this cluster: same, other, unknown, none
         ('primary', 'unknown'),     # live, self, recovery, silent, unknown, none
         ('record', 'unknown'),      # absent, same, differs, foreign, unknown
-        ('upstream', 'unknown'),    # right, insecure: other TLS settings than configured, moved: by a former address, wrong, detached, unknown, none
+        ('upstream', 'unknown'),    # right, insecure: a password or other TLS settings, moved: by a former address, wrong, detached, unknown, none
         ('rejoin', 'never'),        # never, attach, rewind, reclone
     )
 

@@ -20,7 +20,7 @@ def follow(context):
 
 
 def set_primary_conninfo(context, action):
-    """Set TLS settings and address of the upstream in primary_conninfo. action: the name of the action, for errors."""
+    """Set TLS settings and address of the upstream in primary_conninfo, and leave the password to the passfile. action: the name of the action, for errors."""
     # `repmgr standby follow` refuses the current upstream because its slot is in use, so primary_conninfo is set here. That takes a superuser: the
     # postgres OS user, over the local socket.
     sockets = (context.settings.get('unix_socket_directories') or '').split(',')[0].strip()
@@ -34,6 +34,9 @@ def set_primary_conninfo(context, action):
         values.pop(name, None)
         if name in wanted:
             values[name] = wanted[name]
+    if context.desired.knows_password and _conninfo.has_own_password(before, context.desired.conninfo):
+        # Once the password is another one, the standby could not connect any more.
+        values.pop('password')
     # Certificates are issued for the addresses of the inventory, and a cluster that was built by hand may use others.
     upstream = _conninfo.parse(context.upstream_conninfo)
     if upstream.get('host'):

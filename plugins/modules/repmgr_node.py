@@ -204,7 +204,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_context, _apply, _clone, _place, _plan, _steps, _view
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _action_context, _apply, _by_hand, _clone, _place, _plan, _steps, _view
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner, redacted
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._conninfo import parse
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
@@ -257,6 +257,7 @@ def desired_from(module, config):
         upstream_conninfo=redacted(params['upstream_conninfo'] or ''),
         system_identifier=params['system_identifier'] or '',
         rejoin=params['rejoin'],
+        knows_password=bool(params['passfile']) and _by_hand.has_line(params['passfile'], parse(config.get('conninfo', '')).get('user', '')),
     )
 
 

@@ -41,9 +41,10 @@ def decide(folder, passfile, password, role='repmgr', deploys=True, configured=N
         '__repmgr_cluster': {'primary': 'a1', 'exists': exists, 'problems': [], 'logins': [], 'roles': {'a1': 'primary'}}, 'repmgr_password': password,
         '__repmgr_record': {'name': 'a1', 'node_id': '1', 'node_name': 'a1', 'port': '5432', 'user': 'repmgr', 'database': 'repmgr', 'groups': ['primary'],
                             'tls': 'managed', 'named': [], 'observed': observed(role, configured, **more)},
-        '__repmgr_bin_dir': str(folder), '__repmgr_os_user': getpass.getuser()})
+        '__repmgr_bin_dir': str(folder)})
     tasks = [{'import_role': {'name': 'pgfleet.repmgr.common', 'tasks_from': 'decide'}}]
-    (folder / 'play.yml').write_text(yaml.safe_dump([{'hosts': 'a1', 'gather_facts': False, 'tasks': tasks}]))
+    (folder / 'play.yml').write_text(yaml.safe_dump([{
+        'hosts': 'a1', 'gather_facts': False, 'tasks': tasks, 'environment': {'PATH': '%s:%s' % (folder, os.environ['PATH'])}}]))
     code, said = playbook_run(folder, 'play.yml', ['-vvv'])
     return code, ' '.join(said.split())
 
@@ -97,7 +98,10 @@ HAND_LINE = 'a1:5432:*:repmgr:S3cret\n'
 def psql(folder, says, code=0):
     """A psql that answers like this, and writes down what it was asked."""
     (folder / 'psql').write_text('#!/bin/sh\necho "$@" >>%s/asked; cat >>%s/asked; echo %s; exit %d\n' % (folder, folder, shlex.quote(says), code))
-    (folder / 'psql').chmod(0o755)
+    # Which only root may call.
+    (folder / 'runuser').write_text('#!/bin/sh\n[ "$1 $2 $3" = "-u postgres --" ] && shift 3 && exec "$@"\n')
+    for name in ('psql', 'runuser'):
+        (folder / name).chmod(0o755)
 
 
 @pytest.mark.parametrize('stored, passfile, password, said', [

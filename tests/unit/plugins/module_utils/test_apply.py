@@ -537,6 +537,24 @@ def test_only_the_tls_settings_of_a_stream_are_changed(context, before):
     assert context.psql.streams_by == "host=a user=repmgr options='-c x=1'"
 
 
+def test_the_password_of_a_stream_is_left_to_the_passfile(context):
+    before = 'host=a user=repmgr password=S3cret application_name=b'
+    context.psql.streams_by = before
+    _apply.apply(context, ['set_tls'])
+    assert 'password=S3cret' in context.psql.streams_by
+    # Only where it has a line, and once a login by it has worked.
+    context.psql.streams_by, context.psql.refuses, context.desired.knows_password = before, True, True
+    with pytest.raises(_action_context.ApplyError, match='cannot connect to its upstream'):
+        _apply.apply(context, ['set_tls'])
+    assert context.psql.streams_by == before
+    context.psql.refuses = False
+    _apply.apply(context, ['set_tls'])
+    assert context.psql.streams_by == 'host=a user=repmgr application_name=b' and 'password' not in context.psql.tried[-1]
+    context.psql.streams_by, context.desired.conninfo = before, 'host=b password=S3cret'
+    _apply.apply(context, ['set_tls'])
+    assert 'password=S3cret' in context.psql.streams_by
+
+
 def test_the_address_of_a_stream_is_changed_where_the_upstream_has_another(context):
     context.psql.streams_by = 'host=192.0.2.1 port=5432 user=repmgr application_name=b'
     context.desired.conninfo = 'host=b'

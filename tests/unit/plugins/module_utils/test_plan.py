@@ -312,6 +312,13 @@ def test_healthy_standby():
     (dict(observed=streams('host=a sslmode=prefer')), 'upstream', 'right'),
     (dict(observed=streams('host=a sslmode=verify-full sslrootcert=/r')), 'upstream', 'insecure'),
     (dict(observed=streams('host=a'), desired=TLS), 'upstream', 'insecure'),
+    # As the observation hides it. Without a line in the passfile the standby needs it.
+    (dict(observed=streams('host=a password=********'), desired=WANTED.replace(knows_password=True)), 'upstream', 'insecure'),
+    (dict(observed=streams('host=a password=********')), 'upstream', 'right'),
+    (dict(observed=streams('host=a'), desired=WANTED.replace(knows_password=True)), 'upstream', 'right'),
+    (dict(observed=streams('host=a passfile=/x'), desired=WANTED.replace(knows_password=True)), 'upstream', 'right'),
+    (dict(observed=streams('host=a password=********'), desired=WANTED.replace(
+        knows_password=True, conninfo='host=b dbname=repmgr password=********')), 'upstream', 'right'),
     (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS.replace(conninfo='host=b')), 'upstream', 'insecure'),
     (dict(observed=streams("host=a sslmode=verify-full sslrootcert='/r'"), desired=TLS), 'upstream', 'right'),
     (dict(observed=streams('host=a sslmode=verify-full sslrootcert=/q'), desired=TLS), 'upstream', 'insecure'),
