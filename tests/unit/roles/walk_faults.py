@@ -600,7 +600,7 @@ CONDITIONS = [(re.compile(words), holds) for words, holds in (
     (r'^(\S+) has the data to keep(?:, and it is certain that (.+) will not run again)?, so that it has to start without its guard$',
      lambda world, problem, match: not world.writers() and world.members[match.group(1)].identifier == CLUSTER and all(
          name not in world.members or world.members[name].host == 'lost' for name in (match.group(2) or '').split(', ') if name) and not any(
-             member.mount_is_missing for member in world.data())),
+             member.mount_is_missing and member.host != 'lost' for member in world.data())),
     (r'^its node is gone for good$', lambda world, problem, match: True),
     (r'^(\S+) does not stream from it$', lambda world, problem, match: True),
     (r'^the run of \w+ that paused it has ended$', lambda world, problem, match: True),
