@@ -24,7 +24,8 @@ def failover_plan(hosts, answer, target='', dead='', accept_loss=False):
     """Return {refuse, done, target, old, fence, loss_bytes, unseen, alone, left}.
 
     hosts: [Host] of one cluster. answer: their verdict. target: the host to promote, '' for the most advanced standby. dead: the names of the hosts that
-    the operator declares dead, separated by commas. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous replication, might have.
+    the operator declares dead, separated by commas. accept_loss: whether the new primary may lack WAL that another standby has, or, with synchronous
+    replication, might have.
 
     refuse: why no standby may be promoted, or ''. done: a primary is running already. old: the hosts of the registered primary. fence: the hosts whose
     server must be stopped and kept from starting first. unseen: the standbys that could have received more, but whose position is unknown. alone: the

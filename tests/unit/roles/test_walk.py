@@ -10,7 +10,8 @@ are modelled (walk_books.py, whose docstrings say what is not). A step that take
 where the model says that it is so, and only if a step names it. Of a state in which no copy of the data is left no walk can end well; it ends where status
 says what is lost and what has to be decided. In some walks the primary dies, and another is elected, before a step or in its middle.
 
-WALK_STATES is the number of states, WALK_SEED the first of the seeds. TEST_ALL=1 takes more. Each state has its own seed: WALK_SEED=N WALK_STATES=1 repeats one.
+WALK_STATES is the number of states, WALK_SEED the first of the seeds. TEST_ALL=1 takes more. Each state has its own seed:
+WALK_SEED=N WALK_STATES=1 repeats one.
 """
 
 from __future__ import absolute_import, division, print_function

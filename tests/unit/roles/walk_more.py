@@ -153,6 +153,14 @@ def wrong_group(world, draw):
     flaw(member, code, record={'initial_role': group, 'groups': [group]})
 
 
+def witness_copy_is_old(world, draw):
+    found, primary = [member for member in world.members.values() if member.is_witness], world.primary()
+    if not found or primary is None:
+        return False
+    found[0].rows.pop(primary.number, None)
+    found[0].repmgrd = False
+
+
 def archive_failing(world, draw):
     primary = world.primary()
     if primary is None:
@@ -169,7 +177,8 @@ def restore_drill(world, draw):
     failed = draw.random() < 0.5
     flaw(primary, 'backup_verify_failed' if failed else 'backup_verify_old', {'verified': {
         'now': 10 ** 6, 'max_age': 24,
-        'last': {'ok': not failed, 'ended': 10, 'label': 'x', 'node': 'b', 'problem': 'a checksum is wrong', 'seconds': {}, 'kind': draw.choice(['query', 'data'])}}})
+        'last': {'ok': not failed, 'ended': 10, 'label': 'x', 'node': 'b', 'problem': 'a checksum is wrong', 'seconds': {},
+                 'kind': draw.choice(['query', 'data'])}}})
 
 
 def inventory_changed(world, draw):
@@ -183,8 +192,8 @@ def inventory_changed(world, draw):
 
 
 FAULTS = dict((function.__name__, function) for function in (
-    host_apart, way_is_closed, port_taken, other_server, restore_unfinished, restores_itself, unrecognised_data, old_repmgr, witness_is_copy, config_of_other_node,
-    ids_swapped, wrong_group, archive_failing, restore_drill, inventory_changed))
+    host_apart, way_is_closed, port_taken, other_server, restore_unfinished, restores_itself, unrecognised_data, old_repmgr, witness_is_copy,
+    config_of_other_node, ids_swapped, wrong_group, witness_copy_is_old, archive_failing, restore_drill, inventory_changed))
 
 
 # -- a failover between two looks

@@ -143,7 +143,8 @@ class World:
 
     def streams(self, member):
         up = self.members.get(member.upstream)
-        return bool(up and up is not member and not up.apart and not member.apart and member.runs() and member.signal and up.runs() and up.data == 'valid' and self.contains(up, member)
+        return bool(up and up is not member and not up.apart and not member.apart and member.runs() and member.signal and up.runs()
+                    and up.data == 'valid' and self.contains(up, member)
                     and (up.oldest <= member.lsn or member.lsn == up.lsn) and self.reaches_primary(member))
 
     def reaches_primary(self, member):
@@ -191,7 +192,7 @@ class World:
         return len(unseen) < majority(len(votes))
 
     def _guard(self, member):
-        """roles/guard/files/guard.py: the stop of a primary that is alone; start() and rejoin() of one that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
+        """roles/guard/files/guard.py: the stop of a primary that is alone; start() and rejoin() of one that it has stopped (repmgr_auto_rejoin)."""
         if member.writes() and member.guard and not member.paused and member.identifier == CLUSTER and member.deployed and not self.sees_majority(member):
             member.server, member.repmgrd = 'stopped', False
             member.mark = {'code': 'isolated', 'since': 1, 'peers': [other.name for other in self.members.values() if other is not member and not other.runs()]}
@@ -200,7 +201,8 @@ class World:
         if not self.sees_majority(member):
             return
         others = [other for other in self.data() if other.writes() and not other.apart and other.identifier == member.identifier]
-        newer = [other for other in self.data() if other.runs() and not other.apart and other.identifier == member.identifier and other.timeline > member.timeline]
+        newer = [other for other in self.data() if other.runs() and not other.apart and other.identifier == member.identifier
+                 and other.timeline > member.timeline]
         if not others and not newer:
             member.server, member.mark, member.repmgrd = 'running', None, True
         elif others and (self.contains(others[0], member) or member.rewindable):
@@ -225,7 +227,8 @@ class World:
             config={'node_id': member.number, 'node_name': member.name, 'failover': 'automatic',
                     'service_start_command': 'sudo systemctl start postgresql'} if member.config else None,
             data=Data(path='/data', state=member.data, system_identifier=identifier if member.data == 'valid' else None, timeline=member.timeline,
-                      standby_signal=member.signal and member.data == 'valid', started=member.data == 'valid', clone_begun=member.clone_begun, promotes_itself=member.promotes_itself,
+                      standby_signal=member.signal and member.data == 'valid', started=member.data == 'valid', clone_begun=member.clone_begun,
+                      promotes_itself=member.promotes_itself,
                       cluster_state=('in archive recovery' if recovers else 'in production') if running else 'shut down'),
             server=Server(
                 state=state, sql=sql, in_recovery=recovers if sql else None, version='15.6', version_num=150006,
