@@ -328,3 +328,11 @@ def test_a_witness_without_a_record_in_the_group_of_standbys_is_told_by_its_own_
     hosts[3]['initial_role'] = 'standby'
     found = problem(judge(hosts), 'foreign_data')
     assert found['nodes'] == ['w'] and found['steps'][0]['text'].startswith('Put it into the witness group')
+
+
+def test_old_records_of_a_witness_are_not_all_that_counts_for_a_majority():
+    """They lack a, so that b and the witness seemed to be a majority of b, x and the witness; the guard of b has a, b and x."""
+    rows = [row(2, 'b', 'primary'), row(4, 'w', 'witness', 2), row(9, 'x', 'standby', 2)]
+    b = former(stopped={'code': 'isolated', 'peers': ['a']})
+    hosts = [host('a', 1, 'primary', stopped()), host('b', 2, 'standby', b), host('w', 4, 'witness', running(False, WITNESS_ID, nodes=rows))]
+    assert (problem(judge(hosts), 'no_primary')['steps'][-1]['shell'], problem(judge(hosts), 'no_primary')['steps'][-1]['host']) == (ALONE, 'b')
