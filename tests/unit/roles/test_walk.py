@@ -248,7 +248,7 @@ NOT_MET = {
     'no_initial_primary': 'of a new cluster', 'two_initial_primaries': 'of a new cluster',
     # A standby that streams has the timeline of what it streams from as soon as it has replayed the switch.
     'old_timeline': 'passes by itself',
-    # Of deploy_problems(): changes of the inventory, whose cure is its text, or site. What site does in which order, test_changeover.py walks.
+    # Of deploy_problems(): changes of the inventory, for which the model has no second address, TLS mode or source. See test_changeover.py.
     'changed_address': 'a change of the inventory', 'changed_tls': 'a change of the inventory', 'pending_address': 'a change of the inventory',
     'pending_tls': 'a change of the inventory', 'replaced_setting': 'a setting that was there before', 'unusable_source': 'a source of packages',
 }
