@@ -112,9 +112,9 @@ def is_foreign(cluster, host):
     found = identifier(host)
     if host.observed.data.state != 'valid' or found is None or host is cluster.primary:
         return False
-    # Without a primary, a server that accepts writes and was not taken for it has other data.
+    # A server that accepts writes without any metadata of repmgr is not of this cluster. One with metadata may have another id in the inventory.
     return found != cluster.system_identifier if cluster.system_identifier is not None else (
-        cluster.primary is None and _writable(host) and not cluster.has('split_brain'))
+        cluster.primary is None and _writable(host) and not rows(host) and not cluster.has('split_brain'))
 
 
 def find_registry(cluster):

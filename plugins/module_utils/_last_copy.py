@@ -76,9 +76,10 @@ def start_alone(cluster, host):
 
 def _may_answer(cluster, host):
     """Whether no majority of the votes is out of sight, or need not be after a plain start of what is there. The guard judges by these as well."""
-    rows = [row for dummy, row in sorted(cluster.registry.items())] or [Node(
-        node_id=other.node_id, node_name=other.node_name, type='witness' if other.initial_role == 'witness' else 'standby') for other in cluster.hosts]
-    votes = voters(rows)
+    rows = [row for dummy, row in sorted(cluster.registry.items())]
+    # The records of a witness, which may be all that there are, can be old.
+    more = [Node(node_id=other.node_id, node_name=other.node_name, type='witness' if other.initial_role == 'witness' else 'standby')
+            for other in cluster.hosts if other.node_id not in cluster.registry]
     able = set(other.node_id for other in cluster.seen if other is host or _cluster.running(other) or other.observed.data.state == 'valid' and (
         other.observed.data.standby_signal or cluster.is_witness(other)))
-    return len([row for row in votes if row.node_id not in able]) < majority(len(votes))
+    return all(len([row for row in votes if row.node_id not in able]) < majority(len(votes)) for votes in (voters(rows), voters(rows + more)))

@@ -123,6 +123,9 @@ def _check_valid_data(cluster, host):
             'foreign_data', host.name, 'data directory %s contains another cluster (system identifier %s)' % (
                 observed.data.path, identifier),
             'the data of the cluster' if cluster.system_identifier is None else 'system identifier %s' % cluster.system_identifier,
+            # Its own copy of the metadata may be all that tells.
+            'Put it into the witness group: its own metadata say that it is the witness.' if any(
+                row.type == 'witness' and row.node_id == host.node_id for row in _cluster.rows(host)) else
             'A deployment never clears a directory: move it away if it is not needed, or remove the host from the inventory.')
     elif cluster.primary is not None and observed.server.state == 'stopped' and not observed.data.standby_signal:
         cluster.problem(

@@ -40,8 +40,8 @@ def check_metadata(cluster):
                 'id %s' % host.node_id, 'Compare repmgr_node_id in the inventory with `repmgr cluster show`; hosts may be swapped.')
         if row is None or row.node_name != host.node_name:
             # While no server runs nobody knows who is registered.
-            if (cluster.exists and (cluster.registry or cluster.primary) and host in cluster.seen and other is None
-                    and not cluster.has_at(host, 'unregistered_primary')):
+            known = cluster.registry or cluster.primary is not None
+            if cluster.exists and known and host in cluster.seen and other is None and not cluster.has_at(host, 'unregistered_primary'):
                 cluster.problem('not_registered', host.name, 'is not registered', 'a record in repmgr.nodes',
                                 _steps.playbook('site'), stop=False)
             continue

@@ -20,8 +20,8 @@ def removal_plan(records, target, dead=''):
     """Return {refuse, node_id, listed, unlisted, tolerated, gone, left}.
 
     records: one dictionary for each host of one cluster, as the filter cluster_verdict takes them. target: the name of one of them, or of a registered
-    node that is not in the inventory. dead: the names of other nodes that the operator declares dead, separated by commas. refuse: why it may not be
-    removed, or ''. listed: whether it is in the inventory. unlisted: the other registered nodes that are not in the inventory, whose access must be kept.
+    node that is not in the inventory. dead: the names of other nodes that the operator declares dead, separated by commas. refuse: why it may not be removed,
+    or ''. listed: whether it is in the inventory. unlisted: the other registered nodes that are not in the inventory, whose access must be kept.
     tolerated: the problems of the verdict that do not prevent the removal, as 'NODE CODE'. gone: {node: [addresses that only the target has there]}.
     left: messages about nodes that cannot tell its pg_hba rules from those of other nodes.
     """

@@ -73,8 +73,8 @@ def test_a_problem_says_whether_it_stops_a_run_and_what_to_type():
     assert found['`stopped_standby`'] == ['its server is stopped', 'no', 'Type: ansible-playbook pgfleet.repmgr.site']
     assert found['`unreachable`'][1] == 'while there is no cluster yet'
     assert found['`old_timeline`'][2] == 'Type: ansible-playbook pgfleet.repmgr.rejoin -e repmgr_target=HOST'
-    assert found['`guard_down`'][2] == 'Type on …: systemctl enable --now repmgr-guard'
-    assert found['`fuse_down`'][2] == 'Type on …: systemctl enable --now repmgr-guard-fuse'
+    assert found['`repmgrd_down`'][2] == 'Type on …: systemctl start repmgrd'
+    assert found['`fuse_down`'][2].endswith(' / Type on …: systemctl enable --now repmgr-guard-fuse')
 
 
 def test_every_variable_is_there_once():

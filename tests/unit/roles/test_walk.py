@@ -10,7 +10,8 @@ are modelled (walk_books.py, whose docstrings say what is not). A step that take
 where the model says that it is so, and only if a step names it. Of a state in which no copy of the data is left no walk can end well; it ends where status
 says what is lost and what has to be decided. In some walks the primary dies, and another is elected, before a step or in its middle.
 
-WALK_STATES is the number of states, WALK_SEED the first of the seeds. TEST_ALL=1 takes more. Each state has its own seed: WALK_SEED=N WALK_STATES=1 repeats one.
+WALK_STATES is the number of states, WALK_SEED the first of the seeds. TEST_ALL=1 takes more. Each state has its own seed:
+WALK_SEED=N WALK_STATES=1 repeats one.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -247,7 +248,7 @@ NOT_MET = {
     'no_initial_primary': 'of a new cluster', 'two_initial_primaries': 'of a new cluster',
     # A standby that streams has the timeline of what it streams from as soon as it has replayed the switch.
     'old_timeline': 'passes by itself',
-    # Of deploy_problems(): changes of the inventory, whose cure is its text, or site. What site does in which order, test_changeover.py walks.
+    # Of deploy_problems(): changes of the inventory, for which the model has no second address, TLS mode or source. See test_changeover.py.
     'changed_address': 'a change of the inventory', 'changed_tls': 'a change of the inventory', 'pending_address': 'a change of the inventory',
     'pending_tls': 'a change of the inventory', 'replaced_setting': 'a setting that was there before', 'unusable_source': 'a source of packages',
 }

@@ -299,7 +299,7 @@ def foreign_data(world, draw):
         return False
     member.identifier, member.signal, member.upstream = FOREIGN, False, None
     member.server, member.repmgrd = draw.choice(['stopped', 'running']), False
-    member.rows = {}
+    member.rows = {} if draw.random() < 0.5 else {50: dict(world.row(member.name, 'primary', None), node_id=50, node_name='elsewhere')}
 
 
 @fault
@@ -405,8 +405,8 @@ def starts(world, member):
     if member.masked or member.data != 'valid' or member.host not in ('up', 'cut'):
         return False
     if not member.signal and not member.is_witness and member.deployed and member.hook:
-        peers = [other for other in world.data()
-                 if other is not member and other.runs() and not other.apart and not member.apart and other.identifier == member.identifier]
+        peers = [other for other in world.data() if other is not member and other.runs() and not other.apart and not member.apart
+                 and other.identifier == member.identifier]
         if any(other.writes() or other.timeline > member.timeline for other in peers) or not world.sees_majority(member):
             return False
     member.server, member.mark, member.on_purpose = 'running', None, False
@@ -601,7 +601,7 @@ CONDITIONS = [(re.compile(words), holds) for words, holds in (
     (r'^(\S+) has the data to keep(?:, and it is certain that (.+) will not run again)?, so that it has to start without its guard$',
      lambda world, problem, match: not world.writers() and world.members[match.group(1)].identifier == CLUSTER and all(
          name not in world.members or world.members[name].host == 'lost' for name in (match.group(2) or '').split(', ') if name) and not any(
-             member.mount_is_missing for member in world.data())),
+             member.mount_is_missing and member.host != 'lost' for member in world.data())),
     (r'^its node is gone for good$', lambda world, problem, match: True),
     (r'^(\S+) does not stream from it$', lambda world, problem, match: True),
     (r'^the run of \w+ that paused it has ended$', lambda world, problem, match: True),

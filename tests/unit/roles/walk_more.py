@@ -153,6 +153,14 @@ def wrong_group(world, draw):
     flaw(member, code, record={'initial_role': group, 'groups': [group]})
 
 
+def witness_copy_is_old(world, draw):
+    found, primary = [member for member in world.members.values() if member.is_witness], world.primary()
+    if not found or primary is None:
+        return False
+    found[0].rows.pop(primary.number, None)
+    found[0].repmgrd = False
+
+
 def archive_failing(world, draw):
     primary = world.primary()
     if primary is None:
@@ -185,7 +193,7 @@ def inventory_changed(world, draw):
 
 FAULTS = dict((function.__name__, function) for function in (
     host_apart, way_is_closed, port_taken, other_server, restore_unfinished, restores_itself, unrecognised_data, old_repmgr, witness_is_copy,
-    config_of_other_node, ids_swapped, wrong_group, archive_failing, restore_drill, inventory_changed))
+    config_of_other_node, ids_swapped, wrong_group, witness_copy_is_old, archive_failing, restore_drill, inventory_changed))
 
 
 # -- a failover between two looks

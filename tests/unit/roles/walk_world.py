@@ -192,7 +192,7 @@ class World:
         return len(unseen) < majority(len(votes))
 
     def _guard(self, member):
-        """The guard's stop of a primary that is alone; start() and rejoin() of one that it has stopped (repmgr_auto_rejoin: rewind, the default)."""
+        """The guard's stop of a primary that is alone; start() and rejoin() of one that it has stopped (repmgr_auto_rejoin)."""
         if member.writes() and member.guard and not member.paused and member.identifier == CLUSTER and member.deployed and not self.sees_majority(member):
             member.server, member.repmgrd = 'stopped', False
             member.mark = {'code': 'isolated', 'since': 1, 'peers': [other.name for other in self.members.values() if other is not member and not other.runs()]}
@@ -201,8 +201,8 @@ class World:
         if not self.sees_majority(member):
             return
         others = [other for other in self.data() if other.writes() and not other.apart and other.identifier == member.identifier]
-        newer = [other for other in self.data()
-                 if other.runs() and not other.apart and other.identifier == member.identifier and other.timeline > member.timeline]
+        newer = [other for other in self.data() if other.runs() and not other.apart and other.identifier == member.identifier
+                 and other.timeline > member.timeline]
         if not others and not newer:
             member.server, member.mark, member.repmgrd = 'running', None, True
         elif others and (self.contains(others[0], member) or member.rewindable):

@@ -313,3 +313,26 @@ def test_a_fenced_primary_that_was_replaced_meanwhile_does_not_wait_to_be_lost()
     c.server.timeline = 1
     hosts[2] = host('c', 3, 'standby', c)
     assert problem(judge(hosts), 'no_primary')['steps'][-1]['only_if'] == 'the host of a is lost'
+
+
+def test_a_primary_with_another_id_in_the_inventory_is_of_no_other_cluster():
+    """It was said that its data are of another cluster, and that no copy is left."""
+    hosts = [host('a', 3, 'primary', running(False)), host('b', 2, 'standby', empty()), host('c', 1, 'standby', empty()), healthy()[3]]
+    answer = judge(hosts)
+    assert 'id_taken' in codes(answer) and not {'no_data', 'foreign_data'} & set(codes(answer))
+
+
+def test_a_witness_without_a_record_in_the_group_of_standbys_is_told_by_its_own_metadata():
+    rows = [each for each in ROWS if each['node_name'] != 'w']
+    hosts = healthy(a=running(False, nodes=rows), b=running(True, nodes=rows), c=running(True, nodes=rows))
+    hosts[3]['initial_role'] = 'standby'
+    found = problem(judge(hosts), 'foreign_data')
+    assert found['nodes'] == ['w'] and found['steps'][0]['text'].startswith('Put it into the witness group')
+
+
+def test_old_records_of_a_witness_are_not_all_that_counts_for_a_majority():
+    """They lack a, so that b and the witness seemed to be a majority of b, x and the witness; the guard of b has a, b and x."""
+    rows = [row(2, 'b', 'primary'), row(4, 'w', 'witness', 2), row(9, 'x', 'standby', 2)]
+    b = former(stopped={'code': 'isolated', 'peers': ['a']})
+    hosts = [host('a', 1, 'primary', stopped()), host('b', 2, 'standby', b), host('w', 4, 'witness', running(False, WITNESS_ID, nodes=rows))]
+    assert (problem(judge(hosts), 'no_primary')['steps'][-1]['shell'], problem(judge(hosts), 'no_primary')['steps'][-1]['host']) == (ALONE, 'b')
