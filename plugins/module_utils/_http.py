@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import errno
+import re
 import socket
 import ssl
 import time
@@ -69,5 +70,23 @@ def get(address, port, path, limit, tls=False):
     words = head.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b'HTTP/') or not words[1].isdigit():
         raise HttpError('other', 'an answer that is not HTTP')
+    if re.search(br'\r\ntransfer-encoding:\s*chunked\s*(\r\n|\Z)', head, re.I):
+        body = _joined(body)
     text = body.decode('utf-8', 'replace')
     return int(words[1]), text if isinstance(text, str) else body
+
+
+def _joined(body):
+    """What was sent in chunks: HAProxy does so in HTTP/1.0 as well."""
+    found, rest = [], body
+    while True:
+        size, dummy, rest = rest.partition(b'\r\n')
+        if not re.match(br'[0-9A-Fa-f]{1,8}\s*(;|\Z)', size):
+            raise HttpError('other', 'an answer that is not complete')
+        length = int(size.split(b';')[0], 16)
+        if not length:
+            return b''.join(found)
+        if rest[length:length + 2] != b'\r\n':
+            raise HttpError('other', 'an answer that is not complete')
+        found.append(rest[:length])
+        rest = rest[length + 2:]

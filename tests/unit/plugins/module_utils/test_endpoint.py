@@ -59,6 +59,23 @@ def test_an_answer():
         assert _http.get('127.0.0.1', port, '/x', 2) == (503, 'two\nlines\n')
 
 
+CHUNKS = b'HTTP/1.1 200 OK\r\nconnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\nA;x=y\r\n0123\r\n567\n\r\n0\r\n\r\n'
+
+
+def test_an_answer_in_chunks():
+    with listening(answering(CHUNKS)) as port:
+        assert _http.get('127.0.0.1', port, '/x', 2) == (200, 'one\n0123\r\n567\n')
+
+
+def test_an_answer_in_chunks_that_ends_too_early():
+    complete, begin = len(CHUNKS) - len(b'\r\n\r\n'), CHUNKS.index(b'\r\n\r\n') + 4
+    for end in range(begin, complete):
+        with listening(answering(CHUNKS[:end])) as port:
+            with pytest.raises(_http.HttpError) as caught:
+                _http.get('127.0.0.1', port, '/x', 2)
+            assert str(caught.value) == 'an answer that is not complete', end
+
+
 def drips(handle):
     while True:
         handle.sendall(b'x')
