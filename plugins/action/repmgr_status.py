@@ -37,11 +37,12 @@ class ActionModule(ActionBase):
         del tmp
         dummy, args = self.validate_argument_spec({
             'nodes': {'type': 'list', 'elements': 'dict', 'required': True},
+            'proxies': {'type': 'list', 'elements': 'dict', 'default': []},
             'format': {'type': 'str', 'choices': ['text', 'json'], 'default': 'text'},
             'output': {'type': 'path'},
             'report': {'type': 'path'},
         })
-        found = _status.status(args['nodes'], time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()))
+        found = _status.status(args['nodes'], time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), args['proxies'])
         said = json.dumps(found, indent=2, sort_keys=True) if args['format'] == 'json' else _status.text(found)
         # With a JSON callback the whole output is one document, and the result is part of it.
         if not C.DEFAULT_STDOUT_CALLBACK.rpartition('.')[2].startswith('json'):

@@ -83,6 +83,15 @@ def proxy_hosts(hostvars):
     return sorted(found)
 
 
+def proxy_looks(hostvars):
+    """hostvars: all of them; those that this run has observed have a record."""
+    hosts = [host for host in (hostvars[name] for name in hostvars) if host.get('__repmgr_record')]
+    if not hosts:
+        return {}
+    return _routing.proxy_looks(
+        [host['__repmgr_record'] for host in hosts], float(hosts[0]['__repmgr_run']), (hosts[0].get('__repmgr_given') or {}).get('connect_timeout'))
+
+
 def proxy_plan(hostvars, proxy):
     """Of the clusters that this run has not refused: their hosts know who is primary."""
     members = {}
@@ -153,8 +162,8 @@ def hba_text(present, record, step, records=()):
     return _hba.text(present, record['hba'], record['observed']['reach'], step, record.get('gone') or (), sources)
 
 
-def cluster_status(hosts, now=None):
-    return _status.status(_listed(hosts, 'cluster_status'), now)
+def cluster_status(hosts, now=None, proxies=()):
+    return _status.status(_listed(hosts, 'cluster_status'), now, _listed(proxies, 'cluster_status'))
 
 
 def status_text(status):
@@ -336,6 +345,7 @@ class FilterModule(object):
             'routing_timing': routing_timing,
             'proxy_addresses': proxy_addresses,
             'proxy_hosts': proxy_hosts,
+            'proxy_looks': proxy_looks,
             'proxy_plan': proxy_plan,
             'proxy_problems': proxy_problems,
             'repmgr_service': repmgr_service,

@@ -11,6 +11,7 @@ __metaclass__ = type
 
 import re
 
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _proxies, _routes, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._check_timing import timing
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import integer, message
 
@@ -43,6 +44,30 @@ def proxy_plan(members, proxy):
             'connections': integer(routing['connections']),
             'here': [[variable, integer(value)] for record in records if record['name'] == proxy for variable, value in (
                 ('repmgr_port', record['port']), ('repmgr_health_port', routing['port']), ('repmgr_ssh_port', record['peer']['ssh_port']))]})
+    return found
+
+
+def proxy_looks(records, began, connect_timeout):
+    """{proxy: {address, port, expected, seconds, began, connect_timeout}} of the proxies that status asks where they send writes.
+
+    records: what each host has recorded, of any number of clusters. expected: {backend: [node]}. seconds: for how long a proxy that disagrees is asked again,
+    because the primary may just have changed. began: when the nodes were observed. A proxy that was not reached as a node is left out.
+    """
+    clusters, found = {}, {}
+    gone = set(record['name'] for record in records if record['unreachable'])
+    for record in records:
+        clusters.setdefault('%s' % record['cluster'], []).append(record)
+    for name, members in sorted(clusters.items()):
+        proxies = [(proxy, record) for record in members for proxy in record['routing']['proxies'] if proxy not in gone]
+        primary = _verdict.verdict(_verdict.hosts_from(members), deploying=False)['primary'] if proxies else None
+        expected = ['%s' % record['node_name'] for record in members if record['name'] == primary]
+        for proxy, record in proxies:
+            look = found.setdefault(proxy, {
+                'address': _proxies.address_of('%s' % record['routing']['stats_address']), 'port': integer(record['routing']['stats_port']), 'expected': {},
+                'seconds': 0, 'began': began, 'connect_timeout': connect_timeout})
+            if expected:
+                look['expected'][_proxies.sections(name)['read_write']] = expected
+                look['seconds'] = max(look['seconds'], _routes.settles(record.get('timing')))
     return found
 
 

@@ -177,6 +177,7 @@ class Observed(Record):
         ('slots', list),
         ('repmgr', dict),
         ('guard', None),            # repmgr-guard and its fuse, if installed: whether they run and are enabled
+        ('health', None),           # what the health endpoint says about /primary, if it was asked; see _endpoint
         ('daemons', list),          # every repmgrd process of this node: {pid, unit}; unit is None if it does not belong to a systemd unit
         ('pause', None),            # the note of who paused repmgrd, and why
         ('restore', None),          # of a restore of the cluster that has begun here and is not over: its phase and target
@@ -229,6 +230,8 @@ class Host(Record):
         ('settings', dict),         # the PostgreSQL settings of the collection
         ('server_settings', dict),  # repmgr_postgresql_settings
         ('backup', dict),           # the settings for backups; empty if there are none
+        ('routing', dict),          # the settings for health endpoints and proxies
+        ('timing', dict),           # that of the failover profile
         ('named', list),            # variables for PostgreSQL settings that the inventory defines
         ('other_password', False),  # whether repmgr_password differs from the password that the node logs in with
         ('unknown_password', ''),   # why the password that the role has would be replaced by another one, see _password.unknown

@@ -12,7 +12,8 @@ __metaclass__ = type
 import json
 import re
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _problems_access, _problems_servers, _steps, _topology, _verdict, _verify
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _conninfo, _problems_access, _problems_routing, _problems_servers, _routes, _steps
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _topology, _verdict, _verify
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._limits import RENEWAL_DAYS
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._lsn import behind, position
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Node
@@ -24,16 +25,16 @@ _UNREACHED = ('ssh_unreachable', 'postgresql_unreachable', 'login_failed')
 _INTERVAL = re.compile(r"^(?:(-?\d+) days? )?(-?)(\d+):(\d+):(\d+(?:\.\d+)?)$")
 
 
-def status(records, now=None):
+def status(records, now=None, proxies=()):
     """All clusters of an inventory: {time, healthy, clusters}.
 
     records: one dictionary for each host, as the filter cluster_verdict takes them, of any number of clusters.
-    now: the text that says when they were observed, or None.
+    now: the text that says when they were observed, or None. proxies: what proxies have answered, as _routes.routes takes it.
     """
     clusters = {}
     for record in records:
         clusters.setdefault('%s' % record.get('cluster', ''), []).append(record)
-    views = [_view(name, _verdict.hosts_from(hosts)) for name, hosts in sorted(clusters.items())]
+    views = [_view(name, _verdict.hosts_from(hosts), proxies) for name, hosts in sorted(clusters.items())]
     return {'time': now, 'healthy': bool(views) and all(view['healthy'] for view in views), 'clusters': views}
 
 
@@ -42,9 +43,10 @@ def status(records, now=None):
 class _Cluster:
     """The hosts of one cluster, their verdict, and the registered nodes."""
 
-    def __init__(self, hosts):
+    def __init__(self, name, hosts, proxies):
         self.hosts = hosts
-        self.verdict = _verdict.verdict(hosts, deploying=False)
+        self.routes = _routes.routes(name, hosts, proxies)
+        self.verdict = _verdict.verdict(hosts, deploying=False, further=[lambda cluster: _problems_routing.check_routing(cluster, self.routes)])
         self.registry = dict((row['node_id'], Node.from_dict(row)) for row in self.verdict['registry'])
         self.by_id = dict((host.node_id, host) for host in hosts)
 
@@ -67,8 +69,8 @@ def _seen(host):
     return host.observed is not None and not host.unreachable
 
 
-def _view(name, hosts):
-    cluster = _Cluster(hosts)
+def _view(name, hosts, proxies):
+    cluster = _Cluster(name, hosts, proxies)
     verdict = cluster.verdict
     nodes = [_node(cluster, host) for host in hosts]
     problems = _problems(verdict['problems'])
@@ -86,6 +88,7 @@ def _view(name, hosts):
         'runs': _runs(hosts),
         'restore_drill': _verify.drill([host.observed.verified for host in hosts if _seen(host)]),
         'nodes': nodes,
+        'proxies': cluster.routes,
         'slots': _slots(cluster),
         'events': _events(cluster),
         'problems': problems,
@@ -118,8 +121,8 @@ def _node(cluster, host):
             'role': row.type, 'active': row.active, 'upstream': cluster.name_of(row.upstream_node_id), 'priority': row.priority,
             'location': row.location},
         'timeline': None, 'current_lsn': None, 'received_lsn': None, 'replayed_lsn': None, 'lag_bytes': None, 'lag_seconds': None,
-        'sync_state': None, 'upstream': None, 'repmgrd': None, 'guard': None, 'guard_stopped': None, 'fuse': None, 'pause': None, 'version': None,
-        'certificate_days': None, 'disks': [],
+        'sync_state': None, 'upstream': None, 'repmgrd': None, 'guard': None, 'guard_stopped': None, 'fuse': None, 'health': None, 'pause': None,
+        'version': None, 'certificate_days': None, 'disks': [],
     }
     if not _seen(host):
         return node
@@ -127,7 +130,7 @@ def _node(cluster, host):
     server = observed.server
     guard = observed.guard
     node.update(
-        pause=observed.pause, version=server.version, disks=observed.disks or [],
+        health=observed.health, pause=observed.pause, version=server.version, disks=observed.disks or [],
         certificate_days=_problems_access.certificate_days(observed.tls), guard_stopped=_problems_servers.guard_stop(host),
         guard=_unit(guard), fuse=_fuse((guard or {}).get('fuse')))
     if server.state != 'running':
@@ -432,9 +435,11 @@ def _details(view):
         ('certificate', '-' if node['certificate_days'] is None else '%d days' % node['certificate_days'],
          'warn' if (node['certificate_days'] or 0) < RENEWAL_DAYS and node['certificate_days'] is not None else ''),
         ('disk', disk(node), ''),
+        ('/primary',) + _routes.endpoint(node),
         ('slots', ', '.join(_slot(slot) for slot in view['slots'] if slot['node'] == node['name']) or '-', ''),
     ] for node in view['nodes']])
     said += [[]] + more if more else []
+    said += [[]] + _table(_routes.columns(view)) if view['proxies'] else []
     if any(problem['code'] in _UNREACHED for problem in view['problems']):
         said += [[]] + [[(line, '')] for line in _topology.login_matrix(dict(
             (name, dict((peer, failed) for peer, failed in row.items() if failed is not None)) for name, row in view['matrix'].items())).splitlines()]

@@ -14,10 +14,11 @@ from ansible_collections.pgfleet.repmgr.plugins.module_utils import _problems_re
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._state import Host, integer, plain
 
 
-def verdict(hosts, deploying=True):
+def verdict(hosts, deploying=True, further=()):
     """Return the verdict as a dictionary, the same for modules and filters.
 
-    hosts: [Host] of one cluster. deploying: whether the cluster is about to be created if it does not exist.
+    hosts: [Host] of one cluster. deploying: whether the cluster is about to be created if it does not exist. further: functions that look for more
+    problems, each with the cluster as its argument.
     """
     cluster = _cluster.Cluster(hosts)
     _cluster.find_registry(cluster)
@@ -42,6 +43,8 @@ def verdict(hosts, deploying=True):
         _problems_repmgrd.check_repmgrd(cluster)
         _problems_replication.check_backup(cluster)
         _problems_replication.check_verified(cluster)
+    for check in further:
+        check(cluster)
     return _answer(cluster, deploying)
 
 

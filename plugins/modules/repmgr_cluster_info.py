@@ -198,6 +198,11 @@ options:
       authority_key:
         description: The path where the private key of the cluster's own CA would be.
         type: path
+  health:
+    description:
+      - Whether to ask the health endpoint of this node whether it is the primary. An endpoint that does not answer costs a second, twice.
+    type: bool
+    default: false
   lock:
     description:
       - Take or renew the run lock of the node, a file in C(/run/pgfleet) that prevents two runs of playbooks at the same time. In check mode the lock is
@@ -427,6 +432,13 @@ observed:
           majority the fuse stops a primary (V(none) if it would not), and C(sight_age), how many seconds ago that was.
       type: dict
       returned: if it is installed
+    health:
+      description:
+        - With O(health), what the health endpoint of this node says. C(installed) and C(answers) are whether it is there and answers; C(primary) is
+          whether it answers C(/primary) with 200, V(none) if it does not answer; C(reason) is why it does not; C(error) is why it does not answer.
+        - C(settled) is V(false) if the answer has changed while the server was asked.
+      type: dict
+      returned: always
     run_lock:
       description:
         - The lock of the run that works on this node, V(none) if there is none. C(state) is V(held), V(refused) if another run has it, V(lost) if this
@@ -559,8 +571,8 @@ import threading
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _host_files, _login, _observe, _place, _reach, _repmgr_output, _run_lock, _tls
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _verdict
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _by_hand, _endpoint, _host_files, _login, _observe, _place, _reach, _repmgr_output
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _run_lock, _tls, _verdict
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._command import Runner
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._psql import Psql
 from ansible_collections.pgfleet.repmgr.plugins.module_utils._repmgr import Repmgr
@@ -607,6 +619,7 @@ ARGUMENTS = dict(
         names=dict(type='list', elements='str', default=[]),
         authority_key=dict(type='path', no_log=False),
     )),
+    health=dict(type='bool', default=False),
     lock=dict(type='dict', options=dict(
         run=dict(type='dict'),
         override=dict(type='list', elements='str', default=[]),
@@ -661,7 +674,10 @@ def observe(module, runner, psql, place):
     # An unreachable peer costs the timeout, so observe this node in the meantime.
     probing = threading.Thread(target=probe)
     probing.start()
+    health = _endpoint.ask() if params['health'] else None
     observed = _observe.observe_local(runner, psql, place, params['events'])
+    if health is not None:
+        observed.health = _endpoint.settle(health, observed.server.state == 'running' and observed.server.in_recovery is False)
     observed.name = place.name = place.name or (observed.config or {}).get('node_name') or ''
     _host_files.observe(runner, observed, params)
     probing.join()

@@ -15,7 +15,7 @@ short_description: Print the status of clusters and write it to files
 version_added: 0.1.0
 description:
   - Combines the observations of all nodes into a report for humans or for programs. The playbook C(pgfleet.repmgr.status) consists of
-    M(pgfleet.repmgr.repmgr_cluster_info) and this module.
+    M(pgfleet.repmgr.repmgr_cluster_info), M(pgfleet.repmgr.repmgr_proxy_info) and this module.
   - Runs on the controller without any connection. The text is printed directly, with colours on a terminal unless C(ANSIBLE_NOCOLOR) or
     C(NO_COLOR) is set. With a JSON stdout callback, it is only in the result.
 extends_documentation_fragment:
@@ -30,6 +30,12 @@ options:
     type: list
     elements: dict
     required: true
+  proxies:
+    description:
+      - What the proxies of these clusters have answered, one dictionary for each, as P(pgfleet.repmgr.cluster_status#filter) takes them.
+    type: list
+    elements: dict
+    default: []
   format:
     description:
       - V(text) for humans, V(json) for programs. The JSON is the result of P(pgfleet.repmgr.cluster_status#filter), from a line C({) to
@@ -45,10 +51,11 @@ options:
   report:
     description:
       - A file on the controller to write one HTML page for all clusters to, which needs no network and no script - health, replication
-        topology, nodes, logins between them, events, problems and the next commands. It is written in the same way as O(output).
+        topology, nodes, proxies, logins between nodes, events, problems and the next commands. It is written in the same way as O(output).
     type: path
 seealso:
   - module: pgfleet.repmgr.repmgr_cluster_info
+  - module: pgfleet.repmgr.repmgr_proxy_info
   - plugin: pgfleet.repmgr.cluster_status
     plugin_type: filter
   - plugin: pgfleet.repmgr.status_html

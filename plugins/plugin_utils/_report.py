@@ -13,7 +13,7 @@ import math
 import os
 
 import jinja2
-from ansible_collections.pgfleet.repmgr.plugins.module_utils import _status, _topology
+from ansible_collections.pgfleet.repmgr.plugins.module_utils import _routes, _status, _topology
 
 _TEMPLATE = os.path.join(os.path.dirname(__file__), 'report.html.j2')
 # Width and height of a node and of the gaps between nodes in the drawing, in unscaled pixels.
@@ -41,7 +41,7 @@ def _cluster(view):
     level, word = _VERDICTS.get(view['status'], ('warn', view['status']))
     return {
         'view': view, 'level': level, 'word': word, 'drawing': _drawing(view), 'nodes': [_row(view, node) for node in view['nodes']],
-        'rest': view['counts'],
+        'rest': view['counts'], 'proxies': _routes.columns(view),
         'tried': any(failed is not None for row in view['matrix'].values() for failed in row.values()),
     }
 
@@ -49,9 +49,11 @@ def _cluster(view):
 def _row(view, node):
     shown = [(heading, words, style if style != 'bold' else '') for heading, words, style in _status.columns(node)[1:]]
     days = node['certificate_days']
+    asked = any(other['health'] for other in view['nodes'])
     return {
         'name': node['name'], 'level': _level(view, node), 'columns': shown + [
-            ('server', node['version'] or '-', ''), ('certificate', '-' if days is None else '%d days' % days, ''), ('disk', _status.disk(node), '')],
+            ('server', node['version'] or '-', ''), ('certificate', '-' if days is None else '%d days' % days, ''), ('disk', _status.disk(node), '')]
+        + ([('/primary',) + _routes.endpoint(node)] if asked else []),
         # A logarithmic scale: 1 GB fills the bar.
         'bar': min(100, round(math.log(node['lag_bytes'] + 1, 2) / 30 * 100)) if node['lag_bytes'] else 0,
     }

@@ -15,6 +15,7 @@ SWITCHOVER = "playbooks/switchover.yml"
 CHECK = "OPTIONS %s HTTP/1.0\r\n\r\n"
 TRACES = ("ls /usr/local/sbin/repmgr-health /etc/pgfleet/health.json /etc/systemd/system/repmgr-health.service "
           "/etc/systemd/system/multi-user.target.wants/repmgr-health.service 2>/dev/null; true")
+STATUS = "playbooks/status.yml"
 OFF = ("systemctl disable --now repmgr-haproxy; rm -rf /etc/pgfleet/haproxy /etc/systemd/system/repmgr-haproxy.service; systemctl daemon-reload;"
        " apt-get purge -qq -y haproxy >/dev/null; rm -rf /etc/haproxy")
 
@@ -165,6 +166,85 @@ def test_the_proxy_verifies_and_leads():
     assert reads_from()[1] is True
     assert "verify required" in lab.ssh(lab.WITNESS, "cat /etc/pgfleet/haproxy/cluster-lab.cfg")
     assert lab.ssh(lab.WITNESS, "systemctl is-active repmgr-haproxy; systemctl is-enabled haproxy || true").split() == ["active", "disabled"]
+
+
+@pytest.fixture
+def status(with_proxy, tmp_path):
+    """(data, page, exit code) of one run of status."""
+    def asked():
+        run = lab.playbook(STATUS, *with_proxy, "-e", "repmgr_format=json", "-e", "repmgr_output=%s" % (tmp_path / "status.json"),
+                           "-e", "repmgr_report=%s" % (tmp_path / "status.html"))
+        view, = json.loads((tmp_path / "status.json").read_text())["clusters"]
+        return view, (tmp_path / "status.html").read_text(), run.rc
+    return asked
+
+
+def wait_for(status, *codes):
+    """What status says once these are the problems."""
+    found = []
+
+    def there():
+        found[:] = status()
+        return [problem["code"] for problem in found[0]["problems"]] == list(codes)
+
+    lab.wait_until("the problems are %s" % (codes,), 60, there)
+    return found
+
+
+def writes_to(view):
+    route, = view["proxies"]
+    return route["state"], [server["node"] for server in route["read_write"]["servers"] or [] if server["up"]]
+
+
+def test_status_shows_where_clients_are_sent(status):
+    view, page, rc = wait_for(status)
+    assert rc == 0 and writes_to(view) == ("answers", [lab.PRIMARY])
+    assert {node["name"]: node["health"] and node["health"]["primary"] for node in view["nodes"]} == dict(
+        {host: host == lab.PRIMARY for host in lab.DATA_HOSTS}, **{lab.WITNESS: None})
+    assert sorted(server["node"] for server in view["proxies"][0]["read_only"]["servers"] if server["up"]) == sorted(set(lab.DATA_HOSTS) - {lab.PRIMARY})
+    assert "Where proxies send clients" in page and "writes (port 5000)" in page
+
+
+def test_status_says_that_a_proxy_is_down_and_site_starts_it(status, with_proxy):
+    lab.ssh(lab.WITNESS, "systemctl stop repmgr-haproxy")
+    view, page, rc = status()
+    problem, = view["problems"]
+    assert (problem["code"], problem["nodes"], view["next_step"]["playbook"]) == ("proxy_down", [lab.WITNESS], "site")
+    assert rc != 0 and "its HAProxy does not answer" in page
+    lab.site(*with_proxy).assert_ok()
+    assert wait_for(status)[2] == 0
+
+
+def test_status_does_not_wait_for_a_proxy_that_hangs(status):
+    lab.ssh(lab.WITNESS, "systemctl kill --signal=STOP repmgr-haproxy")
+    try:
+        begun = time.monotonic()
+        view, dummy, rc = status()
+        assert [problem["code"] for problem in view["problems"]] == ["proxy_down"] and rc != 0
+        assert view["next"] == "on %s: systemctl restart repmgr-haproxy" % lab.WITNESS
+        assert time.monotonic() - begun < 30
+    finally:
+        lab.ssh(lab.WITNESS, "systemctl kill --signal=CONT repmgr-haproxy")
+    wait_for(status)
+
+
+def test_status_says_that_an_endpoint_is_down(status):
+    lab.ssh(lab.PRIMARY, "systemctl stop repmgr-health")
+    view, dummy, rc = wait_for(status, "health_down", "proxy_no_primary")
+    assert rc != 0 and view["problems"][0]["nodes"] == [lab.PRIMARY] and writes_to(view) == ("answers", [])
+    assert view["next"] == "on %s: systemctl restart repmgr-health" % lab.PRIMARY
+    lab.ssh(lab.PRIMARY, view["next_step"]["shell"])
+    assert wait_for(status)[2] == 0
+
+
+def test_status_right_after_a_switchover_is_no_alarm(status):
+    for target in (lab.STANDBY, lab.PRIMARY):
+        lab.playbook(SWITCHOVER, "-e", "repmgr_target=" + target).assert_ok()
+        view = status()[0]
+        # As in any first seconds, a standby may not stream yet.
+        assert [problem for problem in view["problems"] if problem["code"].startswith(("health_", "proxy_"))] == []
+        assert view["primary"] == target
+        assert writes_to(wait_for(status)[0]) == ("answers", [target])
 
 
 def test_a_switchover_under_a_client(with_proxy, figure):

@@ -186,7 +186,7 @@ class World:
 
     def sees_majority(self, member):
         votes = voters([Row.from_dict(row) for row in member.rows.values()])
-        # out_of_sight() of roles/guard/files/guard.py: those that could elect another one.
+        # out_of_sight() of the guard: those that could elect another one.
         unseen = [row for row in votes if row.node_name != member.name and not (
             row.node_name in self.members and self.members[row.node_name].runs() and not self.members[row.node_name].apart and not member.apart)]
         return len(unseen) < majority(len(votes))

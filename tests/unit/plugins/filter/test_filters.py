@@ -157,3 +157,12 @@ def test_every_filter_has_its_documentation():
     assert documented == set(FILTERS)
     for name in documented:
         assert yaml.safe_load((folder / f"{name}.yml").read_text())["DOCUMENTATION"]["name"] == name
+
+
+def test_what_status_asks_the_proxies():
+    routing = {"proxies": ["lb1"], "stats_address": "*", "stats_port": "8404"}
+    record = {"name": "a", "node_id": 1, "cluster": "c", "initial_role": "primary", "routing": routing, "unreachable": True, "observed": None}
+    hosts = {"z": {}, "a": {"__repmgr_record": record, "__repmgr_run": "12.5", "__repmgr_given": {"connect_timeout": 7}}}
+    assert FILTERS["proxy_looks"](hosts) == {
+        "lb1": {"address": "127.0.0.1", "port": 8404, "expected": {}, "seconds": 0, "began": 12.5, "connect_timeout": 7}}
+    assert FILTERS["proxy_looks"]({"z": {}}) == {}

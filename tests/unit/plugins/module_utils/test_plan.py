@@ -223,7 +223,7 @@ PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
 PURE = ('_plan', '_verdict', '_failover', '_removal', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits', '_settings', '_changeover',
         '_hba', '_sources', '_backup', '_restore', '_verify', '_cluster', '_problems_access', '_problems_data', '_problems_deploy', '_problems_metadata',
         '_problems_replication', '_problems_repmgrd', '_problems_servers', '_readiness', '_contract_cluster', '_contract_host',
-        '_contract_settings', '_contract_values')
+        '_contract_settings', '_contract_values', '_check_timing', '_problems_routing', '_proxies', '_routes')
 
 
 @pytest.mark.parametrize('name', PURE)
@@ -240,7 +240,7 @@ def test_pure_files_import_nothing_but_pure_ones(name):
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module)
     # _repmgr reads texts, and calls only the runner that it is given.
-    allowed = set(['__future__', 'calendar', 'json', 'posixpath', 're', 'socket', 'urllib', 'urllib.parse']
+    allowed = set(['__future__', 'calendar', 'csv', 'json', 'posixpath', 're', 'socket', 'urllib', 'urllib.parse']
                   + [PACKAGE + '._state', PACKAGE + '._repmgr', PACKAGE + '._steps'] + ['%s.%s' % (PACKAGE, other) for other in PURE])
     assert found <= allowed
 

@@ -61,6 +61,20 @@ def test_the_last_restore_drill():
         assert found.open == [] and "Restore drill" in found.text and said in found.text
 
 
+def test_where_clients_are_sent():
+    cluster = cases.healthy()
+    assert "Where proxies send clients" not in Reader(page(cluster)).text and "/primary" not in Reader(page(cluster)).text
+    cluster.observed[1].health = {"installed": True, "answers": True, "primary": True, "settled": True, "reason": "", "error": ""}
+    records = [dict(record, routing={"proxies": ["lb1"], "rw_port": 5000, "ro_port": 5001}) for record in cluster.records()]
+    server = {"node": EVIL, "up": True, "status": "UP", "sessions": 2, "changed_seconds": 99, "check": ""}
+    answer = {"name": "lb1", "unreachable": False, "state": "answers", "error": "", "asked_after": 1,
+              "backends": {"orders-primary": [server], "orders-replicas": [dict(server, up=False, sessions=0)]}}
+    found = Reader(_report.page(_status.status(records, proxies=[answer])))
+    assert found.open == [] and "script" not in found.tags
+    assert "Where proxies send clients proxy state server writes (port 5000) reads (port 5001) lb1 answers %s up, 2 sessions down" % EVIL in found.text
+    assert found.text.count("/primary") == 1 and " 200 " in found.text
+
+
 @pytest.mark.parametrize("case", sorted(cases.CASES))
 def test_every_case_is_a_whole_page(case):
     found = Reader(page(cases.CASES[case]()))
