@@ -940,7 +940,8 @@ def test_a_deployment_of_what_is_there():
     ({'unknown_password': 'unset'}, {}, 'unknown_password',
      'a: its role repmgr has a password, which is neither in ~postgres/.pgpass nor in repmgr_password; expected a password that is known, because a new one '
      'would lock out whoever logs in with the present one. Set repmgr_password to it'),
-    ({'unknown_password': 'unseen'}, {}, 'unknown_password', 'Put the line "local all postgres peer" at the top of pg_hba.conf there, and reload it. Run again.'),
+    ({'unknown_password': 'unseen'}, {}, 'unknown_password',
+     'Put the line "local all postgres peer" at the top of pg_hba.conf there, and reload it. Run again.'),
 ])
 def test_a_deployment_that_would_lock_the_nodes_out(changes, more, code, said):
     codes, text = deploying(changes, **more)
