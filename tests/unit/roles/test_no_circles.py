@@ -132,8 +132,7 @@ class Books:
 
 # Of deploy_problems(): only who deploys asks for them.
 DEPLOYS = ('changed_port', 'changed_name', 'changed_password', 'unknown_password', 'dropped_setting', 'replaced_setting', 'other_hba_file',
-    'unusable_source', 'changed_address', 'changed_tls',
-           'pending_address', 'pending_tls')
+           'unusable_source', 'changed_address', 'changed_tls', 'pending_address', 'pending_tls')
 PROBLEMS = problems()
 # It stops a run only where the operator provides it, and then no playbook is named.
 PROBLEMS['certificate'] = (False, PROBLEMS['certificate'][1])
