@@ -905,9 +905,9 @@ def test_row_16m_a_standbys_daemons_miss_a_failover(clients, figure, attempt):
     home()
 
 
-@row("16w")
+@row("16w", layouts=("3w",), why="needs a second standby")
 def test_row_16w_a_standby_misses_a_failover_and_the_wal_goes_on(clients, figure, attempt):
-    """Issue 22 H: its host is off while the rewound old primary becomes primary again. The checkpoints in between, and a wal_keep_size of nothing,
+    """Its host is off while the rewound old primary becomes primary again. The checkpoints in between, and a wal_keep_size of nothing,
     remove all WAL that no slot keeps.
     """
     def set_keep_size(how):
