@@ -26,11 +26,11 @@ class Psql:
 
     def __init__(self):
         self.locations = []
-        self.error = None
+        self.errors = []
 
     def sizes(self, conninfo):
-        if self.error:
-            raise self.error
+        for error in self.errors:
+            raise error
         return [{'name': 'pg_default', 'location': '', 'bytes': 1}] + [{'name': 'x', 'location': '%s' % path, 'bytes': 1} for path in self.locations]
 
     def extension_versions(self, conninfo):
@@ -90,7 +90,7 @@ def test_the_tablespace_of_another_server_of_the_host_stays(context, tmpdir, whe
         theirs.mkdir(FOLDER).join('file').write('of another server')
         context.psql.locations = [theirs]
     if when == 'the source did not answer':
-        context.psql.error = PsqlError('timeout')
+        context.psql.errors = [PsqlError('timeout')]
     kill_a_clone(context)
     marker = tmpdir.join('notes', 'clone.json')
     if 'marker' in when:
@@ -99,7 +99,7 @@ def test_the_tablespace_of_another_server_of_the_host_stays(context, tmpdir, whe
         marker.write({'a marker of an earlier version': json.dumps(content), 'a damaged marker': '{"tablespaces": ["/', 'a marker of strange content':
                       json.dumps({'tablespaces': [None, 1, '', 'srv', {}]})}[when])
     theirs.join(FOLDER).ensure(dir=True).join('file').write('of another server')
-    context.psql.locations, context.psql.error = [theirs], None
+    context.psql.locations, context.psql.errors = [[theirs], None]
     _apply.apply(context, ['move_aside'])
     assert theirs.join(FOLDER, 'file').read() == 'of another server' and os.listdir(context.place.data_directory) == []
 
@@ -113,7 +113,7 @@ def test_a_marker_whose_tablespaces_are_no_list(context, tmpdir):
 def test_the_source_may_be_silent_when_a_partial_directory_is_moved(context, tmpdir):
     context.psql.locations = context.repmgr.writes = [tmpdir.mkdir('space')]
     kill_a_clone(context)
-    context.psql.error = PsqlError('timeout')
+    context.psql.errors = [PsqlError('timeout')]
     _apply.apply(context, ['move_aside'])
     assert tmpdir.join('space').listdir() == []
 
