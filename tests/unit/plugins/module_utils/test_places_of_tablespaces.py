@@ -99,7 +99,7 @@ def test_the_tablespace_of_another_server_of_the_host_stays(context, tmpdir, whe
         marker.write({'a marker of an earlier version': json.dumps(content), 'a damaged marker': '{"tablespaces": ["/', 'a marker of strange content':
                       json.dumps({'tablespaces': [None, 1, '', 'srv', {}]})}[when])
     theirs.join(FOLDER).ensure(dir=True).join('file').write('of another server')
-    context.psql.locations, context.psql.errors = [[theirs], None]
+    context.psql.locations, context.psql.errors = [theirs], []
     _apply.apply(context, ['move_aside'])
     assert theirs.join(FOLDER, 'file').read() == 'of another server' and os.listdir(context.place.data_directory) == []
 
