@@ -175,15 +175,15 @@ def find_primary(cluster):
 
 
 def _differs(cluster, host):
-    """Whether the host is not registered as the primary, and has no metadata of repmgr, or another registered node, such as a stopped primary, has the data
-    of another cluster. A standby that was promoted has the metadata.
+    """Whether the host is not registered as the primary, and another registered node, such as a stopped primary, has the data of another cluster, or the host
+    has no metadata of repmgr and no registered node has its data. A standby that was promoted has the metadata.
     """
     row = cluster.registry.get(host.node_id)
     if row is not None and row.type == 'primary' and row.active:
         return False
-    return not rows(host) or any(
-        other is not host and other.node_id in cluster.registry and other.observed.data.state == 'valid' and identifier(other) != identifier(host)
-        for other in cluster.data_hosts)
+    others = [identifier(other) for other in cluster.data_hosts
+              if other is not host and other.node_id in cluster.registry and other.observed.data.state == 'valid']
+    return any(other != identifier(host) for other in others) or not others and not rows(host)
 
 
 def pattern(names):

@@ -72,11 +72,11 @@ if [ "$only" != check ]; then
     image=$!
 fi
 
-begin_ahead units 15
+begin_ahead units 25
 run_part lint 10
 run_part docs-lint 10
 run_part sanity 20
-run_part units 15
+run_part units 25
 if [ "$only" != check ]; then
     run_part test-lab 75
     run_part test-options "$([ "${TEST_ALL:-}" = 1 ] && echo 240 || echo 30)"

@@ -98,7 +98,7 @@ def test_what_changes_is_known_before_the_settings_are_compared():
 
 
 @pytest.mark.parametrize('playbook, before', [
-    ('remove_node', 'Remove the target from the facts of the other nodes'), ('rotate_credentials', 'Choose the next password')])
+    ('remove_node', 'Gather the state of all nodes again'), ('rotate_credentials', 'Choose the next password')])
 def test_others_leave_it_to_site(playbook, before):
     """They refuse before any change: the rules, certificates and keys that they write would lock out nodes that still use the former addresses."""
     names = [task['name'] for task in load('playbooks', playbook + '.yml')[-1]['tasks']]

@@ -392,7 +392,7 @@ def test_a_start_puts_a_signal_file_back_that_a_killed_rejoin_has_moved_aside(tm
     monkeypatch.setattr(guard, 'become_user', lambda config: None)
     monkeypatch.setattr(guard, 'say', said.append)
     config = dict(CONFIG, data_directory=str(data))
-    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'what starts is standby' in said[0]
+    assert guard.start(config) == 0 and data.join(signal).check() and not data.join(signal + '.aside').check() and 'the server starts as standby' in said[0]
     # One that is left of an earlier rejoin must not make a standby of it after its promotion.
     data.join(signal + '.aside').write('x')
     assert guard.start(config) == 0 and not data.join(signal + '.aside').check() and len(said) == 1
@@ -1932,7 +1932,7 @@ def test_watch_over_a_candidate_that_was_killed(tmpdir, monkeypatch):
         stage = rejoining(monkeypatch, *peers, data_directory=data)
         monkeypatch.setattr(guard, 'control_data', lambda config, *dummy: control)  # pylint: disable=cell-var-from-loop
         stage.watch.stopped()
-        assert len(stage.done) == 1 and 'is the standby again' in stage.done[0] and guard.data_is(data) == 'standby'
+        assert len(stage.done) == 1 and 'is a standby again' in stage.done[0] and guard.data_is(data) == 'standby'
         stage.watch.fallen()
         assert stage.done[1:] == ['starts the standby again', 'sudo -n /usr/bin/systemctl start postgresql@15-main']
     os.unlink(os.path.join(data, 'standby.signal'))

@@ -223,7 +223,7 @@ PACKAGE = 'ansible_collections.pgfleet.repmgr.plugins.module_utils'
 PURE = ('_plan', '_verdict', '_failover', '_removal', '_contract', '_conninfo', '_topology', '_votes', '_lsn', '_limits', '_settings', '_changeover',
         '_hba', '_sources', '_backup', '_restore', '_verify', '_cluster', '_problems_access', '_problems_data', '_problems_deploy', '_problems_metadata',
         '_problems_replication', '_problems_repmgrd', '_problems_servers', '_readiness', '_contract_cluster', '_contract_host',
-        '_contract_settings', '_contract_values', '_check_timing', '_problems_routing', '_proxies', '_routes')
+        '_contract_settings', '_contract_values', '_check_timing', '_problems_routing', '_proxies', '_routes', '_last_copy')
 
 
 @pytest.mark.parametrize('name', PURE)

@@ -15,7 +15,7 @@ repmgr elects a new primary, but nothing keeps the old one from accepting writes
                                      a standby, and holds an election if that of repmgr has failed
   repmgr-guard status                what each of them would answer now
 
-Why this is sufficient. Every data node has a vote; a witness has one if the number of data nodes is even. A promotion needs a majority of the votes
+Why this is sufficient. Every data node has a vote; a witness has one if the data nodes are an even number. A promotion needs a majority of the votes
 and a lock on each of these nodes, none of which may have seen the primary, or have been queried by the primary's guard, for a while (the lease). A
 primary that cannot reach enough votes to rule out such a majority stops before the lease ends, without waiting for any other node. It has queried all
 nodes that it reaches, so it and a promotion exclude each other, whatever repmgrd knows. A start has the same conditions, and takes the same lock for its
