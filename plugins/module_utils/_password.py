@@ -27,6 +27,8 @@ _MD5 = re.compile(r'md5[0-9a-f]{32}\Z')
 
 def is_of(stored, user, password):
     """Whether `stored`, rolpassword of the role `user`, is that of this password; None if that cannot be told here."""
+    # On Python 2 a text may be bytes.
+    user, password = [text.decode('utf-8') if isinstance(text, bytes) else text for text in (user, password)]
     try:
         scram = _SCRAM.match(stored)
         if scram:

@@ -62,5 +62,5 @@ def test_unknown(answers, given, line, why):
     ('*:*:*:repmgr:x\n', True), ('a:5432:*:*:x', True), ('# a:5432:*:repmgr:x\n', False), ('a:5432:*:other:x\n', False), ('', False), (None, False)])
 def test_has_line(tmp_path, text, has):
     if text is not None:
-        (tmp_path / '.pgpass').write_text(text)
+        (tmp_path / '.pgpass').write_text(u'%s' % text)
     assert _by_hand.has_line(str(tmp_path / '.pgpass'), 'repmgr') is has

@@ -94,8 +94,9 @@ def test_a_server_that_takes_a_moment_to_end_is_waited_for(context, server, monk
 
 def test_a_server_that_is_stopped_is_not_waited_for(context, server, monkeypatch):
     def stops():
-        server.kill()
-        server.wait()
+        if server.poll() is None:
+            server.kill()
+            server.wait()
 
     context.runner.stops = stops
     monkeypatch.setattr(_service.time, 'sleep', None)
